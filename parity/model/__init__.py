@@ -1,0 +1,1 @@
+"""Models as frozen data: names, axes and sizes, without any framework."""

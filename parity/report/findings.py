@@ -1,0 +1,220 @@
+"""What a record says, by rule: which function, which tensors, which lane, and when no winner may be named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from parity.report.record import Record, why_not_run
+from parity.report.text import inline, number
+from parity.stats import Quartiles, quartiles
+
+Row = Mapping[str, Any]
+
+# Best to worst. `not-compared` is never a pass, so it ranks above `precision`, which still is the same function.
+VERDICTS: Final = ("identical", "rounding", "precision", "not-compared", "semantic")
+SAME_FUNCTION: Final = frozenset({"identical", "rounding", "precision"})
+FUNCTION_CHECKS: Final = ("forced", "propagated", "training-mode")
+STORAGE_CHECKS: Final = ("weights", "format")
+FRAMEWORKS: Final = {"tensorflow": "TensorFlow", "torch": "PyTorch"}
+
+
+def framework_name(key: object) -> str:
+    """Give the name that people know for a framework's key."""
+    return FRAMEWORKS.get(str(key), str(key))
+
+
+def data_label(record: Record) -> str:
+    """Name the data beside a figure: `synthetic data`, the data set's name, or that none is recorded."""
+    if why_not_run(record, "data") is not None:
+        return "data set not recorded"
+    name = str(record["data"].get("name", "unnamed"))
+    return "synthetic data" if name == "synthetic" else f"data: {name}"
+
+
+def rank(verdict: object) -> int:
+    """Order verdicts from best to worst; a word that is not known ranks with the worst."""
+    return VERDICTS.index(str(verdict)) if verdict in VERDICTS else len(VERDICTS) - 1
+
+
+def worst(rows: Sequence[Row]) -> Row:
+    """Pick the row to show for many: the worst verdict, and of equals the greatest share of its bound."""
+    return max(rows, key=lambda row: (rank(row.get("verdict")), number(row.get("share")) or 0.0))
+
+
+def rows_of(record: Record, checks: Iterable[str]) -> list[Row]:
+    """Give the parity rows of some checks, in recorded order; none when the section did not run."""
+    wanted = frozenset(checks)
+    if why_not_run(record, "parity") is not None:
+        return []
+    return [row for row in record["parity"] if row.get("check") in wanted]
+
+
+def side_share(row: Row, framework: str) -> float | None:
+    """Give the share of its bound that one side used: recorded as such, else its error over the bound."""
+    recorded = number(row.get(f"share_{framework}"))
+    if recorded is not None:
+        return recorded
+    error, bound = number(row.get(f"error_{framework}")), number(row.get("bound"))
+    return None if error is None or bound is None or bound <= 0 else error / bound
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionFinding:
+    """Whether the two models are the same function, and the rows that decide it.
+
+    `same` is True, False, or None for "not established". `sources` are the semantic rows whose forced check
+    failed; `downstream` names tensors that differ only because something before them does.
+    """
+
+    same: bool | None
+    rows: list[Row] = field(default_factory=list)
+    semantic: list[Row] = field(default_factory=list)
+    not_compared: list[Row] = field(default_factory=list)
+    precision: list[Row] = field(default_factory=list)
+
+    @property
+    def sources(self) -> list[str]:
+        """Tensors whose own forced check is semantic, in recorded order."""
+        return unique(row.get("tensor") for row in self.semantic if row.get("check") == "forced")
+
+    @property
+    def downstream(self) -> list[str]:
+        """Tensors that differ although their own forced check does not."""
+        sources = set(self.sources)
+        return [name for name in unique(row.get("tensor") for row in self.semantic) if name not in sources]
+
+
+def same_function(record: Record) -> FunctionFinding:
+    """Decide from every forced, propagated and training-mode row; zero comparisons establish nothing."""
+    rows = rows_of(record, FUNCTION_CHECKS)
+    by_verdict: dict[str, list[Row]] = {verdict: [] for verdict in VERDICTS}
+    for row in rows:
+        by_verdict[VERDICTS[rank(row.get("verdict"))]].append(row)
+    semantic, missing = by_verdict["semantic"], by_verdict["not-compared"]
+    same = False if semantic else None if missing or not rows else True
+    return FunctionFinding(same, rows, semantic, missing, by_verdict["precision"])
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """All samples of one way to run one work under one setting; times in seconds, memory in bytes."""
+
+    work: str
+    lane: str
+    conditions: Mapping[str, str]
+    step_s: list[float]
+    stats: Quartiles
+    blocks: int
+    images_per_step: float | None
+    first_step_s: float | None
+    peak_bytes: float | None
+    minor_faults_per_step: float | None
+    cpu_per_wall: float | None
+    roof_share: float | None
+
+    @property
+    def images_per_s(self) -> float | None:
+        """Images per second at the median step."""
+        if self.images_per_step is None or self.stats.median <= 0:
+            return None
+        return self.images_per_step / self.stats.median
+
+    @property
+    def impossible(self) -> bool:
+        """Whether the lane beats the machine's own physical limit, which means a bug and not speed."""
+        return self.roof_share is not None and self.roof_share > 1
+
+
+_CONDITIONS: Final = ("batch", "device", "threads", "allocator")
+
+
+def lanes(record: Record) -> list[Lane]:
+    """Gather the timing samples by work, lane and setting, in recorded order; nothing is dropped."""
+    if why_not_run(record, "benchmarks") is not None:
+        return []
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for sample in record["benchmarks"].get("samples") or []:
+        if any(number(value) is not None for value in sample.get("seconds") or []):
+            key = (str(sample["work"]), str(sample["lane"]), *(inline(sample.get(name)) for name in _CONDITIONS))
+            groups.setdefault(key, []).append(sample)
+    return [_lane(key, samples) for key, samples in groups.items()]
+
+
+def _lane(key: tuple[str, ...], samples: list[Row]) -> Lane:
+    step_s = [time for sample in samples for time in _numbers(sample["seconds"])]
+    first = samples[0]
+    per_step = number(first.get("images_per_step"))
+    return Lane(
+        work=key[0],
+        lane=key[1],
+        conditions=dict(zip(_CONDITIONS, key[2:], strict=True)),
+        step_s=step_s,
+        stats=quartiles(step_s),
+        blocks=len({sample.get("block") for sample in samples}),
+        images_per_step=number(first.get("batch")) if per_step is None else per_step,
+        first_step_s=_median(samples, "first_step_s"),
+        peak_bytes=max(_numbers(sample.get("peak_bytes") for sample in samples), default=None),
+        minor_faults_per_step=_median(samples, "minor_faults_per_step"),
+        cpu_per_wall=_median(samples, "cpu_per_wall"),
+        roof_share=max(_numbers(sample.get("roof_share") for sample in samples), default=None),
+    )
+
+
+def no_winner_reason(record: Record) -> str | None:
+    """Say why no lane of this record may be called faster, or None when nothing stands against it.
+
+    The pair must be proven the same function by the parity rows and by the benchmarks' own gate (`passed`
+    true, or verdicts that all pass), and no physical limit or A/A check may have failed.
+    """
+    finding = same_function(record)
+    if finding.same is False:
+        return f"the parity check failed ({len(finding.semantic)} of {len(finding.rows)} comparisons semantic)"
+    if finding.same is None and why_not_run(record, "parity") is None:
+        return "parity is not established (comparisons are missing)"
+    benchmarks = record["benchmarks"]
+    if not _gate_passed(benchmarks.get("parity_gate")):
+        return "the parity gate before the timing did not pass, or is not recorded"
+    for name, what in (("aa_check", "the A/A check"), ("limits", "the physical-limit check")):
+        section = benchmarks.get(name)
+        if isinstance(section, Mapping) and section.get("passed") is False:
+            return f"{what} failed"
+    impossible = [lane.lane for lane in lanes(record) if lane.impossible]
+    return f"{impossible[0]} is faster than the machine's limit, which is a fault" if impossible else None
+
+
+def _gate_passed(gate: Any) -> bool:
+    if not isinstance(gate, Mapping):
+        return False
+    if "passed" in gate:
+        return gate["passed"] is True
+    verdicts = list(_verdicts_in(gate))
+    return bool(verdicts) and all(verdict in SAME_FUNCTION for verdict in verdicts)
+
+
+def _verdicts_in(value: Any) -> Iterable[object]:
+    if isinstance(value, Mapping):
+        if "verdict" in value:
+            yield value["verdict"]
+        for item in value.values():
+            yield from _verdicts_in(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _verdicts_in(item)
+    elif isinstance(value, str) and value in VERDICTS:
+        yield value
+
+
+def unique(values: Iterable[Any]) -> list[str]:
+    """Give the values as text, each once, in the order of their first sight."""
+    return list(dict.fromkeys(str(value) for value in values))
+
+
+def _numbers(values: Iterable[Any]) -> list[float]:
+    return [found for value in values if (found := number(value)) is not None]
+
+
+def _median(samples: Sequence[Row], name: str) -> float | None:
+    found = _numbers(sample.get(name) for sample in samples)
+    return quartiles(found).median if found else None

@@ -1,0 +1,146 @@
+"""`comparison.md` from a record alone, and the folder that holds record, report and plots."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from parity.report import plots
+from parity.report.answer import answer
+from parity.report.findings import data_label
+from parity.report.record import (
+    RECORD_NAME,
+    SECTIONS,
+    Record,
+    encode,
+    plain,
+    shape_guard,
+    why_not_run,
+    write_bytes,
+)
+from parity.report.sections import data, environment, formats, onnx, parity, reproduce, speed, training
+from parity.report.text import code, prose, table
+
+REPORT_NAME: Final = "comparison.md"
+
+# Heading, the record's section that it shows, and how. A new section is one entry here.
+_BODY: Final[Sequence[tuple[str, str, Callable[[Record], str]]]] = (
+    ("Parity by layer", "parity", parity.render),
+    ("Training mode and evaluation mode", "parity", parity.render_modes),
+    ("Saved weights and formats", "parity", formats.render),
+    ("Training and metrics", "training", training.render),
+    ("Speed", "benchmarks", speed.render),
+    ("ONNX cross-check", "onnx", onnx.render),
+    ("Data", "data", data.render),
+    ("Environment", "environment", environment.render),
+)
+_SHOWN: Final = frozenset(section for _, section, _ in _BODY)
+
+_VERDICT_WORDS: Final = (
+    ("identical", "bit for bit the same"),
+    ("rounding", "the same function; the difference is explained by float32 rounding"),
+    ("precision", "the same function, but the named side computes in less precision than it says"),
+    ("semantic", "two different functions: their float64 twins differ by more than rounding can explain"),
+    ("not-compared", "no comparison was possible; never a pass"),
+)
+_COLUMN_WORDS: Final = (
+    ("d64", "largest difference of the two float64 twins, as a fraction of the tensor's largest magnitude"),
+    ("error TF, error torch", "largest float32 error of each side against the float64 twin, same fraction"),
+    ("bound", "largest error that float32 rounding can cause, derived from the reduction length"),
+    ("share", "worst share of that bound that was used; above 100 % is `precision`"),
+    ("closer", "the side whose float32 result is nearer to the twin"),
+    ("forced, propagated", "one layer alone on equal input; the whole network, errors accumulating"),
+    ("d32", "largest difference of two float32 results, as a fraction of the tensor's largest magnitude"),
+    ("n, blocks", "timed steps; fresh processes that they come from (the unit of a speed claim)"),
+    ("median_s, quartiles_s", "of the n step times in seconds, nothing dropped; quartiles by linear interpolation"),
+    ("IQR/median", "spread of the steps; `!` above 10 %, `!!` above 25 %"),
+    ("images_per_s", "images per step over the median step"),
+    ("first_step_s", "the first step, with tracing, compiling and allocation; not part of the median"),
+    ("peak_MiB", "highest memory of the lane's process or device"),
+    ("share of roof", "share of what this machine's hardware allows"),
+)  # fmt: skip
+
+
+def render(record: Mapping[str, Any]) -> str:
+    """Give the Markdown report of a record; the same record gives the same text.
+
+    Raises: RecordError when a section is not shaped as its schema says.
+    """
+    known: Record = plain(record)
+    parts = [_head(known)]
+    with shape_guard("answer"):
+        parts.append(f"## Answer\n\n{answer(known)}")
+    parts += [f"## {heading}\n\n{_section(known, name, show)}" for heading, name, show in _BODY]
+    parts.append(f"## Sections not run\n\n{_not_run(known)}")
+    with shape_guard("environment"):
+        parts.append(f"## How to reproduce\n\n{reproduce.render(known)}")
+    parts.append(f"## How to read this\n\n{_legend()}")
+    return "\n\n".join(parts) + "\n"
+
+
+def write_report(record: Mapping[str, Any], folder: str | os.PathLike[str]) -> Path:
+    """Write `comparison.json`, `comparison.md` and the plots, and give the path of the report.
+
+    Everything is rendered before anything is written, each file is replaced whole, and plots of sections
+    that this record does not hold are deleted, so that the folder never shows a stale figure as fresh.
+
+    Raises: RecordError for a misshapen record; OSError when the folder cannot be written.
+    """
+    target = Path(folder)
+    known: Record = plain(record)
+    text, saved = render(known), encode(known)
+    with shape_guard("plots"):
+        drawn = plots.draw(known)
+    for name in plots.NAMES:
+        if name not in drawn:
+            (target / name).unlink(missing_ok=True)
+    for name, image in drawn.items():
+        write_bytes(target / name, image)
+    write_bytes(target / RECORD_NAME, saved)
+    report = target / REPORT_NAME
+    write_bytes(report, text.encode("utf-8", "backslashreplace"))
+    return report
+
+
+def _head(record: Record) -> str:
+    facts = [
+        f"profile {code(record.get('profile'))}",
+        f"run {prose(record.get('created', 'at an unrecorded time'))}",
+        data_label(record),
+    ]
+    head = f"# TensorFlow and PyTorch, compared\n\n{' · '.join(facts)}"
+    if record.get("exit") not in (None, 0):
+        head += f"\n\n> **The run ended with exit status {prose(record['exit'])}**: some of its checks failed."
+    if why_not_run(record, "data") is None and record["data"].get("name") == "synthetic":
+        head += (
+            "\n\n> Measured on **synthetic** radiographs drawn by a seeded script: the figures compare the"
+            " frameworks; they say nothing about pneumonia."
+        )
+    return head
+
+
+def _section(record: Record, name: str, show: Callable[[Record], str]) -> str:
+    reason = why_not_run(record, name)
+    if reason is not None:
+        return f"Not run: {prose(reason)}."
+    with shape_guard(name):
+        return show(record)
+
+
+def _not_run(record: Record) -> str:
+    lines = []
+    for name in SECTIONS:
+        reason = why_not_run(record, name)
+        if reason is not None:
+            lines.append(f"- {code(name)}: {prose(reason)}")
+        elif name not in _SHOWN:
+            lines.append(f"- {code(name)}: in {code(RECORD_NAME)}, but this version has no table for it")
+    return "\n".join(lines) or "None: every section ran."
+
+
+def _legend() -> str:
+    words = table(("verdict", "meaning"), [(code(word), meaning) for word, meaning in _VERDICT_WORDS])
+    columns = table(("column", "meaning"), _COLUMN_WORDS)
+    return f"{words}\n\n{columns}\n\nA dash (–) means that there is no such figure."

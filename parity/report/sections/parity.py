@@ -1,0 +1,122 @@
+"""Parity by layer: a summary of the worst of each tensor first, every comparison folded below it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from parity.report import plots
+from parity.report.findings import Row, data_label, framework_name, rank, rows_of, same_function, worst
+from parity.report.record import Record
+from parity.report.text import NONE, code, folded, inline, integer, number, percent, prose, small, table
+
+_DETAIL_HEADER = (
+    "check", "stage", "layer", "kind", "shape", "verdict", "d64", "d64 bound", "error TF", "error torch",
+    "bound", "share", "closer", "note",
+)  # fmt: skip
+_DETAIL_ALIGN = "<<<<<<>>>>>><<"
+
+
+def render(record: Record) -> str:
+    """Show forced and propagated comparisons: summary, plot, and one folded table per weights and probe."""
+    rows = rows_of(record, ("forced", "propagated"))
+    if not rows:
+        return "Zero layers were compared, which is a failure and not a pass."
+    finding, label = same_function(record), data_label(record)
+    word = {True: "the same function", False: "**not the same function**", None: "**not established**"}
+    parts = [f"{len(rows)} comparisons, by all checks: {word[finding.same]} ({label})."]
+    parts += [_summary(model_rows, label) for model_rows in _grouped(rows, ("model",))]
+    parts += plots.references(record, "parity.png")
+    parts += [_details(group, label) for group in _grouped(rows, ("model", "weights", "probe"))]
+    return "\n\n".join(parts)
+
+
+def render_modes(record: Record) -> str:
+    """Show what training mode changes against evaluation mode, in one table."""
+    rows = rows_of(record, ("training-mode",))
+    if not rows:
+        return "Not run: no training-mode comparison is recorded."
+    return f"**Training mode against evaluation mode** ({data_label(record)})\n\n{_detail_table(rows)}"
+
+
+def _summary(rows: Sequence[Row], label: str) -> str:
+    lines = []
+    for group in _grouped(rows, ("tensor", "stage")):
+        forced = [row for row in group if row.get("check") == "forced"]
+        propagated = [row for row in group if row.get("check") == "propagated"]
+        shown = worst(forced or propagated)
+        lines.append(
+            (
+                code(shown.get("tensor")), prose(shown.get("stage")), _worst_word(forced),
+                _worst_word(propagated), *_figures(shown), _where_seen(shown),
+            )
+        )  # fmt: skip
+    header = (
+        "layer", "stage", "forced", "propagated", "d64", "error TF", "error torch", "bound", "share",
+        "closer", "worst at",
+    )  # fmt: skip
+    title = f"**Worst of each layer, model {code(rows[0].get('model'))}** ({len(rows)} comparisons; {label})"
+    return f"{title}\n\n{table(header, lines, '<<<<>>>>><<')}"
+
+
+def _details(rows: Sequence[Row], label: str) -> str:
+    first = rows[0]
+    bad = sum(rank(row.get("verdict")) > rank("rounding") for row in rows)
+    verdicts = "all identical or rounding" if not bad else f"<b>{bad} not identical or rounding</b>"
+    summary = (
+        f"{prose(first.get('model'))}, {prose(first.get('weights'))} weights, probe {prose(first.get('probe'))}"
+        f": {len(rows)} comparisons, {verdicts} ({label})"
+    )
+    return folded(summary, _detail_table(rows))
+
+
+def _detail_table(rows: Sequence[Row]) -> str:
+    return table(_DETAIL_HEADER, [detail_line(row) for row in rows], _DETAIL_ALIGN)
+
+
+def detail_line(row: Row) -> tuple[str, ...]:
+    """Give every cell of one comparison's line."""
+    shape = row.get("shape")
+    d64, *rest = _figures(row)
+    return (
+        prose(row.get("check")), prose(row.get("stage")), code(row.get("tensor")), prose(row.get("kind", NONE)),
+        "x".join(map(str, shape)) if shape else NONE, verdict_word(row), d64, small(row.get("d64_bound")),
+        *rest, _note(row),
+    )  # fmt: skip
+
+
+def verdict_word(row: Row) -> str:
+    """Write a verdict: bold when it is no pass, with the side that a `precision` verdict blames."""
+    verdict = prose(row.get("verdict", "not-compared"))
+    if row.get("side"):
+        verdict += f" ({framework_name(row['side'])})"
+    return verdict if rank(row.get("verdict")) <= rank("rounding") else f"**{verdict}**"
+
+
+def _figures(row: Row) -> tuple[str, ...]:
+    errors = (small(row.get("error_tensorflow")), small(row.get("error_torch")), small(row.get("bound")))
+    closer = framework_name(row.get("closer") or NONE)
+    return small(row.get("d64")), *errors, percent(row.get("share")), closer
+
+
+def _note(row: Row) -> str:
+    parts = [prose(row["note"])] if row.get("note") else []
+    if number(row.get("mismatched")):
+        where = f", worst at [{inline(row['where'])}]" if row.get("where") else ""
+        parts.append(f"{integer(row['mismatched'])} of {integer(row.get('elements'))} differ{where}")
+    return "; ".join(parts)
+
+
+def _worst_word(rows: Sequence[Row]) -> str:
+    return verdict_word(worst(rows)) if rows else NONE
+
+
+def _where_seen(row: Row) -> str:
+    return ", ".join(prose(row[key]) for key in ("weights", "probe") if row.get(key)) or NONE
+
+
+def _grouped(rows: Sequence[Row], keys: Sequence[str]) -> list[list[Row]]:
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(str(row.get(key)) for key in keys), []).append(row)
+    return list(groups.values())
