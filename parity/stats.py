@@ -15,9 +15,7 @@ from parity.errors import UsageError
 Decision = Literal["faster", "slower", "within margin", "undecided"]
 
 DEFAULT_MARGIN = 0.05
-SETTLED_BLOCKS = (
-    10  # fewer is printed as "preliminary": MLPerf asks for ten, and the half-width is then near 3 %
-)
+SETTLED_BLOCKS = 10  # fewer is printed as "preliminary": MLPerf asks for ten, and the half-width is then near 3 %
 QUARTILE_METHOD: Final = "linear"  # Hyndman & Fan type 7, NumPy's default; pytest-benchmark's hinges differ
 SPREAD_FLAGS = ((0.25, "!!"), (0.10, "!"))  # IQR / median above which a timing is flagged
 

@@ -55,8 +55,8 @@ def framework_imports(framework: str) -> Iterator[None]:
         if package == __name__.partition(".")[0]:
             raise  # our own mistake, not a missing package
         raise MissingFramework(
-            f"{sys.executable} cannot import {package}, which the {framework} adapter needs ({error}): install it "
-            f"there, or name an interpreter that has it"
+            f"{sys.executable} cannot import {package}, which the {framework} adapter needs ({error}): "
+            "install it there, or name an interpreter that has it"
         ) from error
 
 

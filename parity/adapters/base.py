@@ -1,8 +1,29 @@
-"""What every adapter is given, and what it must offer."""
+"""What every adapter is given, and what it must offer.
+
+An adapter is the only code that touches its framework. It takes NumPy arrays in its framework's own order of axes and
+returns NumPy arrays in that order; permuting is the parent's business. The parent calls its public methods by name.
+"""
 
 from __future__ import annotations
 
+import gc
+import os
+import resource
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parity.errors import UsageError
+from parity.model.spec import ModelSpec
+
+Array = NDArray[Any]
+WORKS = ("train", "evaluate")
 
 
 @dataclass(frozen=True)
@@ -13,3 +34,188 @@ class WorkerSettings:
     device: str  # "cpu" or "gpu"
     threads: int
     seed: int
+
+    @property
+    def dtype(self) -> str:
+        """The dtype that the adapter computes in."""
+        return "float64" if self.role == "twin" else "float32"
+
+
+class Adapter(ABC):
+    """One training framework, hosting one sequential model described by a `ModelSpec`."""
+
+    image_layout: str  # "NHWC" or "NCHW": how `forward` wants a batch of images
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self.settings = settings
+        self.spec: ModelSpec | None = None
+
+    @abstractmethod
+    def environment(self) -> dict[str, Any]:
+        """Return versions, device, threads as read back from the framework, and precision flags, as JSON data."""
+
+    @abstractmethod
+    def build(self, spec: Mapping[str, Any], seed: int | None = None) -> None:
+        """Build the model described by `ModelSpec.to_dict()` data with the framework's own initial weights."""
+
+    @abstractmethod
+    def layers(self) -> list[str]:
+        """Return the names of the built model's layers, in the order in which they run."""
+
+    @abstractmethod
+    def get_weights(self) -> dict[str, Array]:
+        """Return all weights under the framework's names, in its own layouts and dtype."""
+
+    @abstractmethod
+    def set_weights(self, weights: Mapping[str, Array]) -> None:
+        """Replace all weights; names and shapes must be exactly those of `get_weights`."""
+
+    @abstractmethod
+    def forward(self, x: Array, training: bool = False) -> dict[str, Array]:
+        """Return every layer's output for one batch, and the whole model's own under `output`."""
+
+    @abstractmethod
+    def layer_forward(self, name: str, x: Array, training: bool = False) -> Array:
+        """Return one layer's output for the given input of that layer."""
+
+    @abstractmethod
+    def save(self, path: str) -> None:
+        """Write the model or its weights in the format that the file's ending names, atomically."""
+
+    @abstractmethod
+    def load(self, path: str) -> None:
+        """Replace the model's weights by those of a file that `save` wrote."""
+
+    @abstractmethod
+    def export_onnx(self, path: str) -> None:
+        """Write the model as ONNX with a dynamic batch axis, atomically."""
+
+    @abstractmethod
+    def start_training(self, learning_rate: float, epsilon: float) -> None:
+        """Make a fresh Adam optimizer and loss (binary cross-entropy on logits, mean over the batch)."""
+
+    @abstractmethod
+    def train_batch(self, x: Array, y: Array) -> float:
+        """Take one optimizer step on one batch and return the loss before it."""
+
+    @abstractmethod
+    def logits(self, x: Array) -> Array:
+        """Return the network's output before the sigmoid in evaluation mode, as float64 of shape (n,)."""
+
+    @abstractmethod
+    def place_batch(self, x: Array, y: Array) -> None:
+        """Keep one batch resident on the device, for `timed_steps` and `loss`."""
+
+    @abstractmethod
+    def loss(self) -> float:
+        """Return the loss of the resident batch under the present weights, without changing anything."""
+
+    @abstractmethod
+    def step(self, work: str) -> Callable[[], Any]:
+        """Return the function that does one step of `work` on the resident batch, without host reads."""
+
+    @abstractmethod
+    def synchronise(self) -> None:
+        """Wait until the device has finished everything that was asked of it."""
+
+    @abstractmethod
+    def compilations(self) -> int:
+        """Return how many times a step was traced or compiled so far; it must not grow inside the clock."""
+
+    @abstractmethod
+    def peak_device_bytes(self) -> int | None:
+        """Return the framework allocator's peak on an accelerator; None on a CPU, where there is no such figure."""
+
+    def canonical_batch(self, images: Array) -> Array:
+        """Return uint8 images (n, h, w, c) as the model's float32 input in [0, 1], in this framework's layout."""
+        x = images.astype(np.float32) / np.float32(255.0)
+        return np.ascontiguousarray(np.moveaxis(x, -1, 1)) if self.image_layout == "NCHW" else x
+
+    def place_images(self, images: Array, labels: Array) -> None:
+        """Keep a batch of uint8 images (n, h, w, c) and labels (n,) resident, turned into the model's input."""
+        self.place_batch(self.canonical_batch(images), np.asarray(labels, dtype=np.float32))
+
+    def first_step(self, work: str) -> float:
+        """Return the seconds of the very first step of `work`, tracing and compilation included."""
+        step = self.step(work)
+        self.synchronise()
+        start_s = time.perf_counter()
+        step()
+        self.synchronise()
+        return time.perf_counter() - start_s
+
+    def timed_steps(self, work: str, steps: int) -> dict[str, float]:
+        """Return how long `steps` consecutive steps took, synchronised at both ends.
+
+        `seconds` of wall time for all of them; `minor_faults` and `cpu_s` of this process over the same span;
+        `compilations` that happened inside it.
+        """
+        if work not in WORKS or steps < 1:
+            raise UsageError(f"`work` (={work!r}) must be one of {WORKS} and `steps` (={steps}) at least 1")
+        step = self.step(work)
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        compiled = self.compilations()
+        try:
+            self.synchronise()
+            before, start_s = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
+            for _ in range(steps):
+                step()
+            self.synchronise()
+            seconds, after = time.perf_counter() - start_s, resource.getrusage(resource.RUSAGE_SELF)
+        finally:
+            gc.enable()
+            gc.unfreeze()
+        return {
+            "seconds": seconds,
+            "minor_faults": float(after.ru_minflt - before.ru_minflt),
+            "cpu_s": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
+            "compilations": float(self.compilations() - compiled),
+        }
+
+    def memory(self) -> dict[str, int | None]:
+        """Return the process's peak resident bytes so far, and the accelerator allocator's peak."""
+        return {"process_peak_bytes": process_peak_bytes(), "device_peak_bytes": self.peak_device_bytes()}
+
+    def _described(self) -> ModelSpec:
+        if self.spec is None:
+            raise UsageError("no model has been built in this worker yet: call `build` first")
+        return self.spec
+
+
+def process_peak_bytes() -> int:
+    """Return the peak resident size of this process since it started. Source: proc(5), VmHWM."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def check_names(side: str, given: Mapping[str, Array], expected: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse weights whose names or shapes are not exactly the expected ones.
+
+    Raises
+        UsageError: with every misfit in one line.
+    """
+    misfits = [f"missing `{name}` {shape}" for name, shape in expected.items() if name not in given]
+    misfits += [f"unknown `{name}` {given[name].shape}" for name in given if name not in expected]
+    misfits += [
+        f"`{name}` has shape {tuple(given[name].shape)}, not {shape}"
+        for name, shape in expected.items()
+        if name in given and tuple(given[name].shape) != shape
+    ]
+    if misfits:
+        raise UsageError(f"{side} weights do not fit the built model: {'; '.join(misfits)}")
+
+
+def atomically(path: str, write: Callable[[str], Any]) -> None:
+    """Let `write` fill a temporary file beside `path` with the same ending, then move it into place."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f"tmp{os.getpid()}-{target.name}")
+    try:
+        write(str(temporary))
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -33,9 +33,9 @@ _UPRIGHT = 1
 
 @dataclass(frozen=True)
 class Decoded:
-    """Canonical pixels, uint8 (H, W, C), and what the file was before: stored size in pixels and Pillow mode.
+    """Canonical pixels, uint8 (H, W, C), and what the file was: stored size in pixels, Pillow mode.
 
-    Every note is a phrase with the word "file" in it, so that equal notes can be counted ("283 RGB files ...").
+    Every note holds the word "file", so that equal notes can be counted ("283 RGB files ...").
     """
 
     pixels: NDArray[np.uint8]
@@ -48,7 +48,7 @@ class Decoded:
 def check_size(height: int, width: int, channels: int) -> None:
     """Raise UsageError unless (height, width, channels) is an image size that decoding can produce."""
     if height < 1 or width < 1 or height * width > MAX_PIXELS:
-        raise UsageError(f"image size {height}x{width} (height x width) is not between 1 and {MAX_PIXELS} pixels")
+        raise UsageError(f"image size {height}x{width} is not between 1 and {MAX_PIXELS:,} pixels")
     if channels not in (1, 3):
         raise UsageError(f"{channels} image channels asked for; 1 (grey) and 3 (RGB) are possible")
 

@@ -17,7 +17,7 @@ _LAYOUT = f"{'|'.join(SPLITS)} / {'|'.join(CLASSES)} / image files"
 # Kaggle's archive unpacks into this folder, and older copies of it hold a second one of the same name.
 _UNPACKED = "chest_xray"
 _NOT_IMAGES = frozenset({"manifest.csv"})
-# Letter case and NORMAL2- are kept: `IM-0031-0001` and `NORMAL2-IM-0031-0001` are numbered apart.
+# NORMAL2- is kept: nothing published says that IM-0031 and NORMAL2-IM-0031 are the same child.
 _PATIENT = re.compile(r"(?:person\d+(?=_)|(?:NORMAL\d*-)?IM-\d+(?=-))")
 
 
@@ -35,14 +35,14 @@ def patient_of(filename: str) -> str:
     """Name the patient a file belongs to, by the naming rules of the Kaggle set.
 
     `person12_virus_46.jpeg` -> `person12`, `IM-0115-0001.jpeg` -> `IM-0115`,
-    `NORMAL2-IM-0381-0001.jpeg` -> `NORMAL2-IM-0381`; a name of no known form is a patient of its own (its stem).
+    `NORMAL2-IM-0381-0001.jpeg` -> `NORMAL2-IM-0381`; any other name is a patient of its own (its stem).
     """
     found = _PATIENT.match(filename)
     return found.group() if found else Path(filename).stem
 
 
 def dataset_root(root: Path) -> Path:
-    """Folder that holds the split folders: `root`, or the `chest_xray` folder that Kaggle's archive put into it.
+    """Folder that holds the split folders: `root`, or the `chest_xray` folder inside it as Kaggle's archive has.
 
     Raises: DataError when `root` is missing, no folder, or holds no split folder at either place.
     """

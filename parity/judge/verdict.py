@@ -60,7 +60,8 @@ class Finding:
         if self.elements and self.mismatched:
             share = 100.0 * self.mismatched / self.elements
             lines.append(
-                f"  float32 values that differ: {self.mismatched} / {self.elements} ({share:.1f} %), worst at index {self.where}"
+                f"  float32 values that differ: {self.mismatched} / {self.elements} ({share:.1f} %),"
+                f" worst at index {self.where}"
             )
         if self.d64 is not None:
             lines.append(f"  twins differ by {self.d64:.2e} of max|twin| (rounding explains {self.d64_bound:.1e})")
@@ -75,5 +76,4 @@ class Finding:
 def overall(findings: Iterable[Finding]) -> str:
     """Return the worst verdict of all; `not-compared` when there is nothing, since zero comparisons is a failure."""
     order = {IDENTICAL: 0, ROUNDING: 1, PRECISION: 2, NOT_COMPARED: 3, SEMANTIC: 4}
-    worst = max((finding.verdict for finding in findings), key=lambda verdict: order[verdict], default=NOT_COMPARED)
-    return worst
+    return max((finding.verdict for finding in findings), key=lambda verdict: order[verdict], default=NOT_COMPARED)

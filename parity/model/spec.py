@@ -45,7 +45,8 @@ class LayerShape:
     output_shape: tuple[int, ...]
     input_layout: str
     output_layout: str
-    sizes: tuple[tuple[str, int], ...]
+    input_sizes: tuple[tuple[str, int], ...]
+    output_sizes: tuple[tuple[str, int], ...]
     weights: tuple[WeightSpec, ...]
 
 
@@ -90,7 +91,7 @@ class ModelSpec:
         for layer in self.layers:
             step = _layer_shape(layer, shape, layout, sizes)
             found.append(step)
-            shape, layout, sizes = step.output_shape, step.output_layout, step.sizes
+            shape, layout, sizes = step.output_shape, step.output_layout, step.output_sizes
         return tuple(found)
 
     def parameters(self) -> int:
@@ -146,15 +147,15 @@ def _layer_shape(
         height, width, channels = shape
         out = (height // layer.size, width // layer.size, channels)
         _refuse_empty(layer, out, shape)
-        return LayerShape(layer, shape, out, "image", "image", (), ())
+        return LayerShape(layer, shape, out, "image", "image", (), (), ())
     if layer.kind == "flatten":
         height, width, channels = shape
         named = (("h", height), ("w", width), ("c", channels))
-        return LayerShape(layer, shape, (height * width * channels,), "image", "flat-image", named, ())
+        return LayerShape(layer, shape, (height * width * channels,), "image", "flat-image", (), named, ())
     if layer.kind == "dense":
         return _dense_shape(layer, shape, layout, sizes)
     if layer.kind in ("relu", "sigmoid"):
-        return LayerShape(layer, shape, shape, layout, layout, sizes, ())
+        return LayerShape(layer, shape, shape, layout, layout, sizes, sizes, ())
     raise UsageError(f"layer `{layer.name}` has kind `{layer.kind}`; known kinds: {', '.join(KINDS)}")
 
 
@@ -165,7 +166,7 @@ def _conv_shape(layer: LayerSpec, shape: tuple[int, ...]) -> LayerShape:
     weights = [WeightSpec("kernel", "conv2d-kernel", (kernel_h, kernel_w, channels, layer.size))]
     if layer.bias:
         weights.append(WeightSpec("bias", "vector", (layer.size,)))
-    return LayerShape(layer, shape, out, "image", "image", (), tuple(weights))
+    return LayerShape(layer, shape, out, "image", "image", (), (), tuple(weights))
 
 
 def _dense_shape(
@@ -175,7 +176,7 @@ def _dense_shape(
     weights = [WeightSpec("kernel", kernel_layout, (shape[0], layer.size), sizes)]
     if layer.bias:
         weights.append(WeightSpec("bias", "vector", (layer.size,)))
-    return LayerShape(layer, shape, (layer.size,), layout, "vector", (), tuple(weights))
+    return LayerShape(layer, shape, (layer.size,), layout, "vector", sizes, (), tuple(weights))
 
 
 def _refuse_empty(layer: LayerSpec, out: tuple[int, ...], shape: tuple[int, ...]) -> None:

@@ -15,6 +15,7 @@ from parity.report.findings import (
     framework_name,
     lanes,
     no_winner_reason,
+    row_share,
     rows_of,
     same_function,
     unique,
@@ -33,7 +34,14 @@ def answer(record: Record) -> str:
     Every sentence with a figure names the data; no winner is named that the record does not settle.
     """
     parts = [function_sentence(record), storage_sentence(record), speed_sentence(record)]
-    return " ".join(part for part in [*parts, metrics_sentence(record)] if part)
+    parts += [metrics_sentence(record), _source_sentence(record)]
+    return " ".join(part for part in parts if part)
+
+
+def _source_sentence(record: Record) -> str:
+    if why_not_run(record, "data") is not None or not record["data"].get("source"):
+        return ""
+    return f"Data: {prose(record['data']['source'])}"
 
 
 def function_sentence(record: Record) -> str:
@@ -55,9 +63,9 @@ def _same(finding: FunctionFinding, label: str) -> str:
     text = f"**Same function? Yes:** all {len(rows)} comparisons agree ({_spread_of(rows)}; {label})."
     if twin is not None:
         text += f" The float64 twins differ by at most {small(twin)} of a tensor's scale"
-        fullest = max(rows, key=lambda row: number(row.get("share")) or 0.0)
-        if number(fullest.get("share")) is not None:
-            text += f", and float32 uses at most {percent(fullest['share'])} of its derived rounding bound"
+        fullest = max(rows, key=lambda row: row_share(row) or 0.0)
+        if row_share(fullest) is not None:
+            text += f", and float32 uses at most {percent(row_share(fullest))} of its derived rounding bound"
             text += f" ({code(fullest.get('tensor'))})"
         text += f" ({label})."
     return text + _precision_note(finding)
@@ -76,8 +84,7 @@ def _different(finding: FunctionFinding, label: str) -> str:
     text = (
         f"**Same function? No:** {len(finding.semantic)} of {len(finding.rows)} comparisons are semantic"
         f" ({label}), first {code(first.get('tensor'))} ({prose(first.get('check'))} check,"
-        f" {prose(first.get('stage'))}: d64 {small(first.get('d64'))}"
-        f" where rounding explains {small(first.get('d64_bound'))})."
+        f" {prose(first.get('stage'))}: {_how_different(first)})."
     )
     if finding.sources:
         text += f" The forced check, which no earlier error reaches, fails at {_names(finding.sources)}:"
@@ -91,11 +98,18 @@ def _different(finding: FunctionFinding, label: str) -> str:
     return text + _precision_note(finding)
 
 
+def _how_different(row: Row) -> str:
+    if number(row.get("d64")) is None:  # shapes that differ, a NaN on one side: there is no figure, but a note
+        return prose(row.get("note") or "no figure is recorded").rstrip(".")
+    allowed = f" where rounding explains {small(row['d64_bound'])}" if number(row.get("d64_bound")) is not None else ""
+    return f"d64 {small(row['d64'])}{allowed}"
+
+
 def _not_established(finding: FunctionFinding, label: str) -> str:
     if not finding.rows:
         return "**Same function? Not established:** zero comparisons were made."
     first = finding.not_compared[0]
-    why = f": {prose(first['note'])}" if first.get("note") else ""
+    why = f": {prose(first['note']).rstrip('.')}" if first.get("note") else ""
     return (
         f"**Same function? Not established:** {len(finding.not_compared)} of {len(finding.rows)} comparisons"
         f" could not be made ({label}), first {code(first.get('tensor'))}{why}."
@@ -137,15 +151,18 @@ def speed_sentence(record: Record) -> str:
     if ratios:
         return f"**Speed** ({label}): " + "; ".join(ratio_phrase(r, record) for r in ratios) + f".{caution}"
     medians = "; ".join(_medians(work, measured) for work in unique(lane.work for lane in measured))
-    return f"**Speed** ({label}): {medians}. No winner is named: no paired blocks were run.{caution}"
+    return f"**Speed** ({label}): {medians}. No winner is named: no ratio of paired blocks is recorded.{caution}"
 
 
 def _medians(work: str, measured: Sequence[Lane]) -> str:
     lanes_of_work = [lane for lane in measured if lane.work == work]
-    shown = ", ".join(
-        f"{prose(x.lane)} {milliseconds(x.stats.median)} (n = {x.stats.n})" for x in lanes_of_work
-    )
+    shown = ", ".join(f"{prose(x.lane)} {milliseconds(x.stats.median)} ({_sample(x)})" for x in lanes_of_work)
     return f"median {prose(work)} step {shown}"
+
+
+def _sample(lane: Lane) -> str:
+    processes = f"{lane.blocks} process{'es' * (lane.blocks != 1)}"
+    return f"n = {lane.stats.n} in {processes}"
 
 
 def _unequal_precision(record: Record) -> str:

@@ -39,8 +39,15 @@ def rank(verdict: object) -> int:
 
 
 def worst(rows: Sequence[Row]) -> Row:
-    """Pick the row to show for many: the worst verdict, and of equals the greatest share of its bound."""
-    return max(rows, key=lambda row: (rank(row.get("verdict")), number(row.get("share")) or 0.0))
+    """Pick the row to show for many: the worst verdict; of equals the greatest d64 if they are semantic, else share."""
+    return max(rows, key=badness)
+
+
+def badness(row: Row) -> tuple[int, float, float]:
+    """Give what `worst` sorts by."""
+    place = rank(row.get("verdict"))
+    d64 = number(row.get("d64")) or 0.0
+    return place, d64 if place == rank("semantic") else 0.0, row_share(row) or 0.0
 
 
 def rows_of(record: Record, checks: Iterable[str]) -> list[Row]:
@@ -58,6 +65,13 @@ def side_share(row: Row, framework: str) -> float | None:
         return recorded
     error, bound = number(row.get(f"error_{framework}")), number(row.get("bound"))
     return None if error is None or bound is None or bound <= 0 else error / bound
+
+
+def row_share(row: Row) -> float | None:
+    """Give the larger share of the bound that a side used: recorded as `share`, else that of the two sides."""
+    recorded = number(row.get("share"))
+    shares = [share for side in FRAMEWORKS if (share := side_share(row, side)) is not None]
+    return recorded if recorded is not None else max(shares, default=None)
 
 
 @dataclass(frozen=True, slots=True)

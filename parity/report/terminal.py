@@ -20,8 +20,7 @@ VERDICT_COLOURS: Final = {
 def display_width(text: str) -> int:
     """Count the columns that a terminal gives a text: two for wide characters, none for combining marks."""
     return sum(
-        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
-        for char in text
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
     )
 
 
@@ -46,10 +45,8 @@ def table(rows: Sequence[Sequence[object]], header: Sequence[str] | None = None,
     widths = [max(display_width(cell) for cell in column) for column in zip(*lines, strict=True)]
     if header:
         lines.insert(1, ["-" * width for width in widths])
-    sides = align.ljust(len(widths), "<")
-    return "\n".join(
-        "  ".join(pad(*cell) for cell in zip(line, widths, sides, strict=True)).rstrip() for line in lines
-    )
+    sides = align.ljust(len(widths), "<")[: len(widths)]
+    return "\n".join("  ".join(pad(*cell) for cell in zip(line, widths, sides, strict=True)).rstrip() for line in lines)
 
 
 def supports_colour(stream: TextIO) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -82,8 +83,10 @@ def interval(low: Any, high: Any, digits: int) -> str:
 def prose(value: Any) -> str:
     """Make a recorded text safe in Markdown: one line, nothing that starts a tag, a cell or emphasis."""
     text = " ".join(str(value).split())
-    for char in "\\`*_[]|":
+    for char in "\\`*[]|":
         text = text.replace(char, "\\" + char)
+    # An underscore within or after a word opens no emphasis; escaping it would only hurt a reader of the source.
+    text = re.sub(r"(?<!\w)_+", lambda run: run[0].replace("_", "\\_"), text)
     return text.replace("&", "&amp;").replace("<", "&lt;")
 
 
@@ -113,7 +116,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], align: str = "")
 
     `align` has one `<` or `>` per column; columns beyond its end are left-aligned.
     """
-    sides = align.ljust(len(header), "<")
+    sides = align.ljust(len(header), "<")[: len(header)]
     columns = list(zip(header, *rows, strict=True))
     widths = [
         max(3, *(width for cell in column if (width := display_width(cell)) <= _WIDEST_PADDED_CELL))
@@ -121,8 +124,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], align: str = "")
     ]
     lines = ["| " + " | ".join(map(pad, row, widths, sides)) + " |" for row in (header, *rows)]
     rule = "".join(
-        f" {'-' * (width - 1)}{':' if side == '>' else '-'} |"
-        for width, side in zip(widths, sides, strict=True)
+        f" {'-' * (width - 1)}{':' if side == '>' else '-'} |" for width, side in zip(widths, sides, strict=True)
     )
     return "\n".join([lines[0], "|" + rule, *lines[1:]])
 

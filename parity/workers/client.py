@@ -36,9 +36,9 @@ def usable_cpus() -> int:
 class WorkerOptions:
     """Which adapter to host, under which interpreter, and how.
 
-    `framework` is a name of the adapters' registry or `path/file.py:Class`; `python` defaults to this interpreter;
-    `environment` is added to this process's own before the interpreter starts, which is the only time that thread pools
-    and allocators look.
+    `framework` is a name of the adapters' registry or `path/file.py:Class`; `python` defaults to this
+    interpreter; `environment` is added to this process's own before the interpreter starts, which is the only
+    time that thread pools and allocators look.
     """
 
     framework: str
@@ -53,16 +53,16 @@ class WorkerOptions:
 
     @property
     def name(self) -> str:
-        """A short name for messages: `tensorflow`, `tensorflow twin`, or the class of an adapter from a file."""
+        """A short name for messages: `tensorflow`, `tensorflow twin`, or the class of a file's adapter."""
         short = self.framework.rpartition(":")[2]
         return short if self.role == "plain" else f"{short} {self.role}"
 
 
 class Worker:
-    """One framework in a process of its own: `worker.call("method", x=array)` is `adapter.method(x=array)` there.
+    """One framework in a process of its own: `worker.call("f", x=array)` is `adapter.f(x=array)` there.
 
-    The process starts with the first call, or with `start()`; it ends with `close()`, with the `with` block, with the
-    last reference, or with this interpreter. Calls from several threads wait for one another.
+    The process starts with the first call, or with `start()`; it ends with `close()`, with the `with` block, with
+    the last reference, or with this interpreter. Calls from several threads wait for one another.
     """
 
     def __init__(self, options: WorkerOptions) -> None:
@@ -102,15 +102,16 @@ class Worker:
     def call(self, method: str, /, *, timeout_s: float | None = None, **arguments: Any) -> Any:
         """Call a public method of the adapter and return its result.
 
-        Arguments and results: None, bool, int, float (also NaN and infinities), str, and NumPy arrays and scalars, at any
-        depth in lists, tuples and str-keyed dicts; they come back as the same types.
+        Arguments and results: None, bool, int, float (also NaN and infinities), str, and NumPy arrays and
+        scalars, at any depth in lists, tuples and str-keyed dicts; they come back as the same types.
 
         Raises:
             TypeError: an argument of another kind; nothing was sent.
             WorkerError: the method raised; the remote traceback is attached as a note.
             ParityError: the method raised this kind of it.
             WorkerCrash: the process died during this call, or earlier.
-            WorkerTimeout: no answer within `timeout_s` (the options' `call_timeout_s` unless given); it was killed.
+            WorkerTimeout: no answer within `timeout_s` (unless given, the options' `call_timeout_s`); it was
+                killed.
         """
         with self._lock:
             child = self._ready()
@@ -147,8 +148,6 @@ class Worker:
     ) -> None:
         self.close()
 
-    # -- starting ---------------------------------------------------------------------------------------------------
-
     def _ready(self) -> ChildProcess:
         if self._closed:
             raise UsageError(f"{self._label} was closed; open another one")
@@ -175,11 +174,9 @@ class Worker:
         environment = {**os.environ, **options.environment}
         if options.python is not None:
             environment.pop("PYTHONHOME", None)  # it describes this interpreter's library, not that one's
-        framework, colon, kind = options.framework.rpartition(":")
+        framework, _, kind = options.framework.rpartition(":")
         settings = {
-            "framework": f"{Path(framework).absolute()}:{kind}"
-            if framework.endswith(".py")
-            else options.framework,
+            "framework": f"{Path(framework).absolute()}:{kind}" if framework.endswith(".py") else options.framework,
             "settings": {
                 "role": options.role,
                 "device": options.device,
@@ -218,11 +215,7 @@ class Worker:
         last = said.rpartition("\n")[2] or "it said nothing"
         return f"{about} that can run a worker: it ended with status {child.status} ({last})"
 
-    # -- one exchange, and what can become of it -----------------------------------------------------------------------
-
-    def _exchange(
-        self, child: ChildProcess, frame: bytes | None, doing: str, limit_s: float
-    ) -> dict[str, Any]:
+    def _exchange(self, child: ChildProcess, frame: bytes | None, doing: str, limit_s: float) -> dict[str, Any]:
         """Send a frame, if any, and wait for the next one; a worker that may be out of step is never kept."""
         try:
             if frame is not None:
@@ -230,7 +223,7 @@ class Worker:
             return self._await_reply(child, doing, limit_s)
         except WorkerCrash:
             raise
-        except (EOFError, OSError):
+        except (EOFError, ConnectionError):
             self._die(child, doing)
         except BaseException as error:
             child.kill()  # its answer would be taken for that of the next request

@@ -19,8 +19,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import parity
-
 STOP_GRACE_S = 5.0
 KILL_LIMIT_S = 10.0
 TAIL_BYTES = 64 * 1024
@@ -43,8 +41,8 @@ main()
 class ChildProcess:
     """A worker's process, its end of the line (`connection`), its `folder` and its output.
 
-    The line is one of the two ends of `multiprocessing.Pipe`, inherited by the child alone: nobody else can connect to
-    it, so that there is no address and no key to protect, and the child's end closes whenever and however it ends.
+    The line is `multiprocessing.Pipe`, whose other end the child alone inherits: nobody else can connect to it, so
+    that there is no address and no key to protect, and the child's end closes however the child ends.
 
     Raises:
         OSError: the interpreter cannot be started.
@@ -59,7 +57,7 @@ class ChildProcess:
         self.connection, theirs = multiprocessing.Pipe()
         try:
             config = {**settings, "descriptor": theirs.fileno(), "folder": str(self.folder)}
-            package = str(Path(parity.__file__).resolve().parent)
+            package = str(Path(__file__).resolve().parents[1])
             command = [python, "-P", "-c", BOOTSTRAP, package, json.dumps(config)]
             self._popen = _spawn(lambda: self._open(command, environment, theirs.fileno()))
         except BaseException:
@@ -70,9 +68,7 @@ class ChildProcess:
             theirs.close()
         self.pid = self._popen.pid
 
-    def _open(
-        self, command: list[str], environment: Mapping[str, str], descriptor: int
-    ) -> subprocess.Popen[bytes]:
+    def _open(self, command: list[str], environment: Mapping[str, str], descriptor: int) -> subprocess.Popen[bytes]:
         # Files, not pipes: chatter neither blocks the child nor reaches the terminal.
         with (self.folder / "stdout").open("wb") as out, (self.folder / "stderr").open("wb") as err:
             return subprocess.Popen(
@@ -88,7 +84,7 @@ class ChildProcess:
     def exited(self) -> bool:
         """Tell whether the process has ended, and note its `status`, without reaping it.
 
-        Until it is reaped its id cannot be given to another process, so that its group can still be killed safely.
+        Until it is reaped its id cannot be given to another process, so that its group can safely be killed.
         """
         if self.status is None:
             try:
@@ -122,16 +118,21 @@ class ChildProcess:
         self.stop(grace_s=0.0)
 
     def stop(self, grace_s: float = STOP_GRACE_S) -> None:
-        """Hang up, give the process that long to leave, then end its group by force, reap it and remove its folder.
+        """Ask the process to leave, wait that long, then end its group by force, reap it and remove its folder.
 
         Does nothing a second time, nor in a fork of the process that started the worker.
         """
         if os.getpid() != self._owner or not self._releasing.acquire(blocking=False):
             return
-        if grace_s > 0:
-            with suppress(OSError):
-                self.connection.send_bytes(b'{"body": {"close": true}}')
-                self.wait(grace_s)
+        try:
+            if grace_s > 0:
+                with suppress(OSError):
+                    self.connection.send_bytes(b'{"body": {"close": true}}')
+                    self.wait(grace_s)
+        finally:  # an impatient second Ctrl-C must not leave the process behind
+            self._release()
+
+    def _release(self) -> None:
         self.exited()  # note the status before our own signal becomes it
         self.signal_group()
         if self.wait(KILL_LIMIT_S):  # else it hangs inside the kernel, and no one can end it
@@ -161,7 +162,7 @@ class ChildProcess:
 def _private_folder() -> tuple[Path, int]:
     """Make a folder that only this user can enter (mode 0700), locked for as long as this process lives.
 
-    The lock tells a folder in use from one whose owner was killed; it gets its final name when it is already held.
+    The lock tells a folder in use from one whose owner was killed; it gets its final name when it is held.
     """
     _sweep()
     folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
@@ -200,8 +201,8 @@ _spawners_guard = threading.Lock()
 def _spawn(start: Callable[[], subprocess.Popen[bytes]]) -> subprocess.Popen[bytes]:
     """Start a process from a thread that never ends.
 
-    "Die with the parent" means, to the kernel, with the *thread* that started the child (PR_SET_PDEATHSIG in prctl(2)):
-    a worker started from a pool's thread would be killed when that pool is done.
+    "Die with the parent" means, to the kernel, with the *thread* that started the child (PR_SET_PDEATHSIG in
+    prctl(2)): a worker started from a pool's thread would be killed when that pool is done.
     """
     future: Future[subprocess.Popen[bytes]] = Future()
     with _spawners_guard:

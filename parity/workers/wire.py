@@ -1,8 +1,8 @@
 """The message format between parent and worker: JSON for the shape, one safetensors file for the arrays.
 
-No pickle anywhere: a message can describe data, never code. Plain JSON is not enough for three things, which are
-written as an object with one key: `{"a": i}` array i, `{"s": i}` NumPy scalar i, `{"f": "nan"}` a non-finite float;
-`{"t": [...]}` keeps tuples tuples, and a real dictionary is `{"d": {...}}`, so that no user's key is ever mistaken.
+No pickle anywhere: a message can describe data, never code. What plain JSON lacks is an object with one key:
+`{"a": i}` array i, `{"s": i}` NumPy scalar i, `{"f": "nan"}` a non-finite float, `{"t": [...]}` a tuple. A real
+dictionary is `{"d": {...}}`, so that no user's key is ever mistaken for one of these.
 """
 
 from __future__ import annotations
@@ -18,11 +18,10 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 # What safetensors can store for NumPy without a further package.
-SENDABLE = frozenset(
-    "bool int8 uint8 int16 uint16 int32 uint32 int64 uint64 float16 float32 float64 complex64".split()
-)
-# Longer JSON goes through a file: a frame this small always fits a socket's buffer, so that sending never blocks on
-# a peer that has stopped reading.
+_BITS = {"int": (8, 16, 32, 64), "uint": (8, 16, 32, 64), "float": (16, 32, 64), "complex": (64,)}
+SENDABLE = frozenset({"bool"} | {f"{kind}{bits}" for kind, widths in _BITS.items() for bits in widths})
+# Longer JSON goes through a file: a frame this small always fits a socket's buffer, so that sending never blocks
+# on a peer that has stopped reading.
 INLINE_BYTES = 32 * 1024
 
 _ACCEPTED = "JSON values, lists, tuples, str-keyed dicts and NumPy arrays can be sent between processes"
@@ -34,7 +33,7 @@ def pack(message: Mapping[str, Any], folder: Path, stem: str) -> bytes:
     Arrays of any shape and memory order are accepted, in the dtypes of `SENDABLE` and in either byte order.
 
     Raises:
-        TypeError: a value that is neither JSON, a container of such, nor a NumPy array or scalar; names the place.
+        TypeError: a value that is neither JSON, a container of such, nor a NumPy array or scalar; says where.
         OSError: the folder cannot be written.
     """
     arrays: list[np.ndarray] = []
@@ -100,7 +99,7 @@ def _encode(value: Any, arrays: list[np.ndarray], where: str) -> Any:
 
 
 def _plain(value: np.ndarray | np.generic, where: str) -> np.ndarray:
-    """Return a dense array in native byte order: safetensors stores the raw memory, whatever the strides say."""
+    """Return a dense array in native byte order: safetensors stores raw memory, whatever the strides say."""
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{where} is a masked array, whose mask would be lost; {_ACCEPTED}")
     if value.dtype.name not in SENDABLE:

@@ -10,7 +10,9 @@ import select
 import signal
 import sys
 import threading
+import time
 import traceback
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -87,23 +89,21 @@ def _serve(connection: Connection, adapter: object, folder: Path) -> None:
         stem = f"reply{request['id']}"
         try:
             method = _public_method(adapter, request["method"])
-            frame = wire.pack(
-                {"id": request["id"], "result": method(**request.pop("arguments"))}, folder, stem
-            )
-        except (
-            BaseException
-        ) as error:  # SystemExit, too: a builder that calls sys.exit() must not end the worker
+            frame = wire.pack({"id": request["id"], "result": method(**request.pop("arguments"))}, folder, stem)
+        except BaseException as error:  # SystemExit, too: a builder that calls sys.exit() must not end the worker
             frame = wire.pack({"id": request["id"], **describe(error)}, folder, stem)
         connection.send_bytes(frame)
 
 
 def _public_method(adapter: object, name: str) -> Any:
     if name.startswith("_"):
-        raise UsageError(
-            f"{name} is private to {type(adapter).__name__}; only its public methods can be called"
-        )
+        raise UsageError(f"{name} is private to {type(adapter).__name__}; only its public methods can be called")
     if not callable(getattr(type(adapter), name, None)):  # on the class: asking must not evaluate a property
-        raise UsageError(f"{type(adapter).__name__} has no method {name}")
+        from parity.workers.jobs import JOBS
+
+        if name not in JOBS:
+            raise UsageError(f"{type(adapter).__name__} has no method {name}")
+        return partial(JOBS[name], adapter)
     return getattr(adapter, name)
 
 
@@ -115,30 +115,29 @@ def _send_bare(connection: Connection, **fields: Any) -> None:
 def _die_with_parent(descriptor: int) -> None:
     """Let neither a crash nor a kill -9 of the parent leave this process behind.
 
-    The kernel's signal reaches even a thread that never returns to the interpreter; the watching thread does where
+    The kernel's signal ends even a call that never returns to the interpreter; the watching thread helps where
     there is no such signal, or where the interpreter is a shell script that stands between the two.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-    watch = threading.Thread(
-        target=_watch, args=(descriptor, os.getppid()), name="parity-parent", daemon=True
-    )
+    watch = threading.Thread(target=_watch, args=(descriptor, os.getppid()), name="parity-parent", daemon=True)
     watch.start()
 
 
 def _watch(descriptor: int, parent: int) -> None:
     poll = select.poll()
-    poll.register(
-        descriptor, 0
-    )  # a hang-up is always reported; data is not, and stays for the serving thread
+    poll.register(descriptor, 0)  # a hang-up is always reported; data is not, and stays for the serving thread
     while os.getppid() == parent:
-        if poll.poll(PARENT_CHECK_S * 1000):
+        found = poll.poll(PARENT_CHECK_S * 1000)
+        if any(events & (select.POLLHUP | select.POLLERR) for _, events in found):
             break
+        if found:  # our own end was closed, which the parent sees for itself
+            time.sleep(PARENT_CHECK_S)
     os.killpg(0, signal.SIGKILL)  # a session of our own: this process and whatever it started
 
 
 def _leave() -> None:
-    """End at once: frameworks are known to crash in their own teardown, when all results are long delivered."""
+    """End at once: frameworks are known to crash in their own teardown, when all results are delivered."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)

@@ -12,7 +12,7 @@ def render(record: Record) -> str:
     data = record["data"]
     size = "x".join(inline(data.get(key)) for key in ("height", "width", "channels"))
     lines = [
-        f"- **name**: {prose(data.get('name', 'unnamed'))} ({data_label(record)})",
+        f"- **name**: {prose(data.get('name', 'unnamed'))}",
         f"- **source**: {prose(data.get('source') or 'none given')}",
         f"- **prepared as**: {size} (height x width x channels)",
         f"- **digest**: {code(data.get('digest', 'not recorded'))}",

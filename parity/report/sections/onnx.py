@@ -29,9 +29,7 @@ def _matrix(comparisons: Sequence[Row], label: str) -> str:
     pairs: dict[frozenset[str], list[Row]] = {}
     for row in comparisons:
         pairs.setdefault(frozenset((str(row["a"]), str(row["b"]))), []).append(row)
-    lines = [
-        [code(a), *(_cell(pairs.get(frozenset((a, b)), [])) if a != b else "·" for b in names)] for a in names
-    ]
+    lines = [[code(a), *(_cell(pairs.get(frozenset((a, b)), [])) if a != b else "·" for b in names)] for a in names]
     tensors = len(unique(row.get("tensor", "output") for row in comparisons))
     title = f"**Worst of {tensors} compared tensors per pair** (verdict, d32, share of the bound; {label})"
     return f"{title}\n\n{table(['', *map(code, names)], lines)}"

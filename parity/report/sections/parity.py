@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from parity.report import plots
-from parity.report.findings import Row, data_label, framework_name, rank, rows_of, same_function, worst
+from parity.report.findings import Row, data_label, framework_name, rank, row_share, rows_of, same_function, worst
 from parity.report.record import Record
 from parity.report.text import NONE, code, folded, inline, integer, number, percent, prose, small, table
 
@@ -24,7 +24,7 @@ def render(record: Record) -> str:
         return "Zero layers were compared, which is a failure and not a pass."
     finding, label = same_function(record), data_label(record)
     word = {True: "the same function", False: "**not the same function**", None: "**not established**"}
-    parts = [f"{len(rows)} comparisons, by all checks: {word[finding.same]} ({label})."]
+    parts = [f"{len(rows)} forced and propagated comparisons; verdict of all checks: {word[finding.same]} ({label})."]
     parts += [_summary(model_rows, label) for model_rows in _grouped(rows, ("model",))]
     parts += plots.references(record, "parity.png")
     parts += [_details(group, label) for group in _grouped(rows, ("model", "weights", "probe"))]
@@ -96,12 +96,12 @@ def verdict_word(row: Row) -> str:
 def _figures(row: Row) -> tuple[str, ...]:
     errors = (small(row.get("error_tensorflow")), small(row.get("error_torch")), small(row.get("bound")))
     closer = framework_name(row.get("closer") or NONE)
-    return small(row.get("d64")), *errors, percent(row.get("share")), closer
+    return small(row.get("d64")), *errors, percent(row_share(row)), closer
 
 
 def _note(row: Row) -> str:
     parts = [prose(row["note"])] if row.get("note") else []
-    if number(row.get("mismatched")):
+    if rank(row.get("verdict")) > rank("rounding") and number(row.get("mismatched")):
         where = f", worst at [{inline(row['where'])}]" if row.get("where") else ""
         parts.append(f"{integer(row['mismatched'])} of {integer(row.get('elements'))} differ{where}")
     return "; ".join(parts)

@@ -9,8 +9,18 @@ from parity.report.answer import ratio_phrase, settled
 from parity.report.findings import Lane, data_label, lanes, no_winner_reason
 from parity.report.record import Record
 from parity.report.text import (
-    NONE, code, fixed, inline, integer, interval, mebibytes, percent, prose, seconds, table,
-)  # fmt: skip
+    NONE,
+    code,
+    fixed,
+    inline,
+    integer,
+    interval,
+    mebibytes,
+    percent,
+    prose,
+    seconds,
+    table,
+)
 
 
 def render(record: Record) -> str:

@@ -10,8 +10,20 @@ from parity.report.answer import accuracy_interval
 from parity.report.findings import Row, data_label, framework_name
 from parity.report.record import Record
 from parity.report.text import (
-    NONE, code, fixed, folded, inline, integer, interval, mebibytes, number, percent, prose, seconds, table,
-)  # fmt: skip
+    NONE,
+    code,
+    fixed,
+    folded,
+    inline,
+    integer,
+    interval,
+    mebibytes,
+    number,
+    percent,
+    prose,
+    seconds,
+    table,
+)
 from parity.stats import wilson_interval
 
 _SETTINGS = (
@@ -46,11 +58,13 @@ def _metrics(runs: Sequence[Row], label: str) -> str:
     lines = [_metric_line(run) for run in runs]
     baseline = _larger_class(runs[0]["test"])
     if baseline is not None:
-        lines.append(("always the larger class", integer(runs[0]["test"].get("n")), NONE, fixed(baseline, 3), *[NONE] * 6))
+        lines.append(
+            ("always the larger class", integer(runs[0]["test"].get("n")), NONE, fixed(baseline, 3), *[NONE] * 6)
+        )
     header = (
         "framework", "n", "loss", "accuracy", "95 % interval", "precision", "recall", "specificity", "F1", "ROC AUC",
     )  # fmt: skip
-    title = f"**Metrics on the test split** ({label}; one seed; Wilson intervals at 95 % are of the images, not of the seed)"
+    title = f"**Metrics on the test split** ({label}; one seed; 95 % Wilson intervals over images)"
     return f"{title}\n\n{table(header, lines, '<>>>>>>>>>')}"
 
 

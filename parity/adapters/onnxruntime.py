@@ -1,0 +1,139 @@
+"""ONNX Runtime: the shared runtime in which both exports meet."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from parity.adapters.base import Array, WorkerSettings, process_peak_bytes
+from parity.errors import ExportError, MissingDevice, UsageError
+from parity.model.spec import ModelSpec
+
+# Which operators stand for a layer kind, and which one may follow that still belongs to it (the bias).
+OPERATORS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
+    "conv2d": (frozenset({"Conv"}), frozenset({"Add"})),
+    "relu": (frozenset({"Relu"}), frozenset()),
+    "max_pool2d": (frozenset({"MaxPool"}), frozenset()),
+    "flatten": (frozenset({"Reshape", "Flatten"}), frozenset()),
+    "dense": (frozenset({"Gemm", "MatMul"}), frozenset({"Add"})),
+    "sigmoid": (frozenset({"Sigmoid"}), frozenset()),
+}
+
+
+class OnnxruntimeAdapter:
+    """Checks and runs exported graphs, several at a time, each under a name of its own."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        import onnx
+        import onnxruntime
+
+        self.onnx, self.ort, self.settings = onnx, onnxruntime, settings
+        if settings.device == "gpu" and "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+            raise MissingDevice("onnxruntime has no CUDA provider: install onnxruntime-gpu, or use --device cpu")
+        self._sessions: dict[str, Any] = {}
+        self._tensors: dict[str, dict[str, str]] = {}
+
+    def environment(self) -> dict[str, Any]:
+        """Return versions, device, threads and providers, as JSON data."""
+        return {
+            "versions": {"onnxruntime": self.ort.__version__, "onnx": self.onnx.__version__, "numpy": np.__version__},
+            "device": self.settings.device,
+            "threads": self.settings.threads,
+            "providers": self._providers(),
+        }
+
+    def load_graph(self, name: str, path: str, spec: Mapping[str, Any]) -> dict[str, Any]:
+        """Check the file with `onnx.checker`, make its layers' tensors visible, and return facts about the graph.
+
+        Returns `operators` (name -> count), `parameters`, `file_bytes`, `opset`, `dynamic_batch`, and `layers`: the
+        layer names whose output the graph exposes.
+
+        Raises
+            ExportError: not an ONNX file, or a graph that the checker or the runtime refuses.
+        """
+        if not Path(path).is_file():
+            raise UsageError(f"no ONNX file at {path}")
+        try:
+            model = self.onnx.load(path)
+            self.onnx.checker.check_model(model, full_check=True)
+        except Exception as error:
+            raise ExportError(f"{path} is no valid ONNX model: {error}") from error
+        facts = {**_facts(model.graph), "file_bytes": Path(path).stat().st_size, "opset": _opset(model)}
+        found = _layer_tensors(model.graph, ModelSpec.from_dict(spec))
+        self._expose(model, found)
+        try:
+            self._sessions[name] = self._session(model.SerializeToString())
+        except Exception as error:
+            raise ExportError(f"onnxruntime refuses {path}: {error}") from error
+        self._tensors[name] = found
+        return {**facts, "layers": list(found)}
+
+    def run(self, name: str, x: Array) -> dict[str, Array]:
+        """Return the graph's `output` and every exposed layer's tensor for one batch, in the graph's own layout."""
+        if name not in self._sessions:
+            raise UsageError(f"no graph `{name}` is loaded; loaded: {sorted(self._sessions)}")
+        session, found = self._sessions[name], self._tensors[name]
+        wanted = [session.get_outputs()[0].name, *found.values()]
+        values = session.run(list(dict.fromkeys(wanted)), {session.get_inputs()[0].name: x})
+        by_name = dict(zip(dict.fromkeys(wanted), values, strict=True))
+        return {"output": by_name[wanted[0]], **{layer: by_name[tensor] for layer, tensor in found.items()}}
+
+    def memory(self) -> dict[str, int | None]:
+        """Return the process's peak resident bytes so far."""
+        return {"process_peak_bytes": process_peak_bytes(), "device_peak_bytes": None}
+
+    def _providers(self) -> list[str]:
+        gpu = ["CUDAExecutionProvider"] if self.settings.device == "gpu" else []
+        return [*gpu, "CPUExecutionProvider"]
+
+    def _session(self, serialized: bytes) -> Any:
+        options = self.ort.SessionOptions()
+        options.intra_op_num_threads = self.settings.threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        # Idle threads that spin would slow whatever runs next (microsoft/onnxruntime#13808).
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        return self.ort.InferenceSession(serialized, options, providers=self._providers())
+
+    def _expose(self, model: Any, found: Mapping[str, str]) -> None:
+        already = {output.name for output in model.graph.output}
+        for tensor in dict.fromkeys(found.values()):
+            if tensor not in already:
+                model.graph.output.append(self.onnx.helper.make_empty_tensor_value_info(tensor))
+
+
+def _facts(graph: Any) -> dict[str, Any]:
+    first = graph.input[0].type.tensor_type.shape.dim[0]
+    return {
+        "operators": dict(sorted(Counter(node.op_type for node in graph.node).items())),
+        "parameters": int(sum(_size(tensor) for tensor in graph.initializer if tensor.data_type in (1, 11))),
+        "dynamic_batch": not first.HasField("dim_value"),
+    }
+
+
+def _size(tensor: Any) -> int:
+    return int(np.prod(tensor.dims, dtype=np.int64)) if tensor.dims else 1
+
+
+def _opset(model: Any) -> int:
+    return int(next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0))
+
+
+def _layer_tensors(graph: Any, spec: ModelSpec) -> dict[str, str]:
+    """Return layer name -> tensor name, in order; a layer without a node of its own is left out."""
+    nodes, position, found = list(graph.node), 0, {}
+    for layer in spec.layers:
+        operators, followers = OPERATORS[layer.kind]
+        hit = next((i for i in range(position, len(nodes)) if nodes[i].op_type in operators), None)
+        if hit is None:
+            continue
+        tensor = nodes[hit].output[0]
+        follower = next((i for i in range(hit + 1, len(nodes)) if tensor in nodes[i].input), None)
+        if follower is not None and nodes[follower].op_type in followers:
+            hit, tensor = follower, nodes[follower].output[0]
+        found[layer.name], position = tensor, hit + 1
+    return found

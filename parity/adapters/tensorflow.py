@@ -1,0 +1,279 @@
+"""TensorFlow through Keras 3, channels last."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from parity.adapters.base import Adapter, Array, WorkerSettings, atomically, check_names
+from parity.errors import ExportError, MissingDevice, UsageError
+from parity.model.spec import LayerSpec, ModelSpec
+
+OPSET = 18
+
+
+class TensorflowAdapter(Adapter):
+    """Keras 3 on the TensorFlow backend; `tf.function` without XLA for the steps that are timed or repeated."""
+
+    image_layout = "NHWC"
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        super().__init__(settings)
+        os.environ["KERAS_BACKEND"] = "tensorflow"
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        import keras
+        import tensorflow
+
+        self.tf, self.keras = tensorflow, keras
+        tensorflow.config.threading.set_intra_op_parallelism_threads(settings.threads)
+        tensorflow.config.threading.set_inter_op_parallelism_threads(settings.threads)
+        self._choose_device()
+        # TF32 would be on by default for matrix products and convolutions: a float32 lane must compute in float32.
+        tensorflow.config.experimental.enable_tensor_float_32_execution(False)
+        keras.config.set_floatx(settings.dtype)
+        if settings.role == "twin":
+            self._exact_constants()
+        keras.utils.set_random_seed(settings.seed)
+        self.model: Any = None
+        self.optimizer: Any = None
+        self._steps: dict[str, Any] = {}
+        self._batch: tuple[Any, Any] | None = None
+
+    def environment(self) -> dict[str, Any]:
+        tf = self.tf
+        return {
+            "versions": {"tensorflow": tf.__version__, "keras": self.keras.__version__, "numpy": np.__version__},
+            "device": self.settings.device,
+            "threads": tf.config.threading.get_intra_op_parallelism_threads(),
+            "inter_op_threads": tf.config.threading.get_inter_op_parallelism_threads(),
+            "dtype": self.keras.config.floatx(),
+            "precision": {"tf32": bool(tf.config.experimental.tensor_float_32_execution_enabled())},
+            "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default"),
+            "gpus": [gpu.name for gpu in tf.config.list_physical_devices("GPU")],
+            "built_with_cuda": bool(tf.test.is_built_with_cuda()),
+        }
+
+    def build(self, spec: Mapping[str, Any], seed: int | None = None) -> None:
+        described = ModelSpec.from_dict(spec)
+        described.shapes()
+        self.keras.utils.set_random_seed(self.settings.seed if seed is None else seed)
+        shape = (described.height, described.width, described.channels)
+        self._adopt(
+            described,
+            self.keras.Sequential(
+                [self.keras.Input(shape), *(self._layer(layer) for layer in described.layers)], name=described.name
+            ),
+        )
+
+    def layers(self) -> list[str]:
+        return [layer.name for layer in self._built().layers]
+
+    def get_weights(self) -> dict[str, Array]:
+        return {name: np.asarray(variable.numpy()) for name, variable in self._variables().items()}
+
+    def set_weights(self, weights: Mapping[str, Array]) -> None:
+        variables = self._variables()
+        check_names("tensorflow", weights, {name: tuple(v.shape) for name, v in variables.items()})
+        for name, variable in variables.items():
+            variable.assign(weights[name].astype(self.settings.dtype))
+
+    def forward(self, x: Array, training: bool = False) -> dict[str, Array]:
+        outputs, value = {}, self._tensor(x)
+        for layer in self._built().layers:
+            value = layer(value, training=training) if _takes_training(layer) else layer(value)
+            outputs[layer.name] = value.numpy()
+        outputs["output"] = self._built()(self._tensor(x), training=training).numpy()
+        return outputs
+
+    def layer_forward(self, name: str, x: Array, training: bool = False) -> Array:
+        layer = next((layer for layer in self._built().layers if layer.name == name), None)
+        if layer is None:
+            raise UsageError(f"the tensorflow model has no layer `{name}`; it has {self.layers()}")
+        value = self._tensor(x)
+        result = layer(value, training=training) if _takes_training(layer) else layer(value)
+        return np.asarray(result.numpy())
+
+    def save(self, path: str) -> None:
+        ending = Path(path).suffix
+        if ending in (".keras", ".h5"):
+            atomically(path, self._built().save)
+        elif ending == ".safetensors":
+            from safetensors.numpy import save_file
+
+            atomically(path, lambda file: save_file(self.get_weights(), file))
+        else:
+            raise UsageError(f"tensorflow cannot write `{path}`: use .keras, .h5 or .safetensors")
+
+    def load(self, path: str) -> None:
+        if not Path(path).is_file():
+            raise UsageError(f"no model file at {path}")
+        ending = Path(path).suffix
+        if ending in (".keras", ".h5"):
+            self._adopt(self._described(), self.keras.models.load_model(path, compile=False))
+        elif ending == ".safetensors":
+            from safetensors.numpy import load_file
+
+            self.set_weights(load_file(path))
+        else:
+            raise UsageError(f"tensorflow cannot read `{path}`: use .keras, .h5 or .safetensors")
+
+    def export_onnx(self, path: str) -> None:
+        import tf2onnx
+
+        spec, model = self._described(), self._built()
+        shape = (None, spec.height, spec.width, spec.channels)
+        signature = [self.tf.TensorSpec(shape, self.settings.dtype, name="input")]
+        # tf2onnx reads Keras 2 attributes off a model; a traced function means the same and needs none of them.
+        function = self.tf.function(lambda x: model(x, training=False), input_signature=signature)
+        try:
+            atomically(
+                path,
+                lambda file: tf2onnx.convert.from_function(
+                    function, input_signature=signature, opset=OPSET, output_path=file
+                ),
+            )
+        except Exception as error:
+            raise ExportError(f"tf2onnx could not convert the tensorflow model: {error}") from error
+
+    def start_training(self, learning_rate: float, epsilon: float) -> None:
+        self.optimizer = self.keras.optimizers.Adam(learning_rate=learning_rate, epsilon=epsilon)
+        self.optimizer.build(self._built().trainable_variables)
+        self._steps = {}
+
+    def train_batch(self, x: Array, y: Array) -> float:
+        return float(self._train_function()(self._tensor(x), self._tensor(y)).numpy())
+
+    def logits(self, x: Array) -> Array:
+        return np.asarray(self._evaluate_function()(self._tensor(x)).numpy(), dtype=np.float64).reshape(-1)
+
+    def place_batch(self, x: Array, y: Array) -> None:
+        self._batch = (self._tensor(x), self._tensor(y))
+
+    def loss(self) -> float:
+        x, y = self._resident()
+        return float(self._loss(self._logits(x, training=False), y).numpy())
+
+    def step(self, work: str) -> Callable[[], Any]:
+        x, y = self._resident()
+        if work == "train":
+            train = self._train_function()
+            return lambda: train(x, y)
+        evaluate = self._evaluate_function()
+        return lambda: evaluate(x)
+
+    def synchronise(self) -> None:
+        self.tf.test.experimental.sync_devices()
+
+    def compilations(self) -> int:
+        return sum(step.experimental_get_tracing_count() for step in self._steps.values())
+
+    def peak_device_bytes(self) -> int | None:
+        if self.settings.device != "gpu":
+            return None
+        return int(self.tf.config.experimental.get_memory_info("GPU:0")["peak"])
+
+    def _choose_device(self) -> None:
+        tf = self.tf
+        gpus = tf.config.list_physical_devices("GPU")
+        if self.settings.device == "cpu":
+            tf.config.set_visible_devices([], "GPU")
+        elif not gpus:
+            built = "has" if tf.test.is_built_with_cuda() else "has no"
+            raise MissingDevice(
+                f"tensorflow {tf.__version__} sees no GPU (it {built} CUDA support built in): install"
+                " `tensorflow[and-cuda]` in the worker's own environment, or use --device cpu"
+            )
+        else:
+            tf.config.set_visible_devices(gpus[:1], "GPU")
+            tf.config.experimental.set_memory_growth(gpus[0], True)
+
+    def _exact_constants(self) -> None:
+        """Make a Python float reach a float64 tensor unrounded, in this twin's process only.
+
+        Keras and TensorFlow pass Python constants through float32 on their way to a float64 tensor, so that
+        `keras.ops.cast(0.9, "float64")` is 0.8999999761581421; a twin must be exact.
+        """
+        from tensorflow.python.ops import math_ops
+
+        tf, cast = self.tf, math_ops.cast
+
+        def exact_cast(x: Any, dtype: Any, name: str | None = None) -> Any:
+            if isinstance(x, float) and tf.as_dtype(dtype) == tf.float64:
+                return tf.constant(x, dtype=tf.float64, name=name)
+            return cast(x, dtype, name)
+
+        tf.cast = math_ops.cast = exact_cast
+
+    def _layer(self, layer: LayerSpec) -> Any:
+        layers = self.keras.layers
+        if layer.kind == "conv2d":
+            return layers.Conv2D(layer.size, layer.kernel, padding="valid", use_bias=layer.bias, name=layer.name)
+        if layer.kind == "max_pool2d":
+            return layers.MaxPooling2D(layer.size, name=layer.name)
+        if layer.kind == "flatten":
+            return layers.Flatten(name=layer.name)
+        if layer.kind == "dense":
+            return layers.Dense(layer.size, use_bias=layer.bias, name=layer.name)
+        if layer.kind in ("relu", "sigmoid"):
+            return layers.Activation(layer.kind, name=layer.name)
+        raise UsageError(f"the tensorflow adapter cannot build layer kind `{layer.kind}` (layer `{layer.name}`)")
+
+    def _adopt(self, spec: ModelSpec, model: Any) -> None:
+        self.spec, self.model, self.optimizer, self._steps = spec, model, None, {}
+
+    def _built(self) -> Any:
+        self._described()
+        return self.model
+
+    def _variables(self) -> dict[str, Any]:
+        return {
+            f"{layer.name}/{variable.name}": variable for layer in self._built().layers for variable in layer.weights
+        }
+
+    def _tensor(self, x: Array) -> Any:
+        return self.tf.convert_to_tensor(np.asarray(x).astype(self.settings.dtype, copy=False))
+
+    def _logits(self, x: Any, training: bool) -> Any:
+        layers = self._built().layers
+        last = self._described().layers[-1].kind == "sigmoid"
+        for layer in layers[:-1] if last else layers:
+            x = layer(x, training=training) if _takes_training(layer) else layer(x)
+        return self.tf.squeeze(x, axis=-1)
+
+    def _loss(self, logits: Any, y: Any) -> Any:
+        # On logits, not through keras.losses.BinaryCrossentropy: that one clips probabilities in eager mode and
+        # silently recovers the logits under tf.function, so its value depends on how it is called.
+        return self.tf.reduce_mean(self.tf.nn.sigmoid_cross_entropy_with_logits(labels=y, logits=logits))
+
+    def _train_function(self) -> Any:
+        if self.optimizer is None:
+            raise UsageError("no optimizer: call `start_training` first")
+        if "train" not in self._steps:
+            variables = self._built().trainable_variables
+
+            def train(x: Any, y: Any) -> Any:
+                with self.tf.GradientTape() as tape:
+                    loss = self._loss(self._logits(x, training=True), y)
+                self.optimizer.apply(tape.gradient(loss, [v.value for v in variables]), variables)
+                return loss
+
+            self._steps["train"] = self.tf.function(train, jit_compile=False)
+        return self._steps["train"]
+
+    def _evaluate_function(self) -> Any:
+        if "evaluate" not in self._steps:
+            self._steps["evaluate"] = self.tf.function(lambda x: self._logits(x, training=False), jit_compile=False)
+        return self._steps["evaluate"]
+
+    def _resident(self) -> tuple[Any, Any]:
+        if self._batch is None:
+            raise UsageError("no batch on the device: call `place_batch` first")
+        return self._batch
+
+
+def _takes_training(layer: Any) -> bool:
+    return bool(getattr(layer, "_call_has_training_arg", False))

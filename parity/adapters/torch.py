@@ -1,0 +1,238 @@
+"""PyTorch, eager, channels first."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from parity.adapters.base import Adapter, Array, WorkerSettings, atomically, check_names
+from parity.errors import ExportError, MissingDevice, UsageError
+from parity.model.spec import LayerShape, ModelSpec
+
+OPSET = 18
+
+
+class TorchAdapter(Adapter):
+    """`torch.nn` modules in eager mode, Adam in its default form."""
+
+    image_layout = "NCHW"
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        super().__init__(settings)
+        import torch
+
+        self.torch = torch
+        torch.set_num_threads(settings.threads)
+        if settings.device == "gpu" and not torch.cuda.is_available():
+            raise MissingDevice(
+                f"torch {torch.__version__} sees no GPU (its CUDA version: {torch.version.cuda}): install a CUDA build"
+                " in the worker's own environment, or use --device cpu"
+            )
+        self.device = torch.device("cuda" if settings.device == "gpu" else "cpu")
+        # TF32 is on by default for cuDNN's convolutions: a float32 lane must compute in float32.
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.manual_seed(settings.seed)
+        self.dtype = torch.float64 if settings.role == "twin" else torch.float32
+        self.model: Any = None
+        self.optimizer: Any = None
+        self._batch: tuple[Any, Any] | None = None
+
+    def environment(self) -> dict[str, Any]:
+        torch = self.torch
+        return {
+            "versions": {"torch": torch.__version__, "numpy": np.__version__},
+            "device": self.settings.device,
+            "threads": torch.get_num_threads(),
+            "inter_op_threads": torch.get_num_interop_threads(),
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "precision": {
+                "tf32_matmul": bool(torch.backends.cuda.matmul.allow_tf32),
+                "tf32_cudnn": bool(torch.backends.cudnn.allow_tf32),
+            },
+            "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+            "mkldnn": bool(torch.backends.mkldnn.is_available()),
+            "cuda": torch.version.cuda,
+            "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        }
+
+    def build(self, spec: Mapping[str, Any], seed: int | None = None) -> None:
+        described = ModelSpec.from_dict(spec)
+        shapes = described.shapes()
+        self.torch.manual_seed(self.settings.seed if seed is None else seed)
+        modules = OrderedDict((shape.layer.name, self._module(shape)) for shape in shapes)
+        self.model = self.torch.nn.Sequential(modules).to(self.device, self.dtype)
+        self.spec, self.optimizer = described, None
+
+    def layers(self) -> list[str]:
+        return [name for name, _ in self._built().named_children()]
+
+    def get_weights(self) -> dict[str, Array]:
+        return {name: np.array(tensor.detach().cpu().numpy()) for name, tensor in self._built().state_dict().items()}
+
+    def set_weights(self, weights: Mapping[str, Array]) -> None:
+        state = self._built().state_dict()
+        check_names("torch", weights, {name: tuple(tensor.shape) for name, tensor in state.items()})
+        tensors = {name: self.torch.from_numpy(np.array(array)).to(self.dtype) for name, array in weights.items()}
+        self._built().load_state_dict(tensors, strict=True)
+
+    def forward(self, x: Array, training: bool = False) -> dict[str, Array]:
+        model = self._built().train(training)
+        outputs, value = {}, self._tensor(x)
+        with self.torch.no_grad():
+            for name, module in model.named_children():
+                value = module(value)
+                outputs[name] = self._array(value)
+            outputs["output"] = self._array(model(self._tensor(x)))
+        model.eval()
+        return outputs
+
+    def layer_forward(self, name: str, x: Array, training: bool = False) -> Array:
+        module = dict(self._built().named_children()).get(name)
+        if module is None:
+            raise UsageError(f"the torch model has no layer `{name}`; it has {self.layers()}")
+        module.train(training)
+        with self.torch.no_grad():
+            result = self._array(module(self._tensor(x)))
+        module.eval()
+        return result
+
+    def save(self, path: str) -> None:
+        ending = Path(path).suffix
+        if ending == ".pth":
+            atomically(path, lambda file: self.torch.save(self._built().state_dict(), file))
+        elif ending == ".safetensors":
+            from safetensors.numpy import save_file
+
+            atomically(path, lambda file: save_file(self.get_weights(), file))
+        else:
+            raise UsageError(f"torch cannot write `{path}`: use .pth or .safetensors")
+
+    def load(self, path: str) -> None:
+        if not Path(path).is_file():
+            raise UsageError(f"no model file at {path}")
+        ending = Path(path).suffix
+        if ending == ".pth":
+            # weights_only: a state dict is data, and loading one must not run code that a stranger put into it.
+            state = self.torch.load(path, map_location="cpu", weights_only=True)
+            self.set_weights({name: tensor.numpy() for name, tensor in state.items()})
+        elif ending == ".safetensors":
+            from safetensors.numpy import load_file
+
+            self.set_weights(load_file(path))
+        else:
+            raise UsageError(f"torch cannot read `{path}`: use .pth or .safetensors")
+
+    def export_onnx(self, path: str) -> None:
+        spec, torch = self._described(), self.torch
+        # Two images: a batch of one would be specialised to the constant 1 in spite of the dynamic axis.
+        example = torch.zeros(2, spec.channels, spec.height, spec.width, dtype=self.dtype, device=self.device)
+        model = self._built().eval()
+
+        def write(file: str) -> None:
+            torch.onnx.export(
+                model,
+                (example,),
+                file,
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=["input"],
+                output_names=["output"],
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                external_data=False,
+                verbose=False,
+            )
+
+        try:
+            atomically(path, write)
+        except Exception as error:
+            raise ExportError(f"torch.onnx.export could not convert the torch model: {error}") from error
+
+    def start_training(self, learning_rate: float, epsilon: float) -> None:
+        self.optimizer = self.torch.optim.Adam(self._built().parameters(), lr=learning_rate, eps=epsilon)
+
+    def train_batch(self, x: Array, y: Array) -> float:
+        return float(self._train(self._tensor(x), self._tensor(y)).item())
+
+    def logits(self, x: Array) -> Array:
+        return self._array(self._evaluate(self._tensor(x))).astype(np.float64).reshape(-1)
+
+    def place_batch(self, x: Array, y: Array) -> None:
+        self._batch = (self._tensor(x), self._tensor(y))
+
+    def loss(self) -> float:
+        x, y = self._resident()
+        with self.torch.no_grad():
+            return float(self._loss(self._logits(x), y).item())
+
+    def step(self, work: str) -> Callable[[], Any]:
+        x, y = self._resident()
+        return (lambda: self._train(x, y)) if work == "train" else (lambda: self._evaluate(x))
+
+    def synchronise(self) -> None:
+        if self.device.type == "cuda":
+            self.torch.cuda.synchronize()
+
+    def compilations(self) -> int:
+        return 0
+
+    def peak_device_bytes(self) -> int | None:
+        return int(self.torch.cuda.max_memory_allocated()) if self.device.type == "cuda" else None
+
+    def _module(self, shape: LayerShape) -> Any:
+        nn, layer = self.torch.nn, shape.layer
+        if layer.kind == "conv2d":
+            return nn.Conv2d(shape.input_shape[-1], layer.size, layer.kernel, bias=layer.bias)
+        if layer.kind == "max_pool2d":
+            return nn.MaxPool2d(layer.size)
+        if layer.kind == "flatten":
+            return nn.Flatten()
+        if layer.kind == "dense":
+            return nn.Linear(shape.input_shape[0], layer.size, bias=layer.bias)
+        if layer.kind == "relu":
+            return nn.ReLU()
+        if layer.kind == "sigmoid":
+            return nn.Sigmoid()
+        raise UsageError(f"the torch adapter cannot build layer kind `{layer.kind}` (layer `{layer.name}`)")
+
+    def _built(self) -> Any:
+        self._described()
+        return self.model
+
+    def _tensor(self, x: Array) -> Any:
+        return self.torch.from_numpy(np.array(x)).to(self.device, self.dtype)
+
+    def _array(self, tensor: Any) -> Array:
+        return np.array(tensor.detach().cpu().numpy())
+
+    def _logits(self, x: Any) -> Any:
+        model = self._built()
+        last = self._described().layers[-1].kind == "sigmoid"
+        return (model[:-1] if last else model)(x).squeeze(-1)
+
+    def _loss(self, logits: Any, y: Any) -> Any:
+        return self.torch.nn.functional.binary_cross_entropy_with_logits(logits, y)
+
+    def _train(self, x: Any, y: Any) -> Any:
+        if self.optimizer is None:
+            raise UsageError("no optimizer: call `start_training` first")
+        self._built().train()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self._loss(self._logits(x), y)
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach()
+
+    def _evaluate(self, x: Any) -> Any:
+        self._built().eval()
+        with self.torch.no_grad():
+            return self._logits(x)
+
+    def _resident(self) -> tuple[Any, Any]:
+        if self._batch is None:
+            raise UsageError("no batch on the device: call `place_batch` first")
+        return self._batch

@@ -1,0 +1,63 @@
+"""The gate before every timing: the lane computes the right numbers, or it is not timed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parity.errors import ParityError
+
+Array = NDArray[Any]
+FLOAT32_ROUNDOFF = 2.0**-24
+SOFTPLUS_ULPS = 8.0
+"""Roundings of one logistic loss term, max(z, 0) - z*y + log1p(exp(-|z|)): two library calls of at most 2u each, two
+sums, one product, and room for the compiler's order."""
+
+
+def loss_of(logits: Array, labels: Array) -> tuple[float, float]:
+    """Return the exact mean logistic loss of these logits, and how far a float32 evaluation of it may be off.
+
+    Source: Higham, section 3.1, for the mean; the terms are bounded by their largest intermediate.
+    """
+    z, y = np.asarray(logits, dtype=np.float64), np.asarray(labels, dtype=np.float64)
+    terms = np.logaddexp(0.0, z) - y * z
+    size = np.abs(z) + np.abs(y * z) + np.log(2.0)
+    allowed = (SOFTPLUS_ULPS + z.size) * FLOAT32_ROUNDOFF * float(np.mean(size))
+    return float(terms.mean()), allowed
+
+
+def prove(lane: str, logits: Array, loss: float, labels: Array, twin: Array, allowed: Array) -> dict[str, Any]:
+    """Return the gate's figures for one lane, for the record.
+
+    `logits` (n,) and `loss` come from the lane's own process; `twin` (n,) from the float64 twin under the same weights
+    and batch, and `allowed` (n,) is the propagated float32 bound on each logit.
+
+    Raises
+        ParityError: a logit or the loss is further off than rounding explains.
+    """
+    error = np.abs(np.asarray(logits, dtype=np.float64) - np.asarray(twin, dtype=np.float64))
+    if not np.isfinite(logits).all() or bool((error > allowed).any()):
+        raise ParityError(
+            f"{lane} is not timed: its logits are up to {float(error.max()):.2e} from the float64 twin, and rounding"
+            f" explains {float(np.max(allowed)):.2e}"
+        )
+    exact, margin = loss_of(logits, labels)
+    if not abs(loss - exact) <= margin:
+        raise ParityError(
+            f"{lane} is not timed: its loss is {loss:.9g}, and its own logits give {exact:.9g} (allowed {margin:.1e})"
+        )
+    return {
+        "loss": float(loss),
+        "loss_error": abs(loss - exact),
+        "loss_allowed": margin,
+        "logit_error": float(error.max()),
+        "logit_allowed": float(np.max(allowed)),
+    }
+
+
+def same_weights(a: Mapping[str, Array], b: Mapping[str, Array]) -> bool:
+    """Return whether two sets of weights are bit for bit the same, names included."""
+    return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)

@@ -1,0 +1,317 @@
+"""The story of a comparison in one page: open workers, build the pair, copy weights, observe, judge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from parity.errors import PairingError, UsageError
+from parity.judge.bound import Doubles, layer_bound, propagated_bound, unit_roundoff
+from parity.judge.compare import Quartet, judge, missing
+from parity.judge.verdict import IDENTICAL, NOT_COMPARED, SEMANTIC, Finding
+from parity.model import layout
+from parity.model.layout import Array
+from parity.model.spec import LayerShape, ModelSpec
+from parity.pairing import weights as pairing_weights
+from parity.pairing.graph import pair_layers
+from parity.workers.client import Worker, WorkerOptions, usable_cpus
+
+SIDES = ("tensorflow", "torch", "twin_tensorflow", "twin_torch")
+
+
+@dataclass(frozen=True)
+class PairOptions:
+    """Under which interpreters and on what device the two frameworks run; the twins always compute on the CPU."""
+
+    tensorflow_python: str | None = None
+    torch_python: str | None = None
+    device: str = "cpu"
+    threads: int = field(default_factory=usable_cpus)
+    seed: int = 0
+    tensorflow_adapter: str = "tensorflow"
+    torch_adapter: str = "torch"
+
+    def worker(self, side: str) -> WorkerOptions:
+        """Return how the worker of one of `SIDES` is started."""
+        torch = side.endswith("torch")
+        twin = side.startswith("twin")
+        return WorkerOptions(
+            framework=self.torch_adapter if torch else self.tensorflow_adapter,
+            python=self.torch_python if torch else self.tensorflow_python,
+            role="twin" if twin else "plain",
+            device="cpu" if twin else self.device,
+            threads=self.threads,
+            seed=self.seed,
+        )
+
+
+class Pair:
+    """One sequential model in both frameworks, in float32 and as float64 twins: four workers that hold one network."""
+
+    def __init__(self, options: PairOptions | None = None) -> None:
+        self.options = options or PairOptions()
+        self.workers = {side: Worker(self.options.worker(side)) for side in SIDES}
+        self.specs: dict[str, ModelSpec] = {}
+
+    def __enter__(self) -> Pair:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all four workers."""
+        for worker in self.workers.values():
+            worker.close()
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The description that the TensorFlow side was built from."""
+        if not self.specs:
+            raise UsageError("the pair has not been built yet: call `build` first")
+        return self.specs["tensorflow"]
+
+    def each(self, request: Callable[[str, Worker], Any]) -> dict[str, Any]:
+        """Return what `request(side, worker)` gave for each of the four workers, asked side by side."""
+        with ThreadPoolExecutor(len(SIDES)) as pool:
+            futures = {side: pool.submit(request, side, worker) for side, worker in self.workers.items()}
+            return {side: future.result() for side, future in futures.items()}
+
+    def build(self, spec: ModelSpec, torch_spec: ModelSpec | None = None, seed: int = 0) -> None:
+        """Build the network on all sides; `torch_spec` is for a port that is described differently."""
+        self.specs = {"tensorflow": spec, "torch": torch_spec or spec}
+        self.each(lambda side, worker: worker.call("build", spec=self.specs[_family(side)].to_dict(), seed=seed))
+
+    def copy_weights(self, weights: Mapping[str, Array], torch_weights: Mapping[str, Array] | None = None) -> None:
+        """Put Keras-named `weights` into all four networks, carried over by the weight map unless given for torch."""
+        carried = torch_weights if torch_weights is not None else pairing_weights.to_torch(weights, self.spec)
+        given = {"tensorflow": weights, "torch": carried}
+        self.each(lambda side, worker: worker.call("set_weights", weights=dict(given[_family(side)])))
+
+    def weights(self) -> dict[str, Array]:
+        """Return the TensorFlow side's weights under Keras's names, float32."""
+        return dict(self.workers["tensorflow"].call("get_weights"))
+
+    def audit(self) -> pairing_weights.WeightAudit:
+        """Return which weights of the built networks have a partner."""
+        mine, theirs = (self.workers[side].call("get_weights") for side in ("tensorflow", "torch"))
+        return pairing_weights.audit(mine, theirs, self.spec)
+
+
+def probe_weights(spec: ModelSpec, seed: int = 0) -> dict[str, Array]:
+    """Return trained-like Keras-named weights, float32: He-scaled kernels without symmetry, biases far from zero.
+
+    A fresh Keras network has all biases at zero, which would hide a bias that a port forgot.
+    """
+    rng = np.random.default_rng(seed)
+    found = {}
+    for link in pairing_weights.weight_map(spec):
+        shape = link.weight.shape
+        scale = (2.0 / np.prod(shape[:-1])) ** 0.5 if link.weight.role == "kernel" else 0.3
+        found[link.tensorflow] = (rng.standard_normal(shape) * scale).astype(np.float32)
+    return found
+
+
+def noise_probe(spec: ModelSpec, batch: int, seed: int = 0) -> Array:
+    """Return signed noise (batch, h, w, c), float32, each axis modulated differently so that no swap goes unseen."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((batch, spec.height, spec.width, spec.channels))
+    ramp = np.linspace(0.2, 1.0, spec.height)[:, None, None] + np.linspace(-0.7, 0.0, spec.width)[None, :, None]
+    return (x * ramp * (1.0 + np.arange(spec.channels))).astype(np.float32)
+
+
+def sparse_inputs(spec: ModelSpec, batch: int, seed: int = 0) -> dict[str, Array]:
+    """Return, for each layer, an input with few non-zero numbers, float32.
+
+    With k products that are not zero, a sum of any length is bounded by gamma_k: a layer that rounds its operands to
+    TF32 or bfloat16 stands out, which a dense input over a long reduction would hide.
+    """
+    rng = np.random.default_rng(seed)
+    inputs = {}
+    for step in spec.shapes():
+        shape = (batch, *step.input_shape)
+        size = int(np.prod(step.input_shape))
+        keep = min(1.0, 4.0 / size) if step.layer.kind == "dense" else 1.0 / 9.0
+        values = rng.uniform(0.5, 2.0, shape) * rng.choice([-1.0, 1.0], shape) * (rng.random(shape) < keep)
+        if not values.any(axis=tuple(range(1, len(shape)))).all():
+            values.reshape(batch, -1)[:, 0] = 1.0 / 3.0
+        inputs[step.layer.name] = values.astype(np.float32)
+    return inputs
+
+
+def layer_inputs(pair: Pair, x: Array) -> dict[str, Array]:
+    """Return what each layer is fed when `x` (n, h, w, c) goes through the TensorFlow twin, rounded to float32."""
+    outputs = pair.workers["twin_tensorflow"].call("forward", x=x)
+    names = [layer.name for layer in pair.spec.layers]
+    return {name: outputs[before].astype(np.float32) if before else x for name, before in _previous(names)}
+
+
+def forced(pair: Pair, inputs: Mapping[str, Array]) -> list[Finding]:
+    """Return one finding per layer, each layer alone and fed the same `inputs` (TensorFlow's order) on every side."""
+    weights = pair.weights()
+    findings, absent = [], _absent(pair)
+    for step in pair.spec.shapes():
+        layer = step.layer
+        if layer.name in absent:
+            findings.append(absent[layer.name])
+            continue
+        x, own = inputs[layer.name], _own(weights, layer.name)
+        quartet = _quartet(step, pair.each(partial(_ask, step, x)))
+        bounds = [layer_bound(layer, x, own, quartet.twin_tensorflow, unit_roundoff(p)) for p in ("float32", "float64")]
+        findings.append(judge(layer.name, layer.kind, quartet, *bounds))
+    return findings + [finding for name, finding in absent.items() if name not in {f.tensor for f in findings}]
+
+
+def propagated(pair: Pair, x: Array) -> list[Finding]:
+    """Return one finding per layer of the whole network fed `x` (n, h, w, c), errors accumulating."""
+    weights = pair.weights()
+    outputs = pair.each(lambda side, worker: worker.call("forward", x=_in_order(side, x, "image", {})))
+    value, bounds = x, [np.zeros(1), np.zeros(1)]
+    findings, absent = [], _absent(pair)
+    for step in pair.spec.shapes():
+        layer = step.layer
+        twin = outputs["twin_tensorflow"][layer.name]
+        own = _own(weights, layer.name)
+        bounds = [
+            propagated_bound(layer, value, own, twin, bound, unit_roundoff(precision))
+            for bound, precision in zip(bounds, ("float32", "float64"), strict=True)
+        ]
+        value = twin
+        if layer.name in absent:
+            findings.append(absent[layer.name])
+            continue
+        quartet = _quartet(step, {side: found[layer.name] for side, found in outputs.items()})
+        findings.append(judge(layer.name, layer.kind, quartet, *bounds))
+    return [*findings, *_whole(outputs, findings)]
+
+
+def modes(pair: Pair, x: Array) -> list[Finding]:
+    """Return, per framework, whether training mode computes what evaluation mode does, layer by layer.
+
+    A network without dropout or normalisation must be the same function in both, bit for bit.
+    """
+    findings = []
+    for side in ("tensorflow", "torch"):
+        fed = _in_order(side, x, "image", {})
+        quiet, training = (pair.workers[side].call("forward", x=fed, training=mode) for mode in (False, True))
+        for name, array in quiet.items():
+            findings.append(_same_bits(f"{side}:{name}", array, training[name]))
+    return findings
+
+
+def exact_weights(pair: Pair) -> list[Finding]:
+    """Return one finding per weight: is what torch holds, carried back, bit for bit what TensorFlow holds?"""
+    mine, theirs = pair.weights(), pair.workers["torch"].call("get_weights")
+    back = pairing_weights.to_tensorflow(theirs, pair.spec)
+    return [_same_bits(name, mine[name], back[name]) for name in mine]
+
+
+def raise_for(findings: Iterable[Finding]) -> None:
+    """Raise AssertionError with every failing finding's message, first diverging layer first; silent when all pass.
+
+    Raises
+        AssertionError: something differs by more than rounding, or nothing was compared at all.
+    """
+    __tracebackhide__ = True
+    found = list(findings)
+    if not found:
+        raise AssertionError("nothing was compared: zero comparisons is a failure")
+    failing = [finding.message() for finding in found if not finding.passed]
+    if failing:
+        raise AssertionError(f"{len(failing)} of {len(found)} comparisons failed\n" + "\n".join(failing))
+
+
+def _family(side: str) -> str:
+    return "torch" if side.endswith("torch") else "tensorflow"
+
+
+def _previous(names: list[str]) -> list[tuple[str, str | None]]:
+    return list(zip(names, [None, *names[:-1]], strict=True))
+
+
+def _own(weights: Mapping[str, Array], layer: str) -> dict[str, Array]:
+    return {name.partition("/")[2]: array for name, array in weights.items() if name.partition("/")[0] == layer}
+
+
+def _in_order(side: str, x: Array, named: str, sizes: Mapping[str, int]) -> Array:
+    if _family(side) == "tensorflow":
+        return x
+    return layout.to_torch(x, layout.activation_layout(named), sizes)
+
+
+def _ask(step: LayerShape, x: Array, side: str, worker: Worker) -> Array:
+    fed = _in_order(side, x, step.input_layout, dict(step.input_sizes))
+    return np.asarray(worker.call("layer_forward", name=step.layer.name, x=fed))
+
+
+def _quartet(step: LayerShape, outputs: Mapping[str, Array]) -> Quartet:
+    named, sizes = layout.activation_layout(step.output_layout), dict(step.output_sizes)
+    arrays = {
+        side: array if _family(side) == "tensorflow" else _back(array, named, sizes) for side, array in outputs.items()
+    }
+    return Quartet(arrays["tensorflow"], arrays["torch"], arrays["twin_tensorflow"], arrays["twin_torch"])
+
+
+def _back(array: Array, named: str, sizes: Mapping[str, int]) -> Array:
+    try:
+        return layout.to_tensorflow(array, named, sizes)
+    except PairingError:
+        return array  # another shape than expected: the judge sees it, and says so
+
+
+def _absent(pair: Pair) -> dict[str, Finding]:
+    mine, theirs = (pair.workers[side].call("layers") for side in ("tensorflow", "torch"))
+    pairing = pair_layers(mine, theirs)
+    kinds = {layer.name: layer.kind for spec in pair.specs.values() for layer in spec.layers}
+    return {
+        **{name: missing(name, kinds.get(name, "?"), "torch") for name in pairing.only_tensorflow},
+        **{name: missing(name, kinds.get(name, "?"), "tensorflow") for name in pairing.only_torch},
+    }
+
+
+def _whole(outputs: Mapping[str, Mapping[str, Array]], findings: list[Finding]) -> list[Finding]:
+    """Return a finding for each side whose model, called as a whole, is not the chain of its own layers."""
+    if not findings:
+        return []
+    broken = []
+    for side, found in outputs.items():
+        last = list(found)[-2]  # the layers in order, then `output`
+        if not np.allclose(found[last], found["output"], rtol=1e-5, atol=1e-6, equal_nan=True):
+            broken.append(
+                Finding(
+                    "output", "model", NOT_COMPARED, f"{side}: the model's output is not its last layer's.", side=side
+                )
+            )
+    return broken
+
+
+def _same_bits(name: str, a: Array, b: Array) -> Finding:
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return Finding(
+            name, "bits", SEMANTIC, f"{a.dtype} {a.shape} against {b.dtype} {b.shape}.", shape=tuple(a.shape)
+        )
+    if not np.isfinite(a).all() or not np.isfinite(b).all():
+        return Finding(name, "bits", NOT_COMPARED, "Not finite.", shape=tuple(a.shape), elements=int(a.size))
+    gap: Doubles = np.abs(a.astype(np.float64) - b.astype(np.float64))
+    scale = float(np.abs(a).max()) or 1.0
+    differing = int(np.count_nonzero(gap))
+    where = tuple(int(i) for i in np.unravel_index(int(gap.argmax()), gap.shape)) if differing else None
+    verdict = SEMANTIC if differing else IDENTICAL
+    note = "Meant to be bit for bit, and is not." if differing else "Bit for bit."
+    return Finding(
+        name,
+        "bits",
+        verdict,
+        note,
+        tuple(a.shape),
+        scale,
+        d32=float(gap.max()) / scale,
+        elements=int(a.size),
+        mismatched=differing,
+        where=where,
+    )

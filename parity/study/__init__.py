@@ -1,0 +1,1 @@
+"""Training both frameworks alike, and measuring what they learnt."""

@@ -1,0 +1,42 @@
+"""Work that a worker does on its own between two messages: an epoch, a pass over a split, streamed from the cache."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parity.data import cache
+
+Array = NDArray[Any]
+
+
+def train_epoch(adapter: Any, folder: str, split: str, order: Array, batch: int) -> dict[str, Any]:
+    """Take one optimizer step per full batch of `order` and return each step's loss and the seconds of the epoch.
+
+    `order` holds indices into `split` of the prepared data in `folder`; an incomplete last batch is left out, so that
+    both frameworks average over equally many images at every step.
+    """
+    prepared = cache.load(folder)
+    losses = []
+    start_s = time.perf_counter()
+    for images, labels in cache.batches(prepared, split, order, batch, drop_last=True):
+        losses.append(adapter.train_batch(adapter.canonical_batch(images), labels.astype(np.float32)))
+    return {"losses": losses, "seconds": time.perf_counter() - start_s, "images": len(losses) * batch}
+
+
+def predict(adapter: Any, folder: str, split: str, batch: int) -> Array:
+    """Return the logits of every image of `split`, in file order, as float64 of shape (n,)."""
+    prepared = cache.load(folder)
+    order = np.arange(len(prepared.labels(split)))
+    parts = [
+        adapter.logits(adapter.canonical_batch(images))
+        for images, _ in cache.batches(prepared, split, order, batch, drop_last=False)
+    ]
+    return np.concatenate(parts)
+
+
+JOBS: Mapping[str, Callable[..., Any]] = {"train_epoch": train_epoch, "predict": predict}
