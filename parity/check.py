@@ -161,33 +161,64 @@ def forced(pair: Pair, inputs: Mapping[str, Array]) -> list[Finding]:
             findings.append(absent[layer.name])
             continue
         x, own = inputs[layer.name], _own(weights, layer.name)
-        quartet = _quartet(step, pair.each(partial(_ask, step, x)))
+        given = pair.each(partial(_ask, step, x))
+        quartet = Quartet(
+            *(
+                given[side] if _family(side) == "tensorflow" else in_tensorflow_order(given[side], step)
+                for side in SIDES
+            )
+        )
         bounds = [layer_bound(layer, x, own, quartet.twin_tensorflow, unit_roundoff(p)) for p in ("float32", "float64")]
         findings.append(judge(layer.name, layer.kind, quartet, *bounds))
     return findings + [finding for name, finding in absent.items() if name not in {f.tensor for f in findings}]
 
 
-def propagated(pair: Pair, x: Array) -> list[Finding]:
-    """Return one finding per layer of the whole network fed `x` (n, h, w, c), errors accumulating."""
+@dataclass(frozen=True)
+class Observation:
+    """The whole network fed one batch: every side's outputs by layer, and how far a correct one may be off.
+
+    `outputs[side][layer]` is in that side's own order of axes; `bounds[layer]` holds the absolute float32 and float64
+    bounds per element, in TensorFlow's order.
+    """
+
+    outputs: Mapping[str, Mapping[str, Array]]
+    bounds: Mapping[str, tuple[Doubles, Doubles]]
+
+    def ordered(self, side: str, step: LayerShape) -> Array:
+        """Return one side's output of one layer in TensorFlow's order."""
+        array = self.outputs[side][step.layer.name]
+        return array if _family(side) == "tensorflow" else in_tensorflow_order(array, step)
+
+
+def observe(pair: Pair, x: Array) -> Observation:
+    """Run `x` (n, h, w, c) through the whole network on all sides, and bound the rounding on the way."""
     weights = pair.weights()
     outputs = pair.each(lambda side, worker: worker.call("forward", x=_in_order(side, x, "image", {})))
-    value, bounds = x, [np.zeros(1), np.zeros(1)]
-    findings, absent = [], _absent(pair)
+    value, low, high = x, np.zeros(1), np.zeros(1)
+    bounds = {}
+    for step in pair.spec.shapes():
+        layer, twin = step.layer, outputs["twin_tensorflow"][step.layer.name]
+        own = _own(weights, layer.name)
+        low = propagated_bound(layer, value, own, twin, low, unit_roundoff("float32"))
+        high = propagated_bound(layer, value, own, twin, high, unit_roundoff("float64"))
+        bounds[layer.name], value = (low, high), twin
+    return Observation(outputs, bounds)
+
+
+def propagated(pair: Pair, x: Array) -> list[Finding]:
+    """Return one finding per layer of the whole network fed `x` (n, h, w, c), errors accumulating."""
+    seen, absent = observe(pair, x), _absent(pair)
+    findings = []
     for step in pair.spec.shapes():
         layer = step.layer
-        twin = outputs["twin_tensorflow"][layer.name]
-        own = _own(weights, layer.name)
-        bounds = [
-            propagated_bound(layer, value, own, twin, bound, unit_roundoff(precision))
-            for bound, precision in zip(bounds, ("float32", "float64"), strict=True)
-        ]
-        value = twin
         if layer.name in absent:
             findings.append(absent[layer.name])
-            continue
-        quartet = _quartet(step, {side: found[layer.name] for side, found in outputs.items()})
-        findings.append(judge(layer.name, layer.kind, quartet, *bounds))
-    return [*findings, *_whole(outputs, findings)]
+        else:
+            quartet = Quartet(*(seen.ordered(side, step) for side in SIDES))
+            findings.append(judge(layer.name, layer.kind, quartet, *seen.bounds[layer.name]))
+    known = {finding.tensor for finding in findings}
+    extra = [finding for name, finding in absent.items() if name not in known]
+    return [*findings, *extra, *_whole(seen.outputs)]
 
 
 def modes(pair: Pair, x: Array) -> list[Finding]:
@@ -249,19 +280,15 @@ def _ask(step: LayerShape, x: Array, side: str, worker: Worker) -> Array:
     return np.asarray(worker.call("layer_forward", name=step.layer.name, x=fed))
 
 
-def _quartet(step: LayerShape, outputs: Mapping[str, Array]) -> Quartet:
-    named, sizes = layout.activation_layout(step.output_layout), dict(step.output_sizes)
-    arrays = {
-        side: array if _family(side) == "tensorflow" else _back(array, named, sizes) for side, array in outputs.items()
-    }
-    return Quartet(arrays["tensorflow"], arrays["torch"], arrays["twin_tensorflow"], arrays["twin_torch"])
+def in_tensorflow_order(array: Array, step: LayerShape) -> Array:
+    """Return torch's output of one layer with TensorFlow's order of axes.
 
-
-def _back(array: Array, named: str, sizes: Mapping[str, int]) -> Array:
+    An array of another rank than expected comes back as it is: the judge sees its shape, and says so.
+    """
     try:
-        return layout.to_tensorflow(array, named, sizes)
+        return layout.to_tensorflow(array, layout.activation_layout(step.output_layout), dict(step.output_sizes))
     except PairingError:
-        return array  # another shape than expected: the judge sees it, and says so
+        return array
 
 
 def _absent(pair: Pair) -> dict[str, Finding]:
@@ -274,10 +301,8 @@ def _absent(pair: Pair) -> dict[str, Finding]:
     }
 
 
-def _whole(outputs: Mapping[str, Mapping[str, Array]], findings: list[Finding]) -> list[Finding]:
+def _whole(outputs: Mapping[str, Mapping[str, Array]]) -> list[Finding]:
     """Return a finding for each side whose model, called as a whole, is not the chain of its own layers."""
-    if not findings:
-        return []
     broken = []
     for side, found in outputs.items():
         last = list(found)[-2]  # the layers in order, then `output`

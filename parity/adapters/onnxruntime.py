@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ class OnnxruntimeAdapter:
 
     def __init__(self, settings: WorkerSettings) -> None:
         import onnx
+        import onnx.reference
         import onnxruntime
 
         self.onnx, self.ort, self.settings = onnx, onnxruntime, settings
@@ -36,6 +37,7 @@ class OnnxruntimeAdapter:
             raise MissingDevice("onnxruntime has no CUDA provider: install onnxruntime-gpu, or use --device cpu")
         self._sessions: dict[str, Any] = {}
         self._tensors: dict[str, dict[str, str]] = {}
+        self._twins: dict[str, Any] = {}
 
     def environment(self) -> dict[str, Any]:
         """Return versions, device, threads and providers, as JSON data."""
@@ -70,17 +72,34 @@ class OnnxruntimeAdapter:
         except Exception as error:
             raise ExportError(f"onnxruntime refuses {path}: {error}") from error
         self._tensors[name] = found
+        self._twins[name] = _doubled(self.onnx, model)
         return {**facts, "layers": list(found)}
 
     def run(self, name: str, x: Array) -> dict[str, Array]:
         """Return the graph's `output` and every exposed layer's tensor for one batch, in the graph's own layout."""
+        session = self._session_of(name)
+        return self._by_layer(name, lambda wanted, feed: session.run(wanted, {feed: x}))
+
+    def run_twin(self, name: str, x: Array) -> dict[str, Array]:
+        """Return the same tensors as `run`, computed by ONNX's reference evaluator in float64.
+
+        The runtime has no double kernels for convolutions; the reference implementation, being NumPy, has.
+        """
+        self._session_of(name)
+        evaluator = self.onnx.reference.ReferenceEvaluator(self._twins[name])
+        return self._by_layer(name, lambda wanted, feed: evaluator.run(wanted, {feed: x.astype(np.float64)}))
+
+    def _session_of(self, name: str) -> Any:
         if name not in self._sessions:
             raise UsageError(f"no graph `{name}` is loaded; loaded: {sorted(self._sessions)}")
+        return self._sessions[name]
+
+    def _by_layer(self, name: str, run: Callable[[list[str], str], list[Array]]) -> dict[str, Array]:
         session, found = self._sessions[name], self._tensors[name]
-        wanted = [session.get_outputs()[0].name, *found.values()]
-        values = session.run(list(dict.fromkeys(wanted)), {session.get_inputs()[0].name: x})
-        by_name = dict(zip(dict.fromkeys(wanted), values, strict=True))
-        return {"output": by_name[wanted[0]], **{layer: by_name[tensor] for layer, tensor in found.items()}}
+        output = session.get_outputs()[0].name
+        wanted = list(dict.fromkeys([output, *found.values()]))
+        values = dict(zip(wanted, run(wanted, session.get_inputs()[0].name), strict=True))
+        return {**{layer: values[tensor] for layer, tensor in found.items()}, "output": values[output]}
 
     def memory(self) -> dict[str, int | None]:
         """Return the process's peak resident bytes so far."""
@@ -137,3 +156,29 @@ def _layer_tensors(graph: Any, spec: ModelSpec) -> dict[str, str]:
             hit, tensor = follower, nodes[follower].output[0]
         found[layer.name], position = tensor, hit + 1
     return found
+
+
+def _doubled(onnx: Any, model: Any) -> Any:
+    """Return a copy of the graph in which every float32 constant, input, output and cast is float64."""
+    single, double = onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE
+    twin = onnx.ModelProto()
+    twin.CopyFrom(model)
+    for tensor in twin.graph.initializer:
+        _double_tensor(onnx, tensor)
+    for node in twin.graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                _double_tensor(onnx, attribute.t)
+            elif attribute.name == "to" and attribute.i == single:
+                attribute.i = double
+    for value in [*twin.graph.input, *twin.graph.output]:
+        if value.type.tensor_type.elem_type == single:
+            value.type.tensor_type.elem_type = double
+    del twin.graph.value_info[:]
+    return twin
+
+
+def _double_tensor(onnx: Any, tensor: Any) -> None:
+    if tensor.data_type == onnx.TensorProto.FLOAT:
+        array = onnx.numpy_helper.to_array(tensor).astype(np.float64)
+        tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))

@@ -11,9 +11,9 @@ from parity.report.findings import (
     FunctionFinding,
     Lane,
     Row,
-    data_label,
     framework_name,
     lanes,
+    markdown_label,
     no_winner_reason,
     row_share,
     rows_of,
@@ -51,10 +51,10 @@ def function_sentence(record: Record) -> str:
         return f"**Same function? Not checked:** {prose(reason)}."
     finding = same_function(record)
     if finding.same is False:
-        return _different(finding, data_label(record))
+        return _different(finding, markdown_label(record))
     if finding.same is None:
-        return _not_established(finding, data_label(record))
-    return _same(finding, data_label(record))
+        return _not_established(finding, markdown_label(record))
+    return _same(finding, markdown_label(record))
 
 
 def _same(finding: FunctionFinding, label: str) -> str:
@@ -147,7 +147,7 @@ def speed_sentence(record: Record) -> str:
     if against is not None:
         return f"**Speed: no winner is named**, because {prose(against)}."
     ratios = record["benchmarks"].get("ratios") or []
-    label, caution = data_label(record), _unequal_precision(record)
+    label, caution = markdown_label(record), _unequal_precision(record)
     if ratios:
         return f"**Speed** ({label}): " + "; ".join(ratio_phrase(r, record) for r in ratios) + f".{caution}"
     medians = "; ".join(_medians(work, measured) for work in unique(lane.work for lane in measured))
@@ -209,12 +209,12 @@ def metrics_sentence(record: Record) -> str:
         return "**Accuracy: not measured:** no test metrics are recorded."
     text = (
         f"**Accuracy on the test split** after {_count(training.get('epochs'), 'epoch')}, seed"
-        f" {prose(training.get('seed'))} ({data_label(record)}): {'; '.join(shown)}."
+        f" {prose(training.get('seed'))} ({markdown_label(record)}): {'; '.join(shown)}."
     )
     same = training.get("same_predictions")
     if same:
         text += f" Their predictions differ on {integer(same['differing'])} of {integer(same['n'])} images"
-        text += f" ({data_label(record)})."
+        text += f" ({markdown_label(record)})."
     return text
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from parity.report.record import Record, why_not_run
-from parity.report.text import inline, number
+from parity.report.text import inline, number, prose
 from parity.stats import Quartiles, quartiles
 
 Row = Mapping[str, Any]
@@ -31,6 +31,11 @@ def data_label(record: Record) -> str:
         return "data set not recorded"
     name = str(record["data"].get("name", "unnamed"))
     return "synthetic data" if name == "synthetic" else f"data: {name}"
+
+
+def markdown_label(record: Record) -> str:
+    """Give `data_label` as it stands beside a figure in the page."""
+    return prose(data_label(record))
 
 
 def rank(verdict: object) -> int:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from parity.report import plots
 from parity.report.answer import answer
-from parity.report.findings import data_label
+from parity.report.findings import markdown_label
 from parity.report.record import (
     RECORD_NAME,
     SECTIONS,
@@ -108,7 +108,7 @@ def _head(record: Record) -> str:
     facts = [
         f"profile {code(record.get('profile'))}",
         f"run {prose(record.get('created', 'at an unrecorded time'))}",
-        data_label(record),
+        markdown_label(record),
     ]
     head = f"# TensorFlow and PyTorch, compared\n\n{' · '.join(facts)}"
     if record.get("exit") not in (None, 0):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -90,6 +91,11 @@ def prose(value: Any) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;")
 
 
+def hypertext(value: Any) -> str:
+    """Make a recorded text safe inside a line of HTML, where Markdown's own escapes would show."""
+    return html.escape(" ".join(str(value).split()), quote=False)
+
+
 def code(value: Any) -> str:
     """Set a recorded name in code style, safe inside a table cell."""
     text = " ".join(str(value).split()).replace("`", "'").replace("|", "\\|")
@@ -130,5 +136,5 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], align: str = "")
 
 
 def folded(summary: str, body: str) -> str:
-    """Hide a long part behind a line that opens it; a terminal shows both."""
+    """Hide a long part behind a line of HTML that opens it; a terminal shows both."""
     return f"<details>\n<summary>{summary}</summary>\n\n{body}\n\n</details>"

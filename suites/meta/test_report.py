@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import io
-import json
 import math
 import os
 import re
@@ -54,7 +53,7 @@ def _row(check: str, weights: str, probe: str, layer: int, rng: np.random.Genera
     }  # fmt: skip
 
 
-def _parity(rng: np.random.Generator) -> list[dict[str, Any]]:
+def _parity_rows(rng: np.random.Generator) -> list[dict[str, Any]]:
     rows = [
         _row(check, weights, probe, layer, rng)
         for weights in ("fresh", "trained")
@@ -149,7 +148,7 @@ def _record(epochs: int = 3) -> dict[str, Any]:
         "counts": {"train": {"NORMAL": 128, "PNEUMONIA": 128}, "test": {"NORMAL": 60, "PNEUMONIA": 60}},
         "notes": ["Drawn by a seeded script."], "facts": {"seed": 3}, "source": None,
     }  # fmt: skip
-    record["parity"] = _parity(rng)
+    record["parity"] = _parity_rows(rng)
     record["training"] = _training(rng, epochs)
     record["onnx"] = _onnx()
     record["benchmarks"] = _benchmarks(rng)
@@ -320,3 +319,474 @@ def test_rendering_text_imports_no_matplotlib() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+@pytest.mark.parametrize("gone", ["training", "parity", "benchmarks"])
+def test_a_stale_plot_is_removed(tmp_path: Path, record: dict[str, Any], gone: str) -> None:
+    write_report(record, tmp_path)
+    (tmp_path / "mine.png").write_bytes(b"the user's own")
+    record[gone] = {"not_run": "deselected"}
+    report = write_report(record, tmp_path).read_text()
+    plot = {"training": "loss_comparison.png", "parity": "parity.png", "benchmarks": "speed.png"}[gone]
+    assert not (tmp_path / plot).exists()
+    assert plot not in report
+    assert (tmp_path / "mine.png").exists()
+    for other in set(report_plots.NAMES) - {plot}:
+        assert (tmp_path / other).exists()
+        assert f"]({other})" in report
+
+
+def test_a_bad_record_leaves_the_old_report_whole(tmp_path: Path, record: dict[str, Any]) -> None:
+    write_report(record, tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    record["onnx"] = {"comparisons": [{"a": "torch"}]}
+    with pytest.raises(RecordError, match="'onnx'"):
+        write_report(record, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_record_in_which_nothing_ran_renders(tmp_path: Path) -> None:
+    fresh = new_record("smoke", "pytest suites/ -k nothing")
+    text = write_report(fresh, tmp_path).read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["comparison.json", "comparison.md"]
+    for name, section in SECTIONS.items():
+        assert f"- `{name}`: {section}" in _section(text, "Sections not run")
+    assert "**Same function? Not checked:**" in text
+    assert "**Speed: not measured:**" in text
+    assert "Not run: not selected in this run." in _section(text, "Speed")
+
+
+def test_each_section_may_be_absent_or_not_run(record: dict[str, Any]) -> None:
+    for name in SECTIONS:
+        without = {key: value for key, value in record.items() if key != name}
+        assert f"- `{name}`: the record has no such section" in render(without)
+        assert f"- `{name}`: it broke" in render(record | {name: {"not_run": "it broke"}})
+
+
+def test_a_section_of_a_later_version_is_owned_up_to(record: dict[str, Any]) -> None:
+    record["optimizers"] = [{"optimizer": "adam", "steps": 200}]
+    assert "- `optimizers`: in `comparison.json`, but this version has no table for it" in render(record)
+
+
+def _blocks(text: str) -> Iterator[tuple[str, str]]:
+    """Give every table with the text between it and the table or heading before it."""
+    before: list[str] = []
+    inside = False
+    for line in text.splitlines():
+        is_row = line.startswith("|")
+        if is_row and not inside:
+            yield "\n".join(before), line
+            before = []
+        elif not is_row:
+            before = [line] if line.startswith("## ") else [*before, line]
+        inside = is_row
+
+
+def test_synthetic_stands_beside_every_table_plot_and_answer(record: dict[str, Any]) -> None:
+    text = render(_settle(record))
+    # These hold no figure that was measured on images: file contents, graph contents, words.
+    unmeasured = ("Written, read back", "The two graphs side by side", "## How to read this", "`not-compared`")
+    tables = [
+        (before, head)
+        for before, head in _blocks(text)
+        if not any(part in before for part in unmeasured) and not head.startswith("| column")
+    ]
+    assert len(tables) >= 13
+    for before, head in tables:
+        assert "synthetic data" in before, head
+    images = re.findall(r"^!\[(.*)\]\((.*)\)$", text, re.MULTILINE)
+    assert [name for _, name in images] == ["parity.png", "loss_comparison.png", "speed.png"]
+    assert all("(synthetic data)" in caption and "n = " in caption for caption, _ in images)
+    sentences = answer(plain(record)).split("**")
+    for subject in ("Same function?", "Speed", "Accuracy on the test split"):
+        index = next(i for i, part in enumerate(sentences) if part.startswith(subject))
+        assert "synthetic data" in sentences[index + 1], subject
+
+
+def test_plots_carry_the_word_synthetic_in_the_picture(record: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    from matplotlib.figure import Figure
+
+    titles = []
+    original = Figure.suptitle
+
+    def spy(self: Any, text: str, **options: Any) -> Any:
+        titles.append(text)
+        return original(self, text, **options)
+
+    monkeypatch.setattr(Figure, "suptitle", spy)
+    report_plots.draw(plain(record))
+    assert len(titles) == 3
+    assert all("(synthetic\N{NO-BREAK SPACE}data)" in title and "n = " in title for title in titles)
+
+
+def test_a_real_data_set_is_named_and_its_source_thanked(record: dict[str, Any]) -> None:
+    record["data"] |= {"name": "chest_xray", "source": "Kermany et al. 2018, CC BY 4.0"}
+    text = render(record)
+    assert "synthetic data" not in text
+    assert "(data: chest_xray)" in text
+    assert "Data: Kermany et al. 2018, CC BY 4.0" in _section(text, "Answer")
+    assert "- **source**: Kermany et al. 2018, CC BY 4.0" in _section(text, "Data")
+
+
+def test_unrecorded_data_are_not_passed_off_as_real(record: dict[str, Any]) -> None:
+    record["data"] = {"not_run": "deselected"}
+    assert "(data set not recorded)" in _section(render(record), "Answer")
+
+
+# --- the answer ------------------------------------------------------------------------------------------
+
+
+def test_equal_models_are_called_the_same_function(record: dict[str, Any]) -> None:
+    text = answer(plain(record))
+    assert "**Same function? Yes:** all 65 comparisons agree" in text
+    assert "twins differ by at most 2.1e-16" in text
+
+
+def test_a_semantic_verdict_names_tensor_source_and_downstream(record: dict[str, Any]) -> None:
+    _break(record, "dense1")
+    _break(record, "dense2", check="propagated")
+    text = answer(plain(record))
+    assert "**Same function? No:** 8 of 65 comparisons are semantic" in text
+    assert "first `dense1` (forced check, forward: d64 0.31 where rounding explains 1.0e-12)" in text
+    assert "fails at `dense1`: there the difference starts" in text
+    assert "Differing without a failed forced check: `dense2`." in text
+
+
+def test_no_source_is_claimed_without_a_failed_forced_check(record: dict[str, Any]) -> None:
+    _break(record, "dense2", check="propagated")
+    assert "no layer is shown to be the source" in answer(plain(record))
+
+
+def test_a_semantic_verdict_without_figures_gives_its_note(record: dict[str, Any]) -> None:
+    _break(record, "dense1", d64=math.nan, d64_bound=None, note="The shapes differ: (8, 64), (8, 63).")
+    assert "(forced check, forward: The shapes differ: (8, 64), (8, 63))." in answer(plain(record))
+
+
+def test_nothing_compared_is_no_pass(record: dict[str, Any]) -> None:
+    record["parity"] = []
+    text = render(record)
+    assert "**Same function? Not established:** zero comparisons were made." in text
+    assert "Zero layers were compared, which is a failure" in _section(text, "Parity by layer")
+    assert "no winner is named" in text
+
+
+@pytest.mark.parametrize("verdict", ["not-compared", None, "a word of a later version"])
+def test_what_was_not_compared_is_no_pass(record: dict[str, Any], verdict: str | None) -> None:
+    _break(record, "conv1", verdict=verdict, d64=None, note="torch has no layer of this name.")
+    assert "Same function? Yes" not in answer(plain(record))
+    assert "no winner is named" in answer(plain(_settle(record)))
+
+
+def test_less_precision_is_named_with_its_side(record: dict[str, Any]) -> None:
+    _break(record, "conv1", verdict="precision", d64=1e-16, side="torch", share=7.0)
+    text = render(_settle(record))
+    assert "But PyTorch computes in less precision than it says at `conv1`." in text
+    assert "**precision (PyTorch)**" in text
+    assert "not a comparison of like with like" in _section(text, "Answer")
+
+
+def test_storage_faults_reach_the_answer(record: dict[str, Any]) -> None:
+    record["parity"][-1] |= {"verdict": "semantic", "mismatched": 3}
+    text = render(record)
+    assert "Weights that do not come back the same: `model.keras` (semantic)." in _section(text, "Answer")
+    assert "**semantic**" in _section(text, "Saved weights and formats")
+
+
+def test_nan_in_metrics_and_timings(tmp_path: Path, record: dict[str, Any]) -> None:
+    test = record["training"]["runs"][0]["test"]
+    test |= {"auc": math.nan, "loss": math.inf}
+    record["training"]["runs"][1]["epochs"][1]["loss"] = math.nan
+    record["benchmarks"]["samples"][0]["seconds"][0] = math.nan
+    record["parity"][0] |= {"verdict": "semantic", "d64": math.nan, "error_torch": math.nan}
+    write_report(record, tmp_path)
+    text = render(record)
+    assert not re.search(r"\bnan\b|\binf\b|\bNone\b", text)
+    assert "NaN" not in (tmp_path / "comparison.json").read_text()
+    line = next(line for line in _section(text, "Speed").splitlines() if "| `torch-eager` |" in line)
+    assert re.search(r"\|\s+29 \|", line)
+
+
+# --- speed -----------------------------------------------------------------------------------------------
+
+
+def _claims(text: str) -> bool:
+    return bool(re.search(r"times as fast as|equally fast", text))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "**train: torch-eager is 1.12 times as fast as tf-graph** (1.08 to 1.17, 10 blocks"),
+        (
+            {"ratio": 0.8, "low": 0.75, "high": 0.85, "decision": "slower"},
+            "**train: tf-graph is 1.25 times as fast as torch-eager** (1.18 to 1.33, 10 blocks",
+        ),
+        (
+            {"ratio": 1.01, "low": 0.99, "high": 1.02, "decision": "within margin"},
+            "train: torch-eager and tf-graph are equally fast within 5 % (ratio 1.01, 0.99 to 1.02, 10 blocks",
+        ),
+    ],
+)
+def test_a_settled_ratio_is_claimed_with_its_interval(
+    record: dict[str, Any], changes: dict[str, Any], words: str
+) -> None:
+    text = render(_settle(record, **changes))
+    assert words in _section(text, "Answer")
+    assert words in _section(text, "Speed")
+    assert "detection limit 3 %" in _section(text, "Answer")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"preliminary": True},
+        {"preliminary": None, "blocks": 1, "low": None, "high": None, "decision": "undecided"},
+        {"decision": "undecided", "low": 0.9},
+    ],
+)
+def test_an_unsettled_ratio_names_no_winner(record: dict[str, Any], changes: dict[str, Any]) -> None:
+    text = render(_settle(record, **changes))
+    assert not _claims(text)
+    assert "no winner" in _section(text, "Answer")
+
+
+def test_a_ratio_without_the_flag_is_preliminary_below_ten_blocks(record: dict[str, Any]) -> None:
+    ratio = _ratio(blocks=9)
+    del ratio["preliminary"]
+    known = plain(_settle(record))
+    assert "preliminary, no winner" in ratio_phrase(ratio, known)
+    assert "times as fast as" in ratio_phrase(ratio | {"blocks": 10}, known)
+
+
+def test_medians_without_ratios_name_no_winner(record: dict[str, Any]) -> None:
+    text = render(record)
+    assert "median train step torch-eager" in _section(text, "Answer")
+    assert "(n = 30 in 1 process)" in _section(text, "Answer")
+    assert not _claims(text)
+
+
+def test_a_failed_parity_check_is_said_with_the_speed(record: dict[str, Any]) -> None:
+    _break(record, "dense1")
+    text = render(_settle(record))
+    words = "because the parity check failed (4 of 65 comparisons semantic)"
+    assert f"> **No winner is named**, {words}." in _section(text, "Speed")
+    assert f"**Speed: no winner is named**, {words}." in _section(text, "Answer")
+    assert f"No winner is named, {words}](speed.png)" in text
+    assert not _claims(text)
+    assert "| withheld |" in _section(text, "Speed")
+    assert "| faster" not in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"parity_gate": {"passed": False}}, "the parity gate before the timing did not pass"),
+        ({"parity_gate": {"train": {"verdict": "semantic"}}}, "the parity gate before the timing did not pass"),
+        ({"parity_gate": None}, "the parity gate before the timing did not pass, or is not recorded"),
+        ({"parity_gate": {"checked": 3}}, "the parity gate before the timing did not pass, or is not recorded"),
+        ({"aa_check": {"passed": False}}, "the A/A check failed"),
+        ({"limits": {"passed": False}}, "the physical-limit check failed"),
+    ],
+)
+def test_no_winner_when_a_gate_fails(record: dict[str, Any], changes: dict[str, Any], words: str) -> None:
+    _settle(record)["benchmarks"] |= changes
+    text = render(record)
+    assert words in _section(text, "Answer")
+    assert not _claims(text)
+
+
+def test_a_gate_of_passing_verdicts_passes(record: dict[str, Any]) -> None:
+    _settle(record)["benchmarks"]["parity_gate"] = {"train": {"verdict": "rounding"}, "evaluate": "identical"}
+    assert _claims(render(record))
+
+
+def test_a_step_faster_than_the_hardware_is_refused(record: dict[str, Any]) -> None:
+    for sample in record["benchmarks"]["samples"]:
+        sample["roof_share"] = 1.7 if sample["lane"] == "tf-graph" else 0.4
+    text = render(_settle(record))
+    assert "tf-graph is faster than the machine's limit" in _section(text, "Answer")
+    lines = [line for line in _section(text, "Speed").splitlines() if "`tf-graph`" in line and "refused" in line]
+    assert len(lines) == 2
+    assert "40 %" in _section(text, "Speed")
+
+
+def test_step_table_known_answers(record: dict[str, Any]) -> None:
+    samples = record["benchmarks"]["samples"]
+    samples[0] |= {"seconds": [0.1, 0.2, 0.3, 0.4, 0.5], "images_per_step": 30}
+    samples[1]["seconds"] = [0.25]
+    lines = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in _section(render(record), "Speed").splitlines()
+        if line.startswith("| train")
+    ]
+    torch, tensorflow = lines[:2]
+    assert torch[2:8] == ["5", "1", "0.3", "0.2 to 0.4", "67 % !!", "100.0"]
+    assert tensorflow[2:8] == ["1", "1", "0.25", "–", "–", "128.0"]
+
+
+def test_blocks_of_one_lane_are_pooled_and_settings_kept_apart(record: dict[str, Any]) -> None:
+    first = record["benchmarks"]["samples"][0]
+    record["benchmarks"]["samples"] = [
+        first,
+        first | {"block": 1},
+        first | {"allocator": {"MALLOC_TRIM_THRESHOLD_": 1}},
+    ]
+    lines = [line for line in _section(render(record), "Speed").splitlines() if line.startswith("| train")]
+    assert [line.split("|")[3].strip() for line in lines[:2]] == ["60", "30"]
+    assert [line.split("|")[4].strip() for line in lines[:2]] == ["2", "1"]
+
+
+# --- metrics ---------------------------------------------------------------------------------------------
+
+
+def test_metrics_have_wilson_intervals_and_a_baseline(record: dict[str, Any]) -> None:
+    for run in record["training"]["runs"]:
+        run["test"] |= {"n": 148, "accuracy": 15 / 148, "confusion": [[10, 90], [43, 5]], "precision": None}
+    section = _section(render(record), "Training and metrics")
+    assert "0.101 | 0.062 to 0.160" in section  # Newcombe 1998: 15/148 gives 0.0624 to 0.1605
+    assert "0.053 (0.023 to 0.117)" in section  # precision 5/95, from the counts
+    assert re.search(r"always the larger class \| 148 \|\s+– \|\s+0.676 \|", section)  # 100 of 148
+
+
+def test_recorded_intervals_win(record: dict[str, Any]) -> None:
+    record["training"]["runs"][0]["test"] |= {"accuracy_low": 0.1, "accuracy_high": 0.9}
+    assert "TensorFlow 0.917 (0.100 to 0.900, n = 120)" in _section(render(record), "Answer")
+
+
+def test_a_failed_run_is_said_at_the_top(record: dict[str, Any]) -> None:
+    assert "exit status" not in render(record | {"exit": 0})
+    assert "**The run ended with exit status 1**" in render(record | {"exit": 1}).split("## Answer")[0]
+
+
+# --- hostile names, figures, tables ----------------------------------------------------------------------
+
+
+def test_names_cannot_break_the_page_or_the_pictures(tmp_path: Path, record: dict[str, Any]) -> None:
+    nasty = "$x^$|<img src=x>`_*[层]\n## Speed"
+    for row in record["parity"][:40]:
+        row |= {"tensor": row["tensor"] + nasty, "probe": nasty, "note": nasty, "kind": nasty}
+    for sample in record["benchmarks"]["samples"]:
+        sample["lane"] += nasty
+    record["data"] |= {"name": nasty, "skipped": [[nasty, nasty], ["\udc80.jpeg", "zero bytes"]]}
+    text = write_report(record, tmp_path).read_text()
+    # Inside `code` a tag is inert; elsewhere none may open.
+    assert "<img" not in re.sub(r"(?<!\\)`[^`\n]*`", "", text)
+    assert len(re.findall(r"^## Speed$", text, re.MULTILINE)) == 1
+    rows = [re.findall(r"(?<!\\)\|", line) for line in text.splitlines() if re.match(r"\| forced\s", line)]
+    assert {len(bars) for bars in rows} == {15}
+    assert plain(read(tmp_path / "comparison.json")) == plain(record)
+
+
+def test_only_the_worst_of_many_layers_are_drawn(record: dict[str, Any]) -> None:
+    rows = []
+    for index in range(60):
+        row = copy.deepcopy(record["parity"][0]) | {"tensor": f"layer{index}", "share": index / 100}
+        rows.append(row | {"verdict": "semantic"} if index == 3 else row)
+    record["parity"] = rows
+    assert "the 40 worst of 60 layers, n = 60 forced comparisons" in render(record)
+    chosen = report_plots._worst_layers(rows)
+    assert chosen == ["layer3", *(f"layer{index}" for index in range(21, 60))]
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (small(3.14159e-8), "3.1e-8"), (small(0), "0"), (small(0.31), "0.31"), (small(None), "–"),
+        (small(True), "–"), (small(99.7), "100"), (small(2.5e5), "2.5e5"), (small(-2e-7), "-2.0e-7"),
+        (percent(0.0712), "7.1 %"), (percent(3.1234), "312 %"), (percent(0), "0 %"), (percent(1e-9), "1.0e-7 %"),
+        (seconds(0.18123), "0.1812"), (seconds(4.2e-5), "0.0000420"), (seconds(None), "–"),
+        (milliseconds(0.18123), "181 ms"), (milliseconds(0.0005), "0.5 ms"), (milliseconds(2.5), "2500 ms"),
+        (prose("max_pool2d"), "max_pool2d"), (prose("__init__"), "\\_\\_init__"), (prose("a|b<c"), "a\\|b&lt;c"),
+    ],
+)  # fmt: skip
+def test_figures_known_answers(written: str, expected: str) -> None:
+    assert written == expected
+
+
+def test_markdown_and_plain_tables_line_up() -> None:
+    assert table(("layer", "n"), [("层", "5"), ("b", "12")], "<>").splitlines() == [
+        "| layer |   n |",
+        "| ----- | --: |",
+        "| 层    |   5 |",
+        "| b     |  12 |",
+    ]
+    assert plain_table([("a", 1), ("bcd", 23)], ("x", "n"), "<>").splitlines() == [
+        "x     n",
+        "---  --",
+        "a     1",
+        "bcd  23",
+    ]
+    assert plain_table([]) == ""
+    with pytest.raises(ValueError, match="unequal length"):
+        plain_table([("a",), ("b", "c")])
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_colour_only_where_it_is_welcome(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    assert not supports_colour(io.StringIO())
+    assert paint("x", "red", io.StringIO()) == "x"
+    assert paint_verdict("semantic", _Terminal()) == "\x1b[31msemantic\x1b[0m"
+    assert paint_verdict("rounding", _Terminal()) == "\x1b[32mrounding\x1b[0m"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert paint_verdict("semantic", _Terminal()) == "semantic"
+
+
+# --- the command -----------------------------------------------------------------------------------------
+
+
+def _parity(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "parity.cli", *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+
+
+def test_the_command_renders_a_record_byte_for_byte(tmp_path: Path, record: dict[str, Any]) -> None:
+    first = write_report(record, tmp_path / "reports").parent
+    again = tmp_path / "again"
+    done = _parity("render", first / "comparison.json", "--output", again)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", f"{again / 'comparison.md'}\n")
+    for path in first.iterdir():
+        assert (again / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_the_command_writes_beside_the_record_but_not_over_another(tmp_path: Path) -> None:
+    write_report(new_record("smoke", "the latest run"), tmp_path)
+    latest = (tmp_path / "comparison.json").read_bytes()
+    write(new_record("full", "an older run"), tmp_path / "older.json")
+    refused = _parity("render", tmp_path / "older.json")
+    assert refused.returncode == 2
+    assert "is another record and would be replaced" in refused.stderr
+    assert (tmp_path / "comparison.json").read_bytes() == latest
+    assert _parity("render", tmp_path / "comparison.json").returncode == 0
+
+
+@pytest.mark.parametrize("content", [None, b"{", b'{"schema": 9}', b'{"schema": 1, "onnx": {"comparisons": [{}]}}'])
+def test_the_command_refuses_a_bad_record_with_one_line(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "record.json"
+    if content is not None:
+        path.write_bytes(content)
+    done = _parity("render", path, "--output", tmp_path / "out")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(r"parity render: .+\n", done.stderr)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("arguments", [(), ("render",), ("render", "a", "--outptu", "b"), ("rendre", "a")])
+def test_the_command_refuses_what_it_does_not_know_with_one_line(arguments: tuple[str, ...]) -> None:
+    done = _parity(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(r"parity.*: .+\n", done.stderr)
+
+
+def test_an_unwritable_folder_is_one_line(tmp_path: Path) -> None:
+    write(new_record("smoke", "x"), tmp_path / "record.json")
+    (tmp_path / "file").write_text("in the way")
+    done = _parity("render", tmp_path / "record.json", "--output", tmp_path / "file" / "folder")
+    assert done.returncode == 2
+    assert re.fullmatch(r"parity render: cannot write the report to .+\n", done.stderr)

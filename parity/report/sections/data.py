@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parity.report.findings import data_label
+from parity.report.findings import markdown_label
 from parity.report.record import Record
 from parity.report.text import code, folded, inline, integer, prose, table
 
@@ -21,7 +21,7 @@ def render(record: Record) -> str:
     parts = ["\n".join(lines)]
     counts = data.get("counts") or {}
     if counts:
-        parts.append(_counts(counts, data_label(record)))
+        parts.append(_counts(counts, markdown_label(record)))
     if data.get("notes"):
         parts.append("\n".join(f"- {prose(note)}" for note in data["notes"]))
     skipped = data.get("skipped") or []

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from parity.report.findings import Row, data_label, unique, worst
+from parity.report.findings import Row, data_label, markdown_label, unique, worst
 from parity.report.record import Record
 from parity.report.sections.parity import verdict_word
-from parity.report.text import NONE, code, folded, integer, percent, prose, small, table
+from parity.report.text import NONE, code, folded, hypertext, integer, percent, prose, small, table
 
 
 def render(record: Record) -> str:
     """Show the pairwise matrix, the vote, every compared tensor and the graphs' contents."""
-    onnx, label = record["onnx"], data_label(record)
+    onnx, label = record["onnx"], markdown_label(record)
     comparisons = onnx.get("comparisons") or []
     parts = [_matrix(comparisons, label) if comparisons else "Zero outputs were compared, which is no pass."]
     odd = onnx.get("odd_one_out")
     parts.append(f"Odd one out: {code(odd) if odd else 'none'}. {prose(onnx.get('vote') or '')}".strip())
     if comparisons:
-        parts.append(folded(f"Every compared tensor ({label})", _tensors(comparisons)))
+        parts.append(folded(f"Every compared tensor ({hypertext(data_label(record))})", _tensors(comparisons)))
     if onnx.get("graphs"):
         parts.append(f"**The two graphs side by side**\n\n{_graphs(onnx['graphs'])}")
     return "\n\n".join(parts)

@@ -6,9 +6,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from parity.report import plots
-from parity.report.findings import Row, data_label, framework_name, rank, row_share, rows_of, same_function, worst
+from parity.report.findings import (
+    Row,
+    data_label,
+    framework_name,
+    markdown_label,
+    rank,
+    row_share,
+    rows_of,
+    same_function,
+    worst,
+)
 from parity.report.record import Record
-from parity.report.text import NONE, code, folded, inline, integer, number, percent, prose, small, table
+from parity.report.text import NONE, code, folded, hypertext, inline, integer, number, percent, prose, small, table
 
 _DETAIL_HEADER = (
     "check", "stage", "layer", "kind", "shape", "verdict", "d64", "d64 bound", "error TF", "error torch",
@@ -22,12 +32,12 @@ def render(record: Record) -> str:
     rows = rows_of(record, ("forced", "propagated"))
     if not rows:
         return "Zero layers were compared, which is a failure and not a pass."
-    finding, label = same_function(record), data_label(record)
+    finding, label = same_function(record), markdown_label(record)
     word = {True: "the same function", False: "**not the same function**", None: "**not established**"}
     parts = [f"{len(rows)} forced and propagated comparisons; verdict of all checks: {word[finding.same]} ({label})."]
     parts += [_summary(model_rows, label) for model_rows in _grouped(rows, ("model",))]
     parts += plots.references(record, "parity.png")
-    parts += [_details(group, label) for group in _grouped(rows, ("model", "weights", "probe"))]
+    parts += [_details(group, data_label(record)) for group in _grouped(rows, ("model", "weights", "probe"))]
     return "\n\n".join(parts)
 
 
@@ -36,7 +46,7 @@ def render_modes(record: Record) -> str:
     rows = rows_of(record, ("training-mode",))
     if not rows:
         return "Not run: no training-mode comparison is recorded."
-    return f"**Training mode against evaluation mode** ({data_label(record)})\n\n{_detail_table(rows)}"
+    return f"**Training mode against evaluation mode** ({markdown_label(record)})\n\n{_detail_table(rows)}"
 
 
 def _summary(rows: Sequence[Row], label: str) -> str:
@@ -64,8 +74,9 @@ def _details(rows: Sequence[Row], label: str) -> str:
     bad = sum(rank(row.get("verdict")) > rank("rounding") for row in rows)
     verdicts = "all identical or rounding" if not bad else f"<b>{bad} not identical or rounding</b>"
     summary = (
-        f"{prose(first.get('model'))}, {prose(first.get('weights'))} weights, probe {prose(first.get('probe'))}"
-        f": {len(rows)} comparisons, {verdicts} ({label})"
+        f"{hypertext(first.get('model'))}, {hypertext(first.get('weights'))} weights,"
+        f" probe {hypertext(first.get('probe'))}"
+        f": {len(rows)} comparisons, {verdicts} ({hypertext(label)})"
     )
     return folded(summary, _detail_table(rows))
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from parity.report import plots
 from parity.report.answer import ratio_phrase, settled
-from parity.report.findings import Lane, data_label, lanes, no_winner_reason
+from parity.report.findings import Lane, lanes, markdown_label, no_winner_reason
 from parity.report.record import Record
 from parity.report.text import (
     NONE,
@@ -25,7 +25,7 @@ from parity.report.text import (
 
 def render(record: Record) -> str:
     """Show the claims, the step table, the settings, the ratios and the machine's limits."""
-    measured, label = lanes(record), data_label(record)
+    measured, label = lanes(record), markdown_label(record)
     if not measured:
         return "No timing sample is recorded."
     against = no_winner_reason(record)

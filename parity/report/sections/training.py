@@ -7,13 +7,14 @@ from typing import Any
 
 from parity.report import plots
 from parity.report.answer import accuracy_interval
-from parity.report.findings import Row, data_label, framework_name
+from parity.report.findings import Row, data_label, framework_name, markdown_label
 from parity.report.record import Record
 from parity.report.text import (
     NONE,
     code,
     fixed,
     folded,
+    hypertext,
     inline,
     integer,
     interval,
@@ -33,7 +34,7 @@ _SETTINGS = (
 
 def render(record: Record) -> str:
     """Show the settings, the headline plot, the test metrics and every epoch."""
-    training, label = record["training"], data_label(record)
+    training, label = record["training"], markdown_label(record)
     runs = training.get("runs") or []
     settings = "; ".join(f"{key} {inline(training[key])}" for key in _SETTINGS if key in training)
     parts = [f"{settings} ({label}).".replace("_", " ")]
@@ -42,7 +43,7 @@ def render(record: Record) -> str:
     if tested:
         parts += [_metrics(tested, label), _confusion(tested, label), *_agreement(training, label)]
     if any(run.get("epochs") for run in runs):
-        parts.append(_epochs(runs, label))
+        parts.append(_epochs(runs, data_label(record)))
     parts += [f"- {prose(note)}" for note in training.get("notes") or []]
     files = [f"{framework_name(run['framework'])} {inline_code(run['models'])}" for run in runs if run.get("models")]
     parts += [f"Trained models saved: {'; '.join(files)}."] if files else []
@@ -138,4 +139,4 @@ def _epochs(runs: Sequence[Row], label: str) -> str:
     lines.sort(key=lambda line: int(line[0].replace(",", "")) if line[0] != NONE else 0)
     header = ("epoch", "framework", "loss", "accuracy", "val loss", "val accuracy", "seconds", "peak_MiB of run")
     body = table(header, lines, "><>>>>>>") + "\n\nSeconds here are a by-product, not a benchmark: see Speed."
-    return folded(f"Every epoch ({label})", body)
+    return folded(f"Every epoch ({hypertext(label)})", body)
