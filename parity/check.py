@@ -69,6 +69,10 @@ class Pair:
         for worker in self.workers.values():
             worker.close()
 
+    def alive(self) -> bool:
+        """Return whether all four workers can still be called."""
+        return all(worker.alive() for worker in self.workers.values())
+
     @property
     def spec(self) -> ModelSpec:
         """The description that the TensorFlow side was built from."""
@@ -148,7 +152,8 @@ def layer_inputs(pair: Pair, x: Array) -> dict[str, Array]:
     """Return what each layer is fed when `x` (n, h, w, c) goes through the TensorFlow twin, rounded to float32."""
     outputs = pair.workers["twin_tensorflow"].call("forward", x=x)
     names = [layer.name for layer in pair.spec.layers]
-    return {name: outputs[before].astype(np.float32) if before else x for name, before in _previous(names)}
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and the judge says so
+        return {name: outputs[before].astype(np.float32) if before else x for name, before in _previous(names)}
 
 
 def forced(pair: Pair, inputs: Mapping[str, Array]) -> list[Finding]:
@@ -231,7 +236,7 @@ def modes(pair: Pair, x: Array) -> list[Finding]:
         fed = _in_order(side, x, "image", {})
         quiet, training = (pair.workers[side].call("forward", x=fed, training=mode) for mode in (False, True))
         for name, array in quiet.items():
-            findings.append(_same_bits(f"{side}:{name}", array, training[name]))
+            findings.append(same_bits(f"{side}:{name}", array, training[name]))
     return findings
 
 
@@ -239,7 +244,7 @@ def exact_weights(pair: Pair) -> list[Finding]:
     """Return one finding per weight: is what torch holds, carried back, bit for bit what TensorFlow holds?"""
     mine, theirs = pair.weights(), pair.workers["torch"].call("get_weights")
     back = pairing_weights.to_tensorflow(theirs, pair.spec)
-    return [_same_bits(name, mine[name], back[name]) for name in mine]
+    return [same_bits(name, mine[name], back[name]) for name in mine]
 
 
 def raise_for(findings: Iterable[Finding]) -> None:
@@ -315,7 +320,8 @@ def _whole(outputs: Mapping[str, Mapping[str, Array]]) -> list[Finding]:
     return broken
 
 
-def _same_bits(name: str, a: Array, b: Array) -> Finding:
+def same_bits(name: str, a: Array, b: Array) -> Finding:
+    """Return the finding `name`: are two arrays equal bit for bit, dtype and shape included?"""
     if a.shape != b.shape or a.dtype != b.dtype:
         return Finding(
             name, "bits", SEMANTIC, f"{a.dtype} {a.shape} against {b.dtype} {b.shape}.", shape=tuple(a.shape)

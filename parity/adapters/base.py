@@ -111,6 +111,10 @@ class Adapter(ABC):
         """Return the loss of the resident batch under the present weights, without changing anything."""
 
     @abstractmethod
+    def resident_logits(self) -> Array:
+        """Return the logits of the resident batch, by the very step that is timed, as float64 of shape (n,)."""
+
+    @abstractmethod
     def step(self, work: str) -> Callable[[], Any]:
         """Return the function that does one step of `work` on the resident batch, without host reads."""
 

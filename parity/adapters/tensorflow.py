@@ -157,6 +157,9 @@ class TensorflowAdapter(Adapter):
         x, y = self._resident()
         return float(self._loss(self._logits(x, training=False), y).numpy())
 
+    def resident_logits(self) -> Array:
+        return np.asarray(self.step("evaluate")().numpy(), dtype=np.float64).reshape(-1)
+
     def step(self, work: str) -> Callable[[], Any]:
         x, y = self._resident()
         if work == "train":

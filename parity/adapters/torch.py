@@ -169,6 +169,9 @@ class TorchAdapter(Adapter):
         with self.torch.no_grad():
             return float(self._loss(self._logits(x), y).item())
 
+    def resident_logits(self) -> Array:
+        return self._array(self.step("evaluate")()).astype(np.float64).reshape(-1)
+
     def step(self, work: str) -> Callable[[], Any]:
         x, y = self._resident()
         return (lambda: self._train(x, y)) if work == "train" else (lambda: self._evaluate(x))

@@ -30,7 +30,7 @@ LANES = (
 def thread_environment(threads: int) -> dict[str, str]:
     """Return the variables that pools read at start; the frameworks' own calls repeat the number later."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    return {**{name: str(threads) for name in names}, "OMP_WAIT_POLICY": "PASSIVE"}
+    return {name: str(threads) for name in names}
 
 
 def lane(name: str) -> Lane:

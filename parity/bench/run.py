@@ -47,11 +47,16 @@ class LaneRun:
 
     def warm_up(self, work: str) -> None:
         """Take the first step, then warm up until the medians agree or the limit is reached; all samples are kept."""
-        self.first_step_s[work] = float(self.worker.call("first_step", work=work))
+        self.first_step(work)
         samples: list[float] = []
         while len(samples) < self.timing.warmup_limit and not settled(samples):
             samples += [self._ask(work, 1)["seconds"] for _ in range(GROUP)]
         self.warmups[work] = samples
+
+    def first_step(self, work: str) -> None:
+        """Take and time the very first step of `work`, which traces or compiles; later calls do nothing."""
+        if work not in self.first_step_s:
+            self.first_step_s[work] = float(self.worker.call("first_step", work=work))
 
     def round(self, work: str) -> None:
         """Time one round of consecutive steps and let the benchmark clock advance by the seconds of one step."""

@@ -67,9 +67,9 @@ def decode(path: Path, height: int, width: int, channels: int) -> Decoded:
     try:
         with _pillow_is_quiet(), _open(path) as image:
             return _canonical(image, path, height, width, channels)
-    except UnreadableImage:
+    except (UnreadableImage, MemoryError):  # the second is about this machine, not about the file
         raise
-    except (OSError, MemoryError) as error:
+    except OSError as error:
         raise unreadable(path, f"{_os_reason(error)}; copy it again from its source or remove it") from error
     except Exception as error:
         # Pillow's parsers raise whatever a broken byte leads to: SyntaxError, struct.error, KeyError, ...
@@ -180,9 +180,7 @@ def _from_integers(image: Image.Image, path: Path, notes: list[str]) -> Image.Im
     return Image.fromarray(((values + 128) // 257).astype(np.uint8))
 
 
-def _os_reason(error: OSError | MemoryError) -> str:
-    if isinstance(error, MemoryError):
-        return "needs more memory than there is"
+def _os_reason(error: OSError) -> str:
     if error.errno is not None:
         return f"cannot be opened ({error.strerror})"
     text = _one_line(error)

@@ -65,14 +65,21 @@ def scan(root: Path) -> tuple[ImageFile, ...]:
 
     Raises: DataError for a missing root, split or class folder, and for an empty class folder.
     """
-    base = dataset_root(root)
+    try:
+        return tuple(_files(dataset_root(root)))
+    except OSError as error:
+        place = shown(error.filename or root)
+        raise DataError(f"cannot list {place}: {error.strerror}; check its permissions") from error
+
+
+def _files(base: Path) -> list[ImageFile]:
     files: list[ImageFile] = []
     for split in SPLITS:
         if not (base / split).is_dir():
             raise DataError(f"split folder {shown(base / split)} is missing; expected {_LAYOUT}")
         for label, name in enumerate(CLASSES):
             files.extend(_class_files(base / split / name, split, label))
-    return tuple(files)
+    return files
 
 
 def _class_files(folder: Path, split: str, label: int) -> list[ImageFile]:
@@ -85,8 +92,5 @@ def _class_files(folder: Path, split: str, label: int) -> list[ImageFile]:
 
 
 def _names(folder: Path) -> list[str]:
-    try:
-        names = [entry.name for entry in folder.iterdir()]
-    except OSError as error:
-        raise DataError(f"cannot list {shown(folder)}: {error.strerror}; check its permissions") from error
+    names = [entry.name for entry in folder.iterdir()]
     return sorted(name for name in names if not name.startswith(".") and name not in _NOT_IMAGES)

@@ -1,7 +1,7 @@
 """The embedded data set: drawn chest films, so that everything runs without a download.
 
 The films are drawings, not simulations: figures measured on them say nothing about pneumonia. They are made
-so that the two classes differ by soft shadows inside the lungs and not by brightness, size or pose.
+so that the two classes differ by soft shadows inside the lungs, not by mean brightness, size or pose.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SET_SIZES = {"train": (100, 140), "val": (12, 12), "test": (40, 40)}
 
 MANIFEST_COLUMNS = ("path", "sha256", "bytes", "width", "height", "mode")
 
-_FOLDER = "chest_xray_synthetic"
+FOLDER = "chest_xray_synthetic"
 _JPEG_QUALITY = 80
 _RGB_EVERY = 29  # a few colour files, as 283 of the 5,856 real ones are
 _SECOND_FILM = 0.4  # share of patients with two films
@@ -62,18 +62,19 @@ def draw(seed: int, label: int, size: int = SIZE, film: int = 0) -> NDArray[np.u
     """Draw one film: uint8 grey (size, size), bright where much tissue lies in the beam.
 
     `seed` names the patient, `film` one of his films (other pose, exposure and grain). Label 1 (PNEUMONIA)
-    adds one to three soft consolidations inside the lungs. The mean grey value is drawn independently of the
-    label. The same arguments give the same film with any NumPy: its legacy generator's stream is frozen (NEP 19).
+    adds a haze of varying strength and one to three soft consolidations inside the lungs. The mean grey
+    value is drawn independently of the label. The same arguments give the same film with any NumPy: the
+    stream of its legacy generator is frozen (NEP 19).
     """
     patient = np.random.RandomState(seed)
     anatomy = _draw_anatomy(patient)
-    consolidations = patient.randint(0, 2**31 - 1)
+    disease = patient.randint(0, 2**31 - 1)
     view = np.random.RandomState([seed % 2**32, film, 7])
     x, y = _posed_grid(view, size)
     lungs = _lung_fields(anatomy, x, y)  # (size, size), 0 outside to 1 inside
     image = _soft_tissue(anatomy, view, x, y, lungs)
     if label == 1:
-        image = _consolidate(np.random.RandomState(consolidations), image, lungs, x, y)
+        image = _consolidate(np.random.RandomState(disease), image, lungs, x, y)
     image = image + _bones(anatomy, x, y, lungs)
     image = _expose(view, image, size)
     return np.round(np.clip(image, 0.0, 1.0) * 255.0).astype(np.uint8)
@@ -194,6 +195,8 @@ def _bones(a: _Anatomy, x: _Plane, y: _Plane, lungs: _Plane) -> _Plane:
 
 def _consolidate(r: np.random.RandomState, image: _Plane, lungs: _Plane, x: _Plane, y: _Plane) -> _Plane:
     """Fill parts of the lungs towards the density of soft tissue, with soft and ragged borders."""
+    haze = r.uniform(0.20, 0.75)  # the rest of the lungs seldom stays clear
+    image = image + haze * lungs * np.clip(0.50 - image, 0.0, 1.0)
     for _ in range(1 + int(r.randint(0, 3))):
         weights = (lungs * (lungs > 0.8) * (0.35 + _step(y + 0.1, 0.2))).ravel()
         spot = int(np.searchsorted(np.cumsum(weights), r.uniform() * weights.sum()))
@@ -204,7 +207,7 @@ def _consolidate(r: np.random.RandomState, image: _Plane, lungs: _Plane, x: _Pla
         long, short = r.uniform(0.18, 0.36), r.uniform(0.12, 0.24)
         ragged = 1.0 + 0.35 * _cloud(r, x.shape[0], 14)
         patch = np.exp(-0.5 * ((u / long) ** 2 + (v / short) ** 2) ** 1.3) * np.clip(ragged, 0.2, 1.8)
-        opacity = r.uniform(0.25, 0.95)
+        opacity = r.uniform(0.5, 1.0)
         image = image + np.clip(opacity * patch, 0.0, 0.95) * lungs * np.clip(0.50 - image, 0.0, 1.0)
     return image
 
@@ -328,10 +331,10 @@ def embedded_root(cache_dir: Path | None = None) -> Path:
 
     An installed package has no `fixtures/` beside it; drawing takes some seconds.
     """
-    repository = Path(__file__).resolve().parents[2] / "fixtures" / _FOLDER
+    repository = Path(__file__).resolve().parents[2] / "fixtures" / FOLDER
     if (repository / "manifest.csv").is_file():
         return repository
-    drawn = (cache_dir or cache_root()) / _FOLDER
+    drawn = (cache_dir or cache_root()) / FOLDER
     if not (drawn / "manifest.csv").is_file():
         write_set(drawn, replace=False)
     return drawn

@@ -95,7 +95,8 @@ def propagated_bound(
     """
     error = np.broadcast_to(np.asarray(input_bound, dtype=np.float64), x.shape)
     if layer.kind in ("conv2d", "dense"):
-        return _linear_bound(layer, x, weights, error, roundoff)
+        with np.errstate(invalid="ignore", over="ignore"):  # infinity times zero: such a bound promises nothing
+            return _linear_bound(layer, x, weights, error, roundoff)
     if layer.kind == "relu":
         return np.array(error)
     if layer.kind == "flatten":

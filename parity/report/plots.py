@@ -145,10 +145,11 @@ def _draw_loss(record: Record) -> Any:
         axis.set_title(title)
         axis.set_xlabel("epoch")
         _whole_epochs(axis, runs)
+        if title == "Loss":  # from zero, so that a small difference does not look like a large one
+            axis.set_ylim(0, 1.08 * axis.dataLim.y1 or 1.0)
         _label_ends(axis, [end for end in ends if end is not None])
     axes[0].set_ylabel("loss (mean per image)")
     axes[1].set_ylabel("accuracy (fraction of 1)")
-    axes[0].set_ylim(bottom=0)
     _framework_legend(axes[0], [str(run["framework"]) for run in runs])
     return figure
 

@@ -83,6 +83,11 @@ class Worker:
         """The child's process id; None before the start."""
         return self._child.pid if self._child else None
 
+    def alive(self) -> bool:
+        """Return whether further calls can succeed: neither closed nor dead (a worker not started yet is alive)."""
+        child = self._child
+        return not self._closed and self._failure is None and (child is None or not child.exited())
+
     def stderr_tail(self, lines: int = STDERR_LINES) -> str:
         """Return the last lines that the worker wrote to stderr; also after its end."""
         return self._child.stderr_tail(lines) if self._child else ""

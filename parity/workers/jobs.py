@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ def train_epoch(adapter: Any, folder: str, split: str, order: Array, batch: int)
     `order` holds indices into `split` of the prepared data in `folder`; an incomplete last batch is left out, so that
     both frameworks average over equally many images at every step.
     """
-    prepared = cache.load(folder)
+    prepared = cache.load(Path(folder))
     losses = []
     start_s = time.perf_counter()
     for images, labels in cache.batches(prepared, split, order, batch, drop_last=True):
@@ -30,7 +31,7 @@ def train_epoch(adapter: Any, folder: str, split: str, order: Array, batch: int)
 
 def predict(adapter: Any, folder: str, split: str, batch: int) -> Array:
     """Return the logits of every image of `split`, in file order, as float64 of shape (n,)."""
-    prepared = cache.load(folder)
+    prepared = cache.load(Path(folder))
     order = np.arange(len(prepared.labels(split)))
     parts = [
         adapter.logits(adapter.canonical_batch(images))

@@ -1,0 +1,219 @@
+"""Options of the suites, the one campaign that a run is, and the report at its end."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:  # importing NumPy and the rest here would slow `--collect-only` down
+    from parity.campaign import Campaign, CampaignOptions
+
+ROOT = Path(__file__).parent
+CAMPAIGN = pytest.StashKey["Campaign"]()
+OPTIONS = pytest.StashKey["CampaignOptions"]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare what a run of the suites can be told."""
+    group = parser.getgroup("parity", "TensorFlow and PyTorch parity suites")
+    group.addoption(
+        "--profile", choices=("smoke", "standard", "full"), default="standard", help="amount of work (%(default)s)"
+    )
+    group.addoption(
+        "--data",
+        metavar="DIR",
+        help="folder with train|val|test / NORMAL|PNEUMONIA (default: $PARITY_DATA, else synthetic)",
+    )
+    group.addoption("--skip-unreadable", action="store_true", help="go on without unreadable images, and list them")
+    group.addoption("--device", choices=("auto", "cpu", "gpu"), default="auto", help="where float32 runs (%(default)s)")
+    for name in ("tensorflow", "torch", "onnxruntime"):
+        group.addoption(
+            f"--{name}-python", metavar="PATH", help=f"interpreter of the {name} worker (default: this one)"
+        )
+    group.addoption("--image-size", type=_size, default=(150, 150), metavar="HxW", help="input size (150x150)")
+    group.addoption("--channels", type=int, choices=(1, 3), default=1, help="1 grey, 3 RGB (%(default)s)")
+    group.addoption("--epochs", type=_positive, help="training epochs (default: by profile)")
+    group.addoption("--batch", type=_positive, default=32, help="images per step (%(default)s)")
+    group.addoption("--seed", type=int, default=0, help="of weights, shuffling and probes (%(default)s)")
+    group.addoption("--threads", type=_positive, help="threads of every worker (default: usable CPUs)")
+    group.addoption("--report-dir", metavar="DIR", help="where the report goes (default: reports/)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse what cannot be meant before anything is collected."""
+    data = _data_folder(config)
+    if data is not None and not data.is_dir():
+        raise pytest.UsageError(f"--data {data}: no such folder; give the one that holds train, val and test")
+    if config.getoption("seed") < 0:
+        raise pytest.UsageError("--seed must not be negative")
+    for name in ("tensorflow", "torch", "onnxruntime"):
+        python = config.getoption(f"{name}_python")
+        if python and not Path(python).exists():
+            raise pytest.UsageError(f"--{name}-python {python}: no such interpreter")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Say what this run is about to do."""
+    data = _data_folder(config)
+    return (
+        f"parity: profile {config.getoption('profile')}, device {config.getoption('device')}, data "
+        f"{data.name if data else 'synthetic (embedded)'}, report in {_report_dir(config).name}/"
+    )
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Prepare the data before the first test, so that bad input ends the run with one clear line and status 2."""
+    config = session.config
+    if config.getoption("collectonly") or not any(_section(item) for item in session.items):
+        return
+    from parity.campaign import Campaign
+    from parity.errors import ParityError
+
+    try:
+        campaign = Campaign(_options(config))
+        if any("campaign" in getattr(item, "fixturenames", ()) for item in session.items):
+            campaign.prepare(_progress(config))
+    except ParityError as error:
+        pytest.exit(str(error), returncode=error.exit_status)
+    config.stash[CAMPAIGN] = campaign
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Tell the record why a section is empty, and save what there is after every test that fills one."""
+    outcome: Any = yield
+    report: pytest.TestReport = outcome.get_result()
+    section, campaign = _section(item), item.config.stash.get(CAMPAIGN, None)
+    if section is None or campaign is None:
+        return
+    if report.skipped:
+        campaign.excuse(section, f"skipped: {_skip_reason(report)}")
+    elif report.failed:
+        campaign.excuse(section, f"{item.name} failed: {_last_line(report)}")
+    if report.when == "call":
+        campaign.checkpoint()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the report of whatever ran."""
+    campaign = session.config.stash.get(CAMPAIGN, None)
+    if campaign is None:
+        return
+    campaign.close()
+    if session.testscollected and not session.config.getoption("collectonly"):
+        campaign.finish()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say where the report is."""
+    campaign = config.stash.get(CAMPAIGN, None)
+    if campaign is not None:
+        terminalreporter.write_line(f"parity report: {_report_dir(config) / 'comparison.md'}")
+
+
+def pytest_benchmark_update_machine_info(machine_info: dict[str, Any]) -> None:
+    """Leave out what names this host or changes by the minute."""
+    machine_info["node"] = ""
+    machine_info.get("cpu", {}).pop("hz_actual_friendly", None)
+    machine_info.get("cpu", {}).pop("hz_actual", None)
+
+
+@pytest.fixture(scope="session")
+def campaign(request: pytest.FixtureRequest) -> Campaign:
+    """The shared workers, data and record of this run."""
+    found = request.config.stash.get(CAMPAIGN, None)
+    if found is None:
+        pytest.fail("this test fills no section of the report: mark it with `section`", pytrace=False)
+    return found
+
+
+def _options(config: pytest.Config) -> CampaignOptions:
+    from parity.campaign import CampaignOptions
+    from parity.workers.client import usable_cpus
+
+    option = config.getoption
+    height, width = option("image_size")
+    return CampaignOptions(
+        profile=option("profile"),
+        data=_data_folder(config),
+        skip_unreadable=option("skip_unreadable"),
+        device=option("device"),
+        tensorflow_python=option("tensorflow_python"),
+        torch_python=option("torch_python"),
+        onnxruntime_python=option("onnxruntime_python"),
+        height=height,
+        width=width,
+        channels=option("channels"),
+        epochs=option("epochs"),
+        batch=option("batch"),
+        seed=option("seed"),
+        threads=option("threads") or usable_cpus(),
+        report_dir=_report_dir(config),
+        command=_command(config),
+    )
+
+
+def _command(config: pytest.Config) -> str:
+    """Return what to type to repeat the run; folders of this machine are shortened to their names."""
+    words = [str(word) for word in config.invocation_params.args]
+    shown = [re.sub(r"(^|=)(/\S*/)(?=[^/]+/?$)", r"\1.../", word) for word in words]
+    return " ".join(["pytest", *shown])
+
+
+def _data_folder(config: pytest.Config) -> Path | None:
+    import os
+
+    given = config.getoption("data") or os.environ.get("PARITY_DATA")
+    return Path(given).expanduser().absolute() if given else None
+
+
+def _report_dir(config: pytest.Config) -> Path:
+    given = config.getoption("report_dir")
+    return Path(given).absolute() if given else ROOT / "reports"
+
+
+def _section(item: pytest.Item) -> str | None:
+    marker = item.get_closest_marker("section")
+    return str(marker.args[0]) if marker else None
+
+
+def _progress(config: pytest.Config) -> Any:
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or not sys.stdout.isatty():
+        return None
+
+    def show(done: int, total: int) -> None:
+        reporter.rewrite(f"preparing images: {done} / {total}", erase=True)
+
+    return show
+
+
+def _skip_reason(report: pytest.TestReport) -> str:
+    return (
+        str(report.longrepr[2]).removeprefix("Skipped: ") if isinstance(report.longrepr, tuple) else "no reason given"
+    )
+
+
+def _last_line(report: pytest.TestReport) -> str:
+    crash = getattr(report.longrepr, "reprcrash", None)
+    text = str(crash.message if crash is not None else report.longrepr).strip()
+    return text.splitlines()[0] if text else "no message"
+
+
+def _size(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d+)x(\d+)", text)
+    if not found or min(int(found[1]), int(found[2])) < 4:
+        raise ValueError(f"`{text}` is no image size: write HxW, such as 150x150, at least 4x4")
+    return int(found[1]), int(found[2])
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError(f"`{text}` must be at least 1")
+    return value

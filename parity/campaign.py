@@ -1,0 +1,345 @@
+"""One run of the suites: what was asked for, the workers it shares, and the record that it fills."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from parity.bench.run import Timing
+from parity.check import Pair, PairOptions
+from parity.errors import MissingDevice, UsageError
+from parity.judge.verdict import Finding
+from parity.model.layout import Array
+from parity.model.spec import ModelSpec, example_cnn
+from parity.report import record as records
+from parity.report.render import write_report
+from parity.workers.client import Worker, WorkerOptions, usable_cpus
+
+PARTIAL_NAME = "comparison.partial.json"
+KERMANY = (
+    "Kermany, Zhang, Goldbaum: Labeled Optical Coherence Tomography (OCT) and Chest X-Ray Images for Classification,"
+    " Mendeley Data, 2018, CC BY 4.0 (if this folder is that data set)"
+)
+PACKAGES = (
+    "tensorflow", "keras", "torch", "torchvision", "onnx", "onnxruntime", "onnxscript", "tf2onnx", "numpy", "pillow",
+    "scikit-learn", "matplotlib", "pytest", "pytest-benchmark", "safetensors",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How much work a profile does; the words are explained in the README."""
+
+    epochs: int
+    blocks: int
+    rounds: int
+    steps_per_round: int
+    warmup_limit: int
+    probe_batch: int
+    trained_steps: int
+
+
+PROFILES: Mapping[str, Profile] = {
+    "smoke": Profile(1, 1, 3, 2, 10, 2, 4),
+    "standard": Profile(3, 3, 8, 3, 20, 4, 8),
+    "full": Profile(8, 10, 20, 5, 200, 8, 32),
+}
+
+
+@dataclass(frozen=True)
+class CampaignOptions:
+    """What the command line asked for."""
+
+    profile: str = "standard"
+    data: Path | None = None
+    skip_unreadable: bool = False
+    device: str = "auto"
+    tensorflow_python: str | None = None
+    torch_python: str | None = None
+    onnxruntime_python: str | None = None
+    height: int = 150
+    width: int = 150
+    channels: int = 1
+    epochs: int | None = None
+    batch: int = 32
+    seed: int = 0
+    threads: int = field(default_factory=usable_cpus)
+    report_dir: Path = Path("reports")
+    command: str = "pytest suites/ --benchmark-autosave"
+
+    @property
+    def amounts(self) -> Profile:
+        """The amounts of work of the chosen profile."""
+        if self.profile not in PROFILES:
+            raise UsageError(f"no profile `{self.profile}`; profiles: {', '.join(PROFILES)}")
+        return PROFILES[self.profile]
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The example network at the chosen input size."""
+        return example_cnn(self.height, self.width, self.channels)
+
+
+class Campaign:
+    """The shared state of one run; everything expensive is made when first asked for, and made again after a crash."""
+
+    def __init__(self, options: CampaignOptions) -> None:
+        self.options = options
+        self.spec = options.spec
+        self.record = records.new_record(options.profile, options.command)
+        self.device_note: str | None = None
+        self._device: str | None = None if options.device == "auto" else options.device
+        self._pair: Pair | None = None
+        self._runtime: Worker | None = None
+        self._prepared: Any = None
+        self._weights: dict[str, dict[str, Array]] = {}
+
+    @property
+    def device(self) -> str:
+        """`cpu` or `gpu`; `auto` means a GPU only where both frameworks can really use it."""
+        if self._device is None:
+            self._device, self.device_note = self._choose_device()
+        return self._device
+
+    def prepare(self, progress: Callable[[int, int], None] | None = None) -> Any:
+        """Return the prepared data set, decoding it on the first call."""
+        if self._prepared is None:
+            from parity.data import cache
+
+            options = self.options
+            self._prepared = cache.prepare(
+                options.data,
+                options.height,
+                options.width,
+                options.channels,
+                skip_unreadable=options.skip_unreadable,
+                progress=progress,
+            )
+            self.record["data"] = self._data_section(self._prepared)
+        return self._prepared
+
+    def pair(self) -> Pair:
+        """Return the four workers with the network built; a pair that lost a worker is replaced by a fresh one."""
+        if self._pair is not None and not self._pair.alive():
+            self._pair.close()
+            self._pair = None
+        if self._pair is None:
+            options = self.options
+            self._pair = Pair(
+                PairOptions(
+                    tensorflow_python=options.tensorflow_python,
+                    torch_python=options.torch_python,
+                    device=self.device,
+                    threads=options.threads,
+                    seed=options.seed,
+                )
+            )
+            self._pair.build(self.spec, seed=options.seed)
+            for side, worker in self._pair.workers.items():
+                self.note_worker(side, worker)
+            self._weights.setdefault("fresh", self._pair.weights())
+        return self._pair
+
+    def runtime(self) -> Worker:
+        """Return the worker of the shared ONNX runtime."""
+        if self._runtime is None or not self._runtime.alive():
+            options = self.options
+            self._runtime = Worker(
+                WorkerOptions(
+                    "onnxruntime", python=options.onnxruntime_python, device=self.device, threads=options.threads
+                )
+            )
+            self.note_worker("onnxruntime", self._runtime)
+        return self._runtime
+
+    def weights(self, name: str) -> dict[str, Array]:
+        """Return Keras-named weights: `fresh` as TensorFlow initialised them, or `trained` for a few steps by it."""
+        pair = self.pair()
+        if name not in self._weights:
+            if name != "trained":
+                raise UsageError(f"no weights `{name}`; there are `fresh` and `trained`")
+            self._weights[name] = self._train_briefly(pair)
+        return self._weights[name]
+
+    def radiographs(self, count: int, split: str = "train") -> tuple[Array, Array]:
+        """Return `count` uint8 images (n, h, w, c) spread over `split`, both classes among them, and their labels."""
+        prepared = self.prepare()
+        labels = prepared.labels(split)
+        order = np.linspace(0, len(labels) - 1, min(count, len(labels))).astype(int)
+        return np.array(prepared.images(split)[order]), np.array(labels[order])
+
+    def timing(self) -> Timing:
+        """Return how much the lanes are timed."""
+        amounts, options = self.options.amounts, self.options
+        return Timing(
+            batch=options.batch,
+            rounds=amounts.rounds,
+            steps_per_round=amounts.steps_per_round,
+            warmup_limit=amounts.warmup_limit,
+            threads=options.threads,
+            device=self.device,
+        )
+
+    def add_findings(self, check: str, weights: str, probe: str, findings: Iterable[Finding]) -> None:
+        """Append findings to the record's parity section."""
+        if not isinstance(self.record["parity"], list):
+            self.record["parity"] = []
+        for finding in findings:
+            row = {name: value for name, value in vars(finding).items() if value is not None}
+            self.record["parity"].append(
+                {
+                    "check": check,
+                    "stage": "forward",
+                    "model": self.spec.name,
+                    "weights": weights,
+                    "probe": probe,
+                    **row,
+                    "share": finding.share,
+                }
+            )
+
+    def fill(self, section: str, content: Mapping[str, Any]) -> None:
+        """Put `content` into a section, beside what is there already from this run."""
+        present = self.record.get(section)
+        kept = {} if not isinstance(present, dict) or "not_run" in present else present
+        self.record[section] = {**kept, **content}
+
+    def excuse(self, section: str, why: str) -> None:
+        """Say why a section is empty; a section that already holds figures keeps them and lists the failure."""
+        present = self.record.get(section)
+        if isinstance(present, dict) and "not_run" in present:
+            self.record[section] = {"not_run": why}
+        self.record.setdefault("failures", []).append({"section": section, "what": why})
+
+    def note_worker(self, name: str, worker: Worker) -> None:
+        """Keep what a worker says of its own environment."""
+        if "not_run" in self.record["environment"]:
+            self.record["environment"] = environment(self.options, self.device, self.device_note)
+        self.record["environment"]["workers"][name] = worker.call("environment")
+
+    def checkpoint(self) -> None:
+        """Save what has been measured so far, so that a killed run loses nothing: `parity render` reads it too."""
+        records.write(self.record, self.options.report_dir / PARTIAL_NAME)
+
+    def finish(self) -> Path:
+        """Write the record, the report and its plots, and return the report's path."""
+        write_report(self.record, self.options.report_dir)
+        (self.options.report_dir / PARTIAL_NAME).unlink(missing_ok=True)
+        return self.options.report_dir / "comparison.md"
+
+    def close(self) -> None:
+        """End every worker."""
+        if self._pair is not None:
+            self._pair.close()
+        if self._runtime is not None:
+            self._runtime.close()
+
+    def _train_briefly(self, pair: Pair) -> dict[str, Array]:
+        prepared, amounts = self.prepare(), self.options.amounts
+        images = len(prepared.labels("train"))
+        batch = min(16, images)
+        order = np.random.default_rng(self.options.seed).permutation(images)[: amounts.trained_steps * batch]
+        pair.copy_weights(self._weights["fresh"])
+        worker = pair.workers["tensorflow"]
+        worker.call("start_training", learning_rate=1e-3, epsilon=1e-7)
+        worker.call("train_epoch", folder=str(prepared.folder), split="train", order=order, batch=batch)
+        return pair.weights()
+
+    def _choose_device(self) -> tuple[str, str | None]:
+        from parity.bench.devices import cuda_devices
+
+        if cuda_devices() == 0:
+            return "cpu", None
+        interpreters = {"tensorflow": self.options.tensorflow_python, "torch": self.options.torch_python}
+        for framework, python in interpreters.items():
+            try:
+                with Worker(WorkerOptions(framework, python=python, device="gpu")) as worker:
+                    worker.start()
+            except MissingDevice as error:
+                return "cpu", f"a CUDA device is visible but the run is on the CPU: {error}"
+        return "gpu", None
+
+    def _data_section(self, prepared: Any) -> dict[str, Any]:
+        from parity.data import cache
+
+        return {
+            "name": prepared.name,
+            "digest": prepared.digest,
+            "counts": prepared.counts,
+            "height": prepared.height,
+            "width": prepared.width,
+            "channels": prepared.channels,
+            "skipped": [list(entry) for entry in prepared.skipped],
+            "notes": list(prepared.notes),
+            "facts": cache.facts(prepared),
+            "source": None if prepared.name == "synthetic" else KERMANY,
+        }
+
+
+def environment(options: CampaignOptions, device: str, note: str | None) -> dict[str, Any]:
+    """Return the facts about this machine that figures depend on; no host name, no path."""
+    import psutil
+
+    return {
+        "platform": f"{platform.system()} {platform.release().split('-')[0]} {platform.machine()}",
+        "python": platform.python_version(),
+        "cpu": _cpu_name(),
+        "cores": usable_cpus(),
+        "memory_bytes": int(psutil.virtual_memory().total),
+        "device": device,
+        "device_note": note,
+        "gpu": _gpu_name() if device == "gpu" else None,
+        "threads": options.threads,
+        "git_commit": _git_commit(),
+        "packages": _versions(),
+        "workers": {},
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or "unknown"
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def _gpu_name() -> str | None:
+    try:
+        done = subprocess.run(
+            ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"],
+            capture_output=True, text=True, timeout=20, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip().splitlines()[0] if done.stdout.strip() else None
+
+
+def _git_commit() -> str | None:
+    root = Path(__file__).resolve().parent.parent
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"],
+            capture_output=True, text=True, timeout=20, check=True, env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

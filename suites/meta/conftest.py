@@ -1,0 +1,46 @@
+"""One small pair of networks in four workers, shared by all tests of the tool that need both frameworks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from parity.check import Pair, probe_weights
+from parity.model.spec import LayerSpec, ModelSpec
+
+# Every axis has a size of its own, except dense2's kernel, which is square: a transposed one passes any check of shapes.
+SMALL = ModelSpec(
+    "small",
+    21,
+    18,
+    3,
+    (
+        LayerSpec("conv1", "conv2d", 5, (3, 3)),
+        LayerSpec("relu1", "relu"),
+        LayerSpec("pool1", "max_pool2d", 2),
+        LayerSpec("flatten", "flatten"),
+        LayerSpec("dense1", "dense", 7),
+        LayerSpec("relu2", "relu"),
+        LayerSpec("dense2", "dense", 7),
+        LayerSpec("relu3", "relu"),
+        LayerSpec("dense3", "dense", 1),
+        LayerSpec("sigmoid", "sigmoid"),
+    ),
+)
+
+
+@pytest.fixture(scope="session")
+def small_workers() -> Iterator[Pair]:
+    """Four workers, started by the first test that asks them something; use `small_pair` instead."""
+    with Pair() as pair:
+        yield pair
+
+
+@pytest.fixture
+def small_pair(small_workers: Pair) -> Pair:
+    """The small pair as it should be: both sides built alike, and holding the same trained-like weights."""
+    if small_workers.specs != {"tensorflow": SMALL, "torch": SMALL}:
+        small_workers.build(SMALL)
+    small_workers.copy_weights(probe_weights(SMALL))
+    return small_workers
