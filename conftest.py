@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import sys
 from collections.abc import Iterator
@@ -64,6 +65,13 @@ def pytest_report_header(config: pytest.Config) -> str:
         f"parity: profile {config.getoption('profile')}, device {config.getoption('device')}, data "
         f"{data.name if data else 'synthetic (embedded)'}, report in {_report_dir(config).name}/"
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of the tool itself, so that `-m "not meta"` runs the suites alone."""
+    for item in items:
+        if ROOT / "suites" / "meta" in item.path.parents:
+            item.add_marker("meta")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -208,12 +216,11 @@ def _last_line(report: pytest.TestReport) -> str:
 def _size(text: str) -> tuple[int, int]:
     found = re.fullmatch(r"(\d+)x(\d+)", text)
     if not found or min(int(found[1]), int(found[2])) < 4:
-        raise ValueError(f"`{text}` is no image size: write HxW, such as 150x150, at least 4x4")
+        raise argparse.ArgumentTypeError(f"`{text}` is no image size: write HxW, such as 150x150, at least 4x4")
     return int(found[1]), int(found[2])
 
 
 def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError(f"`{text}` must be at least 1")
-    return value
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"`{text}` must be a whole number of at least 1")
+    return int(text)

@@ -38,8 +38,12 @@ def prove(lane: str, logits: Array, loss: float, labels: Array, twin: Array, all
     Raises
         ParityError: a logit or the loss is further off than rounding explains.
     """
-    error = np.abs(np.asarray(logits, dtype=np.float64) - np.asarray(twin, dtype=np.float64))
-    if not np.isfinite(logits).all() or bool((error > allowed).any()):
+    mine, exact_logits = np.asarray(logits, dtype=np.float64), np.asarray(twin, dtype=np.float64)
+    if mine.shape != exact_logits.shape or mine.size == 0:
+        raise ParityError(f"{lane} is not timed: it gave logits of shape {mine.shape}, its twin {exact_logits.shape}")
+    with np.errstate(invalid="ignore"):  # infinity minus infinity is no agreement, as the next line says
+        error = np.abs(mine - exact_logits)
+    if not (np.isfinite(mine).all() and np.isfinite(allowed).all() and (error <= allowed).all()):
         raise ParityError(
             f"{lane} is not timed: its logits are up to {float(error.max()):.2e} from the float64 twin, and rounding"
             f" explains {float(np.max(allowed)):.2e}"

@@ -102,8 +102,8 @@ def _posed_grid(r: np.random.RandomState, size: int) -> tuple[_Plane, _Plane]:
     """Patient coordinates of every pixel: x to the right, y down, the film's edge near 1."""
     axis = (np.arange(size) + 0.5) / size * 2.0 - 1.0
     y, x = np.meshgrid(axis, axis, indexing="ij")
-    angle, scale = np.deg2rad(r.normal(0.0, 1.5)), r.uniform(0.96, 1.07)
-    dx, dy = r.normal(0.0, 0.020), r.normal(0.0, 0.025)
+    angle, scale = np.deg2rad(r.normal(0.0, 2.5)), r.uniform(0.90, 1.14)
+    dx, dy = r.normal(0.0, 0.045), r.normal(0.0, 0.055)
     across = (np.cos(angle) * x + np.sin(angle) * y) / scale - dx
     down = (np.cos(angle) * y - np.sin(angle) * x) / scale - dy
     return across, down
@@ -156,7 +156,7 @@ def _soft_tissue(a: _Anatomy, r: np.random.RandomState, x: _Plane, y: _Plane, lu
     image = image - 0.20 * max(a.gas, 0.0) * _step(
         1.0 - ((x - 0.38) / 0.17) ** 2 - ((y - a.lung_base - 0.14) / 0.075) ** 2, 0.12
     )
-    air = r.uniform(0.66, 0.76)
+    air = r.uniform(0.68, 0.80)
     image = image * (1.0 - air * lungs)
     hila = sum(_bump(np.abs(x) - 0.21, 0.06) * _bump(y + 0.06 * s, 0.13) for s in (1.0, -1.0))
     image = image + r.uniform(0.03, 0.13) * hila * lungs
@@ -230,7 +230,7 @@ def _expose(r: np.random.RandomState, image: _Plane, size: int) -> _Plane:
     image = np.clip(image, 0.0, None) / max(float(np.quantile(image, 0.995)), 1e-6)
     image = image + r.normal(0.0, r.uniform(0.008, 0.020), size=image.shape) * np.sqrt(np.clip(image, 0.02, 1.0))
     image = np.clip(image, 0.0, 1.0)
-    mean = r.uniform(0.40, 0.52)
+    mean = r.uniform(0.34, 0.60)
     low, high = 0.25, 4.0
     for _ in range(24):  # the mean falls as the exponent grows
         middle = (low * high) ** 0.5

@@ -142,7 +142,8 @@ def _decide(
     if outside:
         # Where both sides are outside, the further one is named as the side, and the note names both.
         side = max(outside, key=lambda name: outside[name])
-        return PRECISION, f"{' and '.join(outside)} computes in less precision than float32.", side
+        verb = "compute" if len(outside) > 1 else "computes"
+        return PRECISION, f"{' and '.join(outside)} {verb} in less precision than float32.", side
     if np.array_equal(quartet.tensorflow, quartet.torch) and quartet.tensorflow.dtype == quartet.torch.dtype:
         return IDENTICAL, "Bit for bit.", None
     return ROUNDING, "", None

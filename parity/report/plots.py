@@ -101,7 +101,7 @@ def _captions(record: Record) -> dict[str, str]:
         steps = sum(lane.stats.n for lane in measured)
         against = no_winner_reason(record)
         warning = f". No winner is named, because {against}" if against else ""
-        found["speed.png"] = f"Time per step of each lane, n = {steps} timed steps in all ({label}){warning}"
+        found["speed.png"] = f"Time per step of each lane, n = {steps} samples in all ({label}){warning}"
     return found
 
 
@@ -319,7 +319,7 @@ def _draw_speed(record: Record) -> Any:
         axis.set_title(f"{work} step: {_setting(of_work)}")
         axis.grid(visible=False, axis="y")
     axes[-1, 0].set_xlabel(
-        "milliseconds per step (each dot one step, box the quartiles, bar the median; left is faster)"
+        "milliseconds per step (dot: mean of a few steps; box: quartiles; bar: median; left is faster)"
     )
     return figure
 

@@ -9,7 +9,7 @@ import pytest
 from parity.check import Pair, probe_weights
 from parity.model.spec import LayerSpec, ModelSpec
 
-# Every axis has a size of its own, except dense2's kernel, which is square: a transposed one passes any check of shapes.
+# Every axis has a size of its own, but for dense2's square kernel: transposed, it passes any check of shapes.
 SMALL = ModelSpec(
     "small",
     21,

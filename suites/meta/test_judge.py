@@ -322,7 +322,7 @@ def test_precision_of_both_sides_names_both_and_the_further_one() -> None:
     near, far = (nudged(TWIN.astype(np.float32), (0, 0), by) for by in (1e-3, 1e-2))
     finding = verdict_on(four(near, tensorflow=far))
     assert (finding.verdict, finding.side) == (PRECISION, "tensorflow")
-    assert finding.note == "tensorflow and torch computes in less precision than float32."
+    assert finding.note == "tensorflow and torch compute in less precision than float32."
 
 
 def test_the_bound_is_per_element() -> None:

@@ -1,0 +1,85 @@
+"""Adapters of NumPy alone that pretend to be lanes, honest and otherwise, for the tests of the benchmark's rules."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from parity.adapters.base import Array, WorkerSettings
+from parity.bench.lanes import ALLOCATOR
+
+
+class HonestLane:
+    """Reports steps of 2 ms each, the first of them 500 ms; what it was told is kept for `told`."""
+
+    compiled_per_call = 0.0
+    threads_over = 0
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self.settings = settings
+        self._told: dict[str, Any] = {}
+        self._calls = 0
+
+    def environment(self) -> dict[str, Any]:
+        return {"threads": self.settings.threads + self.threads_over}
+
+    def build(self, spec: dict[str, Any], seed: int) -> None:
+        self._told |= {"layers": len(spec["layers"]), "seed": seed}
+
+    def set_weights(self, weights: dict[str, Array]) -> None:
+        self._told["weights"] = sorted(weights)
+
+    def place_images(self, images: Array, labels: Array) -> None:
+        self._told |= {"images": list(images.shape), "labels": list(labels.shape)}
+
+    def start_training(self, learning_rate: float, epsilon: float) -> None:
+        self._told |= {"learning_rate": learning_rate, "epsilon": epsilon}
+
+    def told(self) -> dict[str, Any]:
+        """Return what this process was given, and the variables that it started with."""
+        names = [*ALLOCATOR, "OMP_NUM_THREADS", "OMP_WAIT_POLICY"]
+        return {**self._told, "environment": {name: os.environ.get(name) for name in names}}
+
+    def first_step(self, work: str) -> float:
+        self._told.setdefault("first_steps", []).append(work)
+        return 0.5
+
+    def timed_steps(self, work: str, steps: int) -> dict[str, float]:
+        assert work in ("train", "evaluate")
+        self._calls += 1
+        return {
+            "seconds": 0.002 * steps * self._slowness(),
+            "minor_faults": 3.0 * steps,
+            "cpu_s": 0.004 * steps * self._slowness(),
+            "compilations": self.compiled_per_call,
+        }
+
+    def memory(self) -> dict[str, int | None]:
+        return {"process_peak_bytes": 1_000_000, "device_peak_bytes": None}
+
+    def logits(self, x: Array) -> Array:
+        return np.zeros(len(x))
+
+    def _slowness(self) -> float:
+        return 1.0
+
+
+class UnsettledLane(HonestLane):
+    """Gets slower all the time, so that no warm-up is ever long enough."""
+
+    def _slowness(self) -> float:
+        return float(self._calls)
+
+
+class CompilingLane(HonestLane):
+    """Compiles once more within every clocked span."""
+
+    compiled_per_call = 1.0
+
+
+class ThreadLiar(HonestLane):
+    """Runs one thread more than it was given."""
+
+    threads_over = 1

@@ -1,0 +1,287 @@
+"""The benchmark's rules: a random but fair order, a warm-up that ends, a clock, and a gate that wrong numbers fail."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator
+from decimal import Decimal, localcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from parity.bench import clock
+from parity.bench.gate import loss_of, prove, same_weights
+from parity.bench.lanes import ALLOCATOR, LANES, Lane, lane, schedule, thread_environment
+from parity.bench.run import AGREE, GROUP, LaneRun, Timing, open_lane, settled
+from parity.errors import ParityError, UsageError
+from parity.model.spec import LayerSpec, ModelSpec
+
+ADAPTERS = Path(__file__).with_name("slow_adapter.py")
+SPEC = ModelSpec("dots", 4, 5, 1, (LayerSpec("flatten", "flatten"), LayerSpec("dense1", "dense", 1)))
+TIMING = Timing(batch=6, rounds=3, steps_per_round=4, warmup_limit=80, threads=1)
+
+# Order.
+
+
+@given(blocks=st.integers(1, 40), seed=st.integers(0, 2**31))
+def test_every_block_is_complete(blocks: int, seed: int) -> None:
+    rows, names = schedule(blocks, seed), sorted(entry.name for entry in LANES)
+    assert rows == schedule(blocks, seed)
+    assert len(rows) == blocks * len(names)
+    for block in range(blocks):
+        mine = [(order, name) for number, order, name in rows if number == block]
+        assert [order for order, _ in mine] == list(range(len(names)))
+        assert sorted(name for _, name in mine) == names
+    assert [number for number, _, _ in rows] == sorted(number for number, _, _ in rows)
+
+
+def test_all_orders_occur_about_equally_often() -> None:
+    rows = schedule(600, seed=1)
+    orders = Counter(tuple(name for number, _, name in rows if number == block) for block in range(600))
+    expected = 600 / math.factorial(len(LANES))
+    assert len(orders) == math.factorial(len(LANES))
+    # Five standard deviations of a fair draw; the seed is fixed, so that this cannot fail by chance.
+    assert all(abs(count - expected) < 5 * math.sqrt(expected) for count in orders.values())
+    assert schedule(600, seed=2) != rows
+
+
+def test_lanes_are_found_by_name() -> None:
+    assert lane("tf-graph").framework == "tensorflow"
+    assert len({entry.name for entry in LANES}) == len(LANES)
+    with pytest.raises(UsageError, match=re.escape("no lane `torch`; lanes: torch-eager, tf-graph")):
+        lane("torch")
+
+
+def test_all_thread_pools_are_told() -> None:
+    told = thread_environment(3)
+    assert {told[name] for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")} == {"3"}
+    assert told["OMP_WAIT_POLICY"] == "PASSIVE"
+
+
+# Warm-up.
+
+
+def groups(*medians: float) -> list[float]:
+    return [value for median in medians for value in [median] * GROUP]
+
+
+def test_settled_needs_five_medians_that_agree() -> None:
+    assert not settled([])
+    assert not settled(groups(1.0, 1.0, 1.0, 1.0) + [1.0] * (GROUP - 1))
+    assert settled(groups(1.0, 1.0, 1.0, 1.0, 1.0))
+    assert settled(groups(1.0, 1.0 + 0.9 * AGREE, 1.0, 1.0, 1.0))
+    assert not settled(groups(1.0, 1.0 + 1.1 * AGREE, 1.0, 1.0, 1.0))
+    assert not settled(groups(1.08, 1.06, 1.04, 1.02, 1.0))  # neighbours agree, the ends do not
+
+
+def test_settled_looks_at_the_last_five_and_at_medians() -> None:
+    assert settled(groups(9.0, 9.0, 1.0, 1.0, 1.0, 1.0, 1.0))
+    assert not settled(groups(1.0, 1.0, 1.0, 1.0, 1.0, 9.0))
+    spiky = groups(1.0, 1.0, 1.0, 1.0, 1.0)
+    for group in range(5):
+        spiky[group * GROUP] = 100.0  # one slow step in ten is no trend
+    assert settled(spiky)
+
+
+# The clock.
+
+
+def test_the_clock_is_the_sum_of_what_was_measured() -> None:
+    before = clock.read()
+    assert clock.read() == before
+    clock.advance(0.25)
+    clock.advance(0.5)
+    assert clock.read() - before == pytest.approx(0.75, rel=1e-12)
+
+
+# The gate.
+
+LOGITS = np.array([0.3, -1.2, 2.5, 0.0], np.float32)
+LABELS = np.array([1.0, 0.0, 1.0, 0.0])
+ALLOWED = np.full(4, 1e-5)
+
+
+def proved(**changes: Any) -> dict[str, Any]:
+    given_ = {
+        "logits": LOGITS,
+        "loss": loss_of(LOGITS, LABELS)[0],
+        "labels": LABELS,
+        "twin": LOGITS.astype(np.float64) + 1e-6,
+        "allowed": ALLOWED,
+    }
+    return prove("torch-eager", **{**given_, **changes})
+
+
+def test_a_correct_lane_is_proven_and_its_figures_kept() -> None:
+    figures = proved()
+    assert figures["logit_error"] == pytest.approx(1e-6, rel=1e-3)
+    assert figures["logit_allowed"] == 1e-5
+    assert figures["loss_error"] == 0.0
+    assert 0.0 < figures["loss_allowed"] < 1e-5
+
+
+@pytest.mark.parametrize("index", range(4))
+def test_one_logit_that_is_off_stops_the_clock(index: int) -> None:
+    off = LOGITS.astype(np.float64)
+    off[index] += 1e-2
+    said = (
+        "torch-eager is not timed: its logits are up to 1.00e-02 from the float64 twin, and rounding explains 1.00e-05"
+    )
+    with pytest.raises(ParityError, match=re.escape(said)):
+        proved(twin=off)
+
+
+def test_the_bound_of_each_logit_is_its_own() -> None:
+    off = LOGITS.astype(np.float64)
+    off[2] += 1e-3
+    assert proved(twin=off, allowed=np.array([1e-9, 1e-9, 1e-2, 1e-9]))
+    with pytest.raises(ParityError, match="is not timed: its logits"):
+        proved(twin=off, allowed=np.array([1e-2, 1e-2, 1e-9, 1e-2]))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("where", ["logits", "twin", "allowed", "logits and twin"])
+def test_what_is_not_finite_proves_nothing(bad: float, where: str) -> None:
+    given_ = {"logits": LOGITS.astype(np.float64), "twin": LOGITS.astype(np.float64), "allowed": np.array(ALLOWED)}
+    for name in where.split(" and "):
+        given_[name][1] = bad
+    with pytest.raises(ParityError, match="torch-eager is not timed: its logits are up to "):
+        proved(**given_)
+
+
+@pytest.mark.parametrize("loss", [0.0, math.nan, math.inf, loss_of(LOGITS, LABELS)[0] + 1e-4])
+def test_a_wrong_loss_stops_the_clock(loss: float) -> None:
+    with pytest.raises(ParityError, match="torch-eager is not timed: its loss is .*, and its own logits give 0.41"):
+        proved(loss=loss)
+
+
+def test_the_loss_of_other_labels_stops_the_clock() -> None:
+    with pytest.raises(ParityError, match="is not timed: its loss is"):
+        proved(labels=1.0 - LABELS)
+
+
+def test_logits_of_another_shape_prove_nothing() -> None:
+    for logits, twin in ((LOGITS[:3], LOGITS), (LOGITS[:, None], LOGITS), (LOGITS[:0], LOGITS[:0])):
+        with pytest.raises(ParityError, match="is not timed: it gave logits of shape"):
+            proved(logits=logits, twin=twin)
+
+
+def by_decimals(logits: list[float], labels: list[int]) -> float:
+    """Return the mean of log(1 + e^z) - y·z with fifty digits."""
+    with localcontext() as context:
+        context.prec = 50
+        exact = [Decimal(z) for z in logits]
+        terms = [(1 + z.exp()).ln() - y * z for z, y in zip(exact, labels, strict=True)]
+        return float(sum(terms, Decimal(0)) / len(terms))
+
+
+@settings(deadline=None, max_examples=80)
+@given(rows=st.lists(st.tuples(st.floats(-60, 60), st.integers(0, 1)), min_size=1, max_size=12))
+def test_the_exact_loss_against_fifty_digits(rows: list[tuple[float, int]]) -> None:
+    logits, labels = [z for z, _ in rows], [y for _, y in rows]
+    loss, allowed = loss_of(np.array(logits), np.array(labels))
+    size = 1.0 + max(abs(z) for z in logits)
+    assert loss == pytest.approx(by_decimals(logits, labels), rel=1e-13, abs=4 * 2.0**-53 * size)
+    assert 0.0 < allowed < 1e-4 * size
+
+
+@settings(deadline=None, max_examples=80)
+@given(rows=st.lists(st.tuples(st.floats(-30, 30, width=32), st.integers(0, 1)), min_size=1, max_size=40))
+def test_a_correct_float32_loss_is_within_what_is_allowed(rows: list[tuple[float, int]]) -> None:
+    z, y = np.array([z for z, _ in rows], np.float32), np.array([y for _, y in rows], np.float32)
+    exact, allowed = loss_of(z, y)
+    single = np.maximum(z, np.float32(0)) - z * y + np.log1p(np.exp(-np.abs(z)))
+    total = np.float32(0)
+    for term in single:
+        total = np.float32(total + term)
+    assert abs(float(total / np.float32(len(z))) - exact) <= allowed
+
+
+def test_large_logits_have_a_finite_loss() -> None:
+    assert loss_of(np.array([1000.0, -1000.0]), np.array([1.0, 0.0]))[0] == 0.0
+    assert loss_of(np.array([1000.0]), np.array([0.0]))[0] == 1000.0
+
+
+def test_same_weights_means_names_and_bits() -> None:
+    a = {"w": np.array([1.0, 2.0])}
+    assert same_weights(a, {"w": np.array([1.0, 2.0])})
+    assert not same_weights(a, {"w": np.array([1.0, np.nextafter(2.0, 3.0)])})
+    assert not same_weights(a, {"v": np.array([1.0, 2.0])})
+    assert not same_weights(a, {**a, "v": np.array([1.0])})
+
+
+# One lane in one process.
+
+
+def opened(kind: str, timing: Timing = TIMING) -> LaneRun:
+    images, labels = np.zeros((timing.batch, 4, 5, 1), np.uint8), np.zeros(timing.batch, np.uint8)
+    weights = {"dense1/kernel": np.ones((20, 1), np.float32)}
+    return open_lane(Lane(kind, f"{ADAPTERS}:{kind}", ""), SPEC, weights, (images, labels), timing, (3, 1))
+
+
+@pytest.fixture
+def honest() -> Iterator[LaneRun]:
+    run = opened("HonestLane")
+    yield run
+    run.close()
+
+
+def test_a_lane_is_given_everything_before_its_clock_starts(honest: LaneRun) -> None:
+    told = honest.worker.call("told")
+    assert told["environment"] == {**ALLOCATOR, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    assert (told["layers"], told["weights"]) == (2, ["dense1/kernel"])
+    assert (told["images"], told["labels"]) == ([6, 4, 5, 1], [6])
+    assert (told["learning_rate"], told["epsilon"]) == (1e-3, 1e-7)
+
+
+def test_a_lane_is_warmed_up_and_timed_by_its_own_clock(honest: LaneRun) -> None:
+    honest.warm_up("train")
+    assert honest.warmups["train"] == [0.002] * (5 * GROUP)  # steady at once: no more than what settling needs
+    before = clock.read()
+    for _ in range(3):
+        honest.round("train")
+    assert clock.read() - before == pytest.approx(3 * 0.002, rel=1e-9)  # seconds of one step per round
+    sample = honest.sample("train")
+    assert sample["seconds"] == pytest.approx([0.002] * 3)
+    assert (sample["work"], sample["lane"], sample["block"], sample["order"]) == ("train", "HonestLane", 3, 1)
+    assert sample["images_per_s"] == pytest.approx(6 / 0.002)
+    assert sample["first_step_s"] == 0.5
+    assert sample["warmup_settled"] is True
+    assert sample["minor_faults_per_step"] == pytest.approx(3.0)
+    assert sample["cpu_per_wall"] == pytest.approx(2.0)
+    assert (sample["peak_bytes"], sample["threads"], sample["steps_per_sample"]) == (1_000_000, 1, 4)
+
+
+def test_a_warm_up_that_never_settles_ends_and_says_so() -> None:
+    run = opened("UnsettledLane")
+    try:
+        run.warm_up("evaluate")
+        assert len(run.warmups["evaluate"]) == TIMING.warmup_limit
+        run.round("evaluate")
+        assert run.sample("evaluate")["warmup_settled"] is False
+    finally:
+        run.close()
+
+
+def test_compiling_inside_the_clock_is_an_error() -> None:
+    run = opened("CompilingLane")
+    try:
+        before = clock.read()
+        said = "CompilingLane traced or compiled 1 times inside the clock of `train`"
+        with pytest.raises(ParityError, match=re.escape(said)):
+            run.round("train")
+        assert clock.read() == before
+        assert run.rounds == {}
+    finally:
+        run.close()
+
+
+def test_a_lane_with_other_threads_than_it_was_given_is_refused() -> None:
+    with pytest.raises(UsageError, match="ThreadLiar runs 2 threads where 1 were asked for"):
+        opened("ThreadLiar")
