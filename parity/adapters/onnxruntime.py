@@ -13,6 +13,8 @@ from parity.adapters.base import Array, WorkerSettings, process_peak_bytes
 from parity.errors import ExportError, MissingDevice, UsageError
 from parity.model.spec import ModelSpec
 
+CUDA = "CUDAExecutionProvider"
+
 # Which operators stand for a layer kind, and which one may follow that still belongs to it (the bias).
 OPERATORS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
     "conv2d": (frozenset({"Conv"}), frozenset({"Add"})),
@@ -33,8 +35,10 @@ class OnnxruntimeAdapter:
         import onnxruntime
 
         self.onnx, self.ort, self.settings = onnx, onnxruntime, settings
-        if settings.device == "gpu" and "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-            raise MissingDevice("onnxruntime has no CUDA provider: install onnxruntime-gpu, or use --device cpu")
+        if settings.device == "gpu":
+            if CUDA not in onnxruntime.get_available_providers():
+                raise MissingDevice("onnxruntime has no CUDA provider: install onnxruntime-gpu, or use --device cpu")
+            onnxruntime.preload_dlls()  # the CUDA libraries that pip installed are on no search path
         self._sessions: dict[str, Any] = {}
         self._tensors: dict[str, dict[str, str]] = {}
         self._twins: dict[str, Any] = {}
@@ -69,6 +73,8 @@ class OnnxruntimeAdapter:
         self._expose(model, found)
         try:
             self._sessions[name] = self._session(model.SerializeToString())
+        except MissingDevice:
+            raise
         except Exception as error:
             raise ExportError(f"onnxruntime refuses {path}: {error}") from error
         self._tensors[name] = found
@@ -106,7 +112,7 @@ class OnnxruntimeAdapter:
         return {"process_peak_bytes": process_peak_bytes(), "device_peak_bytes": None}
 
     def _providers(self) -> list[str]:
-        gpu = ["CUDAExecutionProvider"] if self.settings.device == "gpu" else []
+        gpu = [CUDA] if self.settings.device == "gpu" else []
         return [*gpu, "CPUExecutionProvider"]
 
     def _session(self, serialized: bytes) -> Any:
@@ -116,7 +122,11 @@ class OnnxruntimeAdapter:
         options.log_severity_level = 3
         # Idle threads that spin would slow whatever runs next (microsoft/onnxruntime#13808).
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        return self.ort.InferenceSession(serialized, options, providers=self._providers())
+        session = self.ort.InferenceSession(serialized, options, providers=self._providers())
+        # A provider that cannot load falls back to the CPU with no more than a warning.
+        if self.settings.device == "gpu" and CUDA not in session.get_providers():
+            raise MissingDevice("onnxruntime's CUDA provider does not load on this machine: use --device cpu")
+        return session
 
     def _expose(self, model: Any, found: Mapping[str, str]) -> None:
         already = {output.name for output in model.graph.output}

@@ -53,7 +53,7 @@ _COLUMN_WORDS: Final = (
     ("closer", "the side whose float32 result is nearer to the twin"),
     ("forced, propagated", "one layer alone on equal input; the whole network, errors accumulating"),
     ("d32", "largest difference of two float32 results, as a fraction of the tensor's largest magnitude"),
-    ("n, blocks", "timed samples, each the mean of a few steps back to back; fresh processes that they come from (the unit of a speed claim)"),
+    ("n, blocks", "samples, each the mean of a few steps; fresh processes they come from (the unit of a speed claim)"),
     ("median_s, quartiles_s", "of the n step times in seconds, nothing dropped; quartiles by linear interpolation"),
     ("IQR/median", "spread of the steps; `!` above 10 %, `!!` above 25 %"),
     ("images_per_s", "images per step over the median step"),

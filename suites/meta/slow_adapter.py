@@ -39,7 +39,7 @@ class HonestLane:
 
     def told(self) -> dict[str, Any]:
         """Return what this process was given, and the variables that it started with."""
-        names = [*ALLOCATOR, "OMP_NUM_THREADS", "OMP_WAIT_POLICY"]
+        names = [*ALLOCATOR, "OMP_NUM_THREADS"]
         return {**self._told, "environment": {name: os.environ.get(name) for name in names}}
 
     def first_step(self, work: str) -> float:

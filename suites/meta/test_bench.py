@@ -61,7 +61,6 @@ def test_lanes_are_found_by_name() -> None:
 def test_all_thread_pools_are_told() -> None:
     told = thread_environment(3)
     assert {told[name] for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")} == {"3"}
-    assert told["OMP_WAIT_POLICY"] == "PASSIVE"
 
 
 # Warm-up.
@@ -157,7 +156,7 @@ def test_what_is_not_finite_proves_nothing(bad: float, where: str) -> None:
 
 @pytest.mark.parametrize("loss", [0.0, math.nan, math.inf, loss_of(LOGITS, LABELS)[0] + 1e-4])
 def test_a_wrong_loss_stops_the_clock(loss: float) -> None:
-    with pytest.raises(ParityError, match="torch-eager is not timed: its loss is .*, and its own logits give 0.41"):
+    with pytest.raises(ParityError, match=r"torch-eager is not timed: its loss is .*, and its own logits give 0\.3974"):
         proved(loss=loss)
 
 
@@ -234,7 +233,7 @@ def honest() -> Iterator[LaneRun]:
 
 def test_a_lane_is_given_everything_before_its_clock_starts(honest: LaneRun) -> None:
     told = honest.worker.call("told")
-    assert told["environment"] == {**ALLOCATOR, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    assert told["environment"] == {**ALLOCATOR, "OMP_NUM_THREADS": "1"}
     assert (told["layers"], told["weights"]) == (2, ["dense1/kernel"])
     assert (told["images"], told["labels"]) == ([6, 4, 5, 1], [6])
     assert (told["learning_rate"], told["epsilon"]) == (1e-3, 1e-7)

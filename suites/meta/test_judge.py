@@ -178,12 +178,12 @@ def test_an_unknown_kind_has_no_bound() -> None:
 
 def summed_in_any_order(terms: Array, rng: np.random.Generator) -> np.float32:
     """Return a float32 sum whose additions are grouped at random: any tree over any permutation."""
-    left = list(terms.astype(np.float32))
+    left: list[np.float32] = list(terms.astype(np.float32))
     while len(left) > 1:
         first = left.pop(int(rng.integers(len(left))))
         second = left.pop(int(rng.integers(len(left))))
         left.append(np.float32(first + second))
-    return left[0]
+    return np.float32(left[0])
 
 
 def exact_dense(x: Array, kernel: Array, bias: Array) -> Doubles:
@@ -311,7 +311,7 @@ def test_equal_values_of_other_dtypes_are_not_bit_for_bit() -> None:
 @pytest.mark.parametrize("side", ["tensorflow", "torch"])
 def test_precision_names_the_side(side: str) -> None:
     off = nudged(TWIN.astype(np.float32), (0, 1), 1e-3)
-    finding = verdict_on(four(**{side: off}))  # type: ignore[arg-type]
+    finding = verdict_on(four(**{side: off}))
     assert (finding.verdict, finding.side, finding.passed) == (PRECISION, side, False)
     assert finding.note == f"{side} computes in less precision than float32."
     assert finding.where == (0, 1)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from parity.report.findings import STORAGE_CHECKS, rows_of
+from parity.report.findings import STORAGE_CHECKS, data_label, rows_of
 from parity.report.record import Record
+from parity.report.sections.bits import summary_and_details
 from parity.report.sections.parity import verdict_word
 from parity.report.text import NONE, code, integer, number, prose, small, table
 
@@ -23,4 +24,5 @@ def render(record: Record) -> str:
         for row in rows
     ]  # fmt: skip
     header = ("check", "stage", "what", "weights", "verdict", "mismatched", "elements", "d64", "note")
-    return f"Written, read back and compared bit for bit.\n\n{table(header, lines, '<<<<<>>><')}"
+    body = summary_and_details(rows, table(header, lines, "<<<<<>>><"), data_label(record))
+    return f"Written, read back and compared bit for bit.\n\n{body}"

@@ -18,6 +18,7 @@ from parity.report.findings import (
     worst,
 )
 from parity.report.record import Record
+from parity.report.sections.bits import summary_and_details
 from parity.report.text import NONE, code, folded, hypertext, inline, integer, number, percent, prose, small, table
 
 _DETAIL_HEADER = (
@@ -46,7 +47,8 @@ def render_modes(record: Record) -> str:
     rows = rows_of(record, ("training-mode",))
     if not rows:
         return "Not run: no training-mode comparison is recorded."
-    return f"**Training mode against evaluation mode** ({markdown_label(record)})\n\n{_detail_table(rows)}"
+    body = summary_and_details(rows, _detail_table(rows), data_label(record))
+    return f"**Training mode against evaluation mode** ({markdown_label(record)})\n\n{body}"
 
 
 def _summary(rows: Sequence[Row], label: str) -> str:
