@@ -299,6 +299,7 @@ def write_set(folder: Path, replace: bool = True) -> None:
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     new, old = temporary / "new", temporary / "old"
     try:
+        (temporary / ".gitignore").write_text("*\n", encoding="ascii")  # a commit in the meantime must not take it
         _write_films(new)
         if replace and folder.exists():
             folder.replace(old)
