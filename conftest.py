@@ -14,7 +14,8 @@ import pytest
 if TYPE_CHECKING:  # importing NumPy and the rest here would slow `--collect-only` down
     from parity.campaign import Campaign, CampaignOptions
 
-ROOT = Path(__file__).parent
+ROOT = Path(__file__).resolve().parent
+META = ROOT / "suites" / "meta"
 CAMPAIGN = pytest.StashKey["Campaign"]()
 OPTIONS = pytest.StashKey["CampaignOptions"]()
 
@@ -67,11 +68,19 @@ def pytest_report_header(config: pytest.Config) -> str:
     )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of the tool itself, so that `-m "not meta"` runs the suites alone."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the tests of the tool itself, and keep those that start whole runs for when `suites/meta` is named.
+
+    They take minutes, which the main job does not have; `pytest suites/meta` and `tox -e meta` run them.
+    """
     for item in items:
-        if ROOT / "suites" / "meta" in item.path.parents:
+        if META in item.path.parents:
             item.add_marker("meta")
+    named = any(path == META or META in path.parents for path in _named(config))
+    if not named and config.getoption("profile") != "full":
+        left_out = [item for item in items if item.get_closest_marker("whole_run")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -164,6 +173,10 @@ def _options(config: pytest.Config) -> CampaignOptions:
         report_dir=_report_dir(config),
         command=_command(config),
     )
+
+
+def _named(config: pytest.Config) -> list[Path]:
+    return [(config.invocation_params.dir / argument.partition("::")[0]).resolve() for argument in config.args]
 
 
 def _command(config: pytest.Config) -> str:

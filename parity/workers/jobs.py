@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parity.data import cache
+from parity.data import prepared as cache
 
 Array = NDArray[Any]
 

@@ -79,6 +79,7 @@ def test_an_option_that_cannot_be_meant_is_refused(option: str, value: str, word
     assert words in done.stderr
 
 
+@pytest.mark.whole_run
 def test_a_missing_framework_is_an_error_and_never_a_skip(tmp_path: Path) -> None:
     shim = tmp_path / "python"
     shim.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')  # an interpreter without any installed package
@@ -90,6 +91,7 @@ def test_a_missing_framework_is_an_error_and_never_a_skip(tmp_path: Path) -> Non
     assert "skipped" not in done.stdout.splitlines()[-1]
 
 
+@pytest.mark.whole_run
 def test_a_worker_killed_in_mid_run_is_reported_and_the_rest_goes_on(tmp_path: Path) -> None:
     process = subprocess.Popen(
         command(*TINY, "-k", "forward_parity and fresh", "--report-dir", str(tmp_path), "-v"),
@@ -115,6 +117,7 @@ def test_a_worker_killed_in_mid_run_is_reported_and_the_rest_goes_on(tmp_path: P
     assert not partial.exists()
 
 
+@pytest.mark.whole_run
 def test_an_interrupt_leaves_no_process_and_keeps_what_was_measured(tmp_path: Path) -> None:
     process = subprocess.Popen(
         command(*TINY, "-k", "forward_parity", "--report-dir", str(tmp_path)),

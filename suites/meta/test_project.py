@@ -271,6 +271,7 @@ def test_every_option_in_readme_exists_and_every_option_is_there() -> None:
     assert described == declared
 
 
+@pytest.mark.whole_run
 def test_the_parts_assembled_in_readme_run(tmp_path: Path) -> None:
     """README's Python, word for word, in a folder where nothing of this project lies."""
     (snippet,) = _blocks(_readme(), "python")
