@@ -182,7 +182,7 @@ def _named(config: pytest.Config) -> list[Path]:
 def _command(config: pytest.Config) -> str:
     """Return what to type to repeat the run; folders of this machine are shortened to their names."""
     words = [str(word) for word in config.invocation_params.args]
-    shown = [re.sub(r"(^|=)(/\S*/)(?=[^/]+/?$)", r"\1.../", word) for word in words]
+    shown = [re.sub(r"(^|=)((/|\.\./|~/).*/)(?=[^/]+/?$)", r"\1.../", word) for word in words]
     return " ".join(["pytest", *shown])
 
 
