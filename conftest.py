@@ -109,20 +109,21 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     if section is None or campaign is None:
         return
     if report.skipped:
-        campaign.excuse(section, f"skipped: {_skip_reason(report)}")
+        campaign.excuse(section, f"skipped: {_skip_reason(report)}", failed=False)
     elif report.failed:
-        campaign.excuse(section, f"{item.name} failed: {_last_line(report)}")
+        campaign.excuse(section, f"{item.name} failed: {_last_line(report)}", failed=True)
     if report.when == "call":
         campaign.checkpoint()
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Write the report of whatever ran."""
     campaign = session.config.stash.get(CAMPAIGN, None)
     if campaign is None:
         return
     campaign.close()
     if session.testscollected and not session.config.getoption("collectonly"):
+        campaign.record["exit"] = int(exitstatus)
         campaign.finish()
 
 

@@ -212,12 +212,17 @@ class Campaign:
         kept = {} if not isinstance(present, dict) or "not_run" in present else present
         self.record[section] = {**kept, **content}
 
-    def excuse(self, section: str, why: str) -> None:
-        """Say why a section is empty; a section that already holds figures keeps them and lists the failure."""
+    def excuse(self, section: str, why: str, failed: bool) -> None:
+        """Say why a section is empty; a failure is listed too, also where the section keeps what it already holds."""
         present = self.record.get(section)
         if isinstance(present, dict) and "not_run" in present:
             self.record[section] = {"not_run": why}
-        self.record.setdefault("failures", []).append({"section": section, "what": why})
+        if failed:
+            self.record.setdefault("failures", []).append({"section": section, "what": why})
+
+    def withdraw(self, section: str, why: str) -> None:
+        """Empty a section on purpose, and say why."""
+        self.record[section] = {"not_run": why}
 
     def note_worker(self, name: str, worker: Worker) -> None:
         """Keep what a worker says of its own environment."""

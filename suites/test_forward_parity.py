@@ -55,6 +55,20 @@ def test_weights_are_carried_bit_for_bit(campaign: Campaign, weights: str) -> No
     raise_for(findings)
 
 
+def test_weights_return_from_torch_bit_for_bit(campaign: Campaign) -> None:
+    from parity.check import raise_for, same_bits
+    from parity.pairing import weights as pairing_weights
+
+    pair = campaign.pair()
+    pair.build(campaign.spec, seed=campaign.options.seed + 1)
+    start = pair.workers["torch"].call("get_weights")  # as torch initialises them, biases too
+    pair.copy_weights(pairing_weights.to_tensorflow(start, campaign.spec))
+    back = pairing_weights.to_torch(pair.weights(), campaign.spec)
+    findings = [same_bits(name, start[name], back[name]) for name in start]
+    campaign.add_findings("weights", "fresh from torch", "all values", findings)
+    raise_for(findings)
+
+
 @pytest.mark.parametrize("probe", PROBES)
 def test_each_layer_alone(campaign: Campaign, weights: str, probe: str) -> None:
     from parity.check import forced, layer_inputs, raise_for

@@ -56,6 +56,9 @@ def test_step(campaign: Campaign, lane_run: LaneRun, benchmark: Any, work: str) 
     lane_run.warm_up(work)
     benchmark.group = work
     benchmark.pedantic(lane_run.round, args=(work,), rounds=lane_run.timing.rounds, iterations=1)
+    if benchmark.disabled:
+        campaign.withdraw("benchmarks", "timing was switched off by --benchmark-disable")
+        return
     sample = lane_run.sample(work)
     add_sample(campaign, sample)
     benchmark.extra_info.update({k: v for k, v in sample.items() if isinstance(v, str | int | float) or v is None})

@@ -113,6 +113,11 @@ def _head(record: Record) -> str:
     head = f"# TensorFlow and PyTorch, compared\n\n{' · '.join(facts)}"
     if record.get("exit") not in (None, 0):
         head += f"\n\n> **The run ended with exit status {prose(record['exit'])}**: some of its checks failed."
+    failures = record.get("failures") or []
+    if failures:
+        head += "\n\n**Failed:**\n\n" + "\n".join(
+            f"- {code(failure.get('section'))}: {prose(failure.get('what'))}" for failure in failures
+        )
     if why_not_run(record, "data") is None and record["data"].get("name") == "synthetic":
         head += (
             "\n\n> Measured on **synthetic** radiographs drawn by a seeded script: the figures compare the"

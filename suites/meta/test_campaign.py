@@ -111,6 +111,10 @@ def test_a_worker_killed_in_mid_run_is_reported_and_the_rest_goes_on(tmp_path: P
     assert process.returncode == pytest.ExitCode.TESTS_FAILED, output
     assert "SIGKILL" in output
     assert any("SIGKILL" in failure["what"] for failure in record["failures"])
+    report = (tmp_path / "comparison.md").read_text()
+    assert "**Failed:**" in report
+    assert "SIGKILL" in report.partition("## Answer")[0]
+    assert record["exit"] == 1
     assert record["parity"]  # measured before the crash, and after it by a fresh worker
     assert output.count("FAILED") <= 4, output  # one crash must not take the whole run with it
     assert "passed" in output.splitlines()[-1]

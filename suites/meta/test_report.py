@@ -790,3 +790,12 @@ def test_an_unwritable_folder_is_one_line(tmp_path: Path) -> None:
     done = _parity("render", tmp_path / "record.json", "--output", tmp_path / "file" / "folder")
     assert done.returncode == 2
     assert re.fullmatch(r"parity render: cannot write the report to .+\n", done.stderr)
+
+
+def test_a_failure_stands_at_the_top_of_the_report() -> None:
+    record = new_record("smoke", "pytest suites/")
+    record["exit"] = 1
+    record["failures"] = [{"section": "training", "what": "test_train[torch] failed: torch worker: killed by SIGKILL"}]
+    head = render(record).partition("## Answer")[0]
+    assert "exit status 1" in head
+    assert "`training`: test_train[torch] failed: torch worker: killed by SIGKILL" in head.replace("\\", "")
