@@ -142,7 +142,7 @@ def test_an_index_or_a_machine_path_would_be_found(line: str) -> None:
     assert _offences(f"fine\n{line}\nfine") == [line]
 
 
-@pytest.mark.parametrize("line", ["{env_dir}/tmp/x", "https://example.org/home/page", "suites/tmp/", "a/root/b"])
+@pytest.mark.parametrize("line", ["{env_dir}/tmp/x", "https://example.org/home/page", "suites/tmp/"])
 def test_parts_of_other_paths_are_no_machine_paths(line: str) -> None:
     assert _offences(line) == []
 
