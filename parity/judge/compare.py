@@ -155,6 +155,6 @@ def _largest(a: Doubles, b: Doubles) -> float:
 
 def _share(value: Doubles, twin: Doubles, allowed: Doubles) -> float:
     error = np.abs(value - twin)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # a subnormal bound: share infinite
         shares = np.where(error == 0.0, 0.0, error / allowed)
     return float(shares.max())

@@ -490,3 +490,11 @@ def test_the_message_says_what_where_how_much_and_how_much_was_allowed() -> None
 def test_the_share_is_the_larger_one_and_may_be_absent() -> None:
     assert finding_of(ROUNDING).share is None
     assert Finding("t", "dense", ROUNDING, "", share_tensorflow=0.2, share_torch=0.1).share == 0.2
+
+
+def test_a_bound_too_small_for_a_share_is_no_crash() -> None:
+    ones, wide, subnormal = np.ones((2, 2)), np.array(1.0), np.array(5e-324)
+    off = ones.astype(np.float32)
+    off[0, 0] = 2.0
+    finding = judge("layer", "dense", Quartet(off, ones.astype(np.float32), ones, ones), subnormal, wide)
+    assert (finding.verdict, finding.side, finding.share) == ("precision", "tensorflow", np.inf)
