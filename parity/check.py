@@ -226,6 +226,29 @@ def propagated(pair: Pair, x: Array) -> list[Finding]:
     return [*findings, *extra, *_whole(seen.outputs)]
 
 
+def measured_bounds(
+    pair: Pair, inputs: Mapping[str, Array], findings: Iterable[Finding], side: str
+) -> dict[str, Doubles]:
+    """Return how far one side's output of each layer may be off, from the rounding that it showed layer by layer.
+
+    `findings` are the forced checks of `inputs`. Each layer's own measured error is added, and what came before it is
+    carried on by |W| in the worst case: after a reduction over 87,616 numbers this is thousands of times sharper than
+    the a-priori bound, which holds for any order of summation that somebody could choose.
+    Source: Higham, section 3.3 (running error analysis).
+    """
+    weights, own_error = pair.weights(), {}
+    for finding in findings:
+        error = finding.error_torch if side == "torch" else finding.error_tensorflow
+        own_error[finding.tensor] = np.inf if error is None else error * finding.scale
+    bounds, carried = {}, np.zeros(1)
+    for step in pair.spec.shapes():
+        layer, x = step.layer, inputs[step.layer.name]
+        shape = np.zeros((len(x), *step.output_shape))
+        carried = propagated_bound(layer, x, _own(weights, layer.name), shape, carried, 0.0) + own_error[layer.name]
+        bounds[layer.name] = carried
+    return bounds
+
+
 def modes(pair: Pair, x: Array) -> list[Finding]:
     """Return, per framework, whether training mode computes what evaluation mode does, layer by layer.
 

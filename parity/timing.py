@@ -14,7 +14,7 @@ from parity.bench.gate import prove, same_weights
 from parity.bench.lanes import ALLOCATOR, LANES, Lane, thread_environment
 from parity.bench.run import LaneRun, open_lane
 from parity.campaign import Campaign
-from parity.check import forced, layer_inputs, observe, raise_for
+from parity.check import forced, layer_inputs, measured_bounds, raise_for
 from parity.errors import ParityError
 from parity.judge.verdict import overall
 from parity.model.layout import Array
@@ -30,7 +30,7 @@ class Proof:
     images: Array
     labels: Array
     twin_logits: Array
-    allowed: Array
+    allowed: dict[str, Array]
     verdict: str
     proven_logits: dict[str, Array]
 
@@ -46,19 +46,20 @@ def prove_pair(campaign: Campaign) -> Proof:
     pair.copy_weights(weights)
     images, labels = campaign.radiographs(campaign.options.batch)
     x = images.astype(np.float32) / np.float32(255.0)
-    findings = forced(pair, layer_inputs(pair, x))
+    inputs = layer_inputs(pair, x)
+    findings = forced(pair, inputs)
     verdict = overall(findings)
     campaign.fill("benchmarks", {"samples": [], "ratios": [], "detection_limit": None, "limits": {}})
     campaign.fill("benchmarks", {"parity_gate": {"layers": verdict, "passed": all(f.passed for f in findings)}})
     raise_for(findings)
-    seen, last = observe(pair, x), campaign.spec.layers[-2].name
-    bound = np.broadcast_to(seen.bounds[last][0], seen.outputs["twin_tensorflow"][last].shape)
-    twin = seen.outputs["twin_tensorflow"][last]
-    proven = {}
+    last = campaign.spec.layers[-2].name
+    twin = pair.workers["twin_tensorflow"].call("forward", x=x)[last].reshape(-1)
+    proven, allowed = {}, {}
     for framework in ("tensorflow", "torch"):
+        allowed[framework] = measured_bounds(pair, inputs, findings, framework)[last].reshape(-1)
         pair.workers[framework].call("place_images", images=images, labels=labels)
         proven[framework] = pair.workers[framework].call("resident_logits")
-    return Proof(weights, images, labels, twin.reshape(-1), bound.reshape(-1), verdict, proven)
+    return Proof(weights, images, labels, twin, allowed, verdict, proven)
 
 
 def open_proven_lane(campaign: Campaign, lane: Lane, proof: Proof, place: tuple[int, int]) -> LaneRun:
@@ -83,8 +84,7 @@ def open_proven_lane(campaign: Campaign, lane: Lane, proof: Proof, place: tuple[
             raise ParityError(f"{lane.name} is not timed: it does not hold the weights that it was given")
         run.first_step("evaluate")  # before anything else traces it
         logits, loss = run.worker.call("resident_logits"), run.worker.call("loss")
-        figures = prove(lane.name, logits, loss, proof.labels, proof.twin_logits, proof.allowed)
-        # The a-priori bound on a logit is wide after a long reduction; equal bits to the proven worker are not.
+        figures = prove(lane.name, logits, loss, proof.labels, proof.twin_logits, proof.allowed[lane.framework])
         figures["identical_to_proven"] = bool(np.array_equal(logits, proof.proven_logits[lane.framework]))
     except BaseException:
         run.close()

@@ -33,7 +33,7 @@ def prove(lane: str, logits: Array, loss: float, labels: Array, twin: Array, all
     """Return the gate's figures for one lane, for the record.
 
     `logits` (n,) and `loss` come from the lane's own process; `twin` (n,) from the float64 twin under the same weights
-    and batch, and `allowed` (n,) is the propagated float32 bound on each logit.
+    and batch, and `allowed` (n,) is how far rounding can move each logit of this framework.
 
     Raises
         ParityError: a logit or the loss is further off than rounding explains.
