@@ -44,6 +44,10 @@ class MissingDevice(ParityError):
     """A device was asked for that is not there."""
 
 
+class RoundingUnknown(ParityError):
+    """An operation whose rounding no rule can bound; the message names it."""
+
+
 class WorkerError(ParityError):
     """A request that raised inside a worker; the worker lives on."""
 
