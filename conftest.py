@@ -150,6 +150,15 @@ def campaign(request: pytest.FixtureRequest) -> Campaign:
     return found
 
 
+@pytest.fixture(scope="session")
+def run_record(request: pytest.FixtureRequest) -> Campaign:
+    """The record of this run, for tests of the tool that add to it and need neither data nor the shared workers."""
+    found = request.config.stash.get(CAMPAIGN, None)
+    if found is None:
+        pytest.fail("this test fills no section of the report: mark it with `section`", pytrace=False)
+    return found
+
+
 def _options(config: pytest.Config) -> CampaignOptions:
     from parity.campaign import CampaignOptions
     from parity.workers.client import usable_cpus
@@ -196,7 +205,15 @@ def _data_folder(config: pytest.Config) -> Path | None:
 
 def _report_dir(config: pytest.Config) -> Path:
     given = config.getoption("report_dir")
-    return Path(given).absolute() if given else ROOT / "reports"
+    if given:
+        return Path(given).absolute()
+    # The tests of the tool alone must not replace the report of a comparison by one that holds no comparison.
+    return ROOT / "reports" / "meta" if _only_meta(config) else ROOT / "reports"
+
+
+def _only_meta(config: pytest.Config) -> bool:
+    named = _named(config)
+    return bool(named) and all(path == META or META in path.parents for path in named)
 
 
 def _section(item: pytest.Item) -> str | None:

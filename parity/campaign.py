@@ -188,7 +188,9 @@ class Campaign:
             device=self.device,
         )
 
-    def add_findings(self, check: str, weights: str, probe: str, findings: Iterable[Finding]) -> None:
+    def add_findings(
+        self, check: str, weights: str, probe: str, findings: Iterable[Finding], stage: str = "forward"
+    ) -> None:
         """Append findings to the record's parity section."""
         if not isinstance(self.record["parity"], list):
             self.record["parity"] = []
@@ -197,7 +199,7 @@ class Campaign:
             self.record["parity"].append(
                 {
                     "check": check,
-                    "stage": "forward",
+                    "stage": stage,
                     "model": self.spec.name,
                     "weights": weights,
                     "probe": probe,
@@ -205,6 +207,18 @@ class Campaign:
                     "share": finding.share,
                 }
             )
+
+    def append(self, section: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Add rows to a section that is a list."""
+        if not isinstance(self.record[section], list):
+            self.record[section] = []
+        self.record[section].extend(dict(row) for row in rows)
+
+    def append_to(self, section: str, key: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Add rows to the list `key` of a section that is an object."""
+        present = self.record.get(section)
+        held = present.get(key, []) if isinstance(present, dict) else []
+        self.fill(section, {key: [*held, *(dict(row) for row in rows)]})
 
     def fill(self, section: str, content: Mapping[str, Any]) -> None:
         """Put `content` into a section, beside what is there already from this run."""

@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 
 from parity.adapters.base import Adapter, Array, WorkerSettings, atomically, check_names
+from parity.adapters.torch_losses import TorchLosses
+from parity.adapters.torch_network import TorchNetworks
 from parity.errors import ExportError, MissingDevice, UsageError
 from parity.model.spec import LayerShape, ModelSpec
 
 OPSET = 18
 
 
-class TorchAdapter(Adapter):
+class TorchAdapter(TorchNetworks, TorchLosses, Adapter):
     """`torch.nn` modules in eager mode, Adam in its default form."""
 
     image_layout = "NCHW"

@@ -6,9 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from parity.judge.bound import Doubles
+from parity.judge.bound import UNIT_ROUNDOFF, Doubles
 from parity.judge.verdict import IDENTICAL, NOT_COMPARED, PRECISION, ROUNDING, SEMANTIC, Finding
 from parity.model.layout import Array
+
+
+VANISHING = "Zero but for rounding: figures are fractions of the size of what cancels."
 
 
 @dataclass(frozen=True)
@@ -44,10 +47,12 @@ def judge(tensor: str, kind: str, quartet: Quartet, bound32: Array, bound64: Arr
     # Infinities that all four share at the same places, with the same sign, say nothing of accuracy: set them aside.
     finite = np.isfinite(a64)
     a32, b32, a64, b64 = (np.where(finite, array, 0.0) for array in arrays)
-    scale = float(max(np.abs(a64).max(), np.abs(b64).max())) or 1.0
     allowed32 = np.broadcast_to(np.where(np.isfinite(bound32), bound32, np.inf), a64.shape)
     allowed64 = np.broadcast_to(2.0 * np.asarray(bound64), a64.shape)
+    scale, vanishing = _scale(a64, b64, allowed32, allowed64)
     verdict, note, side = _decide(quartet, (a32, b32, a64, b64), allowed32, allowed64, scale)
+    if vanishing and not note:
+        note = VANISHING
     error_a, error_b = _largest(a32, a64), _largest(b32, b64)
     gap = np.abs(a32 - b32)
     differing = int(np.count_nonzero(gap))
@@ -147,6 +152,20 @@ def _decide(
     if np.array_equal(quartet.tensorflow, quartet.torch) and quartet.tensorflow.dtype == quartet.torch.dtype:
         return IDENTICAL, "Bit for bit.", None
     return ROUNDING, "", None
+
+
+def _scale(a64: Doubles, b64: Doubles, allowed32: Doubles, allowed64: Doubles) -> tuple[float, bool]:
+    """Return what figures are fractions of: max|twin|, or where all of it cancels, the size of what cancels.
+
+    A gradient that is zero by the mathematics, such as that of a bias before batch normalisation, comes out as mere
+    rounding on all sides: as fractions of that, the figures would mean nothing.
+    """
+    largest = float(max(np.abs(a64).max(), np.abs(b64).max()))
+    cancels = bool((np.maximum(np.abs(a64), np.abs(b64)) <= allowed64).all())
+    cancelled = float(allowed32.max()) / UNIT_ROUNDOFF["float32"]
+    if cancels and np.isfinite(cancelled) and cancelled > largest > 0.0:
+        return cancelled, True
+    return largest or 1.0, False
 
 
 def _largest(a: Doubles, b: Doubles) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -22,6 +23,10 @@ FRAMEWORKS: Mapping[str, frozenset[str]] = {
 ALL_FRAMEWORKS = frozenset().union(*FRAMEWORKS.values())
 NEVER_IN_PARENT = ("torch", "torchvision", "triton", "tensorflow", "keras", "onnxruntime")
 
+# One framework's adapter may be many files: `torch_layers` belongs to `torch`, in the same room.
+FAMILY = re.compile(r"^(parity\.adapters\.(?:tensorflow|torch))_\w+")
+_ADAPTER = ("parity.errors", "parity.model", "parity.pairing", "parity.adapters.base", "parity.optimizers")
+
 _PARENT_SIDE = ("parity.workers.client", "parity.workers.process", "parity.workers.wire")
 _BELOW_WORK = ("parity.errors", "parity.model", "parity.data", "parity.stats", "parity.workers.client")
 
@@ -34,8 +39,9 @@ ROOMS: Mapping[str, tuple[str, ...]] = {
     "parity.data": ("parity.errors",),
     "parity.stats": ("parity.errors",),
     "parity.adapters": ("parity.errors", "parity.model", "parity.pairing"),
-    "parity.adapters.tensorflow": ("parity.errors", "parity.model", "parity.pairing", "parity.adapters.base"),
-    "parity.adapters.torch": ("parity.errors", "parity.model", "parity.pairing", "parity.adapters.base"),
+    "parity.adapters.keras_layers": ("parity.errors", "parity.model"),
+    "parity.adapters.tensorflow": (*_ADAPTER, "parity.adapters.keras_layers"),
+    "parity.adapters.torch": _ADAPTER,
     "parity.adapters.onnxruntime": ("parity.errors", "parity.model", "parity.pairing", "parity.adapters.base"),
     "parity.workers": ("parity.errors", "parity.model", *_PARENT_SIDE),
     "parity.workers.client": ("parity.errors", "parity.model", *_PARENT_SIDE),
@@ -43,6 +49,7 @@ ROOMS: Mapping[str, tuple[str, ...]] = {
     "parity.workers.wire": ("parity.errors", "parity.model"),
     "parity.workers.worker": ("parity.errors", "parity.adapters", "parity.data", "parity.workers"),
     "parity.workers.jobs": ("parity.errors", "parity.data"),
+    "parity.trials": ("parity.judge", "parity.pairing", "parity.check", "parity.optimizers", *_BELOW_WORK),
     "parity.bench": _BELOW_WORK,
     "parity.study": _BELOW_WORK,
     "parity.report": ("parity.errors", "parity.stats"),
@@ -84,7 +91,7 @@ def faults(source: str, module: str, is_package: bool = False) -> list[str]:
             *(
                 f"{module} imports the framework {name}"
                 for name in found
-                if name.partition(".")[0] in ALL_FRAMEWORKS - FRAMEWORKS.get(module, frozenset())
+                if name.partition(".")[0] in ALL_FRAMEWORKS - FRAMEWORKS.get(family(module), frozenset())
                 and not _lazily_in_optimizers(source, module, name)
             ),
             *(
@@ -112,12 +119,18 @@ def _inside(name: str, rooms: Iterable[str]) -> bool:
     return any(name == room or name.startswith(f"{room}.") for room in rooms)
 
 
+def family(name: str) -> str:
+    """Return a dotted name with the files of one framework's adapter taken together."""
+    return FAMILY.sub(r"\1", name)
+
+
 def _room(module: str) -> str | None:
+    module = family(module)
     return max((room for room in ROOMS if _inside(module, [room])), key=len, default=None)
 
 
 def _allowed(module: str, name: str) -> bool:
-    room = _room(module)
+    room, name = _room(module), family(name)
     if room is None:
         return not _inside(name, CHILD_SIDE) and (module in FACES or not _inside(name, FACES))
     own = _inside(name, [room]) and _room(name) == room  # not a narrower room, such as one framework's adapter
@@ -131,11 +144,21 @@ def _private_to_child(module: str, name: str) -> bool:
 
 
 def _lazily_in_optimizers(source: str, module: str, name: str) -> bool:
-    """Whether a framework is imported by the one public face that may, inside a function."""
+    """Whether a framework is imported by the one public face that may, inside a function or for type checkers only."""
     if module != "parity.optimizers":
         return False
-    top = ast.Module([node for node in ast.parse(source).body if not isinstance(node, ast.FunctionDef)], [])
-    return name not in imports(ast.unparse(top), module)
+    return name not in imports(ast.unparse(_RunsLate().visit(ast.parse(source))), module)
+
+
+class _RunsLate(ast.NodeTransformer):
+    """Removes what does not run when a module is imported: bodies of functions, and what is for type checkers only."""
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:  # noqa: N802
+        return ast.copy_location(ast.Pass(), node)
+
+    def visit_If(self, node: ast.If) -> ast.AST:  # noqa: N802
+        typing = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        return ast.copy_location(ast.Pass(), node) if typing else self.generic_visit(node)
 
 
 MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
@@ -204,6 +227,10 @@ BROKEN = [
     ("parity.adapters.base", "from parity.adapters import torch", "imports parity.adapters.torch"),
     ("parity.adapters.torch", "from parity.judge.compare import judge", "imports parity.judge.compare.judge"),
     ("parity.adapters.torch", "import tensorflow as tf", "imports the framework tensorflow"),
+    ("parity.adapters.torch_layers", "import keras", "parity.adapters.torch_layers imports the framework keras"),
+    ("parity.adapters.torch_layers", "from parity.adapters.tensorflow_network import X", "tensorflow_network.X"),
+    ("parity.adapters.keras_layers", "import keras", "parity.adapters.keras_layers imports the framework keras"),
+    ("parity.trials.zoo", "from parity.report import record", "parity.trials.zoo imports parity.report.record"),
     ("parity.adapters.base", "import torch", "parity.adapters.base imports the framework torch"),
     ("parity.check", "def f():\n    import torch.nn", "parity.check imports the framework torch.nn"),
     ("parity.check", "from parity.adapters.torch import TorchAdapter", "imports parity.adapters.torch"),
@@ -234,6 +261,8 @@ STANDING = [
         "parity.adapters.torch",
         "import torch\nfrom parity.adapters.base import Adapter\nfrom parity.pairing import graph",
     ),
+    ("parity.adapters.torch_layers", "import torch\nfrom parity.adapters.torch_rounding import track"),
+    ("parity.adapters.tensorflow_network", "from parity.adapters import keras_layers"),
     ("parity.workers.worker", "from parity.workers.jobs import JOBS\nfrom parity import adapters"),
     ("parity.workers.client", "from parity import errors\nfrom parity.workers import wire"),
     ("parity.exchange", "from parity.check import Pair\nfrom parity.workers.client import Worker"),
