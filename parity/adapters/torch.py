@@ -12,13 +12,14 @@ import numpy as np
 from parity.adapters.base import Adapter, Array, WorkerSettings, atomically, check_names
 from parity.adapters.torch_losses import TorchLosses
 from parity.adapters.torch_network import TorchNetworks
+from parity.adapters.torch_optimizers import TorchOptimizers
 from parity.errors import ExportError, MissingDevice, UsageError
 from parity.model.spec import LayerShape, ModelSpec
 
 OPSET = 18
 
 
-class TorchAdapter(TorchNetworks, TorchLosses, Adapter):
+class TorchAdapter(TorchNetworks, TorchLosses, TorchOptimizers, Adapter):
     """`torch.nn` modules in eager mode, Adam in its default form."""
 
     image_layout = "NCHW"

@@ -115,7 +115,9 @@ class TorchNetworks:
 
         config = {key: value for key, value in optimizer.items() if key != "name"}
         leaves = {f"{n}|{k}": t for n, own in values.items() for k, t in own.items() if t.requires_grad}
-        stepper = keras_like(str(optimizer["name"]), list(leaves.values()), **config)
+        stepper = keras_like(
+            str(optimizer["name"]), list(leaves.values()), exact_constants=self.settings.role == "twin", **config
+        )
         stepper.step()
         slots: dict[str, dict[str, Any]] = {}
         for label, leaf in leaves.items():
