@@ -11,6 +11,7 @@ import numpy as np
 
 from parity.adapters.base import Adapter, Array, WorkerSettings, atomically, check_names
 from parity.adapters.tensorflow_losses import TensorflowLosses
+from parity.adapters.tensorflow_modes import TensorflowModes
 from parity.adapters.tensorflow_network import TensorflowNetworks
 from parity.adapters.tensorflow_optimizers import TensorflowOptimizers
 from parity.errors import ExportError, MissingDevice, UsageError
@@ -19,7 +20,7 @@ from parity.model.spec import LayerSpec, ModelSpec
 OPSET = 18
 
 
-class TensorflowAdapter(TensorflowNetworks, TensorflowLosses, TensorflowOptimizers, Adapter):
+class TensorflowAdapter(TensorflowNetworks, TensorflowLosses, TensorflowOptimizers, TensorflowModes, Adapter):
     """Keras 3 on the TensorFlow backend; `tf.function` without XLA for the steps that are timed or repeated."""
 
     image_layout = "NHWC"

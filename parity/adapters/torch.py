@@ -11,6 +11,7 @@ import numpy as np
 
 from parity.adapters.base import Adapter, Array, WorkerSettings, atomically, check_names
 from parity.adapters.torch_losses import TorchLosses
+from parity.adapters.torch_modes import TorchModes
 from parity.adapters.torch_network import TorchNetworks
 from parity.adapters.torch_optimizers import TorchOptimizers
 from parity.errors import ExportError, MissingDevice, UsageError
@@ -19,7 +20,7 @@ from parity.model.spec import LayerShape, ModelSpec
 OPSET = 18
 
 
-class TorchAdapter(TorchNetworks, TorchLosses, TorchOptimizers, Adapter):
+class TorchAdapter(TorchNetworks, TorchLosses, TorchOptimizers, TorchModes, Adapter):
     """`torch.nn` modules in eager mode, Adam in its default form."""
 
     image_layout = "NCHW"
