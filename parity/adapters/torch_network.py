@@ -12,6 +12,7 @@ from parity.errors import UsageError
 from parity.model.network import CHANNELS, Network, Node
 
 Values = dict[str, Any]
+FLOAT32, FLOAT64 = 2.0**-24, 2.0**-53  # unit roundoffs; 0 stands for plain tensors that carry no bound
 
 
 class TorchNetworks:
@@ -70,9 +71,9 @@ class TorchNetworks:
         statistics afterwards); with `bounds`, under that name the same again as absolute float32 bounds.
         """
         node = self._described_network().node(name)
-        result = self._node_step(node, inputs, upstream, training, tracked=False)
+        result = self._node_step(node, inputs, upstream, training, tracked=0.0)
         if bounds:
-            result["bounds"] = self._node_step(node, inputs, upstream, training, tracked=True)
+            result["bounds"] = self._node_step(node, inputs, upstream, training, tracked=FLOAT32)
         return result
 
     def network_step(
@@ -87,26 +88,33 @@ class TorchNetworks:
 
         `loss` is `{"kind": "linear", "upstream": array}` (the sum of output times upstream) or `{"kind": "bce_logits",
         "tensor": name, "labels": array}`. Returns `outputs`, `loss`, `tensor_gradients`, `weight_gradients`, `state`,
-        and after a step `weights_after` and `slots`; the model keeps its new weights then.
+        and after a step `weights_after` and `slots`; the model keeps its new weights then. With `bounds`, the absolute
+        float32 and float64 bounds of all of it, under `bounds` and `bounds64`: along a whole network one is not the
+        other scaled, for it matters in which precision the sign before a ReLU is decided.
         """
-        result = self._network_step(inputs, loss, training, tracked=False)
+        result = self._network_step(inputs, loss, training, tracked=0.0)
         values = result.pop("_values")
         if bounds:
-            result["bounds"] = self._network_step(inputs, loss, training, tracked=True)
-            result["bounds"].pop("_values")
+            for key, roundoff in (("bounds", FLOAT32), ("bounds64", FLOAT64)):
+                result[key] = self._network_step(inputs, loss, training, tracked=roundoff)
+                result[key].pop("_values")
         if optimizer is not None:
             result |= self._take_step(values, optimizer)
         return result
 
     def network_forward(
-        self, inputs: Mapping[str, Array], training: bool = False, weight_errors: Mapping[str, Array] | None = None
+        self,
+        inputs: Mapping[str, Array],
+        training: bool = False,
+        weight_errors: Mapping[str, Array] | None = None,
+        roundoff: float = FLOAT32,
     ) -> dict[str, Any]:
-        """Return every tensor, and with `weight_errors` (absolute, by weight) under `bounds` its float32 bound."""
+        """Return every tensor, and with `weight_errors` (absolute, by weight) its bound under `bounds`."""
         with self.torch.no_grad():
-            outputs = self._run(self._inputs(inputs, False), self._values(False), training)
+            outputs = self._run(self._inputs(inputs, 0.0), self._values(0.0), training)
             result: dict[str, Any] = {"outputs": self._numpies(outputs)}
             if weight_errors is not None:
-                tracked = self._run(self._inputs(inputs, True), self._values(True, weight_errors), training)
+                tracked = self._run(self._inputs(inputs, roundoff), self._values(roundoff, weight_errors), training)
                 result["bounds"] = {"outputs": self._errors(tracked)}
         return result
 
@@ -133,7 +141,7 @@ class TorchNetworks:
         return {"weights_after": self.get_network_weights(), "slots": carried}
 
     def _node_step(
-        self, node: Node, inputs: Sequence[Array], upstream: Array, training: bool, tracked: bool
+        self, node: Node, inputs: Sequence[Array], upstream: Array, training: bool, tracked: float
     ) -> dict[str, Any]:
         torch = self.torch
         fed = [self._input(x, tracked) for x in inputs]
@@ -160,7 +168,7 @@ class TorchNetworks:
         }  # fmt: skip
 
     def _network_step(
-        self, inputs: Mapping[str, Array], loss: Mapping[str, Any], training: bool, tracked: bool
+        self, inputs: Mapping[str, Array], loss: Mapping[str, Any], training: bool, tracked: float
     ) -> dict[str, Any]:
         torch, network = self.torch, self._described_network()
         values = self._values(tracked)
@@ -195,7 +203,7 @@ class TorchNetworks:
             "_values": values,
         }  # fmt: skip
 
-    def _network_loss(self, outputs: Values, loss: Mapping[str, Any], tracked: bool) -> tuple[Any, Any]:
+    def _network_loss(self, outputs: Values, loss: Mapping[str, Any], tracked: float) -> tuple[Any, Any]:
         if loss["kind"] == "linear":
             return outputs[self._described_network().output], self._seed(loss["upstream"], tracked)
         if loss["kind"] == "bce_logits":
@@ -220,7 +228,7 @@ class TorchNetworks:
         return result
 
     def _values(
-        self, tracked: bool, errors: Mapping[str, Array] | None = None, only: str | None = None
+        self, tracked: float, errors: Mapping[str, Array] | None = None, only: str | None = None
     ) -> dict[str, Values]:
         found: dict[str, Values] = {}
         for name, made in self._modules.items():
@@ -230,32 +238,32 @@ class TorchNetworks:
             found[name] = {key: self._value(t, tracked, off.get(key)) for key, t in _named(made)}
         return found
 
-    def _value(self, tensor: Any, tracked: bool, error: Array | None) -> Any:
+    def _value(self, tensor: Any, tracked: float, error: Array | None) -> Any:
         copy, needs = tensor.detach().clone(), bool(tensor.requires_grad)
         if not tracked:
             return copy.requires_grad_(needs)
         from parity.adapters.torch_rounding import track
 
-        return track(copy, error=None if error is None else self._plain(error), requires_grad=needs)
+        return track(copy, None if error is None else self._plain(error), tracked, requires_grad=needs)
 
-    def _inputs(self, inputs: Mapping[str, Array], tracked: bool) -> Values:
+    def _inputs(self, inputs: Mapping[str, Array], tracked: float) -> Values:
         return {name: self._input(x, tracked) for name, x in inputs.items()}
 
-    def _input(self, x: Array, tracked: bool) -> Any:
+    def _input(self, x: Array, tracked: float) -> Any:
         if np.issubdtype(x.dtype, np.integer):
             return self.torch.from_numpy(np.array(x)).long().to(self.device)
         if not tracked:
             return self._plain(x).requires_grad_(True)
         from parity.adapters.torch_rounding import track
 
-        return track(self._plain(x), requires_grad=True)
+        return track(self._plain(x), roundoff=tracked, requires_grad=True)
 
-    def _seed(self, upstream: Array, tracked: bool) -> Any:
+    def _seed(self, upstream: Array, tracked: float) -> Any:
         if not tracked:
             return self._plain(upstream)
         from parity.adapters.torch_rounding import track
 
-        return track(self._plain(upstream))
+        return track(self._plain(upstream), roundoff=tracked)
 
     def _plain(self, x: Array) -> Any:
         return self.torch.from_numpy(np.array(x)).to(self.device, self.dtype)

@@ -10,7 +10,6 @@ from parity.judge.bound import UNIT_ROUNDOFF, Doubles
 from parity.judge.verdict import IDENTICAL, NOT_COMPARED, PRECISION, ROUNDING, SEMANTIC, Finding
 from parity.model.layout import Array
 
-
 VANISHING = "Zero but for rounding: figures are fractions of the size of what cancels."
 
 

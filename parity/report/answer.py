@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from parity.report.findings import (
+    FORWARD,
     SAME_FUNCTION,
     STORAGE_CHECKS,
     FunctionFinding,
@@ -15,12 +16,16 @@ from parity.report.findings import (
     lanes,
     markdown_label,
     no_winner_reason,
+    place,
     row_share,
     rows_of,
     same_function,
+    stage_of,
+    twin_gap,
     unique,
     worst,
 )
+from parity.report.learning import learning_sentence
 from parity.report.record import Record, why_not_run
 from parity.report.text import code, fixed, integer, interval, milliseconds, number, percent, prose, small
 from parity.stats import DEFAULT_MARGIN, SETTLED_BLOCKS, wilson_interval
@@ -33,7 +38,7 @@ def answer(record: Record) -> str:
 
     Every sentence with a figure names the data; no winner is named that the record does not settle.
     """
-    parts = [function_sentence(record), storage_sentence(record), speed_sentence(record)]
+    parts = [function_sentence(record), storage_sentence(record), learning_sentence(record), speed_sentence(record)]
     parts += [metrics_sentence(record), _source_sentence(record)]
     return " ".join(part for part in parts if part)
 
@@ -59,23 +64,31 @@ def function_sentence(record: Record) -> str:
 
 def _same(finding: FunctionFinding, label: str) -> str:
     rows = finding.rows
-    twin = max((d64 for row in rows if (d64 := number(row.get("d64"))) is not None), default=None)
+    forward, step = (twin_gap(found) for found in _parted(rows))
     text = f"**Same function? Yes:** all {len(rows)} comparisons agree ({_spread_of(rows)}; {label})."
-    if twin is not None:
-        text += f" The float64 twins differ by at most {small(twin)} of a tensor's scale"
+    if forward is not None or step is not None:
+        first = step if forward is None else forward
+        text += f" The float64 twins differ by at most {small(first)} of a tensor's scale"
+        if forward is not None and step is not None:
+            text += f" in the forward pass and {small(step)} in the rest of a training step"
         fullest = max(rows, key=lambda row: row_share(row) or 0.0)
         if row_share(fullest) is not None:
             text += f", and float32 uses at most {percent(row_share(fullest))} of its derived rounding bound"
-            text += f" ({code(fullest.get('tensor'))})"
+            text += f" ({code(place(fullest))})"
         text += f" ({label})."
     return text + _precision_note(finding)
+
+
+def _parted(rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+    """Part what the layers put out from the other stages of a training step, where another scale is to be expected."""
+    return [row for row in rows if stage_of(row) == FORWARD], [row for row in rows if stage_of(row) != FORWARD]
 
 
 def _precision_note(finding: FunctionFinding) -> str:
     if not finding.precision:
         return ""
     sides = " and ".join(unique(framework_name(row.get("side") or "one side") for row in finding.precision))
-    tensors = _names(unique(row.get("tensor") for row in finding.precision))
+    tensors = _names(unique(map(place, finding.precision)))
     return f" But {sides} computes in less precision than it says at {tensors}."
 
 
@@ -117,8 +130,8 @@ def _not_established(finding: FunctionFinding, label: str) -> str:
 
 
 def _spread_of(rows: Sequence[Row]) -> str:
-    tensors = len(unique(row.get("tensor") for row in rows))
-    weights = " and ".join(unique(row["weights"] for row in rows if row.get("weights")))
+    tensors = len(unique(map(place, rows)))
+    weights = ", ".join(unique(row["weights"] for row in rows if row.get("weights")))
     probes = len(unique(row["probe"] for row in rows if row.get("probe")))
     parts = [f"{tensors} tensor{'s' * (tensors != 1)}"]
     parts += [f"{prose(weights)} weights"] if weights else []

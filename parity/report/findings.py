@@ -15,9 +15,14 @@ Row = Mapping[str, Any]
 # Best to worst. `not-compared` is never a pass, so it ranks above `precision`, which still is the same function.
 VERDICTS: Final = ("identical", "rounding", "precision", "not-compared", "semantic")
 SAME_FUNCTION: Final = frozenset({"identical", "rounding", "precision"})
-FUNCTION_CHECKS: Final = ("forced", "propagated", "training-mode")
+STEP_CHECKS: Final = ("forced", "propagated")
+FUNCTION_CHECKS: Final = (*STEP_CHECKS, "training-mode")
 STORAGE_CHECKS: Final = ("weights", "format")
 FRAMEWORKS: Final = {"tensorflow": "TensorFlow", "torch": "PyTorch"}
+FORWARD: Final = "forward"
+# How the judge's notes begin where a row's figures are not fractions of max|twin|, or its twins no better than float32.
+VANISHING: Final = "Zero but for rounding"
+SINGLE_TWIN: Final = "No float64 kernel"
 
 
 def framework_name(key: object) -> str:
@@ -63,6 +68,38 @@ def rows_of(record: Record, checks: Iterable[str]) -> list[Row]:
     return [row for row in record["parity"] if row.get("check") in wanted]
 
 
+def stage_of(row: Row) -> str:
+    """Give the stage of a training step that a comparison belongs to."""
+    return str(row.get("stage") or FORWARD)
+
+
+def forward_rows(record: Record) -> list[Row]:
+    """Give the forced and propagated comparisons of what the layers put out."""
+    return [row for row in rows_of(record, STEP_CHECKS) if stage_of(row) == FORWARD]
+
+
+def step_rows(record: Record) -> list[Row]:
+    """Give the comparisons of a training step beyond its forward pass: loss, gradients, state, update, slots."""
+    return [row for row in rows_of(record, STEP_CHECKS) if stage_of(row) != FORWARD]
+
+
+def place(row: Row) -> str:
+    """Name a compared tensor, with its stage where that is not the forward pass."""
+    stage, tensor = stage_of(row), str(row.get("tensor"))
+    return tensor if stage in (FORWARD, tensor) else f"{tensor} ({stage})"
+
+
+def vanishes(row: Row) -> bool:
+    """Say whether a tensor is zero but for rounding: its figures are fractions of what cancels, not of max|twin|."""
+    return str(row.get("note") or "").startswith(VANISHING)
+
+
+def twin_gap(rows: Iterable[Row]) -> float | None:
+    """Give the largest d64 of those rows whose d64 is a fraction of max|twin| between two float64 twins."""
+    exact = (row for row in rows if not vanishes(row) and not str(row.get("note") or "").startswith(SINGLE_TWIN))
+    return max(_numbers(row.get("d64") for row in exact), default=None)
+
+
 def side_share(row: Row, framework: str) -> float | None:
     """Give the share of its bound that one side used: recorded as such, else its error over the bound."""
     recorded = number(row.get(f"share_{framework}"))
@@ -95,14 +132,14 @@ class FunctionFinding:
 
     @property
     def sources(self) -> list[str]:
-        """Tensors whose own forced check is semantic, in recorded order."""
-        return unique(row.get("tensor") for row in self.semantic if row.get("check") == "forced")
+        """Tensors whose own forced check is semantic, in recorded order, with their stage."""
+        return unique(place(row) for row in self.semantic if row.get("check") == "forced")
 
     @property
     def downstream(self) -> list[str]:
         """Tensors that differ although their own forced check does not."""
         sources = set(self.sources)
-        return [name for name in unique(row.get("tensor") for row in self.semantic) if name not in sources]
+        return [name for name in unique(map(place, self.semantic)) if name not in sources]
 
 
 def same_function(record: Record) -> FunctionFinding:

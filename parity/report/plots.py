@@ -15,19 +15,20 @@ from parity.report.findings import (
     Row,
     badness,
     data_label,
+    forward_rows,
     framework_name,
     lanes,
     no_winner_reason,
     rank,
-    rows_of,
     side_share,
+    step_rows,
     unique,
     worst,
 )
 from parity.report.record import Record, why_not_run
-from parity.report.text import integer, milliseconds, number, prose
+from parity.report.text import integer, milliseconds, number, prose, small
 
-NAMES: Final = ("loss_comparison.png", "parity.png", "speed.png")
+NAMES: Final = ("loss_comparison.png", "parity.png", "speed.png", "trajectory.png")
 
 _DPI: Final = 120
 _WIDTH_IN: Final = 10.0  # 1200 px: sharp on GitHub, whose column is about 1000 px wide
@@ -60,7 +61,7 @@ _LOWEST_SHARE: Final = 1e-6  # an error of zero is drawn here, at the edge of a 
 
 def references(record: Record, name: str) -> list[str]:
     """Give the Markdown that shows a plot, or nothing when this record has no data for it."""
-    caption = _captions(record).get(name)
+    caption = _caption(record, name)
     return [] if caption is None else [f"![{prose(caption)}]({name})"]
 
 
@@ -70,7 +71,12 @@ def draw(record: Record) -> dict[str, bytes]:
     Source: https://matplotlib.org/stable/gallery/user_interfaces/web_application_server_sgskip.html
     (a Figure of its own, no pyplot, so that no global state or display is involved).
     """
-    painters = {"loss_comparison.png": _draw_loss, "parity.png": _draw_parity, "speed.png": _draw_speed}
+    painters = {
+        "loss_comparison.png": _draw_loss,
+        "parity.png": _draw_parity,
+        "speed.png": _draw_speed,
+        "trajectory.png": _draw_trajectory,
+    }
     captions = _captions(record)
     images = {}
     if captions:
@@ -81,28 +87,65 @@ def draw(record: Record) -> dict[str, bytes]:
 
 
 def _captions(record: Record) -> dict[str, str]:
-    """Name the plots that can be drawn; each caption carries n and the data, for a picture is shared alone."""
-    label, found = data_label(record), {}
+    """Name the plots that can be drawn."""
+    return {name: text for name in NAMES if (text := _caption(record, name)) is not None}
+
+
+def _caption(record: Record, name: str) -> str | None:
+    """Give a plot's caption, which carries n and the data, for a picture is shared alone; None without data for it."""
+    say = {
+        "loss_comparison.png": _loss_caption,
+        "parity.png": _parity_caption,
+        "speed.png": _speed_caption,
+        "trajectory.png": _trajectory_caption,
+    }
+    return say[name](record)
+
+
+def _loss_caption(record: Record) -> str | None:
     runs = _curves(record)
-    if runs:
-        epochs = max(len(run["epochs"]) for run in runs)
-        found["loss_comparison.png"] = (
-            f"Loss and accuracy over {epochs} epoch{'s' * (epochs != 1)}, {_image_counts(record)}, one seed ({label})"
-        )
-    rows = _forced(record)
-    if rows:
-        layers = len(unique(_layer(row) for row in rows))
-        which = f"the {_LAYERS_SHOWN} worst of {layers} layers" if layers > _LAYERS_SHOWN else "each layer"
-        found["parity.png"] = (
-            f"Share of the float32 rounding bound used by {which}, n = {len(rows)} forced comparisons ({label})"
-        )
+    if not runs:
+        return None
+    epochs = max(len(run["epochs"]) for run in runs)
+    after = f"{epochs} epoch{'s' * (epochs != 1)}"
+    return f"Loss and accuracy over {after}, {_image_counts(record)}, one seed ({data_label(record)})"
+
+
+def _parity_caption(record: Record) -> str | None:
+    panels = _parity_panels(record)
+    if not panels:
+        return None
+    which = " and ".join(_which(*panel) for panel in panels.items())
+    compared = f"n = {sum(map(len, panels.values()))} forced comparisons"
+    return f"Share of the float32 rounding bound used by {which}, {compared} ({data_label(record)})"
+
+
+def _speed_caption(record: Record) -> str | None:
     measured = _drawable_lanes(record)
-    if measured:
-        steps = sum(lane.stats.n for lane in measured)
-        against = no_winner_reason(record)
-        warning = f". No winner is named, because {against}" if against else ""
-        found["speed.png"] = f"Time per step of each lane, n = {steps} samples in all ({label}){warning}"
-    return found
+    if not measured:
+        return None
+    steps = sum(lane.stats.n for lane in measured)
+    against = no_winner_reason(record)
+    warning = f". No winner is named, because {against}" if against else ""
+    return f"Time per step of each lane, n = {steps} samples in all ({data_label(record)}){warning}"
+
+
+def _trajectory_caption(record: Record) -> str | None:
+    found = _trajectory(record)
+    if found is None:
+        return None
+    return (
+        f"Distance of the weights in training, n = {integer(found['steps'])} steps,"
+        f" {integer(found.get('draws'))} one-ulp draws per framework ({data_label(record)})"
+    )
+
+
+def _trajectory(record: Record) -> Row | None:
+    """Give the section when it has a curve to draw."""
+    if why_not_run(record, "trajectory") is not None:
+        return None
+    found: Row = record["trajectory"]
+    return found if any(number(value) for value in found.get("distance") or []) else None
 
 
 def _curves(record: Record) -> list[Row]:
@@ -118,10 +161,22 @@ def _image_counts(record: Record) -> str:
     return text
 
 
-def _forced(record: Record) -> list[Row]:
-    """Give every forced row, those without a figure too: a layer that was not compared must not vanish."""
-    rows = rows_of(record, ("forced",))
-    return rows if any(_both(row) for row in rows) else []
+def _parity_panels(record: Record) -> dict[str, list[Row]]:
+    """Give the forced rows by panel, those without a figure too: a layer that was not compared must not vanish."""
+    panels = {
+        "layer": [row for row in forward_rows(record) if row.get("check") == "forced"],
+        "gradient": [row for row in step_rows(record) if row.get("check") == "forced" and _is_gradient(row)],
+    }
+    return {what: rows for what, rows in panels.items() if any(_both(row) for row in rows)}
+
+
+def _is_gradient(row: Row) -> bool:
+    return str(row.get("stage")).endswith("gradient")
+
+
+def _which(what: str, rows: Sequence[Row]) -> str:
+    names = len(unique(row.get("tensor") for row in rows))
+    return f"the {_LAYERS_SHOWN} worst of {names} {what}s" if names > _LAYERS_SHOWN else f"each {what}"
 
 
 def _drawable_lanes(record: Record) -> list[Lane]:
@@ -223,46 +278,51 @@ def _legend_above(axis: Any, handles: Sequence[Any]) -> None:
 
 
 def _draw_parity(record: Record) -> Any:
-    rows = _forced(record)
-    layers = _worst_layers(rows)
-    figure = _figure(1.9 + 0.34 * len(layers))
-    axis = figure.subplots()
-    rows = [row for row in rows if _layer(row) in layers]
-    shown = [share for row in rows for share in _both(row)] or [0.0]
+    panels = _parity_panels(record)
+    layers = {what: _worst_layers(rows) for what, rows in panels.items()}
+    shown = [
+        share
+        for what, rows in panels.items() for row in rows if str(row.get("tensor")) in layers[what]
+        for share in _both(row)
+    ] or [0.0]  # fmt: skip
     left = max(_LOWEST_SHARE, 0.4 * min((share for share in shown if share > 0), default=0.1))
-    for place, layer in enumerate(layers):
-        of_layer = [row for row in rows if _layer(row) == layer]
-        for side, offset in (("tensorflow", -0.14), ("torch", 0.14)):
-            _dots(axis, of_layer, side, place + offset, left)
-        _verdict_mark(axis, worst(of_layer), place)
-    axis.axvline(1, color=_INK, linewidth=1.4)
+    figure = _figure(1.3 + sum(0.6 + 0.34 * len(names) for names in layers.values()))
+    heights = [1.5 + len(names) for names in layers.values()]
+    axes = figure.subplots(len(panels), 1, squeeze=False, sharex=True, height_ratios=heights)[:, 0]
+    for axis, (what, rows) in zip(axes, panels.items(), strict=True):
+        _parity_panel(axis, rows, layers[what], left)
+        if len(panels) > 1:
+            axis.set_title({"layer": "Forward", "gradient": "Gradients"}[what])
+    axes[0].set_xlim(left, max(3.0, 2 * max(shown)))
+    axes[0].xaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
+    zero = "; at the left edge: no error at all" if 0.0 in shown else ""
+    axes[-1].set_xlabel(f"float32 error as a share of its derived bound (log scale; further left is better{zero})")
+    _legend_above(axes[0], [_dot_handle(side) for side in _COLOURS])
+    return figure
+
+
+def _parity_panel(axis: Any, rows: Sequence[Row], layers: Sequence[str], left: float) -> None:
     axis.set_xscale("log")
-    axis.set_xlim(left, max(3.0, 2 * max(shown)))
+    for height, layer in enumerate(layers):
+        of_layer = [row for row in rows if str(row.get("tensor")) == layer]
+        for side, offset in (("tensorflow", -0.14), ("torch", 0.14)):
+            _dots(axis, of_layer, side, height + offset, left)
+        _verdict_mark(axis, worst(of_layer), height)
+    axis.axvline(1, color=_INK, linewidth=1.4)
     axis.set_ylim(len(layers) - 0.5, -0.7)
     axis.set_yticks(range(len(layers)), layers)
     axis.tick_params(axis="y", length=0)
     axis.annotate("bound", (1, -0.7), xytext=(4, -2), textcoords="offset points", va="top", fontsize=9)
-    axis.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
-    zero = "; at the left edge: no error at all" if 0.0 in shown else ""
-    axis.set_xlabel(f"float32 error as a share of its derived bound (log scale; further left is better{zero})")
-    handles = [_dot_handle(side) for side in _COLOURS]
-    _legend_above(axis, handles)
-    return figure
 
 
 def _worst_layers(rows: Sequence[Row]) -> list[str]:
     """Give the layers to show in the network's order: all, or the worst when a page could not hold them."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
-        groups.setdefault(_layer(row), []).append(row)
+        groups.setdefault(str(row.get("tensor")), []).append(row)
     ranked = sorted(groups, key=lambda layer: badness(worst(groups[layer])), reverse=True)
     chosen = frozenset(ranked[:_LAYERS_SHOWN])
     return [layer for layer in groups if layer in chosen]
-
-
-def _layer(row: Row) -> str:
-    stage = str(row.get("stage", "forward"))
-    return str(row.get("tensor")) if stage == "forward" else f"{row.get('tensor')} ({stage})"
 
 
 def _both(row: Row) -> list[float]:
@@ -354,6 +414,74 @@ def _strip(axis: Any, lane: Lane, place: float, right: float) -> None:
         xytext=(0, 1), textcoords="offset points", va="bottom", ha=side, fontsize=9, color=colour,
         weight="bold", zorder=5,
     )  # fmt: skip
+
+
+# --- trajectory ------------------------------------------------------------------------------------------
+
+
+def _draw_trajectory(record: Record) -> Any:
+    found = record["trajectory"]
+    figure = _figure(4.8)
+    axis = figure.subplots()
+    axis.set_yscale("log")
+    handles = [_self_band(axis, found, side) for side in _COLOURS]
+    handles += [
+        _distance_curve(axis, found.get(key), label, **style)
+        for key, label, style in (
+            ("distance", "TensorFlow to PyTorch, float32", {"color": _INK, "linewidth": 2.2, "zorder": 5}),
+            (
+                "twin_by_step", "TensorFlow to PyTorch, float64 twins",
+                {"color": _OTHER_COLOURS[0], "linewidth": 1.6, "linestyle": "--", "zorder": 4},
+            ),
+        )
+    ]  # fmt: skip
+    horizon = number(found.get("horizon"))
+    if horizon is not None:
+        axis.axvline(horizon, color="#B00020", linewidth=1.6, zorder=6)
+        where = f" in {found['horizon_tensor']}" if found.get("horizon_tensor") else ""
+        axis.annotate(
+            f"parts at step {horizon:.0f}{where}", (horizon, 0.02), xycoords=("data", "axes fraction"),
+            xytext=(5, 0), textcoords="offset points", color="#B00020", weight="bold", va="bottom",
+            ha="left" if horizon < 0.7 * float(found["steps"]) else "right",
+        )  # fmt: skip
+    axis.set_xlim(0, 1.01 * float(found["steps"]))
+    axis.set_xlabel("training step")
+    axis.set_ylabel("distance of the weights, fraction (log scale)")
+    axis.yaxis.set_major_formatter(lambda value, _: small(value).replace(".0e", "e"))
+    axis.legend(
+        handles=[handle for handle in handles if handle is not None], loc="lower left", bbox_to_anchor=(0, 1), ncols=2,
+        borderaxespad=0.2, fontsize=9, columnspacing=1.4,
+    )  # fmt: skip
+    return figure
+
+
+def _self_band(axis: Any, found: Row, side: str) -> Any:
+    """Fill a framework's band from its nearest draw up to the edge, the draws as faint lines within it."""
+    from matplotlib.patches import Patch
+
+    colour, edge = _COLOURS[side], _floats(found.get(f"band_{side}"))
+    draws = [_floats(draw) for draw in found.get(f"self_{side}") or []]
+    for draw in draws:
+        axis.plot(range(1, len(draw) + 1), draw, color=colour, linewidth=0.6, alpha=0.45, zorder=3)
+    whole = [values for values in draws if len(values) == len(edge)]
+    low = [min(column) for column in zip(*whole, strict=True)] if whole else [value / 10 for value in edge]
+    steps = range(1, len(edge) + 1)
+    axis.fill_between(steps, low, edge, color=colour, alpha=0.16, linewidth=0, zorder=1)
+    axis.plot(steps, edge, color=colour, linewidth=1.2, alpha=0.9, zorder=2)
+    label = f"{framework_name(side)} to itself, weights nudged by one ulp"
+    return Patch(facecolor=colour, alpha=0.4, edgecolor=colour, label=label)
+
+
+def _distance_curve(axis: Any, values: Any, label: str, **style: Any) -> Any:
+    if not values:
+        return None
+    numbers = _floats(values)
+    return axis.plot(range(1, len(numbers) + 1), numbers, label=label, **style)[0]
+
+
+def _floats(values: Any) -> list[float]:
+    """Give numbers that a logarithmic axis can show: what is missing or zero leaves a gap."""
+    return [value if (value := number(entry)) else float("nan") for entry in values or []]
 
 
 # --- shared ----------------------------------------------------------------------------------------------

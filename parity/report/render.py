@@ -20,7 +20,25 @@ from parity.report.record import (
     why_not_run,
     write_bytes,
 )
-from parity.report.sections import data, environment, formats, onnx, parity, reproduce, speed, training
+from parity.report.sections import (
+    data,
+    environment,
+    formats,
+    kills,
+    losses,
+    modes,
+    onnx,
+    optimizers,
+    parity,
+    referee,
+    reproduce,
+    speed,
+    step,
+    training,
+    trajectory,
+    zoo,
+)
+from parity.report.sections.step import STAGES
 from parity.report.text import code, prose, table
 
 REPORT_NAME: Final = "comparison.md"
@@ -30,12 +48,22 @@ _BODY: Final[Sequence[tuple[str, str, Callable[[Record], str]]]] = (
     ("Parity by layer", "parity", parity.render),
     ("Training mode and evaluation mode", "parity", parity.render_modes),
     ("Saved weights and formats", "parity", formats.render),
+    ("One training step, taken apart", "parity", step.render),
+    ("Trajectory of 200 steps", "trajectory", trajectory.render),
     ("Training and metrics", "training", training.render),
     ("Speed", "benchmarks", speed.render),
     ("ONNX cross-check", "onnx", onnx.render),
+    ("Layer zoo", "zoo", zoo.render),
+    ("Losses", "losses", losses.render),
+    ("Optimizers", "optimizers", optimizers.render),
+    ("Precision and speed modes", "modes", modes.render),
+    ("Referee: Keras on torch", "referee", referee.render),
+    ("Kill matrix", "kill_matrix", kills.render),
     ("Data", "data", data.render),
     ("Environment", "environment", environment.render),
 )
+# Fed with numbers that are drawn from a seed, whatever images the run has.
+_DRAWN: Final = frozenset({"zoo", "losses", "optimizers", "modes", "referee", "kill_matrix"})
 _SHOWN: Final = frozenset(section for _, section, _ in _BODY)
 
 _VERDICT_WORDS: Final = (
@@ -45,6 +73,10 @@ _VERDICT_WORDS: Final = (
     ("semantic", "two different functions: their float64 twins differ by more than rounding can explain"),
     ("not-compared", "no comparison was possible; never a pass"),
 )
+_STAGE_WORDS: Final = (
+    ("forward", "what a layer puts out"),
+    *STAGES.items(),
+)
 _COLUMN_WORDS: Final = (
     ("d64", "largest difference of the two float64 twins, as a fraction of the tensor's largest magnitude"),
     ("error TF, error torch", "largest float32 error of each side against the float64 twin, same fraction"),
@@ -52,6 +84,16 @@ _COLUMN_WORDS: Final = (
     ("share", "worst share of that bound that was used; above 100 % is `precision`"),
     ("closer", "the side whose float32 result is nearer to the twin"),
     ("forced, propagated", "one layer alone on equal input; the whole network, errors accumulating"),
+    ("as written, exact form", "a loss ported as people do it; the port that computes the very same function"),
+    ("default, matched, adapted gap", "largest difference of the weights over their largest movement, in float64:"
+     " stock optimizers as they come; with equal numbers; torch's through `parity.optimizers.keras_like`"),
+    ("band, horizon", "how far a framework strays from itself when its weights are nudged by one ulp (unit in the last"
+     " place); the first step at which the two frameworks are farther apart than either band"),
+    ("error in u", "in units of the unit roundoff of the precision that a mode names"),
+    ("conclusion (referee)", "whose matter a difference is: `meaning`: PyTorch's model alone is another function;"
+     " `kernel`: TensorFlow alone differs; `precision`: PyTorch's float32 alone is less precise; `referee`: only"
+     " Keras on torch differs"),
+    ("planted at, seen at", "where a fault was put on purpose; where a check first failed"),
     ("d32", "largest difference of two float32 results, as a fraction of the tensor's largest magnitude"),
     ("n, blocks", "samples, each the mean of a few steps; fresh processes they come from (the unit of a speed claim)"),
     ("median_s, quartiles_s", "of the n step times in seconds, nothing dropped; quartiles by linear interpolation"),
@@ -131,7 +173,8 @@ def _section(record: Record, name: str, show: Callable[[Record], str]) -> str:
     if reason is not None:
         return f"Not run: {prose(reason)}."
     with shape_guard(name):
-        return show(record)
+        shown = show(record)
+    return f"Inputs: numbers drawn from a seed, no images.\n\n{shown}" if name in _DRAWN else shown
 
 
 def _not_run(record: Record) -> str:
@@ -147,5 +190,6 @@ def _not_run(record: Record) -> str:
 
 def _legend() -> str:
     words = table(("verdict", "meaning"), [(code(word), meaning) for word, meaning in _VERDICT_WORDS])
+    stages = table(("stage of a training step", "meaning"), _STAGE_WORDS)
     columns = table(("column", "meaning"), _COLUMN_WORDS)
-    return f"{words}\n\n{columns}\n\nA dash (–) means that there is no such figure."
+    return f"{words}\n\n{stages}\n\n{columns}\n\nA dash (–) means that there is no such figure."

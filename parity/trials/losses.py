@@ -110,6 +110,8 @@ def kill_row(plant: Plant, findings: Mapping[str, Finding]) -> Row:
         "planted_at": plant.at,
         "seen_at": seen,
         "caught": caught,
+        "d64": findings[seen].d64 if seen else None,
+        "note": findings[seen].note if seen else "",
     }
 
 

@@ -18,7 +18,7 @@ from parity.judge.verdict import SEMANTIC, Finding
 from parity.model.network import FLAT, Array, Network, Node, to_tensorflow, to_torch
 from parity.pairing import carry
 
-# The analysis is carried out for float32; to first order every bound is proportional to the unit roundoff.
+# Where nothing is undecided, every bound is proportional to the unit roundoff.
 TO_FLOAT64 = UNIT_ROUNDOFF["float64"] / UNIT_ROUNDOFF["float32"]
 # Every number is a float32, so that none is rounded on its way into a framework: the step itself is what is compared.
 ADAM: Mapping[str, Any] = {
@@ -32,6 +32,8 @@ ADAM: Mapping[str, Any] = {
 FORWARD, LOSS, INPUT_GRADIENT = "forward", "loss", "input-gradient"
 PARAMETER_GRADIENT, STATE, UPDATE, SLOT, AFTER = "parameter-gradient", "state", "update", "slot", "after-training"
 STAGES = (FORWARD, LOSS, INPUT_GRADIENT, PARAMETER_GRADIENT, STATE, UPDATE, SLOT, AFTER)
+
+PRECISIONS = (("bounds", "float32"), ("bounds64", "float64"))
 
 # Kinds whose twin is no better than float32, because one framework computes them so whatever it is given.
 SINGLE_TWINS = frozenset({("resize", "bilinear"), ("upsample", "bilinear"), ("resize", "bicubic")})
@@ -173,8 +175,8 @@ def forced_node(pair: NetworkPair, node: Node, inputs: list[Array], upstream: Ar
         return [Staged("forced", FORWARD, _other_shape(pair, node))]
     bounds = given["twin_torch"]["bounds"]
     single = _single(node)
-    found = [_staged("forced", FORWARD, node.name, node.kind, _ordered(pair, node.name, given, "output"),
-                     pair.in_tensorflow_order(node.name, bounds["output"]), single)]  # fmt: skip
+    low, outputs = pair.in_tensorflow_order(node.name, bounds["output"]), _ordered(pair, node.name, given, "output")
+    found = [_staged("forced", FORWARD, node.name, node.kind, outputs, *_scaled(low, single))]
     for index, name in enumerate(node.inputs):
         if bounds["input_gradients"][index] is None:
             continue
@@ -184,7 +186,7 @@ def forced_node(pair: NetworkPair, node: Node, inputs: list[Array], upstream: Ar
         }  # fmt: skip
         bound = pair.in_tensorflow_order(name, bounds["input_gradients"][index])
         label = f"{node.name}<-{name}"
-        found.append(_staged("forced", INPUT_GRADIENT, label, node.kind, _quartet(arrays), bound, single))
+        found.append(_staged("forced", INPUT_GRADIENT, label, node.kind, _quartet(arrays), *_scaled(bound, single)))
     for stage, key in ((PARAMETER_GRADIENT, "weight_gradients"), (STATE, "state")):
         found += _weight_findings(pair, node, given, key, stage, single)
     return found
@@ -220,11 +222,12 @@ def propagated(
     if wrong:
         return [Staged("propagated", FORWARD, _other_shape(pair, node)) for node in wrong]
     given = pair.pair.each(ask)
-    bounds = given["twin_torch"]["bounds"]
+    bounds = (given["twin_torch"]["bounds"], given["twin_torch"]["bounds64"])
     found = _activation_findings(pair, given, bounds)
     if given["tensorflow"]["loss"] is not None:
         losses = _quartet({side: np.reshape(g["loss"], (1,)) for side, g in given.items()})
-        found.append(_staged("propagated", LOSS, "loss", str(loss["kind"]), losses, np.reshape(bounds["loss"], (1,))))
+        low, high = (np.reshape(bound["loss"], (1,)) for bound in bounds)
+        found.append(_staged("propagated", LOSS, "loss", str(loss["kind"]), losses, low, high))
     for stage, key in ((PARAMETER_GRADIENT, "weight_gradients"), (STATE, "state")):
         found += _all_weight_findings(pair, given, key, stage)
     if step and trainable:
@@ -232,17 +235,19 @@ def propagated(
     return found
 
 
-def _activation_findings(pair: NetworkPair, given: Mapping[str, Any], bounds: Mapping[str, Any]) -> list[Staged]:
+def _activation_findings(
+    pair: NetworkPair, given: Mapping[str, Any], bounds: tuple[Mapping[str, Any], Mapping[str, Any]]
+) -> list[Staged]:
     found, single = [], False
     for node in pair.network.nodes:
         single = single or _single(node)
-        bound = pair.in_tensorflow_order(node.name, bounds["outputs"][node.name])
+        low, high = (pair.in_tensorflow_order(node.name, bound["outputs"][node.name]) for bound in bounds)
         quartet = _activations(pair, node.name, given, "outputs")
-        found.append(_staged("propagated", FORWARD, node.name, node.kind, quartet, bound, single))
-    for name in bounds["tensor_gradients"]:
-        bound = pair.in_tensorflow_order(name, bounds["tensor_gradients"][name])
+        found.append(_staged("propagated", FORWARD, node.name, node.kind, quartet, low, None if single else high))
+    for name in bounds[0]["tensor_gradients"]:
+        low, high = (pair.in_tensorflow_order(name, bound["tensor_gradients"][name]) for bound in bounds)
         quartet = _activations(pair, name, given, "tensor_gradients")
-        found.append(_staged("propagated", INPUT_GRADIENT, name, "gradient", quartet, bound, single))
+        found.append(_staged("propagated", INPUT_GRADIENT, name, "gradient", quartet, low, None if single else high))
     return found
 
 
@@ -250,23 +255,37 @@ def _step_findings(
     pair: NetworkPair, inputs: Mapping[str, Array], given: Mapping[str, Any], step: Mapping[str, Any]
 ) -> list[Staged]:
     exact = given["twin_tensorflow"]["weight_gradients"]
-    carried = pair.to_tensorflow(given["twin_torch"]["bounds"]["weight_gradients"], partial=True)
     after = {side: _tensorflow_weights(pair, side, g["weights_after"]) for side, g in given.items()}
-    states = pair.to_tensorflow(given["twin_torch"]["bounds"]["state"], partial=True)
-    errors, found = {}, []
-    for name, value in after["twin_tensorflow"].items():
-        if name in exact:
-            low, high = (
-                _updated_bound(value, exact[name], carried[name] * factor, step, u)
-                for factor, u in ((1.0, UNIT_ROUNDOFF["float32"]), (TO_FLOAT64, UNIT_ROUNDOFF["float64"]))
-            )
-            quartet = _quartet({side: after[side][name] for side in SIDES})
-            found.append(Staged("propagated", UPDATE, judge(name, "weight", quartet, low, high)))
-        else:
-            low = states.get(name, np.zeros(1)) + UNIT_ROUNDOFF["float32"] * np.abs(value)
-        errors[name] = np.broadcast_to(low, value.shape)
-    found += _slot_findings(pair, given, exact, carried, step)
+    errors = [
+        _errors_after(pair, given["twin_torch"][key], after["twin_tensorflow"], exact, step, UNIT_ROUNDOFF[precision])
+        for key, precision in PRECISIONS
+    ]
+    found = []
+    for name in exact:
+        quartet = _quartet({side: after[side][name] for side in SIDES})
+        found.append(Staged("propagated", UPDATE, judge(name, "weight", quartet, *(e[name] for e in errors))))
+    found += _slot_findings(pair, given, exact, step)
     return [*found, *_after_findings(pair, inputs, errors)]
+
+
+def _errors_after(
+    pair: NetworkPair,
+    bounds: Mapping[str, Any],
+    weights: Mapping[str, Array],
+    gradients: Mapping[str, Array],
+    step: Mapping[str, Any],
+    u: float,
+) -> dict[str, Array]:
+    """Return how far each weight and statistic may be off after the step."""
+    carried = pair.to_tensorflow(bounds["weight_gradients"], partial=True)
+    states = pair.to_tensorflow(bounds["state"], partial=True)
+    found = {}
+    for name, value in weights.items():
+        if name in gradients:
+            found[name] = _updated_bound(value, gradients[name], carried[name], step, u)
+        else:
+            found[name] = np.broadcast_to(states.get(name, np.zeros(1)) + u * np.abs(value), value.shape)
+    return found
 
 
 def _updated_bound(value: Array, gradient: Array, error: Array, step: Mapping[str, Any], u: float) -> Doubles:
@@ -290,50 +309,50 @@ def _adam_move(step: Mapping[str, Any]) -> Callable[[Array], Array]:
 
 
 def _slot_findings(
-    pair: NetworkPair,
-    given: Mapping[str, Any],
-    exact: Mapping[str, Array],
-    errors: Mapping[str, Array],
-    step: Mapping[str, Any],
+    pair: NetworkPair, given: Mapping[str, Any], exact: Mapping[str, Array], step: Mapping[str, Any]
 ) -> list[Staged]:
     if step["name"] != "adam" or not exact:
         return []
+    errors = [pair.to_tensorflow(given["twin_torch"][key]["weight_gradients"], partial=True) for key, _ in PRECISIONS]
     found = []
     for slot, decay, power in (("momentum", float(step["beta_1"]), 1), ("velocity", float(step["beta_2"]), 2)):
-        held = {
-            side: g["slots"][slot]
-            if _family(side) == "tensorflow"
-            else pair.to_tensorflow(g["slots"][slot], partial=True)
-            for side, g in given.items()
-        }
+        held = {side: _slots(pair, side, g["slots"][slot]) for side, g in given.items()}
         for name, gradient in exact.items():
-            size = np.abs(gradient.astype(np.float64))
-            bounds = []
-            for factor, u in ((1.0, UNIT_ROUNDOFF["float32"]), (TO_FLOAT64, UNIT_ROUNDOFF["float64"])):
-                off = errors[name] * factor
-                bounds.append((1.0 - decay) * ((size + off) ** power - size**power + 8 * u * size**power))
+            size, bounds = np.abs(gradient.astype(np.float64)), []
+            for error, (_, precision) in zip(errors, PRECISIONS, strict=True):
+                rounding = 8 * UNIT_ROUNDOFF[precision] * size**power
+                bounds.append((1.0 - decay) * ((size + error[name]) ** power - size**power + rounding))
             quartet = _quartet({side: held[side][name] for side in SIDES})
             found.append(Staged("propagated", SLOT, judge(f"{name}:{slot}", "slot", quartet, *bounds)))
     return found
 
 
-def _after_findings(pair: NetworkPair, inputs: Mapping[str, Array], errors: Mapping[str, Array]) -> list[Staged]:
+def _slots(pair: NetworkPair, side: str, slots: Mapping[str, Array]) -> dict[str, Array]:
+    return dict(slots) if _family(side) == "tensorflow" else pair.to_tensorflow(slots, partial=True)
+
+
+def _after_findings(pair: NetworkPair, inputs: Mapping[str, Array], errors: list[dict[str, Array]]) -> list[Staged]:
     """Evaluate with the new weights and statistics: what is wrong with either shows here, whatever training hid."""
+    fed = {name: pair.in_torch_order(name, x) for name, x in inputs.items()}
 
     def ask(side: str, worker: Any) -> Any:
         if _family(side) == "tensorflow":
             return worker.call("network_forward", inputs=dict(inputs))
-        fed = {name: pair.in_torch_order(name, x) for name, x in inputs.items()}
-        extra = {"weight_errors": pair.to_torch(errors)} if side == "twin_torch" else {}
-        return worker.call("network_forward", inputs=fed, **extra)
+        if side == "torch":
+            return worker.call("network_forward", inputs=fed)
+        found = [
+            worker.call("network_forward", inputs=fed, weight_errors=pair.to_torch(off), roundoff=UNIT_ROUNDOFF[p])
+            for off, (_, p) in zip(errors, PRECISIONS, strict=True)
+        ]
+        return {**found[0], "bounds64": found[1]["bounds"]}
 
     given = pair.pair.each(ask)
-    bounds, single, found = given["twin_torch"]["bounds"]["outputs"], False, []
+    bounds, single, found = [given["twin_torch"][key]["outputs"] for key, _ in PRECISIONS], False, []
     for node in pair.network.nodes:
         single = single or _single(node)
-        bound = pair.in_tensorflow_order(node.name, bounds[node.name])
+        low, high = (pair.in_tensorflow_order(node.name, bound[node.name]) for bound in bounds)
         quartet = _activations(pair, node.name, given, "outputs")
-        found.append(_staged("propagated", AFTER, node.name, node.kind, quartet, bound, single))
+        found.append(_staged("propagated", AFTER, node.name, node.kind, quartet, low, None if single else high))
     return found
 
 
@@ -348,7 +367,8 @@ def _weight_findings(
         for side, g in given.items()
     }
     own = {f"{owner}.{k}": v for k, v in given["twin_torch"]["bounds"][key].items()}
-    return _compared(carried, pair.to_tensorflow(own, partial=True), "forced", stage, single)
+    bounds = {name: _scaled(low, single) for name, low in pair.to_tensorflow(own, partial=True).items()}
+    return _compared(carried, bounds, "forced", stage)
 
 
 def _all_weight_findings(pair: NetworkPair, given: Mapping[str, Any], key: str, stage: str) -> list[Staged]:
@@ -356,13 +376,17 @@ def _all_weight_findings(pair: NetworkPair, given: Mapping[str, Any], key: str, 
         side: g[key] if _family(side) == "tensorflow" else pair.to_tensorflow(g[key], partial=True)
         for side, g in given.items()
     }
-    bounds = pair.to_tensorflow(given["twin_torch"]["bounds"][key], partial=True)
+    low, high = (pair.to_tensorflow(given["twin_torch"][b][key], partial=True) for b in ("bounds", "bounds64"))
     single = any(_single(node) for node in pair.network.nodes)
-    return _compared(carried, bounds, "propagated", stage, single)
+    bounds = {name: (low[name], None if single else high[name]) for name in low}
+    return _compared(carried, bounds, "propagated", stage)
 
 
 def _compared(
-    carried: Mapping[str, Mapping[str, Array]], bounds: Mapping[str, Array], check: str, stage: str, single: bool
+    carried: Mapping[str, Mapping[str, Array]],
+    bounds: Mapping[str, tuple[Array, Array | None]],
+    check: str,
+    stage: str,
 ) -> list[Staged]:
     found = []
     names = dict.fromkeys(name for own in carried.values() for name in own)
@@ -373,18 +397,21 @@ def _compared(
             found.append(Staged(check, stage, Finding(name, "weight", SEMANTIC, note, side=_family(absent[0]))))
             continue
         quartet = _quartet({side: carried[side][name] for side in SIDES})
-        found.append(_staged(check, stage, name, "weight", quartet, bounds[name], single))
+        found.append(_staged(check, stage, name, "weight", quartet, *bounds[name]))
     return found
 
 
-def _staged(
-    check: str, stage: str, tensor: str, kind: str, quartet: Quartet, bound: Array, single: bool = False
-) -> Staged:
-    low = np.asarray(bound, dtype=np.float64)
-    finding = judge(tensor, kind, quartet, low, low if single else low * TO_FLOAT64)
-    if single and finding.passed:
+def _staged(check: str, stage: str, tensor: str, kind: str, quartet: Quartet, low: Array, high: Array | None) -> Staged:
+    """Judge by the float32 and float64 bounds; no float64 bound means that the twins are no better than float32."""
+    finding = judge(tensor, kind, quartet, low, low if high is None else high)
+    if high is None and finding.passed:
         finding = replace(finding, note="No float64 kernel: the twins are judged by the float32 bound.")
     return Staged(check, stage, finding)
+
+
+def _scaled(low: Array, single: bool) -> tuple[Array, Array | None]:
+    """Return a node's float32 bound and its float64 one: fed exact inputs, it grows in proportion to the roundoff."""
+    return low, None if single else low * TO_FLOAT64
 
 
 def _single(node: Node) -> bool:

@@ -8,13 +8,11 @@ from typing import Any
 import numpy as np
 
 from parity.adapters.tensorflow import TensorflowAdapter
-from parity.adapters.tensorflow_optimizers import TensorflowOptimizers
 from parity.adapters.torch import TorchAdapter
-from parity.adapters.torch_optimizers import TorchOptimizers
 from parity.model.layout import Array
 
 
-class Keras(TensorflowOptimizers, TensorflowAdapter):
+class Keras(TensorflowAdapter):
     """Keras with small jobs of its own."""
 
     def normalise(self, batches: Array, momentum: float) -> dict[str, Array]:
@@ -49,7 +47,7 @@ class Keras(TensorflowOptimizers, TensorflowAdapter):
         return np.array([float(schedule(self.tf.constant(step))) for step in range(steps)])
 
 
-class Torch(TorchOptimizers, TorchAdapter):
+class Torch(TorchAdapter):
     """Torch with small jobs of its own."""
 
     def normalise(self, batches: Array, momentum: float | None, biased: bool) -> dict[str, Array]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -14,6 +14,9 @@ from parity.judge.verdict import PASSING, PRECISION
 from parity.model.losses import CASES, LOSSES, MODES, case_of
 from parity.report.sections.losses import render
 from parity.trials.losses import PLANTS, Plant, Row, kill_row, run_case, run_loss, run_plant, stale
+
+if TYPE_CHECKING:
+    from parity.campaign import Campaign
 
 TRAPS = {
     "bce-clipping", "bce-logits-recovered", "crossentropy-input", "class-weight-normaliser", "label-smoothing-binary",
@@ -65,10 +68,12 @@ def test_an_unknown_case_is_refused() -> None:
 # Planted faults.
 
 
+@pytest.mark.section("kill_matrix")
 @pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: f"{plant.trap}-{plant.program}-{plant.mode}")
-def test_a_planted_fault_is_seen_where_it_is(small_workers: Pair, plant: Plant) -> None:
+def test_a_planted_fault_is_seen_where_it_is(run_record: Campaign, small_workers: Pair, plant: Plant) -> None:
     findings = run_plant(small_workers.workers, plant)
     row = kill_row(plant, findings)
+    run_record.append("kill_matrix", [row])
     assert row["caught"], {stage: finding.message() for stage, finding in findings.items()}
     assert (row["planted_at"], row["seen_at"]) == (plant.at, plant.at)
     if plant.verdict == PRECISION:

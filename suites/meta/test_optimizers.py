@@ -7,11 +7,12 @@ import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
+from parity.check import Pair
 from parity.errors import UsageError
 from parity.judge.bound import UNIT_ROUNDOFF
 from parity.model.optimizers import CASES
@@ -19,6 +20,9 @@ from parity.optimizers import KerasPlateau, keras_like, keras_rate, torch_like
 from parity.trials.optimizer_bounds import Tracked, exact
 from parity.trials.optimizers import GROUPS, PLANTS, Plant, case_named, inputs, planted, run_case
 from parity.workers.client import Worker, WorkerOptions
+
+if TYPE_CHECKING:
+    from parity.campaign import Campaign
 
 ADAPTERS = Path(__file__).with_name("optimizer_adapters.py")
 SIDES = {"tensorflow": "Keras", "torch": "Torch", "twin_tensorflow": "Keras", "twin_torch": "Torch"}
@@ -39,9 +43,11 @@ def workers() -> Iterator[Mapping[str, Worker]]:
         worker.close()
 
 
+@pytest.mark.section("kill_matrix")
 @pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.trap)
-def test_planted_traps_are_caught_at_their_stage(workers: Mapping[str, Worker], plant: Plant) -> None:
-    row = planted(workers, plant)
+def test_planted_traps_are_caught_at_their_stage(run_record: Campaign, small_workers: Pair, plant: Plant) -> None:
+    row = planted(small_workers.workers, plant)
+    run_record.append("kill_matrix", [row])
     assert row["caught"], row
 
 

@@ -17,13 +17,17 @@ import numpy as np
 import pytest
 
 from parity.errors import RecordError
+from parity.judge.compare import VANISHING
+from parity.report import findings as report_findings
 from parity.report import new_record, read, render, write, write_report
 from parity.report import plots as report_plots
 from parity.report.answer import answer, ratio_phrase
 from parity.report.record import SECTIONS, encode, plain
+from parity.report.sections.step import STAGES
 from parity.report.terminal import paint, paint_verdict, supports_colour
 from parity.report.terminal import table as plain_table
 from parity.report.text import milliseconds, percent, prose, seconds, small, table
+from parity.trials.networks import STAGES as NETWORK_STAGES
 
 LAYERS = (
     ("conv1", "conv2d", [8, 148, 148, 16]),
@@ -130,6 +134,137 @@ def _benchmarks(rng: np.random.Generator) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _trajectory(rng: np.random.Generator) -> dict[str, Any]:
+    steps = np.arange(1, 201)
+    draws = {side: 1e-7 * np.exp(0.04 * steps + 0.3 * rng.standard_normal((4, 1))) for side in ("tensorflow", "torch")}
+    return {
+        "steps": 200, "distance": 0.8e-7 * np.exp(0.04 * steps), "twin_distance": 3e-14, "horizon": None,
+        "horizon_tensor": None, "twin_by_step": 1e-16 * np.exp(0.028 * steps), "twin_bound": 1e-12, "share": 0.2,
+        "twin_first": None, "unsteady": [], "draws": 4, "level": 0.999, "image_size": [16, 16], "batch": 16,
+        "optimizer": "adam", **{f"band_{side}": 6 * values.max(0) for side, values in draws.items()},
+        **{f"self_{side}": values for side, values in draws.items()},
+        **{f"loss_{side}": 0.7 * np.exp(-0.01 * steps) for side in draws},
+    }  # fmt: skip
+
+
+STEP = (
+    ("loss", ("loss",), ("propagated",)),
+    ("input-gradient", ("relu1<-conv1", "dense1<-flatten"), ("forced",)),
+    ("input-gradient", ("conv1", "dense1"), ("propagated",)),
+    ("parameter-gradient", ("conv1/kernel", "dense1/bias"), ("forced", "propagated")),
+    ("update", ("conv1/kernel", "dense1/bias"), ("propagated",)),
+    ("slot", ("conv1/kernel:momentum", "conv1/kernel:velocity"), ("propagated",)),
+    ("after-training", ("conv1", "dense1"), ("propagated",)),
+)
+
+
+def _step_rows() -> list[dict[str, Any]]:
+    return [
+        {
+            "check": check, "stage": stage, "model": "cnn", "weights": weights, "probe": "radiographs",
+            "tensor": tensor, "kind": "weight", "shape": [3], "verdict": "rounding", "d64": 3e-15, "d64_bound": 1e-9,
+            "error_tensorflow": 1e-7, "error_torch": 2e-7, "bound": 4.0 if stage == "update" else 1e-6,
+            "share_tensorflow": 0.1, "share_torch": 0.2, "share": 0.2, "closer": "tensorflow", "note": "",
+            "mismatched": 1, "elements": 3, "where": [0],
+        }
+        for weights in ("fresh", "trained") for stage, tensors, checks in STEP for check in checks for tensor in tensors
+    ]  # fmt: skip
+
+
+def _zoo() -> dict[str, Any]:
+    def row(model: str, check: str, stage: str, kind: str, tensor: str) -> dict[str, Any]:
+        return {
+            "model": model, "check": check, "stage": stage, "verdict": "rounding", "tensors": 2, "kind": kind,
+            "tensor": tensor, "d64": 4e-15, "d32": 1e-7, "error_tensorflow": 1e-7, "error_torch": 1e-7, "bound": 1e-6,
+            "share": 0.5, "notes": [],
+        }  # fmt: skip
+
+    rows = []
+    for model, kind, node in (
+        ("conv2d-same", "conv", "layer"), ("conv1d-same", "conv", "layer"), ("resize-bilinear", "resize", "layer"),
+        ("u-net", "conv", "up2"),
+    ):  # fmt: skip
+        rows.append(row(model, "forced", "forward", kind, node))
+        rows.append(row(model, "forced", "input-gradient", kind, f"{node}<-input"))
+        if kind == "conv":
+            rows.append(row(model, "propagated", "update", "weight", f"{node}/kernel"))
+            rows.append(row(model, "propagated", "after-training", kind, node))
+        else:
+            rows[-2] |= {"d64": 1e-7, "notes": ["No float64 kernel: the twins are judged by the float32 bound."]}
+    return {"rows": rows}
+
+
+def _losses() -> dict[str, Any]:
+    def row(case: str, stage: str, form: str, trap: str | None) -> dict[str, Any]:
+        return {
+            "loss": "mean squared error", "case": case, "mode": "eager", "stage": stage, "form": form,
+            "program": "MSELoss", "trap": trap, "fix": "F.mse_loss(x, y)",
+            "verdict": "semantic" if trap else "rounding", "d64": 0.3 if trap else 1e-16, "d64_bound": 1e-14,
+            "error_tensorflow": 1e-8, "error_torch": 1e-8, "bound": 1e-6, "share": 0.1, "note": "",
+            "value_tensorflow": 1.25, "value_torch": 1.5,
+        }  # fmt: skip
+
+    traps = {("sum", "as written"): "reduction-last-axis"}
+    return {
+        "rows": [
+            row(case, stage, form, traps.get((case, form)))
+            for case in ("mean", "sum") for form in ("as written", "exact") for stage in ("loss", "gradient")
+        ]
+    }  # fmt: skip
+
+
+def _optimizers() -> list[dict[str, Any]]:
+    gaps = {"default": 0.12, "matched": 3e-5, "adapted": 2e-16}
+    row = {
+        "optimizer": "adam", "variant": "plain", "gradients": "ordinary", "steps": 200, **gaps, "adapted_bound": 1e-13,
+        "reverse": 3e-16, "own_double": 1e-16, "float32": 1e-7, "share_float32": 0.1, "first_step_gaps": gaps,
+        "rate_gaps": gaps, "claims": [], "formula": "eps outside the root", "traps": ["adam-epsilon"],
+        "verdict": "rounding", "comparisons": 12,
+    }  # fmt: skip
+    return [row, row | {"optimizer": "sgd", "adapted": 1e-16, "default": 0.0, "traps": []}]
+
+
+def _modes() -> dict[str, Any]:
+    row = {
+        "framework": "torch", "mode": "bfloat16-autocast", "says": "bfloat16", "unit_roundoff": 2.0**-8,
+        "layer": "dense1", "tensor": "output", "stage": "forward", "probe": "dense", "dtype": "bfloat16",
+        "error_in_u": 0.6, "bound_in_u": 2.0, "share": 0.3, "verdict": "rounding", "note": "",
+    }  # fmt: skip
+    less = {"mode": "xla", "framework": "tensorflow", "verdict": "precision", "share": 3.0, "known": "Measured so."}
+    absent = {"framework": "torch", "mode": "compile", "says": "float32", "not_run": "--profile full runs it"}
+    return {"rows": [row, row | {"tensor": "kernel", "stage": "gradient"}, row | less, absent]}
+
+
+def _referee() -> dict[str, Any]:
+    row = {
+        "model": "u-net", "node": "up1", "stage": "forward", "tensor": "up1", "training": True,
+        **{f"verdict_{pair}": "rounding" for pair in ("tensorflow", "torch", "between")},
+        **{f"d64_{pair}": 1e-15 for pair in ("tensorflow", "torch", "between")},
+        "d64_bound": 1e-13, "error_tensorflow": 1e-7, "error_referee": 1e-7, "error_torch": 1e-7, "bound": 1e-6,
+        "conclusion": "same",
+    }  # fmt: skip
+    return {"rows": [row, row | {"model": "dense", "tensor": "layer"}], "note": "Keras on its torch backend."}
+
+
+def _kills() -> list[dict[str, Any]]:
+    def row(trap: str, pair: str, stage: str, at: str) -> dict[str, Any]:
+        return {
+            "trap": trap, "pair": pair, "stage": stage, "planted_at": at, "seen_at": at, "caught": True, "d64": 0.2,
+            "note": "",
+        }  # fmt: skip
+
+    return [
+        row("flatten-order", "small-cnn", "forward", "dense1"),
+        row("batchnorm-momentum", "batch-norm-alone", "state", "layer"),
+        row("prelu-sharing", "prelu", "parameter-gradient", "layer"),
+        row("wrong-reduction", "binary cross-entropy", "loss", "loss") | {"mode": "eager"},
+        row("gradient-doubled", "binary cross-entropy", "loss", "gradient") | {"mode": "eager"},
+        row("adam-epsilon", "adam-plain", "optimizer", "update"),
+        row("nadam-decay", "nadam-plain", "optimizer", "slot"),
+        row("flatten-order", "u-net", "forward", "dense"),
+    ]
+
+
 def _record(epochs: int = 3) -> dict[str, Any]:
     """A whole record such as a run on the embedded data writes, NumPy values and all."""
     rng = np.random.default_rng(11)
@@ -150,6 +285,9 @@ def _record(epochs: int = 3) -> dict[str, Any]:
     }  # fmt: skip
     record["parity"] = _parity_rows(rng)
     record["training"] = _training(rng, epochs)
+    record["trajectory"] = _trajectory(np.random.default_rng(12))
+    record |= {"zoo": _zoo(), "losses": _losses(), "optimizers": _optimizers(), "modes": _modes()}
+    record |= {"referee": _referee(), "kill_matrix": _kills()}
     record["onnx"] = _onnx()
     record["benchmarks"] = _benchmarks(rng)
     return record
@@ -159,6 +297,13 @@ def _record(epochs: int = 3) -> dict[str, Any]:
 def record() -> dict[str, Any]:
     """A fresh whole record, to be damaged at will."""
     return _record()
+
+
+@pytest.fixture
+def learning(record: dict[str, Any]) -> dict[str, Any]:
+    """A whole record with a training step in it."""
+    record["parity"] += _step_rows()
+    return record
 
 
 def _ratio(**changes: Any) -> dict[str, Any]:
@@ -276,11 +421,21 @@ def test_nan_in_a_saved_record_reads_as_null(tmp_path: Path) -> None:
         ("benchmarks", {"samples": [{"seconds": [1.0]}]}),
         ("parity", [3]),
         ("data", {"counts": {"train": 3}}),
+        ("zoo", {"rows": 3}),
+        ("zoo", {"rows": [3]}),
+        ("losses", {"rows": [3]}),
+        ("optimizers", [3]),
+        ("optimizers", [{"optimizer": "adam"}]),
+        ("trajectory", {"distance": [1e-7]}),
+        ("trajectory", {"steps": 200, "distance": [1e-7], "twin_first": {"step": 3}}),
+        ("modes", {"rows": 3}),
+        ("referee", {"rows": [3]}),
+        ("kill_matrix", [3]),
     ],
 )
 def test_a_misshapen_section_is_named(record: dict[str, Any], section: str, content: Any) -> None:
     record[section] = content
-    with pytest.raises(RecordError, match="is not shaped as schema 1 says"):
+    with pytest.raises(RecordError, match=f"'({section}|answer)' is not shaped as schema 1 says"):
         render(record)
 
 
@@ -321,13 +476,14 @@ def test_rendering_text_imports_no_matplotlib() -> None:
     assert done.stdout == "set()\n"
 
 
-@pytest.mark.parametrize("gone", ["training", "parity", "benchmarks"])
+@pytest.mark.parametrize("gone", ["training", "parity", "benchmarks", "trajectory"])
 def test_a_stale_plot_is_removed(tmp_path: Path, record: dict[str, Any], gone: str) -> None:
     write_report(record, tmp_path)
     (tmp_path / "mine.png").write_bytes(b"the user's own")
     record[gone] = {"not_run": "deselected"}
     report = write_report(record, tmp_path).read_text()
-    plot = {"training": "loss_comparison.png", "parity": "parity.png", "benchmarks": "speed.png"}[gone]
+    renamed = {"training": "loss_comparison.png", "benchmarks": "speed.png"}
+    plot = renamed.get(gone, f"{gone}.png")
     assert not (tmp_path / plot).exists()
     assert plot not in report
     assert (tmp_path / "mine.png").exists()
@@ -364,8 +520,8 @@ def test_each_section_may_be_absent_or_not_run(record: dict[str, Any]) -> None:
 
 
 def test_a_section_of_a_later_version_is_owned_up_to(record: dict[str, Any]) -> None:
-    record["optimizers"] = [{"optimizer": "adam", "steps": 200}]
-    assert "- `optimizers`: in `comparison.json`, but this version has no table for it" in render(record)
+    record["study"] = {"runs": []}
+    assert "- `study`: in `comparison.json`, but this version has no table for it" in render(record)
 
 
 def _blocks(text: str) -> Iterator[tuple[str, str]]:
@@ -382,20 +538,24 @@ def _blocks(text: str) -> Iterator[tuple[str, str]]:
         inside = is_row
 
 
-def test_synthetic_stands_beside_every_table_plot_and_answer(record: dict[str, Any]) -> None:
+def test_synthetic_stands_beside_every_table_plot_and_answer(learning: dict[str, Any]) -> None:
+    record = learning
     text = render(_settle(record))
+    drawn = [part for part in re.split(r"(?=^## )", text, flags=re.MULTILINE) if "Inputs: numbers drawn from" in part]
+    assert len(drawn) == 6
+    measured = "".join(part for part in re.split(r"(?=^## )", text, flags=re.MULTILINE) if part not in drawn)
     # These hold no figure that was measured on images: file contents, graph contents, words.
     unmeasured = ("Written, read back", "The two graphs side by side", "## How to read this", "`not-compared`")
     tables = [
         (before, head)
-        for before, head in _blocks(text)
-        if not any(part in before for part in unmeasured) and not head.startswith("| column")
+        for before, head in _blocks(measured)
+        if not any(part in before for part in unmeasured) and not head.startswith(("| column", "| stage of a"))
     ]
-    assert len(tables) >= 13
+    assert len(tables) >= 20
     for before, head in tables:
         assert "synthetic data" in before, head
     images = re.findall(r"^!\[(.*)\]\((.*)\)$", text, re.MULTILINE)
-    assert [name for _, name in images] == ["parity.png", "loss_comparison.png", "speed.png"]
+    assert [name for _, name in images] == ["parity.png", "trajectory.png", "loss_comparison.png", "speed.png"]
     assert all("(synthetic data)" in caption and "n = " in caption for caption, _ in images)
     sentences = answer(plain(record)).split("**")
     for subject in ("Same function?", "Speed", "Accuracy on the test split"):
@@ -415,7 +575,7 @@ def test_plots_carry_the_word_synthetic_in_the_picture(record: dict[str, Any], m
 
     monkeypatch.setattr(Figure, "suptitle", spy)
     report_plots.draw(plain(record))
-    assert len(titles) == 3
+    assert len(titles) == len(report_plots.NAMES)
     assert all("(synthetic\N{NO-BREAK SPACE}data)" in title and "n = " in title for title in titles)
 
 
@@ -504,6 +664,206 @@ def test_nan_in_metrics_and_timings(tmp_path: Path, record: dict[str, Any]) -> N
     assert "NaN" not in (tmp_path / "comparison.json").read_text()
     line = next(line for line in _section(text, "Speed").splitlines() if "| `torch-eager` |" in line)
     assert re.search(r"\|\s+29 \|", line)
+
+
+# --- do they learn the same? -----------------------------------------------------------------------------
+
+
+def _learned(record: dict[str, Any]) -> str:
+    found = re.search(r"\*\*Do they learn the same\?.*?(?= \*\*Speed)", answer(plain(record)))
+    assert found
+    return found[0]
+
+
+def test_equal_learning_is_told_with_every_figure(learning: dict[str, Any]) -> None:
+    text = _learned(learning)
+    assert text.startswith(
+        "**Do they learn the same? Yes:** one training step agrees in all 30 comparisons of loss, input-gradient,"
+        " parameter-gradient, update, slot, after-training; over 200 steps the float32 weights stay inside the bands"
+        " that a nudge of one ulp gives and the float64 twins within 3.0e-14 (synthetic data)."
+    )
+    for words in (
+        "3 layer kinds and 1 small network, 28 tensors, all identical or rounding; d64 at most 4.0e-15 (1 judged by"
+        " the float32 bound, for want of a float64 kernel)",
+        "1 of 2 ports of losses differ as written, each by a named trap, the exact forms all agree",
+        "optimizers after 200 steps: largest adapted gap 2.0e-16, default gap 0.12",
+        "1 of 2 speed modes do less than they say (`TensorFlow xla`)",
+        "all 8 planted faults were caught",
+    ):
+        assert words in text, words
+    assert "Not run" not in text
+
+
+def test_the_step_does_not_blur_the_forward_pass(learning: dict[str, Any]) -> None:
+    text = answer(plain(learning))
+    assert "**Same function? Yes:** all 95 comparisons agree" in text
+    assert "at most 2.1e-16 of a tensor's scale in the forward pass and 3.0e-15 in the rest of a training step" in text
+    assert "all 64" not in text
+    assert _section(render(learning), "Parity by layer").startswith("\n64 forced and propagated comparisons")
+
+
+def test_a_wrong_gradient_is_named_with_its_stage(learning: dict[str, Any]) -> None:
+    _break(learning, "dense1/bias")
+    text = answer(plain(learning))
+    assert "**Same function? No:** 2 of 95 comparisons are semantic" in text
+    assert "fails at `dense1/bias (parameter-gradient)`: there the difference starts" in text
+    said = "2 of 30 comparisons of one training step differ, first `dense1/bias (parameter-gradient)` (forced check)"
+    assert f"**Do they learn the same? No:** {said}" in text
+    section = _section(render(learning), "One training step, taken apart")
+    assert "30 comparisons in 6 stages: **2 not identical or rounding**" in section
+    assert re.search(r"\| `dense1/bias`\s+\| \*\*semantic\*\* \| rounding\s+\|\s+0.31 \|", section)
+    assert "no winner is named" in answer(plain(_settle(learning)))
+
+
+def test_what_a_step_could_not_compare_establishes_nothing(learning: dict[str, Any]) -> None:
+    _break(learning, "loss", check="propagated", verdict="not-compared", d64=None)
+    assert "**Do they learn the same? Not established:** 2 of 30" in _learned(learning)
+    _break(learning, "loss", check="propagated", verdict="precision", d64=1e-16, side="torch")
+    assert "Yes:** 2 of 30 comparisons of one training step are in less precision than said" in _learned(learning)
+
+
+def test_stages_have_tables_and_figures_of_what_cancels_are_marked(learning: dict[str, Any]) -> None:
+    rows = [row for row in learning["parity"] if row["tensor"] == "conv1/kernel" and row["stage"] == "update"]
+    rows[0] |= {"d64": 0.5, "note": VANISHING}
+    section = _section(render(learning), "One training step, taken apart")
+    assert re.findall(r"^\*\*([\w-]+)\*\*", section, re.MULTILINE) == [
+        "loss", "input-gradient", "parameter-gradient", "update", "slot", "after-training",
+    ]  # fmt: skip
+    assert "all identical or rounding; d64 at most 3.0e-15 (synthetic data)" in section
+    assert "0.5 \\* |" in section
+    assert "\\* Zero but for rounding" in section
+    assert "In 4 of them float32's largest bound exceeds the tensor itself" in section
+    assert section.count("<details>") == 2
+
+
+def test_the_words_of_the_judge_and_of_the_trials_are_known_here() -> None:
+    assert VANISHING.startswith(report_findings.VANISHING)
+    trial = Path(__file__).resolve().parents[2] / "parity" / "trials" / "networks.py"
+    assert f'note="{report_findings.SINGLE_TWIN}' in trial.read_text()
+    assert set(NETWORK_STAGES) == {"forward", *STAGES}
+
+
+def test_a_record_without_a_training_step_says_so(record: dict[str, Any]) -> None:
+    assert "Not run: no training step is recorded." in _section(render(record), "One training step, taken apart")
+    assert _learned(record).startswith("**Do they learn the same? Yes, as far as checked:** over 200 steps")
+    assert _learned(record).endswith(" Not run: one training step.")
+
+
+def test_a_leaving_trajectory_is_no_equal_learning(learning: dict[str, Any]) -> None:
+    learning["trajectory"] |= {"horizon": 37, "horizon_tensor": "dense1/kernel", "share": 4.0}
+    assert "same? No:** one training step agrees" in _learned(learning)
+    assert "over 200 steps the float32 weights part at step 37 in `dense1/kernel`" in _learned(learning)
+    learning["trajectory"] |= {"horizon": None, "twin_first": {"step": 9, "tensor": "conv1/bias"}}
+    assert "same? No:**" in _learned(learning)
+    assert "the float64 twins at step 9 in `conv1/bias`" in _learned(learning)
+    learning["trajectory"]["distance"] = []
+    assert "same? Not established:**" in _learned(learning)
+
+
+def test_no_learning_suite_is_no_answer(record: dict[str, Any]) -> None:
+    gone = {"not_run": "deselected"}
+    record |= dict.fromkeys(("trajectory", "zoo", "losses", "optimizers", "modes", "kill_matrix"), gone)
+    assert _learned(record) == "**Do they learn the same? Not checked:** deselected."
+    record["zoo"] = _zoo()
+    assert _learned(record).startswith("**Do they learn the same? Not checked.** On drawn numbers: 3 layer kinds")
+    assert _learned(record).endswith(
+        "Not run: one training step, trajectory, losses, optimizers, speed modes, kill matrix."
+    )
+
+
+@pytest.mark.parametrize("section", ["zoo", "losses", "optimizers", "modes", "kill_matrix", "trajectory", "referee"])
+def test_an_empty_section_is_no_pass(learning: dict[str, Any], section: str) -> None:
+    learning[section] = [] if section in ("optimizers", "kill_matrix") else {"rows": [], "steps": 0}
+    text = _learned(learning)
+    assert section == "referee" or "zero" in text or "no step of a trajectory" in text
+    shown = {"zoo": "Layer zoo", "losses": "Losses", "optimizers": "Optimizers", "kill_matrix": "Kill matrix"}
+    if section in shown:
+        assert "Zero" in _section(render(learning), shown[section])
+
+
+def test_a_failing_kind_stands_before_the_tables(learning: dict[str, Any]) -> None:
+    rows = [row for row in learning["zoo"]["rows"] if row["model"] == "conv1d-same" and row["stage"] == "update"]
+    rows[0] |= {"verdict": "semantic", "d64": 0.2, "notes": ["Two different functions."]}
+    section = _section(render(learning), "Layer zoo")
+    assert "28 tensors: **1 not the same** (`conv1d-same`)" in section
+    said = "- `conv1d-same`, update (propagated), worst in `layer/kernel`: **semantic**, d64 0.2. Two different"
+    assert section.index(said) < section.index("**Networks**") < section.index("**Layer kinds, by family**")
+    assert re.search(r"\| `conv` \(2\)\s+\| rounding \| rounding\s+\| \*\*semantic\*\*\s+\|", section)
+    assert re.search(r"\| `u-net` \| rounding \|", section)
+    assert "**1 not the same** (`conv1d-same`)" in _learned(learning)
+
+
+def test_survivors_stand_first_and_bold(learning: dict[str, Any]) -> None:
+    learning["kill_matrix"][-1] |= {"caught": False, "seen_at": None, "d64": None}
+    learning["kill_matrix"][1] |= {"caught": False, "seen_at": "other", "note": "seen at ['other']"}
+    section = _section(render(learning), "Kill matrix")
+    assert "**6 of 8 planted faults (7 traps) were caught: seen first where they were planted**" in section
+    assert "- **`flatten-order` in u-net**, planted at `dense`: **nothing saw it**." in section
+    assert "- **`batchnorm-momentum` in batch-norm-alone**, planted at `layer`: seen at `other`" in section
+    lines = [line for line in section.splitlines() if line.startswith("| ")]
+    assert re.sub(r"\s+", " ", lines[0]) == "| trap | forward | loss | gradient | state | slot | update | caught |"
+    assert lines[2].startswith("| **`batchnorm-momentum`**")
+    assert re.sub(r"\s+", " ", lines[3]) == "| **`flatten-order`** | 1 | · | · | · | · | · | **1 of 2** |"
+    assert re.sub(r"\s+", " ", next(x for x in lines if "gradient-doubled" in x)).startswith(
+        "| `gradient-doubled` | · | · | 1 | · |"
+    )
+    said = "**2 of 8 planted faults were not caught where they are** (`batchnorm-momentum`, `flatten-order`)"
+    assert said in _learned(learning)
+
+
+def test_a_kill_without_the_word_is_a_survivor(record: dict[str, Any]) -> None:
+    del record["kill_matrix"][0]["caught"]
+    assert "1 of 8 planted faults were not caught" in _learned(record)
+
+
+def test_an_unnamed_difference_of_a_loss_or_an_adapter_is_bold(learning: dict[str, Any]) -> None:
+    for row in learning["losses"]["rows"]:
+        row["trap"] = None
+    learning["losses"]["rows"][2] |= {"verdict": "semantic"}  # the exact form of the mean
+    learning["optimizers"][0]["verdict"] = "semantic"
+    text = _learned(learning)
+    assert "1 of 2 ports of losses differ as written, **1 of them by no named trap**" in text
+    assert "**the exact forms fail for `mean squared error: mean`**" in text
+    assert "**adapters fail for `adam`**" in text
+
+
+def test_the_referee_shows_what_is_apart_first(record: dict[str, Any]) -> None:
+    assert "2 tensors of 2 models: in all of them the three agree. Keras on its" in render(record)
+    record["referee"]["rows"][1] |= {"verdict_torch": "semantic", "verdict_between": "semantic", "d64_torch": 0.25}
+    record["referee"]["rows"][1]["conclusion"] = "meaning"
+    section = _section(render(record), "Referee: Keras on torch")
+    assert "2 tensors of 2 models: **in 1 not the same**." in section
+    where = section.index("**Where the three differ**")
+    assert where < section.index("| `dense` | `layer`") < section.index("**By model**")
+    line = next(line for line in section.splitlines() if line.startswith("| `dense` | `layer`"))
+    cells = "| training | rounding 1.0e-15 | **semantic** 0.25 | **semantic** 1.0e-15 | **meaning** |"
+    assert re.sub(r"\s+", " ", line).endswith(cells)
+    del record["referee"]["rows"][0]["conclusion"]
+    assert "**in 2 not the same**" in render(record)
+
+
+def test_new_words_are_explained(learning: dict[str, Any]) -> None:
+    legend = _section(render(learning), "How to read this")
+    for word in ("after-training", "default, matched, adapted gap", "band, horizon", "error in u", "as written"):
+        assert f"| {word}" in legend, word
+
+
+def test_every_table_lines_up(learning: dict[str, Any]) -> None:
+    lines: list[str] = []
+    for line in [*render(learning).splitlines(), ""]:
+        if line.startswith("|"):
+            lines.append(line)
+            continue
+        assert len({len(re.findall(r"(?<!\\)\|", row)) for row in lines}) <= 1, lines[:1]
+        lines = []
+
+
+def test_gradients_have_a_panel_of_their_own(learning: dict[str, Any]) -> None:
+    caption = "used by each layer and each gradient, n = 40 forced comparisons (synthetic data)](parity.png)"
+    assert caption in render(learning)
+    panels = report_plots._parity_panels(plain(learning))
+    assert {what: len(rows) for what, rows in panels.items()} == {"layer": 32, "gradient": 8}
+    assert report_plots.draw(plain(learning))["parity.png"]
 
 
 # --- speed -----------------------------------------------------------------------------------------------

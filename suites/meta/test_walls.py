@@ -19,6 +19,7 @@ FRAMEWORKS: Mapping[str, frozenset[str]] = {
     "parity.adapters.tensorflow": frozenset({"tensorflow", "keras", "tf_keras", "tf2onnx"}),
     "parity.adapters.torch": frozenset({"torch", "torchvision", "triton"}),
     "parity.adapters.onnxruntime": frozenset({"onnx", "onnxruntime"}),
+    "parity.adapters.kerastorch": frozenset({"keras", "torch"}),
 }
 ALL_FRAMEWORKS = frozenset().union(*FRAMEWORKS.values())
 NEVER_IN_PARENT = ("torch", "torchvision", "triton", "tensorflow", "keras", "onnxruntime")
@@ -43,6 +44,12 @@ ROOMS: Mapping[str, tuple[str, ...]] = {
     "parity.adapters.tensorflow": (*_ADAPTER, "parity.adapters.keras_layers"),
     "parity.adapters.torch": _ADAPTER,
     "parity.adapters.onnxruntime": ("parity.errors", "parity.model", "parity.pairing", "parity.adapters.base"),
+    "parity.adapters.kerastorch": (
+        "parity.errors",
+        "parity.model",
+        "parity.adapters.base",
+        "parity.adapters.keras_layers",
+    ),
     "parity.workers": ("parity.errors", "parity.model", *_PARENT_SIDE),
     "parity.workers.client": ("parity.errors", "parity.model", *_PARENT_SIDE),
     "parity.workers.process": ("parity.errors", "parity.model", *_PARENT_SIDE),
@@ -153,10 +160,10 @@ def _lazily_in_optimizers(source: str, module: str, name: str) -> bool:
 class _RunsLate(ast.NodeTransformer):
     """Removes what does not run when a module is imported: bodies of functions, and what is for type checkers only."""
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:  # noqa: N802
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         return ast.copy_location(ast.Pass(), node)
 
-    def visit_If(self, node: ast.If) -> ast.AST:  # noqa: N802
+    def visit_If(self, node: ast.If) -> ast.AST:
         typing = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
         return ast.copy_location(ast.Pass(), node) if typing else self.generic_visit(node)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from parity.report.findings import Row, data_label
+from parity.report.findings import Row
 from parity.report.record import Record
 from parity.report.sections.parity import verdict_word
-from parity.report.text import NONE, code, folded, hypertext, percent, prose, small, table
+from parity.report.text import NONE, code, folded, percent, prose, small, table
 
 
 def render(record: Record) -> str:
@@ -15,9 +15,7 @@ def render(record: Record) -> str:
     rows = record["optimizers"]
     if not rows:
         return "Zero optimizers were compared, which is no pass."
-    return "\n\n".join(
-        [_intro(rows), _table(rows), folded(f"More figures ({hypertext(data_label(record))})", _more(rows))]
-    )
+    return "\n\n".join([_intro(rows), _table(rows), folded("More figures", _more(rows))])
 
 
 def _intro(rows: Sequence[Row]) -> str:

@@ -9,6 +9,7 @@ from parity.report import plots
 from parity.report.findings import (
     Row,
     data_label,
+    forward_rows,
     framework_name,
     markdown_label,
     rank,
@@ -30,15 +31,16 @@ _DETAIL_ALIGN = "<<<<<<>>>>>><<"
 
 def render(record: Record) -> str:
     """Show forced and propagated comparisons: summary, plot, and one folded table per weights and probe."""
-    rows = rows_of(record, ("forced", "propagated"))
+    rows = forward_rows(record)
     if not rows:
         return "Zero layers were compared, which is a failure and not a pass."
     finding, label = same_function(record), markdown_label(record)
     word = {True: "the same function", False: "**not the same function**", None: "**not established**"}
-    parts = [f"{len(rows)} forced and propagated comparisons; verdict of all checks: {word[finding.same]} ({label})."]
-    parts += [_summary(model_rows, label) for model_rows in _grouped(rows, ("model",))]
+    counted = f"{len(rows)} forced and propagated comparisons of what the layers put out"
+    parts = [f"{counted}; verdict of all checks: {word[finding.same]} ({label})."]
+    parts += [_summary(model_rows, label) for model_rows in grouped(rows, ("model",))]
     parts += plots.references(record, "parity.png")
-    parts += [_details(group, data_label(record)) for group in _grouped(rows, ("model", "weights", "probe"))]
+    parts += [details(group, data_label(record)) for group in grouped(rows, ("model", "weights", "probe"))]
     return "\n\n".join(parts)
 
 
@@ -53,14 +55,14 @@ def render_modes(record: Record) -> str:
 
 def _summary(rows: Sequence[Row], label: str) -> str:
     lines = []
-    for group in _grouped(rows, ("tensor", "stage")):
+    for group in grouped(rows, ("tensor", "stage")):
         forced = [row for row in group if row.get("check") == "forced"]
         propagated = [row for row in group if row.get("check") == "propagated"]
         shown = worst(forced or propagated)
         lines.append(
             (
-                code(shown.get("tensor")), prose(shown.get("stage")), _worst_word(forced),
-                _worst_word(propagated), *_figures(shown), _where_seen(shown),
+                code(shown.get("tensor")), prose(shown.get("stage")), worst_word(forced),
+                worst_word(propagated), *figures(shown), where_seen(shown),
             )
         )  # fmt: skip
     header = (
@@ -71,7 +73,8 @@ def _summary(rows: Sequence[Row], label: str) -> str:
     return f"{title}\n\n{table(header, lines, '<<<<>>>>><<')}"
 
 
-def _details(rows: Sequence[Row], label: str) -> str:
+def details(rows: Sequence[Row], label: str) -> str:
+    """Fold the table of comparisons that share model, weights and probe, with their verdicts in its heading."""
     first = rows[0]
     bad = sum(rank(row.get("verdict")) > rank("rounding") for row in rows)
     verdicts = "all identical or rounding" if not bad else f"<b>{bad} not identical or rounding</b>"
@@ -90,7 +93,7 @@ def _detail_table(rows: Sequence[Row]) -> str:
 def detail_line(row: Row) -> tuple[str, ...]:
     """Give every cell of one comparison's line."""
     shape = row.get("shape")
-    d64, *rest = _figures(row)
+    d64, *rest = figures(row)
     return (
         prose(row.get("check")), prose(row.get("stage")), code(row.get("tensor")), prose(row.get("kind", NONE)),
         "x".join(map(str, shape)) if shape else NONE, verdict_word(row), d64, small(row.get("d64_bound")),
@@ -106,7 +109,8 @@ def verdict_word(row: Row) -> str:
     return verdict if rank(row.get("verdict")) <= rank("rounding") else f"**{verdict}**"
 
 
-def _figures(row: Row) -> tuple[str, ...]:
+def figures(row: Row) -> tuple[str, ...]:
+    """Give the cells d64, error TF, error torch, bound, share and closer."""
     errors = (small(row.get("error_tensorflow")), small(row.get("error_torch")), small(row.get("bound")))
     closer = framework_name(row.get("closer") or NONE)
     return small(row.get("d64")), *errors, percent(row_share(row)), closer
@@ -120,15 +124,18 @@ def _note(row: Row) -> str:
     return "; ".join(parts)
 
 
-def _worst_word(rows: Sequence[Row]) -> str:
+def worst_word(rows: Sequence[Row]) -> str:
+    """Write the worst verdict of some rows, or a dash where there are none."""
     return verdict_word(worst(rows)) if rows else NONE
 
 
-def _where_seen(row: Row) -> str:
+def where_seen(row: Row) -> str:
+    """Name the weights and the probe of a comparison."""
     return ", ".join(prose(row[key]) for key in ("weights", "probe") if row.get(key)) or NONE
 
 
-def _grouped(rows: Sequence[Row], keys: Sequence[str]) -> list[list[Row]]:
+def grouped(rows: Sequence[Row], keys: Sequence[str]) -> list[list[Row]]:
+    """Gather rows that are equal in some keys, in the order of their first sight."""
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
         groups.setdefault(tuple(str(row.get(key)) for key in keys), []).append(row)
