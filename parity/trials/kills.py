@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -13,7 +13,23 @@ from parity.check import Pair
 from parity.model import zoo
 from parity.model.network import SAME as SAME_ORDER
 from parity.model.network import Array, Input, Network
-from parity.trials.networks import NetworkPair, Staged, forced, probe_inputs, probe_weights, upstream_of
+from parity.trials.networks import (
+    ADAM,
+    FORWARD,
+    LOSS,
+    SLOT,
+    STAGES,
+    STATE,
+    UPDATE,
+    NetworkPair,
+    Staged,
+    forced,
+    probe_inputs,
+    probe_weights,
+    propagated,
+    upstream_of,
+)
+from parity.workers.client import Worker
 
 Weights = dict[str, Array]
 
@@ -85,6 +101,72 @@ def run(workers: Pair, plant: Plant, seed: int = 0, known: dict[str, list[str]] 
     )
 
 
+@dataclass(frozen=True)
+class StepPlant:
+    """One trap in what torch does with the whole network in a training step: `change` alters what it is asked to do.
+
+    `stage` is where it must be seen first, no earlier stage failing.
+    """
+
+    trap: str
+    network: Network
+    stage: str
+    change: Callable[[dict[str, Any]], dict[str, Any]]
+    port: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by node
+
+
+class _PortedPair:
+    """A pair whose torch side is asked something else than what the caller says."""
+
+    each = Pair.each
+
+    def __init__(self, pair: Pair, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        self.workers = {side: _Port(w, change) if side.endswith("torch") else w for side, w in pair.workers.items()}
+
+
+class _Port:
+    def __init__(self, worker: Worker, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        self.worker, self.change = worker, change
+
+    def call(self, method: str, **arguments: Any) -> Any:
+        return self.worker.call(method, **(self.change(arguments) if method == "network_step" else arguments))
+
+
+def run_step(workers: Pair, plant: StepPlant, seed: int = 0) -> Kill:
+    """Take the step rightly and with the trap, and say at which stage and tensor it was first seen."""
+    clean = _step(workers, plant.network, plant.network, seed)
+    ported = plant.network
+    for name, port in plant.port.items():
+        ported = ported.with_port(name, **port)
+    spoilt = _step(cast(Pair, _PortedPair(workers, plant.change)), plant.network, ported, seed)
+    alarms = [s.finding.tensor for s in clean if not s.finding.passed]
+    failing = sorted((s for s in spoilt if not s.finding.passed), key=lambda s: STAGES.index(s.stage))
+    first = failing[0] if failing else None
+    stages = list(dict.fromkeys(s.stage for s in failing))
+    note = f"false alarm in the correct pair at {alarms}" if alarms else f"fails from there on: {', '.join(stages)}"
+    return Kill(
+        plant.trap,
+        plant.network.name,
+        first.stage if first else None,
+        plant.stage,
+        first.stage if first else None,
+        not alarms and first is not None and first.stage == plant.stage,
+        first.finding.d64 if first else None,
+        note if first or alarms else "",
+    )
+
+
+def _step(workers: Pair, network: Network, ported: Network, seed: int) -> list[Staged]:
+    pair = NetworkPair(workers, network, ported, seed)
+    pair.copy_weights(probe_weights(pair, seed))
+    logits = {"small-cnn": "dense2"}.get(network.name)
+    inputs, upstream = probe_inputs(network, seed=seed), upstream_of(pair, 3, seed)
+    loss: dict[str, Any] = {"kind": "linear", "upstream": upstream}
+    if logits is not None and pair.shapes[logits] == (1,):
+        loss = {"kind": "bce_logits", "tensor": logits, "labels": np.array([0.0, 1.0, 1.0], dtype=np.float32)}
+    return propagated(pair, inputs, loss)
+
+
 def node_of(staged: Staged) -> str:
     """Return the node that a finding belongs to."""
     return staged.finding.tensor.partition("<-")[0].partition("/")[0]
@@ -133,6 +215,32 @@ def plants() -> list[Plant]:
     """Return every plant of the forward and backward traps and of the state that training keeps."""
     return [*_layout_plants(), *_geometry_plants(), *_norm_plants(), *_function_plants(), *_sequence_plants(),
             *_model_plants(), *_training_plants()]  # fmt: skip
+
+
+def step_plants() -> list[StepPlant]:
+    """Return the plants of a whole training step: its loss, its update and slots, its state."""
+    cnn = zoo.small_cnn().with_config("dense2", units=1)
+
+    def optimizer(**words: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
+        return lambda asked: {**asked, "optimizer": {**asked["optimizer"], **words}}
+
+    def smoothed(asked: dict[str, Any]) -> dict[str, Any]:
+        labels = asked["loss"]["labels"]
+        return {**asked, "loss": {**asked["loss"], "labels": labels * np.float32(0.875) + np.float32(0.0625)}}
+
+    unscaled = float(ADAM["epsilon"]) * (1.0 - float(ADAM["beta_2"])) ** 0.5
+    return [
+        StepPlant("label-smoothing-binary", cnn, LOSS, smoothed),
+        StepPlant("adam-epsilon", cnn, UPDATE, optimizer(epsilon=unscaled)),
+        StepPlant("optimizer-defaults", cnn, UPDATE, optimizer(learning_rate=2.0**-9)),
+        StepPlant("optimizer-defaults", cnn, SLOT, optimizer(beta_1=0.75)),
+        StepPlant("hyperparameter-float32", cnn, UPDATE, optimizer(learning_rate=2.0**-10 * (1.0 + 2.0**-25))),
+        StepPlant("weight-decay-coupling", cnn, UPDATE, optimizer(weight_decay=2.0**-6)),
+        StepPlant("clip-norm-kind", cnn, UPDATE, optimizer(clipnorm=2.0**-4)),
+        StepPlant("batchnorm-running-variance", zoo.resnet_v2_block(), STATE, dict, {"bn1": {"unbiased": True}}),
+        StepPlant("batchnorm-momentum", zoo.resnet_v2_block(), STATE, dict, {"bn2": {"momentum": 0.01}}),
+        StepPlant("residual-scale", zoo.resnet_v2_block(), FORWARD, dict, {"add": {"scale": 0.5}}),
+    ]
 
 
 def _layout_plants() -> list[Plant]:

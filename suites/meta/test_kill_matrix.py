@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.section("kill_matrix")
 PLANTS = kills.plants()
+STEP_PLANTS = kills.step_plants()
 LAYER_TRAPS = {
     "flatten-order", "kernel-layout", "kernel-spatial-swap", "kernel-flip", "depthwise-channel-order",
     "same-padding-stride", "pool-padding", "avgpool-count-pad", "conv-transpose-crop", "pixel-shuffle-order",
@@ -44,6 +45,15 @@ def test_planted_trap_is_seen_where_it_is(
     kill = kills.run(small_workers, plant, known=known)
     run_record.append("kill_matrix", [asdict(kill)])
     assert kill.caught, f"{plant.trap} planted at {kill.planted_at}: seen at {kill.seen_at}. {kill.note}"
+
+
+@pytest.mark.parametrize("plant", STEP_PLANTS, ids=lambda plant: f"{plant.trap}-{plant.stage}")
+def test_planted_trap_of_a_step_is_seen_at_its_stage(
+    run_record: Campaign, small_workers: Pair, plant: kills.StepPlant
+) -> None:
+    kill = kills.run_step(small_workers, plant)
+    run_record.append("kill_matrix", [asdict(kill)])
+    assert kill.caught, f"{plant.trap} expected at stage {plant.stage}, seen at {kill.stage}. {kill.note}"
 
 
 def test_every_trap_that_one_layer_can_show_is_planted() -> None:
