@@ -43,6 +43,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--batch", type=_positive, default=32, help="images per step (%(default)s)")
     group.addoption("--seed", type=int, default=0, help="of weights, shuffling and probes (%(default)s)")
     group.addoption("--threads", type=_positive, help="threads of every worker (default: usable CPUs)")
+    group.addoption("--referee", action="store_true", help="also run Keras on its torch backend as a referee")
     group.addoption("--report-dir", metavar="DIR", help="where the report goes (default: reports/)")
 
 

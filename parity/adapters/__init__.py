@@ -17,6 +17,7 @@ REGISTRY = {
     "tensorflow": "parity.adapters.tensorflow:TensorflowAdapter",
     "torch": "parity.adapters.torch:TorchAdapter",
     "onnxruntime": "parity.adapters.onnxruntime:OnnxruntimeAdapter",
+    "keras-torch": "parity.adapters.kerastorch:KerasTorchAdapter",
 }
 
 

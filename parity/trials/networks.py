@@ -174,7 +174,7 @@ def forced_node(pair: NetworkPair, node: Node, inputs: list[Array], upstream: Ar
     if given["torch"] is None:
         return [Staged("forced", FORWARD, _other_shape(pair, node))]
     bounds = given["twin_torch"]["bounds"]
-    single = _single(node)
+    single = is_single(node)
     low, outputs = pair.in_tensorflow_order(node.name, bounds["output"]), _ordered(pair, node.name, given, "output")
     found = [_staged("forced", FORWARD, node.name, node.kind, outputs, *_scaled(low, single))]
     for index, name in enumerate(node.inputs):
@@ -240,7 +240,7 @@ def _activation_findings(
 ) -> list[Staged]:
     found, single = [], False
     for node in pair.network.nodes:
-        single = single or _single(node)
+        single = single or is_single(node)
         low, high = (pair.in_tensorflow_order(node.name, bound["outputs"][node.name]) for bound in bounds)
         quartet = _activations(pair, node.name, given, "outputs")
         found.append(_staged("propagated", FORWARD, node.name, node.kind, quartet, low, None if single else high))
@@ -349,7 +349,7 @@ def _after_findings(pair: NetworkPair, inputs: Mapping[str, Array], errors: list
     given = pair.pair.each(ask)
     bounds, single, found = [given["twin_torch"][key]["outputs"] for key, _ in PRECISIONS], False, []
     for node in pair.network.nodes:
-        single = single or _single(node)
+        single = single or is_single(node)
         low, high = (pair.in_tensorflow_order(node.name, bound[node.name]) for bound in bounds)
         quartet = _activations(pair, node.name, given, "outputs")
         found.append(_staged("propagated", AFTER, node.name, node.kind, quartet, low, None if single else high))
@@ -377,7 +377,7 @@ def _all_weight_findings(pair: NetworkPair, given: Mapping[str, Any], key: str, 
         for side, g in given.items()
     }
     low, high = (pair.to_tensorflow(given["twin_torch"][b][key], partial=True) for b in ("bounds", "bounds64"))
-    single = any(_single(node) for node in pair.network.nodes)
+    single = any(is_single(node) for node in pair.network.nodes)
     bounds = {name: (low[name], None if single else high[name]) for name in low}
     return _compared(carried, bounds, "propagated", stage)
 
@@ -414,7 +414,7 @@ def _scaled(low: Array, single: bool) -> tuple[Array, Array | None]:
     return low, None if single else low * TO_FLOAT64
 
 
-def _single(node: Node) -> bool:
+def is_single(node: Node) -> bool:
     """Whether a framework computes this node in float32 even in its twin."""
     return (node.kind, node.config.get("method")) in SINGLE_TWINS or (
         node.kind in ("max_pool", "avg_pool") and node.config.get("rank") == 3

@@ -1,0 +1,216 @@
+"""Keras 3 on its torch backend: a referee between the other two. It speaks Keras's names, layouts and order of axes.
+
+It runs what TensorFlow's side runs, layer by layer, on the kernels that PyTorch's side uses.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from parity.adapters import keras_layers
+from parity.adapters.base import Array, WorkerSettings, check_names
+from parity.errors import MissingDevice, UsageError
+from parity.model.network import Network, Node
+
+SLOPE = 0.3  # Keras's own
+
+
+class KerasTorchAdapter:
+    """Networks of any shape through Keras's layers, differentiated by torch; it neither trains nor saves models."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self.settings = settings
+        os.environ["KERAS_BACKEND"] = "torch"
+        os.environ["KERAS_TORCH_DEVICE"] = "cuda" if settings.device == "gpu" else "cpu"
+        import torch
+
+        if settings.device == "gpu" and not torch.cuda.is_available():
+            raise MissingDevice(
+                f"torch {torch.__version__} sees no GPU (its CUDA version: {torch.version.cuda}): install a CUDA build"
+                " in the worker's own environment, or use --device cpu"
+            )
+        torch.set_num_threads(settings.threads)
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False
+        import keras
+
+        self.torch, self.keras = torch, keras
+        self.dtype = torch.float64 if settings.role == "twin" else torch.float32
+        self.device = torch.device(os.environ["KERAS_TORCH_DEVICE"])
+        keras.config.set_floatx(settings.dtype)
+        keras.config.set_dtype_policy(settings.dtype)
+        if settings.role == "twin":
+            self._keep_float64()
+            self._exact_hard_sigmoid()
+        keras.utils.set_random_seed(settings.seed)
+        self.network: Network | None = None
+        self._layers: dict[str, Any] = {}
+
+    def environment(self) -> dict[str, Any]:
+        """Return versions, backend, device, threads and precision flags, as JSON data."""
+        torch, keras = self.torch, self.keras
+        return {
+            "versions": {"keras": keras.__version__, "torch": torch.__version__, "numpy": np.__version__},
+            "backend": keras.config.backend(),
+            "device": self.settings.device,
+            "threads": torch.get_num_threads(),
+            "dtype": keras.config.floatx(),
+            "precision": {
+                "tf32_matmul": bool(torch.backends.cuda.matmul.allow_tf32),
+                "tf32_cudnn": bool(torch.backends.cudnn.allow_tf32),
+            },
+        }
+
+    def build_network(self, network: Mapping[str, Any], seed: int = 0) -> dict[str, list[int]]:
+        """Build every node of `Network.to_dict()` data and return each tensor's shape, without the batch axis."""
+        self.keras.utils.set_random_seed(seed)
+        described = Network.from_dict(network)
+        self._layers = {}
+        values = {given.name: self._example(given) for given in described.inputs}
+        with self.torch.no_grad():
+            for node in described.nodes:
+                if node.holder == node.name:
+                    self._layers[node.name] = self._make(node)
+                values[node.name] = self._call(node, [values[name] for name in node.inputs], training=False)
+        self.network = described
+        return {name: list(value.shape[1:]) for name, value in values.items()}
+
+    def get_network_weights(self) -> dict[str, Array]:
+        """Return all weights and moving statistics, named `node/role`, in Keras's layouts."""
+        return {name: self._array(variable.value) for name, variable in self._network_variables().items()}
+
+    def set_network_weights(self, weights: Mapping[str, Array]) -> None:
+        """Replace all weights; names and shapes must be exactly those of `get_network_weights`."""
+        variables = self._network_variables()
+        check_names("Keras-on-torch", weights, {name: tuple(v.shape) for name, v in variables.items()})
+        for name, variable in variables.items():
+            variable.assign(np.asarray(weights[name]).astype(self.settings.dtype))
+
+    def node_step(self, name: str, inputs: Sequence[Array], upstream: Array, training: bool) -> dict[str, Any]:
+        """Run one node forward and backward on the given inputs and upstream gradient.
+
+        Returns `output`, `input_gradients` (None for whole numbers), `weight_gradients` and `state` (moving
+        statistics afterwards); the model's own statistics stay as they were.
+        """
+        node = self._described().node(name)
+        variables = self._of_node(node)
+        trained = {key: v for key, v in variables.items() if v.trainable}
+        state = {key: v for key, v in variables.items() if key.startswith("moving_")}
+        fed = [self._fed(x).requires_grad_(np.issubdtype(x.dtype, np.floating)) for x in inputs]
+        with self._restored(state.values()):
+            output = self._call(node, fed, training)
+            after = {key: self._array(v.value) for key, v in state.items()}
+        sources = [*(x for x in fed if x.requires_grad), *(v.value for v in trained.values())]
+        found = iter(self._gradients(output, sources, self._fed(upstream)))
+        return {
+            "output": self._array(output),
+            "input_gradients": [next(found) if x.requires_grad else None for x in fed],
+            "weight_gradients": dict(zip(trained, found, strict=True)),
+            "state": after,
+        }
+
+    def network_forward(self, inputs: Mapping[str, Array], training: bool = False) -> dict[str, Any]:
+        """Return every tensor under `outputs`."""
+        known, outputs = {name: self._fed(x) for name, x in inputs.items()}, {}
+        with self.torch.no_grad():
+            for node in self._described().nodes:
+                known[node.name] = self._call(node, [known[name] for name in node.inputs], training)
+                outputs[node.name] = self._array(known[node.name])
+        return {"outputs": outputs}
+
+    def _keep_float64(self) -> None:
+        """Let Keras's type promotion keep float64, in this twin's process only.
+
+        On every backend but TensorFlow's it turns the result type of float64 operands into float32, whatever `floatx`
+        says: dense layers, normalisations and attention then round their operands (measured: 5e-8 to 7e-7).
+        """
+        from keras.src.backend.common import dtypes
+
+        dtypes.BIT64_TO_BIT32_DTYPE["float64"] = "float64"
+
+    def _exact_hard_sigmoid(self) -> None:
+        """Replace torch's own, whose gradient is a float32 1/6 in double precision too, in this twin's process only."""
+        functional = self.torch.nn.functional
+        functional.hardsigmoid = lambda x: functional.relu6(x + 3.0) / 6.0
+
+    def _gradients(self, output: Any, sources: Sequence[Any], upstream: Any) -> list[Array]:
+        if not sources or not output.requires_grad:
+            return [np.zeros(tuple(source.shape)) for source in sources]
+        found = self.torch.autograd.grad(output, sources, upstream, allow_unused=True)
+        return [
+            np.zeros(tuple(source.shape)) if gradient is None else self._array(gradient)
+            for source, gradient in zip(sources, found, strict=True)
+        ]
+
+    def _call(self, node: Node, fed: Sequence[Any], training: bool) -> Any:
+        made = self._layers[node.holder]
+        if node.kind == "dropout":
+            return self._dropped(made, fed[0], fed[1], training)
+        given = list(fed)
+        if node.kind == "attention" and len(given) > 2:
+            given[2] = given[2].bool()
+        return made(*given, training=training) if _takes_training(made) else made(*given)
+
+    def _dropped(self, layer: Any, x: Any, mask: Any, training: bool) -> Any:
+        """Run the real Dropout with its random numbers replaced, so that it keeps just what `mask` says."""
+        real, self.torch.bernoulli = self.torch.bernoulli, lambda *_, **__: mask
+        try:
+            return layer(x, training=training)
+        finally:
+            self.torch.bernoulli = real
+
+    def _make(self, node: Node) -> Any:
+        if node.kind == "dropout":  # with a seed Keras draws the mask itself, by `torch.bernoulli`
+            return self.keras.layers.Dropout(float(node.config["rate"]), seed=0, name=node.name)
+        if self.settings.role == "twin" and node.config.get("function") == "leaky_relu":
+            # TensorFlow keeps the slope as a float32 attribute of its operation, in its twin too.
+            slope = float(np.float32(node.config.get("slope", SLOPE)))
+            node = replace(node, config={**node.config, "slope": slope})
+        return keras_layers.layer(self.keras, node)
+
+    def _network_variables(self) -> dict[str, Any]:
+        network = self._described()
+        found: dict[str, Any] = {}
+        for name in self._layers:
+            found |= {f"{name}/{role}": v for role, v in self._of_node(network.node(name)).items()}
+        return found
+
+    def _of_node(self, node: Node) -> dict[str, Any]:
+        # A random generator's seed is a variable too, and no weight.
+        held = [v for v in self._layers[node.holder].weights if "seed_generator" not in v.path]
+        return keras_layers.weight_roles(node, held)
+
+    @contextmanager
+    def _restored(self, variables: Iterable[Any]) -> Iterator[None]:
+        kept = [(variable, variable.value.detach().clone()) for variable in variables]
+        try:
+            yield
+        finally:
+            for variable, value in kept:
+                variable.assign(value)
+
+    def _fed(self, x: Array) -> Any:
+        kind = np.dtype("int32" if np.issubdtype(x.dtype, np.integer) else self.settings.dtype)
+        return self.torch.from_numpy(np.array(x, dtype=kind)).to(self.device)
+
+    def _example(self, given: Any) -> Any:
+        kind = self.dtype if given.below is None else self.torch.int32
+        return self.torch.zeros((2, *given.shape), dtype=kind, device=self.device)
+
+    def _array(self, tensor: Any) -> Array:
+        return np.array(tensor.detach().cpu().numpy())
+
+    def _described(self) -> Network:
+        if self.network is None:
+            raise UsageError("no network has been built in this worker yet: call `build_network` first")
+        return self.network
+
+
+def _takes_training(layer: Any) -> bool:
+    return bool(getattr(layer, "_call_has_training_arg", not hasattr(layer, "_call_spec")))
