@@ -78,10 +78,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if META in item.path.parents:
             item.add_marker("meta")
     named = any(path == META or META in path.parents for path in _named(config))
-    if not named and config.getoption("profile") != "full":
-        left_out = [item for item in items if item.get_closest_marker("whole_run")]
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in set(left_out)]
+    profile = config.getoption("profile")
+    if not named and profile != "full":
+        _leave_out(config, items, "whole_run")
+    if profile == "smoke":
+        _leave_out(config, items, "thorough")
+
+
+def _leave_out(config: pytest.Config, items: list[pytest.Item], marker: str) -> None:
+    left_out = [item for item in items if item.get_closest_marker(marker)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in set(left_out)]
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -26,6 +26,7 @@ def examined(campaign: Campaign, network: Network, seed: int) -> list[Any]:
     return found
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", KINDS)
 def test_layer_kind(campaign: Campaign, name: str) -> None:
     from parity.trials.networks import raise_for
@@ -40,6 +41,7 @@ def test_small_network(campaign: Campaign, name: str) -> None:
     raise_for(examined(campaign, NETWORKS[name], campaign.options.seed))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", [name for name, network in {**KINDS, **NETWORKS}.items() if zoo.has_weights(network)])
 def test_weights_move_both_ways(campaign: Campaign, name: str) -> None:
     from parity.check import raise_for

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from parity.model.network import Network
 
 pytestmark = pytest.mark.section("zoo")
-EXAMPLES = {"smoke": 3, "standard": 12, "full": 200}
+EXAMPLES = {"smoke": 1, "standard": 4, "full": 200}
 FAMILIES = ("convolution", "transposed", "pooling", "normalisation", "recurrent", "attention", "dense")
 
 
@@ -43,9 +43,12 @@ def drawn(family: str, data: Any) -> Network:
         }  # fmt: skip
         return zoo.single("drawn-conv", "conv", (given,), **config)
     if family == "transposed":
-        stride, kernel = number(1, 3), [number(1, 4) for _ in range(rank)]
+        stride, padding = number(1, 3), pick("valid", "same")
+        # TensorFlow 2.21 ends its process with a segmentation fault when it differentiates a transposed convolution
+        # with SAME padding, a stride and a kernel of one on a CPU; a draw of that would test nothing else.
+        kernel = [number(2 if padding == "same" and stride > 1 else 1, 4) for _ in range(rank)]
         config = {"rank": rank, "filters": number(1, 4), "kernel": kernel, "strides": [stride] * rank,
-                  "padding": pick("valid", "same")}  # fmt: skip
+                  "padding": padding}  # fmt: skip
         return zoo.single("drawn-conv-transpose", "conv_transpose", (given,), **config)
     if family == "pooling":
         size = number(1, 3)
@@ -76,6 +79,7 @@ def drawn(family: str, data: Any) -> Network:
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("family", FAMILIES)
 def test_drawn_layer(campaign: Campaign, family: str) -> None:
     from hypothesis import HealthCheck, given, note, settings

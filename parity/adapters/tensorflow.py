@@ -14,13 +14,16 @@ from parity.adapters.tensorflow_losses import TensorflowLosses
 from parity.adapters.tensorflow_modes import TensorflowModes
 from parity.adapters.tensorflow_network import TensorflowNetworks
 from parity.adapters.tensorflow_optimizers import TensorflowOptimizers
+from parity.adapters.tensorflow_trajectory import TensorflowTrajectory
 from parity.errors import ExportError, MissingDevice, UsageError
 from parity.model.spec import LayerSpec, ModelSpec
 
 OPSET = 18
 
 
-class TensorflowAdapter(TensorflowNetworks, TensorflowLosses, TensorflowOptimizers, TensorflowModes, Adapter):
+class TensorflowAdapter(
+    TensorflowNetworks, TensorflowLosses, TensorflowOptimizers, TensorflowModes, TensorflowTrajectory, Adapter
+):
     """Keras 3 on the TensorFlow backend; `tf.function` without XLA for the steps that are timed or repeated."""
 
     image_layout = "NHWC"

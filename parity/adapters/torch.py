@@ -14,13 +14,14 @@ from parity.adapters.torch_losses import TorchLosses
 from parity.adapters.torch_modes import TorchModes
 from parity.adapters.torch_network import TorchNetworks
 from parity.adapters.torch_optimizers import TorchOptimizers
+from parity.adapters.torch_trajectory import TorchTrajectory
 from parity.errors import ExportError, MissingDevice, UsageError
 from parity.model.spec import LayerShape, ModelSpec
 
 OPSET = 18
 
 
-class TorchAdapter(TorchNetworks, TorchLosses, TorchOptimizers, TorchModes, Adapter):
+class TorchAdapter(TorchNetworks, TorchLosses, TorchOptimizers, TorchModes, TorchTrajectory, Adapter):
     """`torch.nn` modules in eager mode, Adam in its default form."""
 
     image_layout = "NCHW"

@@ -442,6 +442,7 @@ def _draw_trajectory(record: Record) -> Any:
         axis.annotate(
             f"parts at step {horizon:.0f}{where}", (horizon, 0.02), xycoords=("data", "axes fraction"),
             xytext=(5, 0), textcoords="offset points", color="#B00020", weight="bold", va="bottom",
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}, zorder=7,
             ha="left" if horizon < 0.7 * float(found["steps"]) else "right",
         )  # fmt: skip
     axis.set_xlim(0, 1.01 * float(found["steps"]))
