@@ -93,9 +93,7 @@ def binary_from_logits(given: Given) -> Any:
 
 def cross_entropy(given: Given, logits: Any) -> Any:
     """Cross-entropy of logits, targets as probabilities or class numbers."""
-    return reduce(
-        given, functional.cross_entropy(logits, given.y, reduction="none", label_smoothing=given.smoothing)
-    )
+    return reduce(given, functional.cross_entropy(logits, given.y, reduction="none", label_smoothing=given.smoothing))
 
 
 def clipped_cross_entropy(given: Given, p: Any) -> Any:

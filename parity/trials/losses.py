@@ -127,9 +127,7 @@ def stale(rows: Iterable[Row]) -> list[str]:
     return wrong
 
 
-def compare(
-    given: Mapping[str, Any], case: LossCase, mode: str, program: str, written: bool
-) -> dict[str, Finding]:
+def compare(given: Mapping[str, Any], case: LossCase, mode: str, program: str, written: bool) -> dict[str, Finding]:
     """Return the finding of each stage: Keras in one mode against one torch program.
 
     A program as people write it is also granted the rounding of its own arithmetic, where the case names it.
