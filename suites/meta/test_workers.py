@@ -575,7 +575,7 @@ def test_interpreter_without_numpy_is_named(tmp_path: Path) -> None:
         (f"{ADAPTERS}:NeedsAbsentPackage", MissingFramework, "cannot import parity_absent_framework"),
         (f"{ADAPTERS}:Absent", UsageError, "has no adapter class 'Absent'"),
         ("absent.py:Adapter", UsageError, "there is no adapter file"),
-        ("jax", UsageError, "unknown framework 'jax': one of onnxruntime, tensorflow, torch"),
+        ("jax", UsageError, "unknown framework 'jax': one of keras-torch, onnxruntime, tensorflow, torch"),
     ],
 )
 def test_adapter_that_cannot_be_loaded_is_one_line(framework: str, kind: type[Exception], text: str) -> None:
