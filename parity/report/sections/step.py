@@ -57,6 +57,10 @@ def by_stage(rows: Sequence[Row]) -> dict[str, list[Row]]:
     return {stage: group for stage, group in found.items() if group}
 
 
+# Rounding explains no more than about this in double precision, unless something is undecided.
+_BLUNT: Final = 1e-10
+
+
 def _intro(rows: Sequence[Row], label: str) -> str:
     bad = [row for row in rows if rank(row.get("verdict")) > rank("rounding")]
     text = f"{len(rows)} comparisons in {len(by_stage(rows))} stages"
@@ -67,6 +71,12 @@ def _intro(rows: Sequence[Row], label: str) -> str:
     text = f"{text} ({label})."
     if loose:
         text += f" In {loose} of them float32's largest bound exceeds the tensor itself: there d64 decides."
+    blunt = sum((number(row.get("d64_bound")) or 0.0) > _BLUNT for row in rows)
+    if blunt:
+        text += (
+            f" In {blunt} even the float64 bound is above {small(_BLUNT)}: rounding could choose another maximum in a"
+            " pooling window or another side of a ReLU, or errors add up in the worst case. There the forced checks decide."
+        )
     return text
 
 
