@@ -75,7 +75,7 @@ def _intro(rows: Sequence[Row], label: str) -> str:
     if blunt:
         text += (
             f" In {blunt} even the float64 bound is above {small(_BLUNT)}: rounding could choose another maximum in a"
-            " pooling window or another side of a ReLU, or errors add up in the worst case. There the forced checks decide."
+            " pooling window or another side of a ReLU, or the worst case adds up. There the forced checks decide."
         )
     return text
 
