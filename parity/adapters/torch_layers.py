@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from parity.errors import UsageError
 from parity.model.network import Node
@@ -310,13 +311,8 @@ class _ChannelNorm(nn.Module):
         return y.movedim(-1, 1) if self.channels_first else y
 
 
-class _WideNorm(nn.Module):
+class _WideNorm(_ChannelNorm):
     """A careless layer normalisation whose statistics span all axes but the batch."""
-
-    def __init__(self, shape: Shape, eps: float, channels_first: bool) -> None:
-        super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.ones(shape)), nn.Parameter(torch.zeros(shape))
-        self.eps, self.channels_first = eps, channels_first
 
     def forward(self, x: Tensor) -> Tensor:
         moved = x.movedim(1, -1) if self.channels_first else x
@@ -414,13 +410,29 @@ def _attention(node: Node, shapes: Sequence[Shape]) -> nn.Module:
     return _Attention(core, bool(node.port.get("mask") == "inverted"), float(node.port.get("scale", 1.0)))
 
 
+class _Injected(TorchDispatchMode):
+    """Lets the real dropout draw what it is told instead of random numbers."""
+
+    def __init__(self, mask: Tensor) -> None:
+        super().__init__()
+        self.mask, self.used = mask, False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten.bernoulli_.float:
+            self.used = True
+            return args[0].copy_(self.mask)
+        return func(*args, **(kwargs or {}))
+
+
 def _dropout(node: Node, _: Sequence[Shape]) -> nn.Module:
     rate, other = float(node.config["rate"]), bool(node.port.get("other_mask"))
 
     def forward(x: Tensor, mask: Tensor, training: bool) -> Tensor:
-        if other:
-            mask = mask.roll(1, -1)
-        return x * mask.to(x.dtype) / (1.0 - rate) if training else x
+        with _Injected(mask.roll(1, -1) if other else mask) as injected:
+            y = F.dropout(x, rate, training)
+        if training and not injected.used:
+            raise UsageError("torch's dropout did not draw its mask by `bernoulli_`: none could be injected")
+        return y
 
     return Function(forward, knows_mode=True)
 
