@@ -253,7 +253,7 @@ def _avg_pool(node: Node, _: Sequence[Shape]) -> nn.Module:
             return mean
         inside = F.pad(torch.ones(x.shape[2:], dtype=torch.float64)[None, None], around)
         share = apply(inside, pool, strides) * math.prod(pool)  # how many real pixels each window holds
-        return mean * (math.prod(pool) / share.round()).to(mean.dtype)
+        return mean * (math.prod(pool) / share.round()).to(mean)
 
     return Function(forward)
 
