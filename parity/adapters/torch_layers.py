@@ -534,8 +534,9 @@ class _PRelu(nn.Module):
         self.weight, self.first = nn.Parameter(torch.full(shape, 0.25)), first
 
     def forward(self, x: Tensor) -> Tensor:
-        slope = self.weight if self.weight.ndim > 1 or not self.first else self.weight.view(-1, *[1] * (x.ndim - 2))
-        return F.relu(x) - slope * F.relu(-x)
+        if self.weight.ndim == 1 and self.first:
+            return F.prelu(x, self.weight)
+        return torch.where(x > 0, x, self.weight * x)  # one slope per element: torch's own has one per channel
 
 
 def _prelu(node: Node, shapes: Sequence[Shape]) -> nn.Module:

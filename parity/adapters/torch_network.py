@@ -164,7 +164,9 @@ class TorchNetworks:
                 (self._read(next(by_input), read, x) if x.is_floating_point() else None) for x in fed
             ],
             "weight_gradients": self._export_gradients(node, found, trained, read),
-            "state": {key: read(value) for key, value in own.items() if key.startswith("running_")},
+            "state": {
+                key.removeprefix(_prefix(node)): read(value) for key, value in own.items() if "running_" in key
+            },
         }  # fmt: skip
 
     def _network_step(
@@ -198,7 +200,10 @@ class TorchNetworks:
             },
             "weight_gradients": weight_gradients,
             "state": {
-                f"{name}.{key}": read(t) for name, own in values.items() for key, t in own.items() if "running_" in key
+                f"{name}.{key.removeprefix(_prefix(network.node(name)))}": read(t)
+                for name, own in values.items()
+                for key, t in own.items()
+                if "running_" in key
             },
             "_values": values,
         }  # fmt: skip

@@ -66,14 +66,18 @@ ELEMENTARY: dict[str, tuple[Any, Steepness, float]] = {
 ABSOLUTE = {"sin": 1.0, "cos": 1.0, "acos": 4.0, "erf": 0.0}
 
 
+# What lies between two numbers cannot be further off than they are apart, however uncertain the input.
+RANGE = {"tanh": 2.0, "sigmoid": 1.0, "erf": 2.0, "sin": 2.0, "cos": 2.0, "atan": math.pi}
+
+
 def _elementary(name: str) -> Any:
     function, steepness, roundings = ELEMENTARY[name]
-    absolute = ABSOLUTE.get(name, 0.0)
+    absolute, widest = ABSOLUTE.get(name, 0.0), RANGE.get(name, math.inf)
 
     def run(u: float, x: Any) -> Any:
         v, e = x._value, x._error
         value = function(v)
-        carried = torch.where(e > 0, steepness(v, e) * e, 0.0)
+        carried = torch.where(e > 0, steepness(v, e) * e, 0.0).clamp(max=widest)
         return make(value, carried + u * (roundings * (value.abs() + carried) + absolute) + floor(value, u), u)
 
     return run

@@ -162,7 +162,10 @@ def _scale(a64: Doubles, b64: Doubles, allowed32: Doubles, allowed64: Doubles) -
     largest = float(max(np.abs(a64).max(), np.abs(b64).max()))
     cancels = bool((np.maximum(np.abs(a64), np.abs(b64)) <= allowed64).all())
     cancelled = float(allowed32.max()) / UNIT_ROUNDOFF["float32"]
-    if cancels and np.isfinite(cancelled) and cancelled > largest > 0.0:
+    # A bound that does not shrink with the roundoff comes from something undecided (a tied pooling window, the sign
+    # before a ReLU), and a large one says nothing of the tensor being zero.
+    mere_rounding = float(allowed64.max()) <= 32.0 * UNIT_ROUNDOFF["float64"] * cancelled
+    if cancels and mere_rounding and np.isfinite(cancelled) and cancelled > largest > 0.0:
         return cancelled, True
     return largest or 1.0, False
 

@@ -54,6 +54,9 @@ class Finding:
         shares = [share for share in (self.share_tensorflow, self.share_torch) if share is not None]
         return max(shares) if shares else None
 
+    def _used(self) -> str:
+        return "an unknown share" if self.share is None else f"{100.0 * self.share:.3g} %"
+
     def message(self) -> str:
         """Return one readable paragraph: which tensor, how many elements differ, how badly, where, what was allowed."""
         lines = [f"`{self.tensor}` ({self.kind}, shape {self.shape}): {self.verdict}. {self.note}".rstrip()]
@@ -68,7 +71,7 @@ class Finding:
         if self.error_tensorflow is not None and self.error_torch is not None:
             lines.append(
                 f"  error against the twin: tensorflow {self.error_tensorflow:.2e}, torch {self.error_torch:.2e}"
-                f" (allowed {self.bound:.2e})"
+                f" (largest bound of an element {self.bound:.2e}; the worst element uses {self._used()} of its own)"
             )
         return "\n".join(lines)
 

@@ -84,10 +84,14 @@ def _step(record: Record) -> _Part | None:
         return None
     bad = [row for row in rows if rank(row.get("verdict")) > rank("rounding")]
     if not bad:
-        return _Part(f"one training step agrees in all {len(rows)} comparisons of {_listed(rows)}", True)
+        blind = sum((number(row.get("d64_bound")) or 0.0) >= 1.0 for row in rows)
+        text = f"one training step agrees in all {len(rows) - blind} comparisons of {_listed(rows)}"
+        if blind:
+            text += f" that can tell ({blind} more cannot: what rounding may do there exceeds the tensor)"
+        return _Part(text, True if blind < len(rows) else None)
     worst = max(rank(row.get("verdict")) for row in bad)
     words = {rank("semantic"): ("differ", False), rank("not-compared"): ("could not be compared", None)}
-    said, same = words.get(worst, ("are in less precision than said", True))
+    said, same = words.get(worst, ("are in less precision than said", None))
     first = next(row for row in bad if rank(row.get("verdict")) == worst)
     count = sum(rank(row.get("verdict")) == worst for row in bad)
     text = f"{count} of {len(rows)} comparisons of one training step {said}, first {code(place(first))}"
@@ -121,7 +125,8 @@ def _courses(found: Row) -> _Part:
         text += f" and the float64 twins within {small(found['twin_distance'])}"
     noisy = [framework_name(side) for side in found.get("unsteady") or []]
     text += f"; {' and '.join(noisy)} did not repeat the same run" if noisy else ""
-    return _Part(text, horizon is None and not twins)
+    inside = horizon is None and not twins
+    return _Part(text, None if inside and len(noisy) > 1 else inside)
 
 
 def _zoo(record: Record) -> str:

@@ -10,6 +10,7 @@ from typing import Any, cast
 import numpy as np
 
 from parity.check import Pair
+from parity.judge.verdict import SEMANTIC
 from parity.model import zoo
 from parity.model.network import SAME as SAME_ORDER
 from parity.model.network import Array, Input, Network
@@ -69,13 +70,15 @@ class Kill:
     caught: bool
     d64: float | None
     note: str = ""
+    verdict: str | None = None
 
 
 def run(workers: Pair, plant: Plant, seed: int = 0, known: dict[str, list[str]] | None = None) -> Kill:
     """Check the correct pair, plant the trap, and say where it was seen.
 
-    It counts as caught when the correct pair passes, the planted one fails, and every failing forced check is of the
-    node that holds the trap. `known` keeps the alarms of correct pairs between calls, so that each is checked once.
+    It counts as caught when the correct pair passes, the planted one is called semantic, and every failing forced check
+    is of the node that holds the trap. `known` keeps the alarms of correct pairs between calls, so that each is checked
+    once.
     """
     known = {} if known is None else known
     probe = json.dumps([plant.network.to_dict(), plant.training, plant.scale, seed])
@@ -95,9 +98,10 @@ def run(workers: Pair, plant: Plant, seed: int = 0, known: dict[str, list[str]] 
         first.stage if first else None,
         plant.node,
         nodes[0] if nodes else None,
-        not alarms and nodes == [plant.node],
+        not alarms and nodes == [plant.node] and first is not None and first.finding.verdict == SEMANTIC,
         first.finding.d64 if first else None,
         note,
+        first.finding.verdict if first else None,
     )
 
 
@@ -105,7 +109,7 @@ def run(workers: Pair, plant: Plant, seed: int = 0, known: dict[str, list[str]] 
 class StepPlant:
     """One trap in what torch does with the whole network in a training step: `change` alters what it is asked to do.
 
-    `stage` is where it must be seen first, no earlier stage failing.
+    `stage` is where it must be seen first, no earlier stage failing; with `port`, at the node that is ported.
     """
 
     trap: str
@@ -144,15 +148,19 @@ def run_step(workers: Pair, plant: StepPlant, seed: int = 0) -> Kill:
     first = failing[0] if failing else None
     stages = list(dict.fromkeys(s.stage for s in failing))
     note = f"false alarm in the correct pair at {alarms}" if alarms else f"fails from there on: {', '.join(stages)}"
+    at = next(iter(plant.port), plant.stage)
+    seen = None if first is None else node_of(first) if plant.port else first.stage
+    right = first is not None and first.finding.verdict == SEMANTIC and (first.stage, seen) == (plant.stage, at)
     return Kill(
         plant.trap,
         plant.network.name,
         first.stage if first else None,
-        plant.stage,
-        first.stage if first else None,
-        not alarms and first is not None and first.stage == plant.stage,
+        at,
+        seen,
+        not alarms and right,
         first.finding.d64 if first else None,
         note if first or alarms else "",
+        first.finding.verdict if first else None,
     )
 
 

@@ -320,7 +320,10 @@ def _slot_findings(
         for name, gradient in exact.items():
             size, bounds = np.abs(gradient.astype(np.float64)), []
             for error, (_, precision) in zip(errors, PRECISIONS, strict=True):
-                rounding = 8 * UNIT_ROUNDOFF[precision] * size**power
+                # A square of a tiny gradient may fall below what the format can hold, and is zero then.
+                rounding = 8 * UNIT_ROUNDOFF[precision] * size**power + float(np.finfo(np.dtype(precision)).tiny) / (
+                    1.0 - decay
+                )
                 bounds.append((1.0 - decay) * ((size + error[name]) ** power - size**power + rounding))
             quartet = _quartet({side: held[side][name] for side in SIDES})
             found.append(Staged("propagated", SLOT, judge(f"{name}:{slot}", "slot", quartet, *bounds)))

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from parity.check import Pair, same_bits
-from parity.judge.verdict import Finding, overall
+from parity.judge.compare import VANISHING
+from parity.judge.verdict import SEMANTIC, Finding, overall
 from parity.model.network import Network
 from parity.trials.networks import (
     STAGES,
@@ -59,16 +60,24 @@ def rows(network: Network, found: Iterable[Staged]) -> list[dict[str, Any]]:
 
 
 def summary(findings: list[Finding]) -> dict[str, Any]:
-    """Return the verdict on several tensors together, and the largest of each figure among them."""
-    worst = max(findings, key=lambda f: (not f.passed, f.share or 0.0))
+    """Return the verdict on several tensors together: that of the worst one, which is named, with its own figures.
+
+    Where all agree, d64 and share are the largest of any tensor; of those that are zero but for rounding, whose
+    figures are fractions of something else, only when there are no others.
+    """
+    verdict = overall(findings)
+    same = [f for f in findings if f.verdict == verdict]
+    worst = max(same, key=lambda f: (f.d64 or 0.0) if verdict == SEMANTIC else (f.share or 0.0))
+    figures = {key: getattr(worst, key) for key in ("d64", "d32", "error_tensorflow", "error_torch", "bound", "share")}
+    if worst.passed:
+        plain = [f for f in findings if f.note != VANISHING] or findings
+        for key in ("d64", "share"):
+            figures[key] = max((value for f in plain if (value := getattr(f, key)) is not None), default=None)
     return {
-        "verdict": overall(findings),
+        "verdict": verdict,
         "tensors": len(findings),
         "kind": worst.kind,
         "tensor": worst.tensor,
-        **{
-            key: max((value for f in findings if (value := getattr(f, key)) is not None), default=None)
-            for key in ("d64", "d32", "error_tensorflow", "error_torch", "bound", "share")
-        },
+        **figures,
         "notes": sorted({f.note for f in findings if f.note}),
     }

@@ -25,7 +25,7 @@ from parity.judge.bound import (
     propagated_bound,
     unit_roundoff,
 )
-from parity.judge.compare import Quartet, judge, missing
+from parity.judge.compare import VANISHING, Quartet, judge, missing
 from parity.judge.verdict import (
     IDENTICAL,
     NOT_COMPARED,
@@ -483,7 +483,8 @@ def test_the_message_says_what_where_how_much_and_how_much_was_allowed() -> None
         "`conv1` (conv2d, shape (2, 2)): precision. torch computes in less precision than float32.\n"
         "  float32 values that differ: 1 / 4 (25.0 %), worst at index (0, 1)\n"
         "  twins differ by 0.00e+00 of max|twin| (rounding explains 5.0e-15)\n"
-        "  error against the twin: tensorflow 0.00e+00, torch 1.95e-03 (allowed 2.50e-06)"
+        "  error against the twin: tensorflow 0.00e+00, torch 1.95e-03 (largest bound of an element 2.50e-06;"
+        " the worst element uses 7.81e+04 % of its own)"
     )
 
 
@@ -498,3 +499,23 @@ def test_a_bound_too_small_for_a_share_is_no_crash() -> None:
     off[0, 0] = 2.0
     finding = judge("layer", "dense", Quartet(off, ones.astype(np.float32), ones, ones), subnormal, wide)
     assert (finding.verdict, finding.side, finding.share) == ("precision", "tensorflow", np.inf)
+
+
+def test_a_loose_bound_does_not_make_a_tensor_zero() -> None:
+    # Where a pooling window is undecided the float64 bound is as large as the float32 one: that is no cancellation.
+    a, b = np.array([1.0, -0.7, 0.9]), np.array([0.7, -1.0, 0.6])
+    quartet = Quartet(a.astype(np.float32), b.astype(np.float32), a, b)
+    finding = judge("loose", "dense", quartet, np.full(3, 1.0), np.full(3, 1.0))
+    assert finding.note != VANISHING
+    assert finding.scale == 1.0
+    assert finding.d64 == pytest.approx(0.3)
+
+
+def test_what_cancels_is_measured_by_what_cancelled() -> None:
+    a, b = np.array([3e-17, -2e-17]), np.array([-1e-17, 4e-17])
+    quartet = Quartet(np.array([2e-8, 1e-8], np.float32), np.array([-1e-8, 3e-8], np.float32), a, b)
+    finding = judge("bias", "weight", quartet, np.full(2, 6e-7), np.full(2, 6e-7 * 2.0**-29))
+    assert (finding.verdict, finding.note) == ("rounding", VANISHING)
+    assert finding.scale == pytest.approx(6e-7 / 2.0**-24)
+    wrong = Quartet(quartet.tensorflow, quartet.torch, a, b + 1e-9)  # a gradient that is not zero after all
+    assert judge("bias", "weight", wrong, np.full(2, 6e-7), np.full(2, 6e-7 * 2.0**-29)).verdict == "semantic"

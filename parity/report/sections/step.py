@@ -75,7 +75,8 @@ def _intro(rows: Sequence[Row], label: str) -> str:
     if blunt:
         text += (
             f" In {blunt} even the float64 bound is above {small(_BLUNT)}: rounding could choose another maximum in a"
-            " pooling window or another side of a ReLU, or the worst case adds up. There the forced checks decide."
+            " pooling window or another side of a ReLU, or the worst case adds up. Gradients and statistics have forced"
+            " checks that decide then; loss, update, slots and evaluation afterwards have the other probes."
         )
     return text
 
