@@ -106,8 +106,8 @@ def run_case(workers: Workers, case: OptimizerCase, given: Inputs, doubles: bool
             side: pool.submit(_ask_all, workers[side], case, given, requests) for side, requests in asked.items()
         }
         answers = {side: future.result() for side, future in futures.items()}
-    answers["torch"] = {name: _counted(answers["tensorflow"]["stock"], a) for name, a in answers["torch"].items()}
-    counted = _counted(answers["tensorflow"]["stock"], answers["twin_torch"]["adapted"])
+    answers["torch"] = {name: _counted(case, answers["tensorflow"]["stock"], a) for name, a in answers["torch"].items()}
+    counted = _counted(case, answers["tensorflow"]["stock"], answers["twin_torch"]["adapted"])
     answers["twin_torch"] = {**answers["twin_torch"], "adapted": counted}
     keras, torch = answers["twin_tensorflow"], answers["twin_torch"]
     bound64 = _bounds(case, given, keras["stock"], "keras", U64)
@@ -190,7 +190,7 @@ def compare_reversed(
     if "torch_like" not in keras:
         return []
     bounds = _bounds(case, given, torch["matched"], "torch", U64)
-    theirs = _counted(keras["torch_like"], torch["matched"])
+    theirs = _counted(case, keras["torch_like"], torch["matched"])
     return [
         replace(finding, tensor=f"torch_like:{finding.tensor}")
         for finding in _twins_only(keras["torch_like"], theirs, bounds, STAGES)
@@ -383,7 +383,8 @@ def planted(workers: Workers, plant: Plant, steps: int = 200, seed: int = 0) -> 
     torch = workers["twin_torch"]
     right, wrong = (_ask(torch, case, given, request) for request in (_adapted(case), plant.torch))
     bounds = _bounds(case, given, keras, "keras", U64)
-    correct, seen = (_failing(_twins_only(keras, _counted(keras, side), bounds, STAGES)) for side in (right, wrong))
+    answers = (_counted(case, keras, side) for side in (right, wrong))
+    correct, seen = (_failing(_twins_only(keras, answer, bounds, STAGES)) for answer in answers)
     first = next(iter(seen), None)
     return {
         "trap": plant.trap,
@@ -401,6 +402,11 @@ def _failing(findings: Iterable[Finding]) -> list[Finding]:
     return [finding for finding in findings if not finding.passed]
 
 
-def _counted(keras: Answer, torch: Answer) -> Answer:
-    """Give stock SGD, which counts no steps in torch, Keras's count: its absence is no difference in what is learnt."""
+def _counted(case: OptimizerCase, keras: Answer, torch: Answer) -> Answer:
+    """Give stock SGD, which counts no steps in torch, Keras's count: its absence is no difference in what is learnt.
+
+    Any other optimizer that lost its count is left without, for the comparison to see.
+    """
+    if case.optimizer != "sgd":
+        return torch
     return {**torch, "slots": {"iterations": keras["slots"]["iterations"], **torch["slots"]}}
