@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from parity.errors import UsageError
-from parity.model.network import Node
+from parity.model.network import Network, Node
 
 ROLES: Mapping[str, tuple[str, ...]] = {
     "attention": tuple(f"{part}_{what}" for part in ("query", "key", "value", "output") for what in ("kernel", "bias")),
@@ -43,6 +43,35 @@ def weight_roles(node: Node, variables: list[Any]) -> dict[str, Any]:
     if len(names) != len(variables) or len(set(names)) != len(names):
         raise UsageError(f"layer `{node.name}` has the variables {[v.path for v in variables]}, not {list(names)}")
     return dict(zip(names, variables, strict=True))
+
+
+class KerasWeights:
+    """What every adapter that builds networks of Keras layers does alike, whatever backend Keras runs on."""
+
+    network: Network | None = None
+    _layers: dict[str, Any]
+
+    def _network_variables(self) -> dict[str, Any]:
+        network = self._described_network()
+        found: dict[str, Any] = {}
+        for name in self._layers:
+            found |= {f"{name}/{role}": v for role, v in self._of_node(network.node(name)).items()}
+        return found
+
+    def _of_node(self, node: Node) -> dict[str, Any]:
+        # A random generator's seed is a variable too, and no weight.
+        held = [v for v in self._layers[node.holder].weights if "seed_generator" not in v.path]
+        return weight_roles(node, held)
+
+    def _described_network(self) -> Network:
+        if self.network is None:
+            raise UsageError("no network has been built in this worker yet: call `build_network` first")
+        return self.network
+
+
+def takes_training(layer: Any) -> bool:
+    """Return whether a layer, or what is dressed as one here, can be told that it is in training."""
+    return bool(getattr(layer, "_call_has_training_arg", not hasattr(layer, "_call_spec")))
 
 
 def _directions(variables: list[Any]) -> list[str]:

@@ -15,13 +15,13 @@ import numpy as np
 
 from parity.adapters import keras_layers
 from parity.adapters.base import Array, WorkerSettings, check_names
-from parity.errors import MissingDevice, UsageError
+from parity.errors import MissingDevice
 from parity.model.network import Network, Node
 
 SLOPE = 0.3  # Keras's own
 
 
-class KerasTorchAdapter:
+class KerasTorchAdapter(keras_layers.KerasWeights):
     """Networks of any shape through Keras's layers, differentiated by torch; it neither trains nor saves models."""
 
     def __init__(self, settings: WorkerSettings) -> None:
@@ -49,7 +49,7 @@ class KerasTorchAdapter:
             self._keep_float64()
             self._exact_hard_sigmoid()
         keras.utils.set_random_seed(settings.seed)
-        self.network: Network | None = None
+        self.network = None
         self._layers: dict[str, Any] = {}
 
     def environment(self) -> dict[str, Any]:
@@ -98,7 +98,7 @@ class KerasTorchAdapter:
         Returns `output`, `input_gradients` (None for whole numbers), `weight_gradients` and `state` (moving
         statistics afterwards); the model's own statistics stay as they were.
         """
-        node = self._described().node(name)
+        node = self._described_network().node(name)
         variables = self._of_node(node)
         trained = {key: v for key, v in variables.items() if v.trainable}
         state = {key: v for key, v in variables.items() if key.startswith("moving_")}
@@ -119,7 +119,7 @@ class KerasTorchAdapter:
         """Return every tensor under `outputs`."""
         known, outputs = {name: self._fed(x) for name, x in inputs.items()}, {}
         with self.torch.no_grad():
-            for node in self._described().nodes:
+            for node in self._described_network().nodes:
                 known[node.name] = self._call(node, [known[name] for name in node.inputs], training)
                 outputs[node.name] = self._array(known[node.name])
         return {"outputs": outputs}
@@ -155,7 +155,7 @@ class KerasTorchAdapter:
         given = list(fed)
         if node.kind == "attention" and len(given) > 2:
             given[2] = given[2].bool()
-        return made(*given, training=training) if _takes_training(made) else made(*given)
+        return made(*given, training=training) if keras_layers.takes_training(made) else made(*given)
 
     def _dropped(self, layer: Any, x: Any, mask: Any, training: bool) -> Any:
         """Run the real Dropout with its random numbers replaced, so that it keeps just what `mask` says."""
@@ -173,18 +173,6 @@ class KerasTorchAdapter:
             slope = float(np.float32(node.config.get("slope", SLOPE)))
             node = replace(node, config={**node.config, "slope": slope})
         return keras_layers.layer(self.keras, node)
-
-    def _network_variables(self) -> dict[str, Any]:
-        network = self._described()
-        found: dict[str, Any] = {}
-        for name in self._layers:
-            found |= {f"{name}/{role}": v for role, v in self._of_node(network.node(name)).items()}
-        return found
-
-    def _of_node(self, node: Node) -> dict[str, Any]:
-        # A random generator's seed is a variable too, and no weight.
-        held = [v for v in self._layers[node.holder].weights if "seed_generator" not in v.path]
-        return keras_layers.weight_roles(node, held)
 
     @contextmanager
     def _restored(self, variables: Iterable[Any]) -> Iterator[None]:
@@ -205,12 +193,3 @@ class KerasTorchAdapter:
 
     def _array(self, tensor: Any) -> Array:
         return np.array(tensor.detach().cpu().numpy())
-
-    def _described(self) -> Network:
-        if self.network is None:
-            raise UsageError("no network has been built in this worker yet: call `build_network` first")
-        return self.network
-
-
-def _takes_training(layer: Any) -> bool:
-    return bool(getattr(layer, "_call_has_training_arg", not hasattr(layer, "_call_spec")))

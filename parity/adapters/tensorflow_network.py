@@ -17,13 +17,12 @@ from parity.model.network import Network, Node
 FLOAT32_ONLY = frozenset({("max_pool", 3), ("avg_pool", 3)})
 
 
-class TensorflowNetworks:
+class TensorflowNetworks(keras_layers.KerasWeights):
     """The TensorFlow adapter's `*_network` and `node_*` methods; activations are in TensorFlow's order of axes."""
 
     settings: WorkerSettings
     tf: Any
     keras: Any
-    network: Network | None = None
 
     def build_network(self, network: Mapping[str, Any], seed: int = 0) -> dict[str, list[int]]:
         """Build every node of `Network.to_dict()` data and return each tensor's shape, without the batch axis."""
@@ -167,7 +166,7 @@ class TensorflowNetworks:
         given = [self.tf.cast(x, "float32") for x in fed] if single else list(fed)
         if node.kind == "attention" and len(given) > 2:
             given[2] = self.tf.cast(given[2], "bool")
-        result = made(*given, training=training) if _takes_training(made) else made(*given)
+        result = made(*given, training=training) if keras_layers.takes_training(made) else made(*given)
         return self.tf.cast(result, self.settings.dtype) if single or result.dtype != self.settings.dtype else result
 
     def _dropped(self, layer: Any, x: Any, mask: Any, training: bool) -> Any:
@@ -198,18 +197,6 @@ class TensorflowNetworks:
     def _is_single(self, node: Node) -> bool:
         return self.settings.role == "twin" and (node.kind, node.config.get("rank")) in FLOAT32_ONLY
 
-    def _network_variables(self) -> dict[str, Any]:
-        network = self._described_network()
-        found: dict[str, Any] = {}
-        for name in self._layers:
-            found |= {f"{name}/{role}": v for role, v in self._of_node(network.node(name)).items()}
-        return found
-
-    def _of_node(self, node: Node) -> dict[str, Any]:
-        # A random generator's seed is a variable too, and no weight.
-        held = [v for v in self._layers[node.holder].weights if "seed_generator" not in v.path]
-        return keras_layers.weight_roles(node, held)
-
     @contextmanager
     def _restored(self, variables: Any) -> Iterator[None]:
         kept = [(variable, variable.numpy()) for variable in variables]
@@ -226,12 +213,3 @@ class TensorflowNetworks:
     def _example(self, given: Any) -> Any:
         kind = self.settings.dtype if given.below is None else "int32"
         return self.tf.zeros((2, *given.shape), dtype=kind)
-
-    def _described_network(self) -> Network:
-        if self.network is None:
-            raise UsageError("no network has been built in this worker yet: call `build_network` first")
-        return self.network
-
-
-def _takes_training(layer: Any) -> bool:
-    return bool(getattr(layer, "_call_has_training_arg", not hasattr(layer, "_call_spec")))
