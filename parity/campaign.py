@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from parity.bench.run import Timing
-from parity.check import Pair, PairOptions
+from parity.pair import Pair, PairOptions
 from parity.errors import MissingDevice, UsageError
 from parity.judge.verdict import Finding
 from parity.model.layout import Array

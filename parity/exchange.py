@@ -7,7 +7,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from parity.check import Observation, Pair, in_tensorflow_order, observe
+from parity.pair import Observation, Pair, in_tensorflow_order, observe
 from parity.judge.compare import Quartet, judge
 from parity.judge.verdict import IDENTICAL, PASSING, Finding, overall
 from parity.model import layout

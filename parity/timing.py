@@ -14,7 +14,7 @@ from parity.bench.gate import prove, same_weights
 from parity.bench.lanes import ALLOCATOR, LANES, Lane, thread_environment
 from parity.bench.run import LaneRun, open_lane
 from parity.campaign import Campaign
-from parity.check import forced, layer_inputs, measured_bounds, raise_for
+from parity.pair import forced, layer_inputs, measured_bounds, raise_for
 from parity.errors import ParityError
 from parity.judge.verdict import overall
 from parity.model.layout import Array

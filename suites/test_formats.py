@@ -23,7 +23,7 @@ FILES = (
 
 @pytest.mark.parametrize(("framework", "name"), FILES, ids=[name for _, name in FILES])
 def test_saved_model_comes_back_bit_for_bit(campaign: Campaign, framework: str, name: str, tmp_path: Path) -> None:
-    from parity.check import probe_weights, raise_for, same_bits
+    from parity.pair import probe_weights, raise_for, same_bits
     from parity.model import layout
 
     pair = campaign.pair()

@@ -9,7 +9,7 @@ import pytest
 
 if TYPE_CHECKING:
     from parity.campaign import Campaign
-    from parity.check import Pair
+    from parity.pair import Pair
     from parity.model.layout import Array
 
 pytestmark = pytest.mark.section("parity")
@@ -25,7 +25,7 @@ def weights(request: pytest.FixtureRequest) -> str:
 
 def loaded(campaign: Campaign, weights: str) -> Pair:
     """Return the pair with the named weights in all four networks."""
-    from parity.check import probe_weights
+    from parity.pair import probe_weights
 
     given = probe_weights(campaign.spec, campaign.options.seed) if weights == "probe" else campaign.weights(weights)
     pair = campaign.pair()
@@ -35,7 +35,7 @@ def loaded(campaign: Campaign, weights: str) -> Pair:
 
 def fed(campaign: Campaign, probe: str) -> Array:
     """Return a batch of model inputs (n, h, w, c), float32."""
-    from parity.check import noise_probe
+    from parity.pair import noise_probe
 
     count = campaign.options.amounts.probe_batch
     if probe == "noise":
@@ -45,7 +45,7 @@ def fed(campaign: Campaign, probe: str) -> Array:
 
 
 def test_weights_are_carried_bit_for_bit(campaign: Campaign, weights: str) -> None:
-    from parity.check import exact_weights, raise_for
+    from parity.pair import exact_weights, raise_for
 
     pair = loaded(campaign, weights)
     audit = pair.audit()
@@ -56,7 +56,7 @@ def test_weights_are_carried_bit_for_bit(campaign: Campaign, weights: str) -> No
 
 
 def test_weights_return_from_torch_bit_for_bit(campaign: Campaign) -> None:
-    from parity.check import raise_for, same_bits
+    from parity.pair import raise_for, same_bits
     from parity.pairing import weights as pairing_weights
 
     pair = campaign.pair()
@@ -71,7 +71,7 @@ def test_weights_return_from_torch_bit_for_bit(campaign: Campaign) -> None:
 
 @pytest.mark.parametrize("probe", PROBES)
 def test_each_layer_alone(campaign: Campaign, weights: str, probe: str) -> None:
-    from parity.check import forced, layer_inputs, raise_for
+    from parity.pair import forced, layer_inputs, raise_for
 
     pair = loaded(campaign, weights)
     findings = forced(pair, layer_inputs(pair, fed(campaign, probe)))
@@ -80,7 +80,7 @@ def test_each_layer_alone(campaign: Campaign, weights: str, probe: str) -> None:
 
 
 def test_each_layer_alone_keeps_full_precision(campaign: Campaign, weights: str) -> None:
-    from parity.check import forced, raise_for, sparse_inputs
+    from parity.pair import forced, raise_for, sparse_inputs
 
     pair = loaded(campaign, weights)
     findings = forced(pair, sparse_inputs(campaign.spec, campaign.options.amounts.probe_batch, campaign.options.seed))
@@ -90,7 +90,7 @@ def test_each_layer_alone_keeps_full_precision(campaign: Campaign, weights: str)
 
 @pytest.mark.parametrize("probe", PROBES)
 def test_the_whole_network(campaign: Campaign, weights: str, probe: str) -> None:
-    from parity.check import propagated, raise_for
+    from parity.pair import propagated, raise_for
 
     pair = loaded(campaign, weights)
     findings = propagated(pair, fed(campaign, probe))
@@ -99,7 +99,7 @@ def test_the_whole_network(campaign: Campaign, weights: str, probe: str) -> None
 
 
 def test_training_mode_computes_what_evaluation_mode_does(campaign: Campaign, weights: str) -> None:
-    from parity.check import modes, raise_for
+    from parity.pair import modes, raise_for
 
     findings = modes(loaded(campaign, weights), fed(campaign, "radiographs"))
     campaign.add_findings("training-mode", weights, "radiographs", findings)

@@ -41,7 +41,7 @@ def ran(campaign: Campaign, outcomes: dict[str, Outcome], name: str) -> Outcome:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_adapters_take_the_same_steps(campaign: Campaign, outcomes: dict[str, Outcome], name: str) -> None:
-    from parity.check import raise_for
+    from parity.pair import raise_for
 
     raise_for(ran(campaign, outcomes, name).findings)
 
@@ -50,13 +50,13 @@ def test_adapters_take_the_same_steps(campaign: Campaign, outcomes: dict[str, Ou
 def test_schedules_give_the_same_rate_at_every_step(
     campaign: Campaign, outcomes: dict[str, Outcome], name: str
 ) -> None:
-    from parity.check import raise_for
+    from parity.pair import raise_for
 
     raise_for(finding for finding in ran(campaign, outcomes, name).findings if finding.kind == "schedule")
 
 
 @pytest.mark.parametrize("name", CLAIMED)
 def test_what_is_claimed_equal_is_equal(campaign: Campaign, outcomes: dict[str, Outcome], name: str) -> None:
-    from parity.check import raise_for
+    from parity.pair import raise_for
 
     raise_for(ran(campaign, outcomes, name).claimed)

@@ -53,7 +53,7 @@ def test_train(campaign: Campaign, runs: dict[str, dict[str, Any]], framework: s
 
 def test_both_start_from_the_same_loss(campaign: Campaign, runs: dict[str, dict[str, Any]]) -> None:
     from parity.bench.gate import loss_of
-    from parity.check import forced, layer_inputs, measured_bounds
+    from parity.pair import forced, layer_inputs, measured_bounds
     from parity.study.training import TrainingPlan, agreement
 
     if set(runs) != set(FRAMEWORKS):

@@ -28,7 +28,7 @@ def opened(campaign: Campaign, weights: str) -> NetworkPair:
 
 @pytest.mark.parametrize("weights", WEIGHTS)
 def test_one_training_step(campaign: Campaign, weights: str) -> None:
-    from parity.check import noise_probe
+    from parity.pair import noise_probe
     from parity.trials.networks import STAGES, forced_along, propagated, raise_for
 
     pair = opened(campaign, weights)

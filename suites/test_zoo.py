@@ -44,7 +44,7 @@ def test_small_network(campaign: Campaign, name: str) -> None:
 @pytest.mark.thorough
 @pytest.mark.parametrize("name", [name for name, network in {**KINDS, **NETWORKS}.items() if zoo.has_weights(network)])
 def test_weights_move_both_ways(campaign: Campaign, name: str) -> None:
-    from parity.check import raise_for
+    from parity.pair import raise_for
     from parity.trials.zoo import round_trip
 
     raise_for(round_trip(campaign.pair(), {**KINDS, **NETWORKS}[name], campaign.options.seed))

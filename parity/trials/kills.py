@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from parity.check import Pair
+from parity.pair import Pair
 from parity.judge.verdict import SEMANTIC
 from parity.model import zoo
 from parity.model.network import SAME as SAME_ORDER

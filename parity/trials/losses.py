@@ -17,7 +17,7 @@ WRITTEN, EXACT = "as written", "exact"
 FORMS = (WRITTEN, EXACT)
 Row = dict[str, Any]
 Workers = Mapping[str, Worker]
-"""By side, as in `parity.check.SIDES`: `tensorflow`, `torch`, and the float64 twins `twin_tensorflow`, `twin_torch`."""
+"""By side, as in `parity.pair.SIDES`: `tensorflow`, `torch`, and the float64 twins `twin_tensorflow`, `twin_torch`."""
 
 
 @dataclass(frozen=True)

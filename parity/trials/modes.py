@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from parity.check import noise_probe, probe_weights, sparse_inputs
+from parity.pair import noise_probe, probe_weights, sparse_inputs
 from parity.errors import PairingError, UsageError
 from parity.judge.bound import SIGMOID_ULPS, UNIT_ROUNDOFF, Doubles, growth, unit_roundoff
 from parity.judge.verdict import NOT_COMPARED, PASSING, PRECISION, ROUNDING, SEMANTIC
@@ -322,7 +322,7 @@ def _few_digits(array: Array) -> Array:
 
 
 class ModeTrial:
-    """Puts the modes of both frameworks to the same probes; `workers` are by the names of `parity.check.SIDES`."""
+    """Puts the modes of both frameworks to the same probes; `workers` are by the names of `parity.pair.SIDES`."""
 
     def __init__(self, workers: Mapping[str, Caller], spec: ModelSpec = MODEL, batch: int = 3, seed: int = 0) -> None:
         self.workers, self.spec = workers, spec

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.check import SIDES, Pair
+from parity.pair import SIDES, Pair
 from parity.judge.bound import UNIT_ROUNDOFF, Doubles
 from parity.judge.compare import Quartet, judge
 from parity.judge.verdict import SEMANTIC, Finding

@@ -26,7 +26,7 @@ from parity.trials.optimizer_bounds import Run, rate_error
 from parity.workers.client import Worker
 
 Workers = Mapping[str, Worker]
-"""By side, as in `parity.check.SIDES`."""
+"""By side, as in `parity.pair.SIDES`."""
 
 Answer = Mapping[str, Any]
 STEPS: Mapping[str, int] = {"smoke": 25, "standard": 200, "full": 800}

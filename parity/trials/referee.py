@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.check import Pair, PairOptions
+from parity.pair import Pair, PairOptions
 from parity.judge.compare import Quartet, judge
 from parity.judge.verdict import NOT_COMPARED, SEMANTIC, Finding
 from parity.model.network import Array, Network, Node

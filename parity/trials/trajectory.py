@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from parity.check import SIDES, Pair
+from parity.pair import SIDES, Pair
 from parity.errors import UsageError
 from parity.judge.bound import Doubles, unit_roundoff
 from parity.model.layout import Array

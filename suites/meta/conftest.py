@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from parity.check import Pair, probe_weights
+from parity.pair import Pair, probe_weights
 from parity.model.spec import LayerSpec, ModelSpec
 
 # The same examples at every run: a user's main job must not fail for a case that nobody has drawn before. New cases

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from parity.bench.gate import prove
-from parity.check import Pair, forced, layer_inputs, measured_bounds, noise_probe, probe_weights
+from parity.pair import Pair, forced, layer_inputs, measured_bounds, noise_probe, probe_weights
 from parity.errors import ParityError
 from parity.model.spec import example_cnn
 

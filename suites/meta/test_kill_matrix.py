@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from parity.check import Pair
+from parity.pair import Pair
 from parity.model import zoo
 from parity.trials import kills
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parity.check import probe_weights
+from parity.pair import probe_weights
 from parity.errors import PairingError, UsageError
 from parity.model.layout import LAYOUTS, Array, activation_layout, to_tensorflow, to_torch
 from parity.model.spec import LayerSpec, ModelSpec, example_cnn

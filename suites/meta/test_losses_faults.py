@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from parity.check import Pair
+from parity.pair import Pair
 from parity.errors import UsageError
 from parity.judge.verdict import PASSING, PRECISION
 from parity.model.losses import CASES, LOSSES, MODES, case_of

@@ -12,7 +12,7 @@ import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
 from parity.adapters.torch_modes import TorchModes  # imports no framework by itself
-from parity.check import Pair
+from parity.pair import Pair
 from parity.errors import UsageError
 from parity.judge.bound import Doubles, layer_bound, unit_roundoff
 from parity.judge.verdict import NOT_COMPARED, PRECISION, ROUNDING, SEMANTIC

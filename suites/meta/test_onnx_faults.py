@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from parity.check import Pair, noise_probe, probe_weights
+from parity.pair import Pair, noise_probe, probe_weights
 from parity.errors import ExportError, UsageError
 from parity.exchange import PARTIES, cross_check, export, vote
 from parity.judge.verdict import IDENTICAL, NOT_COMPARED, PASSING, PRECISION, ROUNDING, SEMANTIC

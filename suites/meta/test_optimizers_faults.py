@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from parity.check import Pair
+from parity.pair import Pair
 from parity.errors import UsageError
 from parity.judge.bound import UNIT_ROUNDOFF
 from parity.model.optimizers import CASES

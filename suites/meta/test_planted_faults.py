@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from parity.check import (
+from parity.pair import (
     Pair,
     PairOptions,
     exact_weights,

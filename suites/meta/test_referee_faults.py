@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from parity.check import Pair, PairOptions
+from parity.pair import Pair, PairOptions
 from parity.judge.verdict import IDENTICAL, NOT_COMPARED, PRECISION, ROUNDING, SEMANTIC, Finding
 from parity.model import zoo
 from parity.model.network import Network

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from parity.check import Pair, PairOptions
+from parity.pair import Pair, PairOptions
 from parity.errors import UsageError
 from parity.model.layout import Array
 from parity.model.spec import example_cnn

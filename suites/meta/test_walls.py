@@ -56,7 +56,7 @@ ROOMS: Mapping[str, tuple[str, ...]] = {
     "parity.workers.wire": ("parity.errors", "parity.model"),
     "parity.workers.worker": ("parity.errors", "parity.adapters", "parity.data", "parity.workers"),
     "parity.workers.jobs": ("parity.errors", "parity.data"),
-    "parity.trials": ("parity.judge", "parity.pairing", "parity.check", "parity.optimizers", *_BELOW_WORK),
+    "parity.trials": ("parity.judge", "parity.pairing", "parity.pair", "parity.optimizers", *_BELOW_WORK),
     "parity.bench": _BELOW_WORK,
     "parity.study": _BELOW_WORK,
     "parity.report": ("parity.errors", "parity.stats"),
@@ -181,7 +181,7 @@ def test_all_rooms_were_looked_at() -> None:
     present = {_room(module) for module in MODULES}
     assert set(ROOMS) <= present
     above = {module for module in MODULES if _room(module) is None}
-    assert {"parity", "parity.check", "parity.exchange", "parity.cli"} <= above
+    assert {"parity", "parity.pair", "parity.exchange", "parity.cli"} <= above
     # What stands above the rooms is a single file each; a new folder is a new room, and belongs into the table.
     assert {module for module in above if module.count(".") > 1 or MODULES[module].parent != PACKAGE} == set()
 
@@ -239,12 +239,12 @@ BROKEN = [
     ("parity.adapters.keras_layers", "import keras", "parity.adapters.keras_layers imports the framework keras"),
     ("parity.trials.zoo", "from parity.report import record", "parity.trials.zoo imports parity.report.record"),
     ("parity.adapters.base", "import torch", "parity.adapters.base imports the framework torch"),
-    ("parity.check", "def f():\n    import torch.nn", "parity.check imports the framework torch.nn"),
-    ("parity.check", "from parity.adapters.torch import TorchAdapter", "imports parity.adapters.torch"),
-    ("parity.check", "from parity.cli import main", "parity.check imports parity.cli.main"),
-    ("parity.check", "import pytest", "parity.check imports pytest, and only the faces know pytest"),
+    ("parity.pair", "def f():\n    import torch.nn", "parity.pair imports the framework torch.nn"),
+    ("parity.pair", "from parity.adapters.torch import TorchAdapter", "imports parity.adapters.torch"),
+    ("parity.pair", "from parity.cli import main", "parity.pair imports parity.cli.main"),
+    ("parity.pair", "import pytest", "parity.pair imports pytest, and only the faces know pytest"),
     ("parity.bench.run", "from pytest_benchmark import fixture", "only the faces know pytest"),
-    ("parity.bench.run", "from parity.check import Pair", "parity.bench.run imports parity.check.Pair"),
+    ("parity.bench.run", "from parity.pair import Pair", "parity.bench.run imports parity.pair.Pair"),
     ("parity.bench.run", "from parity.study import metrics", "parity.bench.run imports parity.study.metrics"),
     ("parity.study.training", "from parity.workers import wire", "parity.study.training imports parity.workers.wire"),
     ("parity.workers.client", "from parity.workers import worker", "imports parity.workers.worker"),
@@ -272,8 +272,8 @@ STANDING = [
     ("parity.adapters.tensorflow_network", "from parity.adapters import keras_layers"),
     ("parity.workers.worker", "from parity.workers.jobs import JOBS\nfrom parity import adapters"),
     ("parity.workers.client", "from parity import errors\nfrom parity.workers import wire"),
-    ("parity.exchange", "from parity.check import Pair\nfrom parity.workers.client import Worker"),
-    ("parity.plugin", "import pytest\nfrom parity.check import Pair"),
+    ("parity.exchange", "from parity.pair import Pair\nfrom parity.workers.client import Worker"),
+    ("parity.plugin", "import pytest\nfrom parity.pair import Pair"),
     ("parity.optimizers", "def adam():\n    import torch\n    return torch"),
     ("parity.stats", "from parityland import judge  # another package whose name begins alike"),
 ]
