@@ -1,0 +1,143 @@
+"""What a worker saw when it ran somebody's model once: operations in order, the tensors between them, the weights they use.
+
+Both frameworks' adapters describe what they saw in the same words, Keras's; axis numbers are those of the framework that
+ran (channels last in TensorFlow, first in torch), counted from the front with the batch axis as 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+MOVES = "moves"  # the same numbers in another order or shape, or nothing at all: reshape, transpose, identity
+ELEMENTWISE = "elementwise"  # every number on its own: an activation, a scale
+COMPUTES = "computes"
+
+# Kinds whose operations only rearrange numbers.
+MOVING_KINDS = frozenset({"flatten", "reshape", "permute", "identity", "dropout", "cast"})
+ELEMENTWISE_KINDS = frozenset({"activation", "rescale"})
+
+
+@dataclass(frozen=True)
+class Op:
+    """One operation: a layer, a part of one, or a function call in a model's own code.
+
+    `inputs` and `outputs` are ids of tensors; a tensor that was neither a model input nor made by an operation is no
+    input but a constant, which the worker keeps. `weights` maps a role to a reference: the name of a weight, `name@lo:hi`
+    (rows of it), `a+b` (the sum of two) or `a|b` (two stacked on a new first axis).
+    """
+
+    index: int
+    name: str
+    kind: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    config: Mapping[str, Any] = field(default_factory=dict)
+    weights: Mapping[str, str] = field(default_factory=dict)
+    made_by: str = ""  # the class or function that ran, for messages: `keras.layers.Conv2D`, `torch.nn.functional.relu`
+
+    @property
+    def effect(self) -> str:
+        """Whether it moves numbers, treats each on its own, or computes."""
+        if self.kind in MOVING_KINDS:
+            return MOVES
+        return ELEMENTWISE if self.kind in ELEMENTWISE_KINDS and not self.weights else COMPUTES
+
+
+@dataclass(frozen=True)
+class Weight:
+    """One weight of a model: its shape in its framework's layout, and whether training changes it."""
+
+    name: str
+    shape: tuple[int, ...]
+    trainable: bool = True
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One run of one model. `shapes` holds each tensor's whole shape, batch axis included, in its framework's order."""
+
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    output_names: tuple[str, ...]
+    ops: tuple[Op, ...]
+    shapes: Mapping[int, tuple[int, ...]]
+    dtypes: Mapping[int, str]
+    weights: Mapping[str, Weight]
+    notes: tuple[str, ...] = ()
+
+    @staticmethod
+    def from_dict(data: Mapping[str, Any]) -> Trace:
+        """Return the trace that `to_dict` made; JSON keys are text."""
+        return Trace(
+            inputs=tuple(data["inputs"]),
+            outputs=tuple(data["outputs"]),
+            output_names=tuple(data["output_names"]),
+            ops=tuple(
+                Op(**{**op, "inputs": tuple(op["inputs"]), "outputs": tuple(op["outputs"])}) for op in data["ops"]
+            ),
+            shapes={int(tensor): tuple(shape) for tensor, shape in data["shapes"].items()},
+            dtypes={int(tensor): str(dtype) for tensor, dtype in data["dtypes"].items()},
+            weights={
+                name: Weight(name, tuple(given["shape"]), bool(given["trainable"]))
+                for name, given in data["weights"].items()
+            },
+            notes=tuple(data.get("notes", ())),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the trace as JSON data."""
+        return {
+            "inputs": list(self.inputs),
+            "outputs": list(self.outputs),
+            "output_names": list(self.output_names),
+            "ops": [
+                {
+                    "index": op.index,
+                    "name": op.name,
+                    "kind": op.kind,
+                    "inputs": list(op.inputs),
+                    "outputs": list(op.outputs),
+                    "config": dict(op.config),
+                    "weights": dict(op.weights),
+                    "made_by": op.made_by,
+                }
+                for op in self.ops
+            ],
+            "shapes": {str(tensor): list(shape) for tensor, shape in self.shapes.items()},
+            "dtypes": {str(tensor): dtype for tensor, dtype in self.dtypes.items()},
+            "weights": {
+                name: {"shape": list(weight.shape), "trainable": weight.trainable}
+                for name, weight in self.weights.items()
+            },
+            "notes": list(self.notes),
+        }
+
+    def producers(self) -> dict[int, Op]:
+        """Return which operation made each tensor."""
+        return {tensor: op for op in self.ops for tensor in op.outputs}
+
+    def consumers(self) -> dict[int, list[Op]]:
+        """Return which operations read each tensor, in order."""
+        found: dict[int, list[Op]] = {}
+        for op in self.ops:
+            for tensor in dict.fromkeys(op.inputs):
+                found.setdefault(tensor, []).append(op)
+        return found
+
+
+def weight_names(reference: str) -> tuple[str, ...]:
+    """Return the weights that a reference names, once each: `a+b` and `a|b` name two, `a@0:8` one."""
+    found: list[str] = []
+    for part in reference.replace("|", "+").split("+"):
+        found.append(part.partition("@")[0])
+    return tuple(dict.fromkeys(found))
+
+
+def used_weights(ops: Iterable[Op]) -> Iterator[tuple[Op, str, str]]:
+    """Yield (operation, role, weight name) for every weight that any of the operations uses."""
+    for op in ops:
+        for role, reference in op.weights.items():
+            for name in weight_names(reference):
+                yield op, role, name
