@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from parity.adapters.base import Adapter, Array, WorkerSettings, atomically, check_names
+from parity.adapters.torch_kinds import TorchKinds
 from parity.adapters.torch_losses import TorchLosses
 from parity.adapters.torch_modes import TorchModes
 from parity.adapters.torch_network import TorchNetworks
@@ -21,7 +22,7 @@ from parity.model.spec import LayerShape, ModelSpec
 OPSET = 18
 
 
-class TorchAdapter(TorchNetworks, TorchLosses, TorchOptimizers, TorchModes, TorchTrajectory, Adapter):
+class TorchAdapter(TorchNetworks, TorchLosses, TorchOptimizers, TorchModes, TorchTrajectory, TorchKinds, Adapter):
     """`torch.nn` modules in eager mode, Adam in its default form."""
 
     image_layout = "NCHW"

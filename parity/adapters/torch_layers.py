@@ -480,7 +480,7 @@ def _hard_tanh(x: Tensor, _: Mapping[str, Any]) -> Tensor:
     return F.hardtanh(x)
 
 
-_ACTIVATIONS: Mapping[str, Callable[[Tensor, Mapping[str, Any]], Tensor]] = {
+ACTIVATIONS: Mapping[str, Callable[[Tensor, Mapping[str, Any]], Tensor]] = {
     "linear": lambda x, _: x,
     "relu": lambda x, _: F.relu(x),
     "relu6": lambda x, _: F.relu6(x),
@@ -522,7 +522,7 @@ def _hard_sigmoid(x: Tensor) -> Tensor:
 
 def _activation(node: Node, _: Sequence[Shape]) -> nn.Module:
     config = {**node.config, **node.port}
-    apply = _ACTIVATIONS.get(str(config["function"]))
+    apply = ACTIVATIONS.get(str(config["function"]))
     if apply is None:
         raise UsageError(f"the torch adapter knows no activation `{config['function']}` (node `{node.name}`)")
     return Function(lambda x: apply(x, config))

@@ -1,0 +1,221 @@
+"""Canonical dense, embedding, recurrent and attention layers, written as their formulas."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from parity.adapters.torch_kinds_norms import activate
+from parity.errors import UsageError
+
+Config = Mapping[str, Any]
+Weights = Mapping[str, Any]
+Inputs = Sequence[Tensor]
+Step = Callable[[Tensor, tuple[Tensor, ...]], tuple[Tensor, ...]]
+
+MASK_FORMS = ("attend", "blocked", "additive")
+
+
+def _dense(_: Config, weights: Weights, inputs: Inputs, __: bool) -> Tensor:
+    return F.linear(inputs[0], weights["weight"], weights.get("bias"))
+
+
+def _embedding(config: Config, weights: Weights, inputs: Inputs, _: bool) -> Tensor:
+    # The padding index changes the gradient alone: the row itself is read as it is.
+    index = config.get("padding_index")
+    ids = inputs[0] if inputs[0].dtype in (torch.int32, torch.int64) else inputs[0].long()
+    return F.embedding(ids, weights["weight"], padding_idx=None if index is None else int(index))
+
+
+def _direction(weights: Weights, backward: bool) -> dict[str, Tensor]:
+    """Return one direction's weights without layer number and ending."""
+    found: dict[str, Tensor] = {}
+    for role, weight in weights.items():
+        match = re.fullmatch(r"(\w+?)_l\d+(_reverse)?", role)
+        name, reverse = (match[1], bool(match[2])) if match else (role, False)
+        if reverse == backward:
+            found[name] = weight
+    return found
+
+
+def _biases(own: Mapping[str, Tensor]) -> tuple[Tensor | None, Tensor | None]:
+    both = own.get("biases")
+    if both is not None:
+        return (both, None) if both.ndim == 1 else (both[0], both[1])
+    return own.get("bias_ih"), own.get("bias_hh")
+
+
+def _lstm_step(config: Config, own: Mapping[str, Tensor]) -> Step:
+    act, gate = _functions(config)
+    first, second = _biases(own)
+
+    def step(x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        h, c = state
+        z = F.linear(x, own["weight_ih"], first) + F.linear(h, own["weight_hh"], second)
+        i, f, g, o = z.chunk(4, -1)
+        c = gate(f) * c + gate(i) * act(g)
+        return gate(o) * act(c), c
+
+    return step
+
+
+def _gru_step(config: Config, own: Mapping[str, Tensor]) -> Step:
+    act, gate = _functions(config)
+    first, second = _biases(own)
+    units = own["weight_hh"].shape[1]
+
+    def after(x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        (h,) = state
+        xr, xz, xn = F.linear(x, own["weight_ih"], first).chunk(3, -1)
+        hr, hz, hn = F.linear(h, own["weight_hh"], second).chunk(3, -1)
+        r, z = gate(xr + hr), gate(xz + hz)
+        return (z * h + (1 - z) * act(xn + r * hn),)
+
+    def before(x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        (h,) = state
+        xr, xz, xn = F.linear(x, own["weight_ih"], first).chunk(3, -1)
+        hr, hz = F.linear(h, own["weight_hh"][: 2 * units], None).chunk(2, -1)
+        r, z = gate(xr + hr), gate(xz + hz)
+        return (z * h + (1 - z) * act(xn + F.linear(r * h, own["weight_hh"][2 * units :])),)
+
+    return after if config.get("reset_after", True) else before
+
+
+def _rnn_step(config: Config, own: Mapping[str, Tensor]) -> Step:
+    act, _ = _functions(config)
+    first, second = _biases(own)
+
+    def step(x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return (act(F.linear(x, own["weight_ih"], first) + F.linear(state[0], own["weight_hh"], second)),)
+
+    return step
+
+
+def _functions(config: Config) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
+    act, gate = str(config.get("activation") or "tanh"), str(config.get("recurrent_activation") or "sigmoid")
+    return (lambda x: activate(act, x, {})), (lambda x: activate(gate, x, {}))
+
+
+_STEPS: Mapping[str, tuple[Callable[..., Step], int]] = {
+    "lstm": (_lstm_step, 2), "gru": (_gru_step, 1), "rnn": (_rnn_step, 1),
+}  # fmt: skip
+
+
+def _recurrent(kind: str) -> Callable[..., tuple[Tensor, ...]]:
+    make, count = _STEPS[kind]
+
+    def apply(config: Config, weights: Weights, inputs: Inputs, _: bool) -> tuple[Tensor, ...]:
+        x = inputs[0] if config.get("batch_first", True) else inputs[0].transpose(0, 1)
+        ways = [False, True] if config.get("bidirectional") else [False]
+        sequences, states = [], []
+        for number, backward in enumerate(ways):
+            own = _direction(weights, backward)
+            start = _start(inputs[1:], number, x, own["weight_hh"].shape[1], count)
+            reverse = backward != bool(config.get("go_backwards"))
+            sequence, state = _unrolled(make(config, own), x.flip(1) if reverse else x, start)
+            sequences.append(sequence.flip(1) if backward else sequence)
+            states.append(state)
+        whole = torch.cat(sequences, -1)
+        last = torch.cat([state[0] for state in states], -1)
+        y = whole if config.get("batch_first", True) else whole.transpose(0, 1)
+        ends = [torch.stack([state[part] for state in states]) for part in range(count)]
+        return (y if config.get("sequences", True) else last, *ends)
+
+    return apply
+
+
+def _start(given: Inputs, number: int, x: Tensor, units: int, count: int) -> tuple[Tensor, ...]:
+    if len(given) >= count:  # torch's states hold all directions, (directions, n, units); Keras's are (n, units)
+        return tuple(s[number] if s.ndim == 3 else s for s in given[:count])
+    return (torch.zeros(x.shape[0], units, dtype=x.dtype, device=x.device),) * count
+
+
+def _unrolled(step: Step, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+    found = []
+    for time in range(x.shape[1]):
+        state = step(x[:, time], state)
+        found.append(state[0])
+    return torch.stack(found, 1), state
+
+
+def _heads(x: Tensor, heads: int) -> Tensor:
+    return x.reshape(*x.shape[:-1], heads, -1).transpose(-3, -2)
+
+
+def _attention(config: Config, weights: Weights, inputs: Inputs, _: bool) -> Tensor:
+    masked = bool(config.get("has_mask"))
+    given, masks = (inputs[:-1], inputs[-1:]) if masked and len(inputs) > 1 else (inputs, ())
+    query = given[0]
+    key = given[1] if len(given) > 1 else query
+    value = given[2] if len(given) > 2 else key
+    if not config.get("batch_first", True):
+        query, key, value = (t.transpose(0, 1) for t in (query, key, value))
+    heads = int(config["heads"])
+    q, k, v = (
+        _heads(F.linear(x, weights[f"{part}.weight"], weights.get(f"{part}.bias")), heads)
+        for part, x in (("query", query), ("key", key), ("value", value))
+    )
+    scale = config.get("scale")
+    scale = float(q.shape[-1] ** -0.5 if scale is None else scale)
+    y = _scaled(config, q, k, v, scale, masks, "blocked")
+    y = y.transpose(-3, -2).reshape(*y.shape[:-3], y.shape[-2], -1)
+    y = F.linear(y, weights["out_proj.weight"], weights.get("out_proj.bias"))
+    return y if config.get("batch_first", True) else y.transpose(0, 1)
+
+
+def _scaled(config: Config, q: Tensor, k: Tensor, v: Tensor, scale: float, masks: Inputs, boolean: str) -> Tensor:
+    scores = (q * scale) @ k.transpose(-1, -2)
+    for mask in masks:
+        scores = scores + _additive(config, mask, scores, boolean)
+    if config.get("causal"):
+        ahead = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
+        scores = scores.masked_fill(ahead, -torch.inf)
+    return F.softmax(scores, -1) @ v
+
+
+def _additive(config: Config, mask: Tensor, scores: Tensor, boolean: str) -> Tensor:
+    """Return a mask as numbers to add, broadcast over the heads; `boolean` says what True means unless it is given."""
+    form = str(config.get("mask_form") or (boolean if mask.dtype == torch.bool else "additive"))
+    if form not in MASK_FORMS:
+        raise UsageError(f"unknown form `{form}` of a mask: {', '.join(MASK_FORMS)}")
+    shaped = _mask_shape(mask, scores, str(config.get("mask_kind") or ""))
+    if form == "additive":
+        return shaped.to(scores.dtype)
+    blocked = shaped.bool() if form == "blocked" else ~shaped.bool()
+    return torch.zeros(shaped.shape, dtype=scores.dtype, device=scores.device).masked_fill(blocked, -torch.inf)
+
+
+def _mask_shape(mask: Tensor, scores: Tensor, kind: str) -> Tensor:
+    """Bring a mask to the axes (n, heads, t, s): of keys (n, s), of pairs (t, s), per sample or per sample and head."""
+    if scores.ndim != 4 or mask.ndim == 4:
+        return mask
+    n, heads, t, s = scores.shape
+    keys = kind == "keys" or (mask.shape == (n, s) and mask.shape != (t, s))
+    if mask.ndim == 2:
+        return mask[:, None, None, :] if keys else mask
+    if mask.shape[0] == n * heads and heads > 1:
+        return mask.reshape(n, heads, *mask.shape[1:])
+    return mask[:, None]
+
+
+def _sdpa(config: Config, _: Weights, inputs: Inputs, __: bool) -> Tensor:
+    q, k, v = inputs[:3]
+    scale = config.get("scale")
+    scale = float(q.shape[-1] ** -0.5 if scale is None else scale)
+    return _scaled(config, q, k, v, scale, inputs[3:] if config.get("has_mask", len(inputs) > 3) else (), "attend")
+
+
+KINDS: Mapping[str, Callable[..., Any]] = {
+    "dense": _dense,
+    "embedding": _embedding,
+    "lstm": _recurrent("lstm"),
+    "gru": _recurrent("gru"),
+    "rnn": _recurrent("rnn"),
+    "attention": _attention,
+    "sdpa": _sdpa,
+}
