@@ -57,6 +57,8 @@ ROOMS: Mapping[str, tuple[str, ...]] = {
     "parity.workers.worker": ("parity.errors", "parity.adapters", "parity.data", "parity.workers"),
     "parity.workers.jobs": ("parity.errors", "parity.data"),
     "parity.trials": ("parity.judge", "parity.pairing", "parity.pair", "parity.optimizers", *_BELOW_WORK),
+    # What lies between the four workers of a check and its answer.
+    "parity.porting": ("parity.judge", "parity.pairing", "parity.errors", "parity.model", "parity.workers.client"),
     "parity.bench": _BELOW_WORK,
     "parity.study": _BELOW_WORK,
     "parity.report": ("parity.errors", "parity.stats"),
@@ -181,7 +183,7 @@ def test_all_rooms_were_looked_at() -> None:
     present = {_room(module) for module in MODULES}
     assert set(ROOMS) <= present
     above = {module for module in MODULES if _room(module) is None}
-    assert {"parity", "parity.pair", "parity.exchange", "parity.cli"} <= above
+    assert {"parity", "parity.pair", "parity.port", "parity.exchange", "parity.cli", "parity.plugin"} <= above
     # What stands above the rooms is a single file each; a new folder is a new room, and belongs into the table.
     assert {module for module in above if module.count(".") > 1 or MODULES[module].parent != PACKAGE} == set()
 

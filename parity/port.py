@@ -1,0 +1,266 @@
+"""The porter's story in one page: build both models, pair, copy weights, compare layer by layer, name the causes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from parity.errors import PairingError, UsageError, WorkerCrash, WorkerError
+from parity.judge.verdict import NOT_COMPARED, SEMANTIC, Finding
+from parity.model.trace import MOVES, Trace
+from parity.pairing.copying import WeightPlan, plan
+from parity.pairing.match import Matching, match_all, match_weighted
+from parity.porting import outputs, training
+from parity.porting.causes import Bank
+from parity.porting.dump import Dump
+from parity.porting.fresh import trained_like
+from parity.porting.options import (
+    AS_IS,
+    CHANNELS_FIRST,
+    IMAGE_AXES,
+    TENSORFLOW_TO_TORCH,
+    Array,
+    CheckOptions,
+    arrays,
+    as_inputs,
+)
+from parity.porting.orders import Orders
+from parity.porting.sides import TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH, TWINS, Models, Workers
+from parity.porting.verdict import LayerVerdict, Source, Verdict, decide, layer_name
+from parity.porting.walk import Step, Walk, cuts
+
+Progress = Callable[[str, Any], None]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Both models built, run once, paired, and given the same weights."""
+
+    models: Models
+    inputs: Mapping[str, list[Array]]
+    matching: Matching
+    plan: WeightPlan
+    orders: Orders
+    weights: Mapping[str, Mapping[str, Array]]  # as both float32 sides hold them now
+    notes: tuple[str, ...]
+
+
+def check(
+    tensorflow_builder: str,
+    torch_builder: str,
+    inputs: Sequence[Any] | str = (),
+    *,
+    progress: Progress | None = None,
+    workers: Workers | None = None,
+    **options: Any,
+) -> Verdict:
+    """Return whether two models are the same function, and if not, where and why they differ.
+
+    A builder is `path/file.py:function`, `package.module:function` or a model file. `inputs` holds one item per input:
+    text as for `--input` and `--int-input`, a tuple of sizes without the batch axis, or a whole batch as an array in
+    TensorFlow's order. Further options are the fields of `parity.porting.options.CheckOptions`. `workers` may be kept
+    open by the caller to check one pair after another.
+
+    Raises
+        ParityError: bad input, a builder that raises, a worker that died; one clear line each.
+    """
+    settings = CheckOptions(inputs=as_inputs(inputs), **options)
+    builders = {TENSORFLOW: str(tensorflow_builder), TORCH: str(torch_builder)}
+    own = workers or Workers(settings)
+    tell = progress or (lambda *_: None)
+    try:
+        prepared = prepare(Models(own, builders, settings), tell)
+        return compare(prepared, tell)
+    finally:
+        if workers is None:
+            own.close()
+
+
+def prepare(models: Models, tell: Progress) -> Prepared:
+    """Build, run, pair, and copy weights.
+
+    Raises
+        ParityError: what `check` says.
+    """
+    options = models.options
+    tell("stage", "building both models")
+    models.load()
+    fed = {TENSORFLOW: arrays(options)}
+    fed[TORCH] = [_to_torch(x, options) for x in fed[TENSORFLOW]]
+    tell("stage", "running both once")
+    models.trace(fed)
+    _same_counts(models)
+    tell("stage", "pairing layers and weights")
+    weighted = match_weighted(models[TENSORFLOW], models[TORCH], options.by_hand)
+    orders = Orders(models, options)
+    weight_plan = plan(models[TENSORFLOW], models[TORCH], weighted, orders.rows)
+    weights, notes = share_weights(models, weight_plan)
+    prints = models.workers.each(lambda side: models.prints(side, fed[side.removeprefix("twin_")]), TWINS)
+    matching = match_all(
+        models[TENSORFLOW], models[TORCH], weighted, prints[TWIN_TENSORFLOW], prints[TWIN_TORCH], options.by_hand
+    )
+    return Prepared(models, fed, matching, weight_plan, Orders(models, options), weights, tuple(notes))
+
+
+def compare(prepared: Prepared, tell: Progress) -> Verdict:
+    """Compare cut by cut, explain every source, and decide."""
+    models, matching = prepared.models, prepared.matching
+    found = cuts(models[TENSORFLOW], models[TORCH], matching)
+    walk = Walk(models, found, prepared.orders, prepared.inputs)
+    bank = Bank(models, matching, prepared.plan, prepared.weights)
+    dump = Dump(models.options.dump)
+    story = Story(prepared, bank)
+    tell("cuts", len(found))
+    try:
+        for step in walk.run():
+            tell("layer", story.add(step))
+            dump.add(step)
+        if models.options.train:
+            tell("stage", "one step of the whole")
+            story.end_step(training.whole_step(models, prepared.inputs, prepared.plan, prepared.orders))
+        story.ends = outputs.compare(models, prepared.inputs, prepared.orders)
+    except (WorkerError, WorkerCrash) as error:  # what was compared until then is still worth telling
+        story.broken = str(error)
+    dump.close()
+    return _verdict(story)
+
+
+@dataclass
+class Story:
+    """What a comparison has found so far."""
+
+    prepared: Prepared
+    bank: Bank
+    layers: list[LayerVerdict] = field(default_factory=list)
+    sources: list[Source] = field(default_factory=list)
+    step: list[Finding] = field(default_factory=list)
+    ends: outputs.Ends = outputs.NOT_LOOKED_AT
+    broken: str = ""
+
+    def add(self, step: Step) -> LayerVerdict:
+        """Take one cut: judge its gradients in training, look for causes, and return its row."""
+        prepared = self.prepared
+        training_ = prepared.models.options.train
+        gradients = training.gradients(step, prepared.plan, prepared.orders) if training_ else []
+        row = _row(step, gradients)
+        self.layers.append(row)
+        if step.finding.verdict == SEMANTIC:
+            self.sources += self.bank.sources(step)
+        else:
+            self.sources += training.sources(step, gradients, prepared.plan, prepared.weights)
+        return row
+
+    def end_step(self, findings: list[Finding]) -> None:
+        """Take the step of the whole model."""
+        self.step = findings
+        self.sources += training.step_sources(findings, self.prepared.plan, self.prepared.models)
+
+
+def _row(step: Step, gradients: Sequence[Finding]) -> LayerVerdict:
+    cut = step.cut
+    mine = layer_name(cut.main_tensorflow.name) if cut.main_tensorflow else cut.name
+    theirs = layer_name(cut.main_torch.name) if cut.main_torch else cut.name
+    return LayerVerdict(mine, theirs, cut.kind, step.finding, step.d32, tuple(gradients))
+
+
+def _whole_step(prepared: Prepared, tell: Progress) -> list[Finding]:
+    if not prepared.models.options.train:
+        return []
+    tell("stage", "one step of the whole")
+    return training.whole_step(prepared.models, prepared.inputs, prepared.plan, prepared.orders)
+
+
+def _verdict(story: Story) -> Verdict:
+    prepared, layers = story.prepared, story.layers
+    models, weight_plan, matching = prepared.models, prepared.plan, prepared.matching
+    unmatched = (weight_plan.unmatched_tensorflow, weight_plan.unmatched_torch)
+    extra = [*story.ends.verdicts, *(finding.verdict for finding in story.step)]
+    why = story.broken.partition("\n")[0] or story.ends.why
+    if story.broken:
+        extra.append(NOT_COMPARED)
+    if any(unmatched) and models.options.weights != AS_IS:
+        extra.append(NOT_COMPARED)
+        why = why or _unmatched_line(*unmatched)
+    verdict = decide(layers, extra)
+    if verdict == NOT_COMPARED and not why:
+        why = next((f"`{row.tensorflow}`: {row.forced.note}" for row in layers if row.verdict == NOT_COMPARED), "")
+    names = ({op.index: op for op in models[TENSORFLOW].ops}, {op.index: op for op in models[TORCH].ops})
+    return Verdict(
+        verdict=verdict,
+        layers=tuple(layers),
+        sources=tuple(story.sources),
+        copied=len(weight_plan.links),
+        unmatched_tensorflow=tuple(unmatched[0]),
+        unmatched_torch=tuple(unmatched[1]),
+        unpaired_tensorflow=tuple(names[0][i].name for i in matching.only_tensorflow if names[0][i].effect != MOVES),
+        unpaired_torch=tuple(names[1][i].name for i in matching.only_torch if names[1][i].effect != MOVES),
+        ambiguous=tuple(matching.ambiguous),
+        notes=tuple(dict.fromkeys([*models.notes, *prepared.notes, *weight_plan.notes, *matching.notes])),
+        why=why,
+        step=tuple(story.step),
+        about={
+            "tensorflow": models.about[TENSORFLOW].get("class"),
+            "torch": models.about[TORCH].get("class"),
+            "inputs": [list(x.shape) for x in prepared.inputs[TENSORFLOW]],
+            "weights": models.options.weights,
+            "seed": models.options.seed,
+            "train": models.options.train,
+        },
+    )
+
+
+def _unmatched_line(tensorflow: Sequence[str], torch: Sequence[str]) -> str:
+    parts = [
+        f"{side} weights without a partner: {', '.join(f'`{name}`' for name in names[:4])}"
+        + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+        for side, names in (("TensorFlow", tensorflow), ("PyTorch", torch))
+        if names
+    ]
+    return "; ".join(parts)
+
+
+def share_weights(models: Models, weight_plan: WeightPlan) -> tuple[dict[str, dict[str, Array]], list[str]]:
+    """Give all four sides the weights that the check is about, and return what the float32 sides hold."""
+    mode, seed, notes = models.options.weights, models.options.seed, list[str]()
+    held = dict(models.workers.each(models.weights, (TENSORFLOW, TORCH)))
+    if mode != AS_IS:
+        source, target = (TENSORFLOW, TORCH) if mode == TENSORFLOW_TO_TORCH else (TORCH, TENSORFLOW)
+        changed = trained_like(held[source], models[source], seed)
+        if changed:
+            notes.append(
+                f"{len(changed)} of {len(held[source])} weights were one number throughout, as in a fresh model, and"
+                " got trained-like values for the check"
+            )
+        held[source] = {**held[source], **changed}
+        carry = weight_plan.to_torch if source == TENSORFLOW else weight_plan.to_tensorflow
+        held[target] = {**held[target], **carry(held[source])}
+    given = {TENSORFLOW: held[TENSORFLOW], TORCH: held[TORCH]}
+    models.workers.each(lambda side: models.set_weights(side, given[TORCH if side.endswith(TORCH) else TENSORFLOW]))
+    return given, notes
+
+
+def _to_torch(x: Array, options: CheckOptions) -> Array:
+    image = x.ndim == IMAGE_AXES + 1 and options.torch_layout == CHANNELS_FIRST
+    return np.ascontiguousarray(np.moveaxis(x, -1, 1)) if image else x
+
+
+def _same_counts(models: Models) -> None:
+    mine, theirs = models[TENSORFLOW], models[TORCH]
+    if len(mine.outputs) != len(theirs.outputs):
+        raise PairingError(
+            f"the TensorFlow model returns {len(mine.outputs)} tensors ({_listed(mine)}), the torch model"
+            f" {len(theirs.outputs)} ({_listed(theirs)}): return the same ones from both builders' models"
+        )
+    if not mine.outputs:
+        raise UsageError("the models return no tensor: there is nothing to compare")
+
+
+def _listed(trace: Trace) -> str:
+    return ", ".join(trace.output_names[:6]) + (", ..." if len(trace.output_names) > 6 else "")
+
+
+__all__ = ["CheckOptions", "Path", "Prepared", "Verdict", "check", "compare", "prepare"]

@@ -1,0 +1,243 @@
+"""For a layer that computes something else: try the remedies; only one that brings it back to rounding is claimed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from parity.errors import ParityError
+from parity.judge.traps.explain import Attempt, Explanation, explain
+from parity.judge.traps.remedy import Remedy
+from parity.judge.traps.scene import Scene
+from parity.model.trace import Op
+from parity.pairing.copying import WeightPlan, read
+from parity.pairing.match import Matching
+from parity.porting.options import AS_IS, Array
+from parity.porting.sides import TENSORFLOW, TORCH, TWIN_TORCH, Models, is_fatal
+from parity.porting.verdict import Source, layer_name, names
+from parity.porting.walk import Cut, Step, extras
+
+NEAR = 1e-7  # of the scale: further off, an attempt has failed, and needs no bound
+UNKNOWN = "unknown"
+
+
+class Bank:
+    """Explains one failing step after another with what the check knows of both models."""
+
+    def __init__(
+        self, models: Models, matching: Matching, plan: WeightPlan, weights: Mapping[str, Mapping[str, Array]]
+    ) -> None:
+        self.models, self.matching, self.plan, self.weights = models, matching, plan, weights
+
+    def sources(self, step: Step) -> list[Source]:
+        """Return one source per cause; a single one called `unknown` where no remedy helps."""
+        scene = self._scene(step)
+        try:
+            found = explain(scene, lambda remedies: self._attempt(step, scene, remedies))
+        except ParityError as error:
+            if is_fatal(error):
+                raise
+            found = Explanation((), _d64(step), None, (f"({error})",))
+        if not found.causes:
+            return [self._unknown(step, scene, found)]
+        return [self._claimed(step, scene, remedy, found) for remedy in found.causes]
+
+    def _scene(self, step: Step) -> Scene:
+        cut = step.cut
+        alone = extras(cut, self.matching)
+        mine, theirs = self._main(cut, alone)
+        carried = self._carried(cut)
+        return Scene(
+            tensorflow=mine,
+            torch=theirs,
+            tensorflow_ops=cut.segment_tensorflow,
+            torch_ops=cut.segment_torch,
+            extra_tensorflow=alone[0],
+            extra_torch=alone[1],
+            tensorflow_weights=_by_role(mine, self.weights[TENSORFLOW]),
+            torch_weights=_by_role(theirs, self.weights[TORCH]),
+            carried=carried,
+            fed=dict(step.fed_torch),
+            fed_tensorflow=dict(step.fed),
+            expected=_in_torch_order(step),
+            got=step.got,
+            shapes=self.models[TORCH].shapes,
+            training=self.models.options.train,
+            weights_mode=self.models.options.weights,
+            alternatives=self._alternatives(cut, carried),
+            tensorflow_trace=self.models[TENSORFLOW],
+            torch_trace=self.models[TORCH],
+        )
+
+    def _main(self, cut: Cut, alone: tuple[tuple[Op, ...], tuple[Op, ...]]) -> tuple[Op | None, Op | None]:
+        mine = cut.main_tensorflow or (alone[0][-1] if alone[0] else None)
+        return mine, cut.main_torch or (alone[1][-1] if alone[1] else None)
+
+    def _carried(self, cut: Cut) -> dict[str, Array]:
+        """Return TensorFlow's weights of the pair under torch's roles, in torch's layouts."""
+        if cut.pair is None or cut.main_torch is None:
+            return {}
+        roles = {reference: role for role, reference in cut.main_torch.weights.items()}
+        found = {}
+        for link in self.plan.links:
+            if link.pair == cut.pair and link.torch in roles:
+                found[roles[link.torch]] = np.asarray(link.to_torch(_read(link.tensorflow, self.weights[TENSORFLOW])))
+        return {role: array.astype(np.float64) for role, array in found.items()}
+
+    def _alternatives(self, cut: Cut, carried: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
+        """Return the carried weights of other layers that would fit in here, as-is only: was the wrong one loaded?"""
+        if self.models.options.weights != AS_IS or cut.pair is None or cut.main_torch is None:
+            return {}
+        shapes = {role: array.shape for role, array in carried.items()}
+        by_pair: dict[Any, dict[str, Array]] = {}
+        ops = {op.index: op for op in self.models[TORCH].ops}
+        for link in self.plan.links:
+            roles = {reference: role for role, reference in ops[link.pair.torch].weights.items()}
+            if link.pair != cut.pair and link.torch in roles and roles[link.torch] in shapes:
+                array = np.asarray(link.to_torch(_read(link.tensorflow, self.weights[TENSORFLOW]))).astype(np.float64)
+                by_pair.setdefault(link.pair, {})[roles[link.torch]] = array
+        mine = {op.index: op.name for op in self.models[TENSORFLOW].ops}
+        return {
+            mine[pair.tensorflow]: found
+            for pair, found in by_pair.items()
+            if {role: array.shape for role, array in found.items()} == shapes
+        }
+
+    def _attempt(self, step: Step, scene: Scene, remedies: Sequence[Remedy]) -> Attempt:
+        feed = dict(step.fed_torch)
+        edits: list[dict[str, Any]] = []
+        for remedy in remedies:
+            feed.update(remedy.feed)
+            edits += [dict(edit) for edit in remedy.edits]
+        try:
+            answer = self.models.segment(TWIN_TORCH, feed, step.cut.torch, edits=edits)
+            value = _permuted(np.asarray(answer["value"]), remedies)
+            gap = _gap(value, scene.expected)
+            if gap is None:
+                return Attempt(False, float("inf"), f"its shape is {value.shape}, not {scene.expected.shape}")
+            if gap > NEAR:
+                return Attempt(False, gap, None)
+            allowed = self._allowed(step, feed, edits, remedies, value)
+        except ParityError as error:
+            if is_fatal(error):
+                raise
+            return Attempt(False, float("inf"), str(error).partition("\n")[0])
+        off = np.abs(value.astype(np.float64) - scene.expected.astype(np.float64))
+        return Attempt(bool((off <= allowed).all()), gap, None)
+
+    def _allowed(
+        self,
+        step: Step,
+        feed: Mapping[int, Array],
+        edits: list[dict[str, Any]],
+        remedies: Sequence[Remedy],
+        value: Array,
+    ) -> Array:
+        """Return how far the two twins may be apart after the remedy: twice the float64 bound of the remedied layer."""
+        answer = self.models.segment(TWIN_TORCH, feed, step.cut.torch, edits=edits, bounds=True)
+        single = any("float32's bound decides" in note for note in step.notes)
+        key = "bounds32" if single else "bounds64"
+        if key in answer:
+            return 2.0 * np.asarray(_permuted(np.broadcast_to(answer[key], value.shape), remedies))
+        scale = float(np.abs(value).max(initial=0.0)) or 1.0
+        return np.full(value.shape, 1e-6 * scale if single else 1e-11 * scale)
+
+    def _claimed(self, step: Step, scene: Scene, remedy: Remedy, found: Explanation) -> Source:
+        together = len(found.causes) > 1
+        after = found.after if found.after is not None else 0.0
+        says = " and ".join(cause.says for cause in found.causes) if together else remedy.says
+        evidence = f"d64 falls from {found.before:.2g} to {after:.1g} {says}"
+        mine, theirs = self._named(scene, remedy)
+        return Source(
+            tensorflow=mine,
+            torch=theirs,
+            cause=remedy.trap,
+            evidence=evidence,
+            fix=remedy.fix,
+            kind=step.cut.kind,
+            message=self._message(step, mine, theirs, f"{remedy.trap}: {remedy.says}.", evidence, remedy.fix),
+        )
+
+    def _named(self, scene: Scene, remedy: Remedy) -> tuple[str | None, str | None]:
+        mine = scene.tensorflow.name if scene.tensorflow else None
+        theirs = scene.torch.name if scene.torch else None
+        named = getattr(remedy, "named", None)
+        if named is not None:
+            mine, theirs = named[0] or mine, named[1] or theirs
+        return (layer_name(mine) if mine else None), (layer_name(theirs) if theirs else None)
+
+    def _unknown(self, step: Step, scene: Scene, found: Explanation) -> Source:
+        mine = layer_name(scene.tensorflow.name) if scene.tensorflow else None
+        theirs = layer_name(scene.torch.name) if scene.torch else None
+        tried = ", ".join(found.ruled_out) if found.ruled_out else "no known trap fits these two"
+        evidence = (
+            f"d64 {found.before:.2g}; ruled out: {tried}" if found.ruled_out else f"d64 {found.before:.2g}; {tried}"
+        )
+        if step.relation is None:
+            evidence = f"{step.finding.note} {evidence}"
+        fix = "compare the two layers' configurations: " + _configurations(scene)
+        return Source(
+            tensorflow=mine, torch=theirs, cause=UNKNOWN, evidence=evidence, fix=fix, kind=step.cut.kind,
+            message=self._message(step, mine, theirs, f"{UNKNOWN}: no remedy helps.", evidence, fix),
+            ruled_out=found.ruled_out,
+        )  # fmt: skip
+
+    def _message(self, step: Step, mine: str | None, theirs: str | None, cause: str, evidence: str, fix: str) -> str:
+        lines = [
+            f"{names(mine, theirs)} computes something else.",
+            f"  cause: {cause}",
+            f"  {evidence}",
+            f"  fix: {fix}",
+        ]
+        if step.finding.elements and step.finding.d64 is not None:
+            lines.append("  " + step.finding.message().replace("\n", "\n  "))
+        return "\n".join(lines)
+
+
+def _configurations(scene: Scene) -> str:
+    parts = []
+    for label, op in (("TensorFlow", scene.tensorflow), ("PyTorch", scene.torch)):
+        if op is not None:
+            config = ", ".join(f"{key}={value}" for key, value in op.config.items())
+            parts.append(f"{label} {op.made_by or op.kind}({config})")
+    return "; ".join(parts)
+
+
+def _by_role(op: Op | None, weights: Mapping[str, Array]) -> dict[str, Array]:
+    if op is None:
+        return {}
+    return {role: np.asarray(_read(reference, weights)).astype(np.float64) for role, reference in op.weights.items()}
+
+
+def _read(reference: str, weights: Mapping[str, Array]) -> Array:
+    return np.asarray(read(reference, weights))
+
+
+def _in_torch_order(step: Step) -> Array:
+    expected = step.expected
+    if step.relation is not None:
+        return step.relation.to_torch(expected)
+    # The shapes do not fit, but the axes still mean what they do elsewhere: images have their channels moved.
+    return np.moveaxis(expected, -1, 1) if expected.ndim >= 4 else expected
+
+
+def _permuted(value: Array, remedies: Sequence[Remedy]) -> Array:
+    for remedy in remedies:
+        if remedy.permute_output is not None:
+            value = np.take(value, remedy.permute_output, axis=1 if value.ndim >= 4 else -1)
+    return value
+
+
+def _gap(value: Array, expected: Array) -> float | None:
+    if value.shape != expected.shape:
+        return None
+    a, b = value.astype(np.float64), expected.astype(np.float64)
+    if not np.isfinite(a).all() or not np.isfinite(b).all():
+        return float("inf")
+    return float(np.abs(a - b).max(initial=0.0) / (np.abs(b).max(initial=0.0) or 1.0))
+
+
+def _d64(step: Step) -> float:
+    return step.finding.d64 if step.finding.d64 is not None else float("inf")

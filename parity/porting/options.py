@@ -1,0 +1,181 @@
+"""What a check is told: builders, inputs, how weights are shared, and what to keep."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parity.errors import UsageError
+from parity.workers.client import usable_cpus
+
+Array = NDArray[Any]
+
+TENSORFLOW_TO_TORCH, TORCH_TO_TENSORFLOW, AS_IS = "tf-to-torch", "torch-to-tf", "as-is"
+WEIGHTS = (TENSORFLOW_TO_TORCH, TORCH_TO_TENSORFLOW, AS_IS)
+CHANNELS_FIRST, SAME = "channels-first", "same"
+LAYOUTS = (CHANNELS_FIRST, SAME)
+IMAGE_AXES = 3  # an input of exactly so many axes is an image, and changes its order of axes on the way to torch
+BATCH = 3  # more than one, so that nothing is lost to broadcasting; odd, so that no axis has this length by chance
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """One input without its batch axis, in TensorFlow's order; whole numbers from `low` to `high`, both included."""
+
+    shape: tuple[int, ...]
+    low: int | None = None
+    high: int | None = None
+
+    @property
+    def integer(self) -> bool:
+        """Whether the input holds whole numbers, such as token ids."""
+        return self.low is not None
+
+    def __str__(self) -> str:
+        size = "x".join(map(str, self.shape))
+        return f"{size}:{self.low}:{self.high}" if self.integer else size
+
+
+@dataclass(frozen=True)
+class CheckOptions:
+    """Everything about one check beside the two builders; `inputs` may hold arrays (batch axis first) as they are."""
+
+    inputs: tuple[InputSpec | Array, ...]
+    torch_layout: str = CHANNELS_FIRST
+    weights: str = TENSORFLOW_TO_TORCH
+    by_hand: Mapping[str, str] = field(default_factory=dict)
+    train: bool = False
+    batch: int = BATCH
+    seed: int = 0
+    dump: Path | None = None
+    repro: Path | None = None
+    tensorflow_python: str | None = None
+    torch_python: str | None = None
+    tensorflow_weights: str | None = None
+    torch_weights: str | None = None
+    device: str = "cpu"
+    threads: int = field(default_factory=usable_cpus)
+    timeout_s: float = 3600.0
+
+    def __post_init__(self) -> None:
+        if not self.inputs:
+            raise UsageError("no input was named: give --input HxWxC (or --int-input SHAPE:LOW:HIGH) once per input")
+        _one_of("--weights", self.weights, WEIGHTS)
+        _one_of("--torch-layout", self.torch_layout, LAYOUTS)
+        if self.batch < 1:
+            raise UsageError(f"--batch (={self.batch}) must be at least 1")
+        if self.seed < 0:
+            raise UsageError(f"--seed (={self.seed}) must not be negative")
+
+
+def _one_of(name: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise UsageError(f"{name} (={value!r}) must be one of {', '.join(known)}")
+
+
+def parse_input(text: str) -> InputSpec:
+    """Return the input that `HxWxC` (any number of axes, batch axis left out) describes.
+
+    Raises
+        UsageError: the text is no such shape.
+    """
+    if not re.fullmatch(r"[1-9]\d*([x,][1-9]\d*)*", text):
+        raise UsageError(f"--input {text!r} is no shape: write whole numbers with x between, such as 224x224x3 or 16")
+    return InputSpec(tuple(int(size) for size in re.split("[x,]", text)))
+
+
+def parse_int_input(text: str) -> InputSpec:
+    """Return the input that `SHAPE:LOW:HIGH` describes, HIGH included.
+
+    Raises
+        UsageError: the text is no such description.
+    """
+    found = re.fullmatch(r"([^:]+):(-?\d+):(-?\d+)", text)
+    if not found or int(found[2]) > int(found[3]):
+        raise UsageError(f"--int-input {text!r}: write SHAPE:LOW:HIGH with LOW <= HIGH, such as 12:0:999")
+    return InputSpec(parse_input(found[1]).shape, int(found[2]), int(found[3]))
+
+
+def as_inputs(given: Sequence[Any]) -> tuple[InputSpec | Array, ...]:
+    """Return what a caller of the library gave: text as on the command line, tuples of sizes or whole batches."""
+    found: list[InputSpec | Array] = []
+    for item in [given] if isinstance(given, (str, InputSpec, np.ndarray)) else given:
+        if isinstance(item, (InputSpec, np.ndarray)):
+            found.append(item)
+        elif isinstance(item, str):
+            found.append(parse_int_input(item) if ":" in item else parse_input(item))
+        elif isinstance(item, (tuple, list)) and item and all(isinstance(size, (int, np.integer)) for size in item):
+            found.append(InputSpec(tuple(int(size) for size in item)))
+        else:
+            raise UsageError(f"an input is text such as '33x29x3', a tuple of sizes or an array, not {item!r}")
+    return tuple(found)
+
+
+def arrays(options: CheckOptions) -> list[Array]:
+    """Return one batch per input in TensorFlow's order: float32 noise with another trend along each axis, or int32.
+
+    Raises
+        UsageError: batches of different length were given.
+    """
+    rng = np.random.default_rng(options.seed)
+    found = []
+    for given in options.inputs:
+        if isinstance(given, np.ndarray):
+            found.append(given.astype(np.float32) if np.issubdtype(given.dtype, np.floating) else given)
+        elif given.low is not None and given.high is not None:
+            found.append(rng.integers(given.low, given.high + 1, (options.batch, *given.shape)).astype(np.int32))
+        else:
+            found.append(_noise(rng, (options.batch, *given.shape)))
+    if len({len(array) for array in found}) > 1:
+        raise UsageError(f"the inputs have different batch sizes: {[len(array) for array in found]}")
+    return found
+
+
+def _noise(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    x = rng.standard_normal(shape)
+    for axis in range(1, len(shape)):
+        ramp = np.linspace(0.4, 1.3, shape[axis]) * (1.0 + 0.2 * axis)
+        x = x * ramp.reshape([-1 if i == axis else 1 for i in range(len(shape))])
+    return x.astype(np.float32)
+
+
+def read_map(path: Path) -> dict[str, str]:
+    """Return the pairs of a `--map` file: JSON `{"tensorflow name": "torch name"}`, or lines `tensorflow = torch`.
+
+    Raises
+        UsageError: the file is missing or cannot be understood; says in which line.
+    """
+    import json
+
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise UsageError(f"--map {path}: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"--map {path}: no text file") from None
+    if text.lstrip().startswith("{"):
+        try:
+            found = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise UsageError(f"--map {path}: line {error.lineno} is no JSON ({error.msg})") from None
+        if not all(isinstance(value, str) for value in found.values()):
+            raise UsageError(f"--map {path}: every value must be the name of a torch layer")
+        return dict(found)
+    pairs: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        bare = line.partition("#")[0].strip()
+        if not bare:
+            continue
+        left, separator, right = bare.partition("=")
+        if not separator or not left.strip() or not right.strip():
+            raise UsageError(f"--map {path}: line {number} is not `tensorflow-name = torch-name`: {bare!r}")
+        if left.strip() in pairs:
+            raise UsageError(f"--map {path}: line {number} pairs `{left.strip()}` a second time")
+        pairs[left.strip()] = right.strip()
+    return pairs

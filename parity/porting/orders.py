@@ -1,0 +1,156 @@
+"""In which order of axes each tensor of torch holds what TensorFlow's partner holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from parity.errors import ParityError
+from parity.model.trace import ELEMENTWISE, MOVES, Op
+from parity.pairing.match import OpPair
+from parity.pairing.relations import Relation, candidates, rows_of, through
+from parity.porting.options import CHANNELS_FIRST, IMAGE_AXES, Array, CheckOptions
+from parity.porting.sides import TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH, Models, is_fatal
+
+# Kinds whose results have channels at the end in TensorFlow and after the batch in torch.
+SPATIAL = frozenset(
+    {"conv", "depthwise_conv", "conv_transpose", "max_pool", "avg_pool", "adaptive_avg_pool", "adaptive_max_pool"}
+)
+Way = tuple[int, list[Op]]  # where a tensor comes from, and what moved it since, in order
+
+
+class Orders:
+    """Answers how two partner tensors are ordered; what only moves numbers is followed with numbered probes."""
+
+    def __init__(self, models: Models, options: CheckOptions) -> None:
+        self.models = models
+        self._known: dict[tuple[int, int], Relation | None] = {}
+        self._partners: dict[int, int] = {}
+        self._sure: set[tuple[int, int]] = set()
+        self._producers = (models[TENSORFLOW].producers(), models[TORCH].producers())
+        for mine, theirs in zip(models[TENSORFLOW].inputs, models[TORCH].inputs, strict=False):
+            self._known[(mine, theirs)] = self._of_input(mine, theirs, options)
+            self._sure.add((mine, theirs))
+
+    def _of_input(self, mine: int, theirs: int, options: CheckOptions) -> Relation | None:
+        shape, other = self.models[TENSORFLOW].shapes[mine], self.models[TORCH].shapes[theirs]
+        image = len(shape) == IMAGE_AXES + 1 and options.torch_layout == CHANNELS_FIRST
+        wanted = "channels" if image else "same"
+        relation = Relation(wanted)
+        return relation if relation.fits(shape, other) else None
+
+    def of(self, mine: int, theirs: int) -> Relation | None:
+        """Return how TensorFlow's tensor `mine` and torch's `theirs` are ordered; None if their shapes cannot fit."""
+        key = (mine, theirs)
+        if key not in self._known:
+            relation, sure = self._derive(mine, theirs)
+            self._known[key] = relation
+            if sure:
+                self._sure.add(key)
+        return self._known[key]
+
+    def sure(self, mine: int, theirs: int) -> bool:
+        """Return whether the order follows from the graphs, and needs no look at the values."""
+        self.of(mine, theirs)
+        return (mine, theirs) in self._sure
+
+    def learn(self, mine: int, theirs: int, relation: Relation) -> None:
+        """Keep what the values showed."""
+        self._known[(mine, theirs)] = relation
+
+    def pair(self, partners: Mapping[int, int]) -> None:
+        """Keep which tensor of torch (key) is which of TensorFlow's."""
+        self._partners = dict(partners)
+
+    def partners(self, mine: int, theirs: int) -> bool:
+        """Return whether two tensors were paired."""
+        return self._partners.get(theirs) == mine
+
+    def rows(self, pair: OpPair) -> Array | None:
+        """Return how the inputs of a dense layer are ordered in torch, as TensorFlow's row for each of torch's."""
+        mine = next(op for op in self.models[TENSORFLOW].ops if op.index == pair.tensorflow)
+        theirs = next(op for op in self.models[TORCH].ops if op.index == pair.torch)
+        if not mine.inputs or not theirs.inputs:
+            return None
+        relation = self.of(mine.inputs[0], theirs.inputs[0])
+        return rows_of(relation) if relation is not None else None
+
+    def _derive(self, mine: int, theirs: int) -> tuple[Relation | None, bool]:
+        way_a, way_b = self._way(mine, 0), self._way(theirs, 1)
+        if way_a[0] == mine and way_b[0] == theirs:
+            return self._guess(mine, theirs)
+        start, sure = self._from(way_a[0], way_b[0])
+        if start is None:
+            return self._guess(mine, theirs)
+        try:
+            map_a, map_b = self._map(way_a, mine, TWIN_TENSORFLOW), self._map(way_b, theirs, TWIN_TORCH)
+        except ParityError as error:
+            if is_fatal(error):
+                raise
+            return self._guess(mine, theirs)
+        if map_a.size != map_b.size:
+            return self._guess(mine, theirs)
+        return through(start, map_a[None], map_b[None]), sure
+
+    def _from(self, mine: int, theirs: int) -> tuple[Relation | None, bool]:
+        relation = self.of(mine, theirs)
+        return relation, (mine, theirs) in self._sure
+
+    def _guess(self, mine: int, theirs: int) -> tuple[Relation | None, bool]:
+        shape, other = self.models[TENSORFLOW].shapes.get(mine), self.models[TORCH].shapes.get(theirs)
+        if shape is None or other is None:
+            return None, False
+        makers = (self._producers[0].get(mine), self._producers[1].get(theirs))
+        spatial = [maker is not None and maker.kind in SPATIAL for maker in makers]
+        wanted = "channels" if any(spatial) or len(shape) >= IMAGE_AXES + 1 else "same"
+        named = [Relation(name) for name in (wanted, "same", "channels") if Relation(name).fits(shape, other)]
+        if named:
+            return named[0], all(spatial) or len(shape) < IMAGE_AXES
+        found = candidates(shape, other)
+        return (found[0], False) if found else (None, False)
+
+    def _way(self, tensor: int, side: int) -> Way:
+        """Follow a tensor back through what moves numbers, or treats each on its own."""
+        ops: list[Op] = []
+        while True:
+            maker = self._producers[side].get(tensor)
+            if maker is None or maker.effect not in (MOVES, ELEMENTWISE) or len(maker.inputs) != 1:
+                return tensor, ops[::-1]
+            ops.append(maker)
+            tensor = maker.inputs[0]
+
+    def _map(self, way: Way, end: int, side: str) -> Array:
+        """Return which number of the start stands where at the end, for one sample: both flattened."""
+        trace = self.models[TENSORFLOW if side == TWIN_TENSORFLOW else TORCH]
+        start, ops = way
+        shape = trace.shapes[start]
+        index: Array = np.arange(int(np.prod(shape[1:])))
+        result_shape = shape
+        at = start
+        for moves in _stretches(ops):
+            last = moves[-1].outputs[0]
+            if moves[0].effect == MOVES:
+                count = int(np.prod(trace.shapes[at][1:]))
+                probe = np.broadcast_to(np.arange(count, dtype=np.float64), (shape[0], count)).reshape(trace.shapes[at])
+                answer = self.models.segment(side, {at: np.ascontiguousarray(probe)}, last)
+                moved = np.asarray(answer["value"])
+                if moved.size != probe.size or moved.shape[:1] != shape[:1]:
+                    raise ParityError(f"`{moves[0].name}` does more than move numbers within a sample")
+                index = index[moved[0].reshape(-1).astype(np.int64)]
+            at = last
+            result_shape = trace.shapes[last]
+        if at != end:
+            raise ParityError("a way that does not end where it should")
+        return index.reshape(result_shape[1:])
+
+
+def _stretches(ops: Sequence[Op]) -> list[list[Op]]:
+    """Return consecutive operations of one effect together."""
+    found: list[list[Op]] = []
+    for op in ops:
+        if found and found[-1][0].effect == op.effect:
+            found[-1].append(op)
+        else:
+            found.append([op])
+    return found

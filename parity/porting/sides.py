@@ -1,0 +1,241 @@
+"""The four workers of a check: each framework with the user's model in float32, and its float64 twin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Self
+
+import numpy as np
+
+from parity.errors import ParityError, UsageError, WorkerCrash, WorkerTimeout
+from parity.model.trace import Trace
+from parity.porting.memory import MemoryGuard, resident_bytes
+from parity.porting.options import Array, CheckOptions
+from parity.workers.client import Worker, WorkerOptions
+
+TENSORFLOW, TORCH = "tensorflow", "torch"
+TWIN_TENSORFLOW, TWIN_TORCH = "twin_tensorflow", "twin_torch"
+SIDES = (TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH)
+TWINS = (TWIN_TENSORFLOW, TWIN_TORCH)
+LOAD_TIMEOUT_S = 1800.0
+
+
+def family(side: str) -> str:
+    """Return the framework of one of `SIDES`."""
+    return TORCH if side.endswith(TORCH) else TENSORFLOW
+
+
+class Workers:
+    """Four started workers that can hold one pair of models after another."""
+
+    sides: tuple[str, ...] = SIDES
+
+    def __init__(self, options: CheckOptions) -> None:
+        self.workers = {side: Worker(_worker_options(side, options)) for side in self.sides}
+        self.guard = MemoryGuard(self._largest)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all four."""
+        self.guard.stop()
+        for worker in self.workers.values():
+            worker.close()
+
+    def alive(self) -> bool:
+        """Return whether all four can still be called."""
+        return all(worker.alive() for worker in self.workers.values())
+
+    def call(self, side: str, method: str, **arguments: Any) -> Any:
+        """Return what one side's adapter answers.
+
+        Raises
+            WorkerCrash: the worker died; where memory ran short, that is what it says.
+        """
+        try:
+            return self.workers[side].call(method, **arguments)
+        except WorkerCrash as error:
+            if self.guard.said:
+                raise WorkerCrash(self.guard.said) from error
+            raise
+
+    def _largest(self) -> int | None:
+        sizes = {worker.pid: resident_bytes(worker.pid) for worker in self.workers.values() if worker.pid}
+        return max(sizes, key=lambda pid: sizes[pid], default=None)
+
+    def each(self, request: Callable[[str], Any], sides: Sequence[str] = ()) -> dict[str, Any]:
+        """Return what `request(side)` gave for each side, asked side by side; the first side's error wins."""
+        sides = sides or self.sides
+        with ThreadPoolExecutor(len(sides)) as pool:
+            futures = {side: pool.submit(request, side) for side in sides}
+            return {side: future.result() for side, future in futures.items()}
+
+
+class PlainWorkers(Workers):
+    """The two float32 sides alone, for what needs no twin."""
+
+    sides = (TENSORFLOW, TORCH)
+
+
+def _worker_options(side: str, options: CheckOptions) -> WorkerOptions:
+    twin = side in TWINS
+    return WorkerOptions(
+        framework=family(side),
+        python=options.tensorflow_python if family(side) == TENSORFLOW else options.torch_python,
+        role="twin" if twin else "plain",
+        device="cpu" if twin else options.device,
+        threads=options.threads,
+        seed=options.seed,
+        call_timeout_s=options.timeout_s,
+    )
+
+
+class Models:
+    """The user's two models in the four workers."""
+
+    def __init__(self, workers: Workers, builders: Mapping[str, str], options: CheckOptions) -> None:
+        self.workers, self.builders, self.options = workers, builders, options
+        self.about: dict[str, dict[str, Any]] = {}
+        self.traces: dict[str, Trace] = {}
+        self.notes: list[str] = []
+        self._expand: dict[str, list[str]] = {}
+
+    def load(self) -> None:
+        """Build the models, each in its own process.
+
+        Raises
+            UsageError: a builder cannot be found, raises, or returns no model; names the builder.
+            WorkerCrash: the builder ended its process; `WorkerTimeout` if it hangs.
+        """
+        files = {TENSORFLOW: self.options.tensorflow_weights, TORCH: self.options.torch_weights}
+
+        def build(side: str) -> Any:
+            source = self.builders[family(side)]
+            return self.workers.call(
+                side, "load_model", source=source, weights=files[family(side)], training=self.options.train
+            )
+
+        self.about = self.workers.each(build)
+        for side in SIDES:
+            for note in self.about[side].get("notes", ()):
+                if note not in self.notes:
+                    self.notes.append(note)
+
+    def trace(self, inputs: Mapping[str, Sequence[Array]]) -> None:
+        """Run each model once on its inputs (in its own order of axes) and keep what was seen.
+
+        Raises
+            UsageError: a model cannot take these inputs, or the two runs of one framework took different paths.
+        """
+        self._trace(inputs)
+        if any(op.kind == "attention" for op in self[TENSORFLOW].ops) != any(
+            op.kind == "attention" for op in self[TORCH].ops
+        ):  # written out on one side: look into the other's layer, too
+            self._expand = {TENSORFLOW: ["attention"], TORCH: ["attention"]}
+            self._trace(inputs)
+        for name in (TENSORFLOW, TORCH):
+            self._same_path(name)
+            self.notes += [note for note in self[name].notes if note not in self.notes]
+
+    def _trace(self, inputs: Mapping[str, Sequence[Array]]) -> None:
+        def ask(side: str) -> Trace:
+            found = self.workers.call(
+                side,
+                "trace_model",
+                inputs=list(inputs[family(side)]),
+                training=self.options.train,
+                expand=self._expand.get(family(side), []),
+            )
+            return Trace.from_dict(found)
+
+        self.traces = self.workers.each(ask)
+
+    def __getitem__(self, framework: str) -> Trace:
+        return self.traces[framework]
+
+    def _same_path(self, framework: str) -> None:
+        plain, twin = self.traces[framework], self.traces[f"twin_{framework}"]
+        if [(op.name, op.kind) for op in plain.ops] != [(op.name, op.kind) for op in twin.ops]:
+            raise UsageError(
+                f"the {framework} model took another path in float64 than in float32 ({len(twin.ops)} operations "
+                f"against {len(plain.ops)}): what it does depends on values or on the dtype, and cannot be compared "
+                "layer by layer"
+            )
+
+    def tensor(self, side: str, tensor: int) -> int:
+        """Return a side's own id of the tensor that its framework's trace calls `tensor`: runs number their own."""
+        return self._numbers(side).get(tensor, tensor)
+
+    def _numbers(self, side: str) -> dict[int, int]:
+        if side not in TWINS:
+            return {}
+        if side not in self._ids:
+            plain, twin = self.traces[family(side)], self.traces[side]
+            numbers = dict(zip((*plain.inputs, *plain.outputs), (*twin.inputs, *twin.outputs), strict=True))
+            for mine, theirs in zip(plain.ops, twin.ops, strict=True):
+                numbers.update(zip((*mine.inputs, *mine.outputs), (*theirs.inputs, *theirs.outputs), strict=False))
+            self._ids[side] = numbers
+        return self._ids[side]
+
+    @property
+    def _ids(self) -> dict[str, dict[int, int]]:
+        found: dict[str, dict[int, int]] = self.__dict__.setdefault("_known_ids", {})
+        return found
+
+    def segment(self, side: str, feed: Mapping[int, Array], want: int, **extra: Any) -> dict[str, Any]:
+        """Return what `run_segment` answers on one side; ids are those of the framework's float32 trace."""
+        fed = {str(self.tensor(side, tensor)): array for tensor, array in feed.items()}
+        found = dict(
+            self.workers.call(side, "run_segment", feed=fed, want=self.tensor(side, want), **self._own(side, extra))
+        )
+        back = {self.tensor(side, tensor): tensor for tensor in feed}
+        if "input_gradients" in found:
+            found["input_gradients"] = {back[int(key)]: value for key, value in found["input_gradients"].items()}
+        for key in ("gradient_bounds32", "gradient_bounds64"):
+            if key in found:
+                inputs = {back[int(tensor)]: value for tensor, value in found[key]["inputs"].items()}
+                found[key] = {"inputs": inputs, "weights": found[key]["weights"]}
+        return found
+
+    def _own(self, side: str, extra: Mapping[str, Any]) -> dict[str, Any]:
+        edits = extra.get("edits")
+        if not edits:
+            return dict(extra)
+        moved = [
+            {**edit, "insert": self.tensor(side, edit["insert"])} if "insert" in edit else dict(edit) for edit in edits
+        ]
+        return {**extra, "edits": moved}
+
+    def begin(self, side: str, inputs: Sequence[Array], wanted: Sequence[int]) -> None:
+        """Start a propagated run of one side; each wanted tensor may be asked for once, by `advance`."""
+        own = sorted({self.tensor(side, tensor) for tensor in wanted})
+        self.workers.call(side, "begin_run", inputs=list(inputs), wanted=own)
+
+    def advance(self, side: str, tensor: int) -> Array:
+        """Return one tensor of the propagated run."""
+        return np.asarray(self.workers.call(side, "advance", tensor=self.tensor(side, tensor)))
+
+    def prints(self, side: str, inputs: Sequence[Array]) -> dict[int, list[float]]:
+        """Return the figures of every tensor of one side's run, under the ids of the float32 trace."""
+        found = self.workers.call(side, "fingerprints", inputs=list(inputs))
+        own = {self.tensor(side, tensor): tensor for tensor in self.traces[family(side)].shapes}
+        return {own[int(key)]: list(value) for key, value in found.items() if int(key) in own}
+
+    def weights(self, side: str) -> dict[str, Array]:
+        """Return all weights of one side."""
+        return dict(self.workers.call(side, "get_model_weights"))
+
+    def set_weights(self, side: str, weights: Mapping[str, Array]) -> None:
+        """Replace some or all weights of one side."""
+        if weights:
+            self.workers.call(side, "set_model_weights", weights=dict(weights))
+
+
+def is_fatal(error: ParityError) -> bool:
+    """Return whether no further request can be answered after this error."""
+    return isinstance(error, (WorkerCrash, WorkerTimeout))

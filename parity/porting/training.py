@@ -1,0 +1,297 @@
+"""One training step: gradients of every layer alone, moving statistics, and one optimizer step of the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from parity.judge.bound import UNIT_ROUNDOFF
+from parity.judge.compare import Quartet, judge
+from parity.judge.verdict import IDENTICAL, ROUNDING, SEMANTIC, Finding
+from parity.model.trace import Op, weight_names
+from parity.pairing.copying import WeightLink, WeightPlan, read
+from parity.porting.options import Array
+from parity.porting.orders import Orders
+from parity.porting.sides import SIDES, TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH, TWINS, Models, family
+from parity.porting.verdict import Source, layer_name, names
+from parity.porting.walk import Step
+
+SGD: Mapping[str, Any] = {"name": "sgd", "learning_rate": 2.0**-7}  # linear in the gradient: no division blurs it
+SAFETY = 256.0  # as for whole outputs
+CLOSE = 1e-10  # of the scale: between statistics that a formula predicts
+DOUBLED = "bias-missing-or-doubled"
+
+Sides = Mapping[str, Mapping[str, Any]]
+
+
+def gradients(step: Step, plan: WeightPlan, orders: Orders) -> list[Finding]:
+    """Return one finding per gradient, and per moving statistic, of the layer that a step compared alone."""
+    if any("input_gradients" not in step.answers.get(side, {}) for side in SIDES):
+        return []
+    return [*_of_inputs(step, orders), *_of_weights(step, plan), *_of_state(step, plan)]
+
+
+def _of_inputs(step: Step, orders: Orders) -> list[Finding]:
+    found = []
+    for mine in step.cut.feeds_tensorflow:
+        for theirs in step.cut.feeds_torch:
+            relation = orders.of(mine, theirs)
+            if relation is None or not orders.partners(mine, theirs):
+                continue
+            arrays = {}
+            for side in SIDES:
+                tensor = mine if family(side) == TENSORFLOW else theirs
+                gradient = step.answers[side]["input_gradients"].get(tensor)
+                fed = step.fed if family(side) == TENSORFLOW else step.fed_torch
+                array = np.zeros(fed[tensor].shape) if gradient is None else np.asarray(gradient)
+                arrays[side] = array if family(side) == TENSORFLOW else relation.to_tensorflow(array)
+            bounds = _bounds(step, "inputs", theirs, relation.to_tensorflow, arrays)
+            found.append(_judged(f"{step.cut.name}: gradient of its input", "input-gradient", arrays, bounds))
+    return found
+
+
+def _of_weights(step: Step, plan: WeightPlan) -> list[Finding]:
+    given = {side: step.answers[side].get("weight_gradients", {}) for side in SIDES}
+    found = []
+    for link in plan.links:
+        if not _held(link.tensorflow, given[TENSORFLOW]) or not _held(link.torch, given[TORCH]):
+            continue
+        arrays = {
+            side: _first(link.tensorflow, held)
+            if family(side) == TENSORFLOW
+            else np.asarray(link.to_tensorflow(_first(link.torch, held)))
+            for side, held in given.items()
+        }
+        bounds = _bounds(step, "weights", link.torch, link.to_tensorflow, arrays)
+        found.append(_judged(f"gradient of {link.tensorflow}", "parameter-gradient", arrays, bounds))
+    return found
+
+
+def _of_state(step: Step, plan: WeightPlan) -> list[Finding]:
+    given = {side: step.answers[side].get("state", {}) for side in SIDES}
+    found = []
+    for link in plan.links:
+        if link.tensorflow not in given[TENSORFLOW] or link.torch not in given[TORCH]:
+            continue
+        arrays = {
+            side: np.asarray(held[link.tensorflow])
+            if family(side) == TENSORFLOW
+            else np.asarray(link.to_tensorflow(np.asarray(held[link.torch])))
+            for side, held in given.items()
+        }
+        # A mean, or a variance, of at most all the numbers that the layer was fed.
+        terms = max([x.size for x in step.fed.values()] or [1])
+        largest = max([float(np.square(x.astype(np.float64)).max(initial=0.0)) for x in step.fed.values()] or [1.0])
+        scale = max(float(np.abs(arrays[TWIN_TENSORFLOW]).max(initial=0.0)), largest)
+        bounds = [np.full(arrays[TENSORFLOW].shape, _gamma(terms, unit) * scale) for unit in UNIT_ROUNDOFF.values()]
+        low, high = max(bounds, key=np.max), min(bounds, key=np.max)
+        found.append(_judged(f"{link.tensorflow} after the step", "state", arrays, (low, high)))
+    return found
+
+
+def _gamma(terms: int, unit: float) -> float:
+    """Return the probable growth of a sum (Higham & Mary 2019), with lambda 9, twice over for mean and variance."""
+    return 2.0 * float(np.expm1(9.0 * np.sqrt(terms) * unit))
+
+
+def _bounds(
+    step: Step, group: str, key: Any, carry: Callable[[Array], Array], arrays: Mapping[str, Array]
+) -> tuple[Array, Array]:
+    answer = step.answers[TWIN_TORCH]
+    found = []
+    for name in ("gradient_bounds32", "gradient_bounds64"):
+        held = answer.get(name, {}).get(group, {})
+        if group == "weights":
+            found.append(_first(key, held) if _held(key, held) else None)
+        else:
+            found.append(held.get(key))
+    if found[0] is None or found[1] is None:
+        lost = max(
+            float(np.abs(arrays[a].astype(np.float64) - arrays[b]).max(initial=0.0))
+            for a, b in ((TENSORFLOW, TWIN_TENSORFLOW), (TORCH, TWIN_TORCH))
+        )
+        low = np.full(arrays[TENSORFLOW].shape, SAFETY * lost + 1e-30)
+        return low, low * (UNIT_ROUNDOFF["float64"] / UNIT_ROUNDOFF["float32"])
+    return np.asarray(carry(np.asarray(found[0]))), np.asarray(carry(np.asarray(found[1])))
+
+
+def _judged(name: str, stage: str, arrays: Mapping[str, Array], bounds: tuple[Array, Array]) -> Finding:
+    return judge(name, stage, Quartet(*(arrays[side] for side in SIDES)), *bounds)
+
+
+def _held(reference: str, held: Mapping[str, Any]) -> bool:
+    return all(name in held for name in weight_names(reference))
+
+
+def _first(reference: str, held: Mapping[str, Any]) -> Array:
+    """Return a gradient by reference: of two weights that are added, each has the gradient of the sum."""
+    return np.asarray(read(reference.partition("+")[0], {name: np.asarray(value) for name, value in held.items()}))
+
+
+def sources(step: Step, findings: Sequence[Finding], plan: WeightPlan, held: Sides) -> list[Source]:
+    """Return why the gradients or statistics of a layer differ whose forward pass agrees."""
+    failing = [finding for finding in findings if finding.verdict == SEMANTIC]
+    if not failing:
+        return []
+    cut = step.cut
+    mine = layer_name(cut.main_tensorflow.name) if cut.main_tensorflow else cut.name
+    theirs = layer_name(cut.main_torch.name) if cut.main_torch else cut.name
+    if all(finding.kind == "state" for finding in failing) and cut.main_tensorflow and cut.main_torch:
+        causes = _statistics(step, cut.main_tensorflow, cut.main_torch, plan, held)
+        if causes:
+            return [
+                Source(
+                    mine, theirs, cause, evidence, fix, cut.kind, _message(mine, theirs, failing, cause, evidence, fix)
+                )
+                for cause, evidence, fix in causes
+            ]
+    evidence = f"its forward pass agrees; {failing[0].message().splitlines()[0]}"
+    fix = "look for what detaches, scales or replaces a gradient in this layer"
+    message = _message(mine, theirs, failing, "unknown", evidence, fix)
+    return [Source(mine, theirs, "unknown", evidence, fix, cut.kind, message)]
+
+
+def _message(mine: str, theirs: str, failing: Sequence[Finding], cause: str, evidence: str, fix: str) -> str:
+    lines = [f"{names(mine, theirs)} trains differently.", f"  cause: {cause}", f"  {evidence}", f"  fix: {fix}"]
+    return "\n".join([*lines, *("  " + finding.message().replace("\n", "\n  ") for finding in failing[:3])])
+
+
+def _statistics(step: Step, mine: Op, theirs: Op, plan: WeightPlan, held: Sides) -> list[tuple[str, str, str]]:
+    """Return which differences of batch normalisation explain its statistics: momentum, variance or both."""
+    keep_a, keep_b = mine.config.get("momentum"), theirs.config.get("momentum")
+    if keep_a is None or keep_b is None or keep_b == 1.0:
+        return []
+    count = next((x.size // x.shape[-1] for x in step.fed.values()), 0)
+    tries = [(False, False), (True, False), (False, True), (True, True)]
+    for momentum, variance in sorted(tries, key=sum)[1:]:
+        worst = 0.0
+        for link in plan.links:
+            if link.tensorflow not in step.answers[TWIN_TENSORFLOW]["state"]:
+                continue
+            worst = max(worst, _left(link, step, held, (keep_a, keep_b), count, momentum, variance))
+        if worst < CLOSE:
+            return _causes(momentum, variance, float(keep_a), float(keep_b), count, worst, theirs.name)
+    return []
+
+
+def _left(
+    link: WeightLink, step: Step, held: Sides, keep: tuple[float, float], count: int, momentum: bool, variance: bool
+) -> float:
+    expected = np.asarray(step.answers[TWIN_TENSORFLOW]["state"][link.tensorflow]).astype(np.float64)
+    after = np.asarray(link.to_tensorflow(np.asarray(step.answers[TWIN_TORCH]["state"][link.torch]))).astype(np.float64)
+    before = read(link.tensorflow, held[TENSORFLOW]).astype(np.float64)
+    batch = (after - keep[1] * before) / (1.0 - keep[1])
+    if variance and link.role == "moving_variance" and count > 1:
+        batch = batch * (count - 1) / count
+    kept = keep[0] if momentum else keep[1]
+    predicted = kept * before + (1.0 - kept) * batch
+    return float(np.abs(predicted - expected).max(initial=0.0) / (np.abs(expected).max(initial=0.0) or 1.0))
+
+
+def _causes(
+    momentum: bool, variance: bool, keep_a: float, keep_b: float, count: int, left: float, name: str
+) -> list[tuple[str, str, str]]:
+    found = []
+    both = " together with the other one" if momentum and variance else ""
+    if momentum:
+        old, new = 1.0 - keep_b, 1.0 - keep_a
+        found.append((
+            "batchnorm-momentum",
+            f"the statistics agree to {left:.0e} with torch momentum {new:g} instead of {old:g}{both}",
+            f"momentum={new:g} in `{name}` (torch's momentum is the weight of the new value)",
+        ))  # fmt: skip
+    if variance:
+        found.append((
+            "batchnorm-running-variance",
+            f"the statistics agree to {left:.0e} with the biased variance, (N-1)/N of torch's, N = {count}{both}",
+            f"parity.optimizers.biased_running_variance(model), for `{name}`: Keras keeps the biased variance",
+        ))  # fmt: skip
+    return found
+
+
+def whole_step(models: Models, inputs: Mapping[str, list[Array]], plan: WeightPlan, orders: Orders) -> list[Finding]:
+    """Return one finding per weight: how far one optimizer step of the whole model moved it on either side."""
+    upstreams = _upstreams(models, orders)
+    found = models.workers.each(
+        lambda side: models.workers.call(
+            side,
+            "train_step",
+            inputs=list(inputs[family(side)]),
+            upstreams=upstreams[family(side)],
+            optimizer=dict(SGD),
+        )
+    )
+    before = models.workers.each(models.weights, TWINS)
+    findings = []
+    for link in plan.links:
+        after = {side: found[side]["weights_after"] for side in SIDES}
+        if not _held(link.tensorflow, after[TENSORFLOW]) or not _held(link.torch, after[TORCH]):
+            continue
+        moved = {}
+        for side in SIDES:
+            mine = family(side) == TENSORFLOW
+            start = before[TWIN_TENSORFLOW if mine else TWIN_TORCH]
+            reference = link.tensorflow if mine else link.torch
+            change = read(reference, after[side]).astype(np.float64) - read(reference, start)
+            moved[side] = change if mine else np.asarray(link.to_tensorflow(change))
+        findings.append(_moved(link, moved))
+    return findings
+
+
+def _moved(link: WeightLink, moved: Mapping[str, Array]) -> Finding:
+    a64, b64 = moved[TWIN_TENSORFLOW], moved[TWIN_TORCH]
+    scale = max(float(np.abs(a64).max(initial=0.0)), float(np.abs(b64).max(initial=0.0))) or 1.0
+    lost = max(
+        float(np.abs(moved[TENSORFLOW] - a64).max(initial=0.0)), float(np.abs(moved[TORCH] - b64).max(initial=0.0))
+    )
+    ratio = UNIT_ROUNDOFF["float64"] / UNIT_ROUNDOFF["float32"]
+    allowed = SAFETY * ratio * lost / scale + 1e-12
+    gap = float(np.abs(a64 - b64).max(initial=0.0)) / scale
+    verdict = SEMANTIC if gap > allowed else IDENTICAL if np.array_equal(moved[TENSORFLOW], moved[TORCH]) else ROUNDING
+    note = (
+        ""
+        if gap <= allowed
+        else f"One step moves it differently: {gap:.2g} of the step, rounding explains {allowed:.1g}."
+    )
+    if verdict == SEMANTIC and "+" in link.torch and _doubled(a64, b64):
+        note = f"Torch trains two biases that are added: the step of their sum is twice Keras's ({DOUBLED})."
+    return Finding(
+        link.tensorflow, "update", verdict, note, tuple(a64.shape), scale, d64=gap, d64_bound=allowed,
+        d32=float(np.abs(moved[TENSORFLOW] - moved[TORCH]).max(initial=0.0)) / scale, elements=int(a64.size),
+    )  # fmt: skip
+
+
+def _doubled(a: Array, b: Array) -> bool:
+    return bool(np.allclose(2.0 * a, b, rtol=1e-6, atol=0.0))
+
+
+def _upstreams(models: Models, orders: Orders) -> dict[str, list[Array]]:
+    rng = np.random.default_rng(models.options.seed + 2)
+    given: dict[str, list[Array]] = {TENSORFLOW: [], TORCH: []}
+    for mine, theirs in zip(models[TENSORFLOW].outputs, models[TORCH].outputs, strict=True):
+        shape = models[TENSORFLOW].shapes[mine]
+        upstream = (rng.uniform(0.3, 1.5, shape) * rng.choice([-1.0, 1.0], shape)).astype(np.float32)
+        relation = orders.of(mine, theirs)
+        given[TENSORFLOW].append(upstream)
+        given[TORCH].append(upstream if relation is None else relation.to_torch(upstream))
+    return given
+
+
+def step_sources(findings: Sequence[Finding], plan: WeightPlan, models: Models) -> list[Source]:
+    """Return a source for each weight whose step is that of two: the rest follows from what was said layer by layer."""
+    links = {link.tensorflow: link for link in plan.links}
+    named = ({op.index: op.name for op in models[TENSORFLOW].ops}, {op.index: op.name for op in models[TORCH].ops})
+    found = []
+    for finding in findings:
+        if finding.verdict == SEMANTIC and DOUBLED in finding.note:
+            pair = links[finding.tensor].pair
+            mine, theirs = layer_name(named[0][pair.tensorflow]), layer_name(named[1][pair.torch])
+            evidence = (
+                f"one step moves torch's sum of two biases {finding.d64:.2g} of the step further than Keras's one"
+            )
+            fix = f"freeze one of the two biases of `{theirs}`: bias_hh_l0.requires_grad_(False)"
+            message = _message(mine, theirs, [finding], DOUBLED, evidence, fix)
+            found.append(Source(mine, theirs, DOUBLED, evidence, fix, "update", message))
+    return found

@@ -1,0 +1,363 @@
+"""Cut by cut through both models: what lies between two cuts is fed the same on every side, and judged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from parity.errors import PairingError, ParityError
+from parity.judge.bound import UNIT_ROUNDOFF
+from parity.judge.compare import Quartet, judge
+from parity.judge.verdict import NOT_COMPARED, SEMANTIC, Finding
+from parity.model.trace import MOVES, Op, Trace
+from parity.pairing.match import Matching, OpPair
+from parity.pairing.relations import Relation, choose
+from parity.porting.options import Array
+from parity.porting.orders import Orders
+from parity.porting.sides import SIDES, TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH, Models, family, is_fatal
+
+# TensorFlow computes these in float32 whatever it is given (DESIGN.md section 3).
+SINGLE = frozenset({"bilinear", "bicubic", "lanczos", "area"})
+DRAWS = 4  # of perturbed inputs, where no rule bounds an operation
+SAFETY = 16.0
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One pair of tensors that should be the same, and the segments that lead to them from earlier cuts."""
+
+    tensorflow: int
+    torch: int
+    pair: OpPair | None  # None for an output of the models that no pair of operations made
+    name: str
+    main_tensorflow: Op | None
+    main_torch: Op | None
+    segment_tensorflow: tuple[Op, ...]
+    segment_torch: tuple[Op, ...]
+    feeds_tensorflow: tuple[int, ...]
+    feeds_torch: tuple[int, ...]
+
+    @property
+    def kind(self) -> str:
+        """What the compared operation is."""
+        main = self.main_tensorflow or self.main_torch
+        return main.kind if main else "output"
+
+
+@dataclass
+class Step:
+    """What was found at one cut, with everything that the search for a cause needs."""
+
+    cut: Cut
+    finding: Finding
+    d32: float | None
+    fed: Mapping[int, Array]  # by TensorFlow's tensors, TensorFlow's order, float32
+    fed_torch: Mapping[int, Array]
+    expected: Array  # the TensorFlow twin's result, its own order
+    got: Array  # the torch twin's, its own order
+    relation: Relation | None
+    bounds64: Array | None
+    notes: tuple[str, ...] = ()
+    values: Mapping[str, Array] = field(default_factory=dict)
+    answers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # all that `run_segment` gave, by side
+
+
+def cuts(tensorflow: Trace, torch: Trace, matching: Matching) -> list[Cut]:
+    """Return every pair of tensors to compare, in the order in which TensorFlow makes them; outputs last."""
+    ops = ({op.index: op for op in tensorflow.ops}, {op.index: op for op in torch.ops})
+    pairs = sorted(matching.pairs, key=lambda pair: pair.tensorflow)
+    tensors: dict[int, int] = dict(zip(tensorflow.inputs, torch.inputs, strict=False))
+    found: list[tuple[int, int, OpPair | None, str]] = []
+    for pair in pairs:
+        mine, theirs = ops[0][pair.tensorflow], ops[1][pair.torch]
+        for index, (a, b) in enumerate(zip(mine.outputs, theirs.outputs, strict=False)):
+            if a not in tensors and (index == 0 or _read_later(tensorflow, a) or _read_later(torch, b)):
+                tensors[a] = b
+                found.append((a, b, pair, mine.name if index == 0 else f"{mine.name}[{index}]"))
+    for a, b, name in zip(tensorflow.outputs, torch.outputs, tensorflow.output_names, strict=False):
+        if tensors.get(a) != b:
+            found.append((a, b, None, name))
+    stops = (set(tensors), set(tensors.values()))
+    producers = (tensorflow.producers(), torch.producers())
+    return [_cut(given, ops, producers, stops) for given in found]
+
+
+def _read_later(trace: Trace, tensor: int) -> bool:
+    return tensor in trace.outputs or any(tensor in op.inputs for op in trace.ops)
+
+
+def _cut(
+    given: tuple[int, int, OpPair | None, str],
+    ops: tuple[Mapping[int, Op], Mapping[int, Op]],
+    producers: tuple[Mapping[int, Op], Mapping[int, Op]],
+    stops: tuple[set[int], set[int]],
+) -> Cut:
+    a, b, pair, name = given
+    segment_a, feeds_a = segment(a, producers[0], stops[0])
+    segment_b, feeds_b = segment(b, producers[1], stops[1])
+    return Cut(
+        tensorflow=a,
+        torch=b,
+        pair=pair,
+        name=name,
+        main_tensorflow=ops[0][pair.tensorflow] if pair else None,
+        main_torch=ops[1][pair.torch] if pair else None,
+        segment_tensorflow=segment_a,
+        segment_torch=segment_b,
+        feeds_tensorflow=feeds_a,
+        feeds_torch=feeds_b,
+    )
+
+
+def segment(want: int, producers: Mapping[int, Op], stops: set[int]) -> tuple[tuple[Op, ...], tuple[int, ...]]:
+    """Return the operations that make `want` out of `stops` (or model inputs), in order, and what they read."""
+    ops: dict[int, Op] = {}
+    feeds: dict[int, None] = {}
+    open_ = [want]
+    while open_:
+        tensor = open_.pop()
+        maker = producers.get(tensor)
+        if maker is None or (tensor in stops and tensor != want):
+            feeds[tensor] = None
+        elif maker.index not in ops:
+            ops[maker.index] = maker
+            open_.extend(maker.inputs)
+    return tuple(ops[index] for index in sorted(ops)), tuple(sorted(feeds))
+
+
+class Walk:
+    """One pass over all cuts: propagated values are streamed, and dropped as soon as no cut needs them."""
+
+    def __init__(self, models: Models, found: Sequence[Cut], orders: Orders, inputs: Mapping[str, list[Array]]) -> None:
+        self.models, self.cuts, self.orders, self.inputs = models, list(found), orders, inputs
+        self.partner = {cut.torch: cut.tensorflow for cut in found}
+        self.partner |= dict(zip(models[TORCH].inputs, models[TENSORFLOW].inputs, strict=False))
+        orders.pair(self.partner)
+        self._values: dict[int, Array] = dict(zip(models[TENSORFLOW].inputs, inputs[TENSORFLOW], strict=True))
+        self._users = self._count_users()
+        self._asked: set[int] = set()
+
+    def _count_users(self) -> dict[int, int]:
+        users: dict[int, int] = {}
+        for cut in self.cuts:
+            for tensor in self._needs(cut):
+                users[tensor] = users.get(tensor, 0) + 1
+        return users
+
+    def _needs(self, cut: Cut) -> set[int]:
+        theirs = {self.partner[tensor] for tensor in cut.feeds_torch if tensor in self.partner}
+        return set(cut.feeds_tensorflow) | theirs
+
+    def run(self) -> Iterator[Step]:
+        """Yield what was found at every cut, in order."""
+        wanted = {
+            TENSORFLOW: [cut.tensorflow for cut in self.cuts],
+            TWIN_TENSORFLOW: [cut.tensorflow for cut in self.cuts],
+            TORCH: [cut.torch for cut in self.cuts],
+        }
+        self.models.workers.each(
+            lambda side: self.models.begin(side, self.inputs[family(side)], wanted[side]), tuple(wanted)
+        )
+        for cut in self.cuts:
+            yield self._step(cut)
+            self._drop(cut)
+
+    def _step(self, cut: Cut) -> Step:
+        ahead = self._propagated(cut)
+        fed = {tensor: self._value(tensor) for tensor in cut.feeds_tensorflow}
+        try:
+            fed_torch = self._fed_torch(cut)
+        except PairingError as error:
+            return self._refused(cut, fed, {}, str(error), ahead)
+        answers, notes = self._forced(cut, fed, fed_torch)
+        broken = next((answer for answer in answers.values() if isinstance(answer, ParityError)), None)
+        if broken is not None:
+            return self._refused(cut, fed, fed_torch, str(broken), ahead)
+        values = {side: np.asarray(answers[side]["value"]) for side in SIDES}
+        relation = self.orders.of(cut.tensorflow, cut.torch)
+        bounds = self._bounds(cut, answers[TWIN_TORCH], values, fed_torch, notes)
+        finding, bound64 = self._judge(cut, values, bounds, relation, notes)
+        if finding.verdict == SEMANTIC and not self.orders.sure(cut.tensorflow, cut.torch):
+            relation = self._relation(cut, values, relation)
+            finding, bound64 = self._judge(cut, values, bounds, relation, notes)
+        return Step(
+            cut, finding, self._d32(ahead, relation), fed, fed_torch, values[TWIN_TENSORFLOW], values[TWIN_TORCH],
+            relation, bound64, tuple(notes), values, answers,
+        )  # fmt: skip
+
+    def _propagated(self, cut: Cut) -> dict[str, Array]:
+        """Take the float32 sides' own values at this cut, and the twin's, which later segments are fed."""
+        wanted = {TENSORFLOW: cut.tensorflow, TORCH: cut.torch}
+        ahead = self.models.workers.each(lambda side: self.models.advance(side, wanted[side]), (TENSORFLOW, TORCH))
+        self._value(cut.tensorflow, wanted=False)
+        return dict(ahead)
+
+    def _value(self, tensor: int, wanted: bool = True) -> Array:
+        if tensor not in self._values and tensor not in self._asked:
+            self._asked.add(tensor)
+            twin = self.models.advance(TWIN_TENSORFLOW, tensor)
+            if self._users.get(tensor, 0):
+                with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and the judge says so
+                    self._values[tensor] = twin.astype(np.float32) if np.issubdtype(twin.dtype, np.floating) else twin
+        return self._values[tensor] if wanted else np.empty(0)
+
+    def _drop(self, cut: Cut) -> None:
+        for tensor in self._needs(cut):
+            self._users[tensor] -= 1
+            if not self._users[tensor]:
+                self._values.pop(tensor, None)
+
+    def _fed_torch(self, cut: Cut) -> dict[int, Array]:
+        fed = {}
+        for tensor in cut.feeds_torch:
+            partner = self.partner.get(tensor)
+            if partner is None:
+                raise PairingError(f"torch reads an input that TensorFlow's model does not have (tensor {tensor})")
+            value = self._value(partner)
+            relation = self.orders.of(partner, tensor)
+            if relation is None:
+                shape = self.models[TORCH].shapes.get(tensor)
+                raise PairingError(
+                    f"what torch is fed has shape {shape} there, and TensorFlow's {value.shape} does not fit"
+                )
+            fed[tensor] = relation.to_torch(value)
+        return fed
+
+    def _forced(
+        self, cut: Cut, fed: Mapping[int, Array], fed_torch: Mapping[int, Array]
+    ) -> tuple[dict[str, Any], list[str]]:
+        def ask(side: str) -> Any:
+            mine = family(side) == TENSORFLOW
+            extra: dict[str, Any] = {"bounds": True} if side == TWIN_TORCH else {}
+            if upstream is not None:
+                extra |= {"upstream": upstream[family(side)], "state": True}
+            try:
+                return self.models.segment(
+                    side, fed if mine else fed_torch, cut.tensorflow if mine else cut.torch, **extra
+                )
+            except ParityError as error:
+                if is_fatal(error):
+                    raise
+                return error
+
+        upstream = self._upstream(cut)
+        answers, notes = self.models.workers.each(ask), list[str]()
+        for twin, plain in ((TWIN_TENSORFLOW, TENSORFLOW), (TWIN_TORCH, TORCH)):
+            if isinstance(answers[twin], ParityError) and not isinstance(answers[plain], ParityError):
+                notes.append(f"{plain} has no float64 form of it, so that float32's bound decides")
+                answers[twin] = {**answers[plain], "bounds_unknown": "no float64 form"}
+        return answers, notes
+
+    def _upstream(self, cut: Cut) -> dict[str, Array] | None:
+        """Return the same random gradient for both sides, in training only."""
+        relation = self.orders.of(cut.tensorflow, cut.torch)
+        dtype = self.models[TENSORFLOW].dtypes.get(cut.tensorflow, "float32")
+        if not self.models.options.train or relation is None or not dtype.startswith("float"):
+            return None
+        rng = np.random.default_rng(cut.tensorflow + 1)
+        shape = self.models[TENSORFLOW].shapes[cut.tensorflow]
+        mine = (rng.uniform(0.3, 1.5, shape) * rng.choice([-1.0, 1.0], shape)).astype(np.float32)
+        return {TENSORFLOW: mine, TORCH: relation.to_torch(mine)}
+
+    def _refused(
+        self, cut: Cut, fed: Mapping[int, Array], fed_torch: Mapping[int, Array], why: str, ahead: Mapping[str, Array]
+    ) -> Step:
+        line = why.strip().splitlines()[0] if why.strip() else "no reason given"
+        finding = Finding(cut.name, cut.kind, NOT_COMPARED, line, shape=tuple(ahead[TENSORFLOW].shape))
+        relation = self.orders.of(cut.tensorflow, cut.torch)
+        return Step(
+            cut, finding, self._d32(ahead, relation), fed, fed_torch, ahead[TENSORFLOW], ahead[TORCH], relation, None
+        )
+
+    def _relation(self, cut: Cut, values: Mapping[str, Array], known: Relation | None) -> Relation | None:
+        """Let the values say how the axes are ordered where the graphs leave it open."""
+        chosen = choose(values[TWIN_TENSORFLOW], values[TWIN_TORCH], known)
+        if chosen is not None:
+            self.orders.learn(cut.tensorflow, cut.torch, chosen)
+        return chosen
+
+    def _bounds(
+        self, cut: Cut, answer: Mapping[str, Any], values: Mapping[str, Array], fed: Mapping[int, Array],
+        notes: list[str],
+    ) -> tuple[Array, Array]:  # fmt: skip
+        """Return float32's and float64's absolute bounds in torch's order."""
+        if "bounds32" in answer:
+            low, high = np.asarray(answer["bounds32"]), np.asarray(answer["bounds64"])
+        else:
+            notes.append(f"no rule bounds it ({answer.get('bounds_unknown')}): bounded by how perturbed inputs answer")
+            low = self._perturbed(cut, values[TWIN_TORCH], fed)
+            high = low * (UNIT_ROUNDOFF["float64"] / UNIT_ROUNDOFF["float32"])
+        if any(note.endswith("float32's bound decides") for note in notes) or any(map(_single, cut.segment_tensorflow)):
+            if not notes:
+                notes.append("tensorflow computes it in float32 even in its twin, so that float32's bound decides")
+            high = low
+        return low, high
+
+    def _perturbed(self, cut: Cut, value: Array, fed: Mapping[int, Array]) -> Array:
+        """Return a measured bound where no rule exists: how far the result moves when its inputs do by one rounding."""
+        rng = np.random.default_rng(0)
+        moved = np.zeros(value.shape)
+        unit = UNIT_ROUNDOFF["float32"]
+        for _ in range(DRAWS):
+            noisy = {
+                tensor: x.astype(np.float64) * (1.0 + unit * rng.choice([-1.0, 1.0], x.shape))
+                if np.issubdtype(x.dtype, np.floating) else x
+                for tensor, x in fed.items()
+            }  # fmt: skip
+            answer = self.models.segment(TWIN_TORCH, noisy, cut.torch)
+            moved = np.maximum(moved, np.abs(np.asarray(answer["value"]).astype(np.float64) - value))
+        terms = max([int(np.prod(x.shape[1:])) for x in fed.values()] or [1])
+        magnitude = np.abs(value.astype(np.float64))
+        return np.asarray(
+            SAFETY * (moved.max(initial=0.0) + moved)
+            + unit * SAFETY * np.sqrt(terms) * (magnitude + magnitude.max(initial=0.0))
+        )
+
+    def _judge(
+        self, cut: Cut, values: Mapping[str, Array], bounds: tuple[Array, Array], relation: Relation | None,
+        notes: list[str],
+    ) -> tuple[Finding, Array | None]:  # fmt: skip
+        if relation is None:
+            quartet = Quartet(*(values[side] for side in SIDES))
+            return judge(cut.name, cut.kind, quartet, np.array(np.inf), np.array(np.inf)), None
+        ordered = {
+            side: values[side] if family(side) == TENSORFLOW else relation.to_tensorflow(values[side]) for side in SIDES
+        }
+        low, high = (relation.to_tensorflow(np.broadcast_to(bound, values[TWIN_TORCH].shape)) for bound in bounds)
+        finding = judge(cut.name, cut.kind, Quartet(*(ordered[side] for side in SIDES)), low, high)
+        if notes:
+            finding = _noted(finding, notes)
+        return finding, high
+
+    def _d32(self, ahead: Mapping[str, Array], relation: Relation | None) -> float | None:
+        a = ahead[TENSORFLOW].astype(np.float64)
+        if relation is None:
+            return None
+        b = relation.to_tensorflow(ahead[TORCH]).astype(np.float64)
+        if a.shape != b.shape or not a.size or not np.isfinite(a).all() or not np.isfinite(b).all():
+            return None
+        return float(np.abs(a - b).max() / (np.abs(a).max() or 1.0))
+
+
+def _single(op: Op) -> bool:
+    return op.kind == "resize" and op.config.get("method") in SINGLE
+
+
+def _noted(finding: Finding, notes: Sequence[str]) -> Finding:
+    from dataclasses import replace
+
+    said = "; ".join(notes)
+    return replace(finding, note=f"{finding.note} ({said})".strip() if finding.note else said)
+
+
+def extras(cut: Cut, matching: Matching) -> tuple[tuple[Op, ...], tuple[Op, ...]]:
+    """Return the operations of the two segments that have no partner and do more than move numbers."""
+    paired = ({pair.tensorflow for pair in matching.pairs}, {pair.torch for pair in matching.pairs})
+
+    def alone(ops: Sequence[Op], known: set[int]) -> tuple[Op, ...]:
+        return tuple(op for op in ops if op.index not in known and op.effect != MOVES)
+
+    return alone(cut.segment_tensorflow, paired[0]), alone(cut.segment_torch, paired[1])
