@@ -31,6 +31,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="parity", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_check(commands)
+    _add_convert(commands)
+    _add_lint(commands)
     _add_render(commands)
     return parser
 
@@ -53,47 +55,38 @@ def _add_check(commands: Any) -> None:
     check.set_defaults(run=_check)
 
 
-def _add_pair(command: argparse.ArgumentParser, inputs_needed: bool = True) -> None:
-    """Add what every command on two models is told."""
+def _add_builders(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "tensorflow", metavar="TF_BUILDER", help="path/file.py:function, package.module:function or a file"
+        "tensorflow", metavar="TF_BUILDER", help="path/file.py:function, package.module:function or a model file"
     )
     command.add_argument("torch", metavar="TORCH_BUILDER", help="likewise, for the PyTorch model")
-    once = "" if inputs_needed else " (only needed if what to compare cannot be seen without a run)"
-    command.add_argument(
-        "--input", dest="inputs", metavar="HxWxC", action="append", type=_as(_input),
-        help=f"an input without its batch axis, in TensorFlow's order; repeat it for several{once}",
-    )  # fmt: skip
-    command.add_argument(
-        "--int-input", dest="inputs", metavar="SHAPE:LOW:HIGH", action="append", type=_as(_int_input),
-        help="an input of whole numbers, such as token ids; HIGH is included",
-    )  # fmt: skip
-    command.add_argument(
-        "--torch-layout", choices=("channels-first", "same"), default="channels-first",
-        help="how torch wants an input of three axes (%(default)s)",
-    )  # fmt: skip
-    command.add_argument(
-        "--weights", choices=("tf-to-torch", "torch-to-tf", "as-is"), default="tf-to-torch",
-        help="whose weights both get (%(default)s)",
-    )  # fmt: skip
-    command.add_argument(
-        "--map", metavar="FILE", type=Path, help="pair layers by hand: `tensorflow = torch`, a line each, or JSON"
-    )
-    command.add_argument("--batch", type=int, default=3, help="samples in the probe (%(default)s)")
-    command.add_argument("--seed", type=int, default=0, help="of the probe and of fresh weights (%(default)s)")
-    command.add_argument(
-        "--tensorflow-weights", metavar="FILE", help="load these into the TensorFlow model after building it"
-    )
-    command.add_argument("--torch-weights", metavar="FILE", help="load these into the PyTorch model after building it")
     for name in ("tensorflow", "torch"):
         command.add_argument(
             f"--{name}-python", metavar="PATH", help=f"interpreter of the {name} worker (default: this one)"
         )
-    command.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="where float32 runs (%(default)s)")
-    command.add_argument("--threads", type=int, help="threads of every worker (default: usable CPUs)")
-    command.add_argument(
-        "--timeout", type=float, default=3600.0, metavar="SECONDS", help="of one request to a worker (%(default)s)"
-    )
+
+
+def _add_pair(command: argparse.ArgumentParser, weights: bool = True) -> None:
+    """Add what every command that runs two models is told."""
+    _add_builders(command)
+    add = command.add_argument
+    add("--input", dest="inputs", metavar="HxWxC", action="append", type=_as(_input),
+        help="an input without its batch axis, in TensorFlow's order; repeat it for several")  # fmt: skip
+    add("--int-input", dest="inputs", metavar="SHAPE:LOW:HIGH", action="append", type=_as(_int_input),
+        help="an input of whole numbers, such as token ids; HIGH is included")  # fmt: skip
+    add("--torch-layout", choices=("channels-first", "same"), default="channels-first",
+        help="how torch wants an input of three axes (%(default)s)")  # fmt: skip
+    add("--map", metavar="FILE", type=Path, help="pair layers by hand: `tensorflow = torch`, a line each, or JSON")
+    add("--batch", type=int, default=3, help="samples in the probe (%(default)s)")
+    add("--seed", type=int, default=0, help="of the probe and of fresh weights (%(default)s)")
+    add("--device", choices=("cpu", "gpu"), default="cpu", help="where float32 runs (%(default)s)")
+    add("--threads", type=int, help="threads of every worker (default: usable CPUs)")
+    add("--timeout", type=float, default=3600.0, metavar="SECONDS", help="of one request to a worker (%(default)s)")
+    if weights:
+        add("--weights", choices=("tf-to-torch", "torch-to-tf", "as-is"), default="tf-to-torch",
+            help="whose weights both get (%(default)s)")  # fmt: skip
+        add("--tensorflow-weights", metavar="FILE", help="load these into the TensorFlow model after building it")
+        add("--torch-weights", metavar="FILE", help="load these into the PyTorch model after building it")
 
 
 def _as(parse: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -126,18 +119,18 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
 
     found = {
         "torch_layout": options.torch_layout,
-        "weights": options.weights,
         "by_hand": read_map(options.map) if options.map else {},
         "batch": options.batch,
         "seed": options.seed,
         "tensorflow_python": options.tensorflow_python,
         "torch_python": options.torch_python,
-        "tensorflow_weights": options.tensorflow_weights,
-        "torch_weights": options.torch_weights,
         "device": options.device,
         "timeout_s": options.timeout,
     }
-    return found | ({"threads": options.threads} if options.threads else {})
+    for name in ("threads", "weights", "tensorflow_weights", "torch_weights"):
+        if getattr(options, name, None):
+            found[name] = getattr(options, name)
+    return found
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -162,6 +155,77 @@ def _check(options: argparse.Namespace) -> int:
     if verdict.exit == UsageError.exit_status:
         print(f"parity check: {verdict.headline()}", file=sys.stderr)
     return verdict.exit
+
+
+def _add_convert(commands: Any) -> None:
+    convert = commands.add_parser(
+        "convert",
+        help="move trained weights from one framework's file to the other's, proven after writing",
+        description="Check the pair, write the weights of --from in the other framework's layouts to --to, read that "
+        "back and compare. Exit status: 0 proven, 1 the pair differs and nothing was written, 2 it could not be done.",
+    )
+    _add_pair(convert, weights=False)
+    convert.add_argument("--from", dest="source", metavar="FILE", type=Path, required=True,
+                         help="trained weights: .keras, .h5, .pth, .pt or .safetensors")  # fmt: skip
+    convert.add_argument("--to", dest="target", metavar="FILE", type=Path, required=True,
+                         help="the file to write, of the other framework")  # fmt: skip
+    convert.set_defaults(run=_convert, quiet=True)
+
+
+def _convert(options: argparse.Namespace) -> int:
+    from parity.port import convert
+    from parity.report.check_table import CheckTable
+
+    with CheckTable(quiet=True) as table:
+        verdict, written = convert(
+            options.tensorflow, options.torch, options.source, options.target, options.inputs or (),
+            progress=table.tell, **_settings(options),
+        )  # fmt: skip
+        if written is None:
+            table.end(verdict.to_dict(), verdict.message())
+    if written is None:
+        print(f"parity convert: nothing was written: {verdict.headline()}", file=sys.stderr)
+        return verdict.exit
+    print(written.line(), file=sys.stdout if written.proven else sys.stderr)
+    return 0 if written.proven else UsageError.exit_status
+
+
+def _add_lint(commands: Any) -> None:
+    lint = commands.add_parser(
+        "lint",
+        help="what differs by configuration alone, before anything runs",
+        description="List what the configurations of two models say against each other, each with the id of its trap "
+        "and the effect to expect. Exit status: 0 nothing differs, 1 something does, 2 nothing could be compared.",
+    )
+    _add_builders(lint)
+    lint.add_argument("--map", metavar="FILE", type=Path, help="pair layers by hand: `tensorflow = torch`, a line each")
+    lint.add_argument("--tensorflow-optimizer", metavar="CALL", help="such as 'Adam(learning_rate=1e-3)'")
+    lint.add_argument(
+        "--torch-optimizer", metavar="CALL", help="such as 'Adam(lr=1e-3)'; what is left out is the default"
+    )
+    lint.add_argument("--json", metavar="FILE", type=Path, help="write the list there")
+    lint.set_defaults(run=_lint)
+
+
+def _lint(options: argparse.Namespace) -> int:
+    from parity.porting.lint import lint
+    from parity.porting.options import CheckOptions, InputSpec, read_map
+    from parity.porting.verdict import write_json
+
+    optimizers = (options.tensorflow_optimizer, options.torch_optimizer)
+    if any(optimizers) and not all(optimizers):
+        raise UsageError("give both --tensorflow-optimizer and --torch-optimizer, or neither")
+    settings = CheckOptions(
+        inputs=(InputSpec((1,)),),
+        by_hand=read_map(options.map) if options.map else {},
+        tensorflow_python=options.tensorflow_python,
+        torch_python=options.torch_python,
+    )
+    found = lint(options.tensorflow, options.torch, settings, optimizers if all(optimizers) else None)
+    if options.json:
+        write_json(options.json, found.to_dict())
+    print("\n".join(found.lines()))
+    return found.exit
 
 
 def _no_verdict(error: ParityError) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from parity.pairing.copying import WeightPlan, plan
 from parity.pairing.match import Matching, match_all, match_weighted
 from parity.porting import outputs, training
 from parity.porting.causes import Bank
+from parity.porting.convert import Conversion, directions, write
+from parity.porting.convert import settings as convert_settings
 from parity.porting.dump import Dump
 from parity.porting.fresh import trained_like
 from parity.porting.options import (
@@ -46,6 +48,7 @@ class Prepared:
     plan: WeightPlan
     orders: Orders
     weights: Mapping[str, Mapping[str, Array]]  # as both float32 sides hold them now
+    built: Mapping[str, Mapping[str, Array]]  # as the builders gave them
     notes: tuple[str, ...]
 
 
@@ -80,6 +83,40 @@ def check(
             own.close()
 
 
+def convert(
+    tensorflow_builder: str,
+    torch_builder: str,
+    source: str | Path,
+    target: str | Path,
+    inputs: Sequence[Any] | str = (),
+    *,
+    progress: Progress | None = None,
+    **options: Any,
+) -> tuple[Verdict, Conversion | None]:
+    """Move trained weights from the file `source` of one framework to the file `target` of the other.
+
+    The pair is checked first, and nothing is written unless it is the same function; the file is then read back into
+    fresh models and compared bit for bit, outputs included. Options are those of `check`.
+
+    Raises
+        ParityError: as `check`; a file whose ending says nothing; a file that cannot be written.
+    """
+    tell = progress or (lambda *_: None)
+    mine, other = directions(Path(source), Path(target))
+    settings = convert_settings(CheckOptions(inputs=as_inputs(inputs), **options), mine, Path(source))
+    with Workers(settings) as workers:
+        models = Models(workers, {TENSORFLOW: str(tensorflow_builder), TORCH: str(torch_builder)}, settings)
+        prepared = prepare(models, tell)
+        verdict = compare(prepared, tell)
+        if not verdict.same:
+            return verdict, None
+        tell("stage", f"writing {target}")
+        return verdict, write(
+            prepared, mine, other, Path(target),
+            lambda: outputs.compare(models, prepared.inputs, prepared.orders).why,
+        )  # fmt: skip
+
+
 def prepare(models: Models, tell: Progress) -> Prepared:
     """Build, run, pair, and copy weights.
 
@@ -98,12 +135,13 @@ def prepare(models: Models, tell: Progress) -> Prepared:
     weighted = match_weighted(models[TENSORFLOW], models[TORCH], options.by_hand)
     orders = Orders(models, options)
     weight_plan = plan(models[TENSORFLOW], models[TORCH], weighted, orders.rows)
-    weights, notes = share_weights(models, weight_plan)
+    built = dict(models.workers.each(models.weights, (TENSORFLOW, TORCH)))
+    weights, notes = share_weights(models, weight_plan, built)
     prints = models.workers.each(lambda side: models.prints(side, fed[side.removeprefix("twin_")]), TWINS)
     matching = match_all(
         models[TENSORFLOW], models[TORCH], weighted, prints[TWIN_TENSORFLOW], prints[TWIN_TORCH], options.by_hand
     )
-    return Prepared(models, fed, matching, weight_plan, Orders(models, options), weights, tuple(notes))
+    return Prepared(models, fed, matching, weight_plan, Orders(models, options), weights, built, tuple(notes))
 
 
 def compare(prepared: Prepared, tell: Progress) -> Verdict:
@@ -223,13 +261,15 @@ def _unmatched_line(tensorflow: Sequence[str], torch: Sequence[str]) -> str:
     return "; ".join(parts)
 
 
-def share_weights(models: Models, weight_plan: WeightPlan) -> tuple[dict[str, dict[str, Array]], list[str]]:
+def share_weights(
+    models: Models, weight_plan: WeightPlan, built: Mapping[str, Mapping[str, Array]]
+) -> tuple[dict[str, dict[str, Array]], list[str]]:
     """Give all four sides the weights that the check is about, and return what the float32 sides hold."""
     mode, seed, notes = models.options.weights, models.options.seed, list[str]()
-    held = dict(models.workers.each(models.weights, (TENSORFLOW, TORCH)))
+    held = {side: dict(weights) for side, weights in built.items()}
     if mode != AS_IS:
         source, target = (TENSORFLOW, TORCH) if mode == TENSORFLOW_TO_TORCH else (TORCH, TENSORFLOW)
-        changed = trained_like(held[source], models[source], seed)
+        changed = trained_like(held[source], models[source], seed) if models.options.fresh else {}
         if changed:
             notes.append(
                 f"{len(changed)} of {len(held[source])} weights were one number throughout, as in a fresh model, and"
@@ -261,6 +301,3 @@ def _same_counts(models: Models) -> None:
 
 def _listed(trace: Trace) -> str:
     return ", ".join(trace.output_names[:6]) + (", ..." if len(trace.output_names) > 6 else "")
-
-
-__all__ = ["CheckOptions", "Path", "Prepared", "Verdict", "check", "compare", "prepare"]

@@ -51,6 +51,7 @@ class CheckOptions:
     weights: str = TENSORFLOW_TO_TORCH
     by_hand: Mapping[str, str] = field(default_factory=dict)
     train: bool = False
+    fresh: bool = True  # give constants of a fresh model trained-like values for the check
     batch: int = BATCH
     seed: int = 0
     dump: Path | None = None
