@@ -42,6 +42,12 @@ def links(network: Network, node: Node, shapes: Mapping[str, tuple[int, ...]]) -
     return make(node) if make else ()
 
 
+def links_of(kind: str, config: Mapping[str, Any]) -> tuple[Link, ...]:
+    """Return the links of any layer of a kind, whatever network it stands in; none for a kind without weights."""
+    make = _KINDS.get(kind)
+    return make(Node(kind, kind, (), config)) if make else ()
+
+
 def to_torch(weights: Mapping[str, Array], network: Network, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Array]:
     """Return torch's `node.name` arrays from TensorFlow's `node/role` arrays.
 
@@ -212,7 +218,7 @@ def _gru_cell(prefix: str = "", suffix: str = "") -> tuple[Link, ...]:
 
 
 def _recurrent(node: Node) -> tuple[Link, ...]:
-    cell = _lstm_cell if node.kind == "lstm" else _gru_cell
+    cell = _gru_cell if node.kind == "gru" else _lstm_cell  # a plain one has the same weights as an LSTM, one gate wide
     if node.config.get("bidirectional"):
         return (*cell("forward_"), *cell("backward_", "_reverse"))
     return cell()
@@ -258,11 +264,13 @@ _KINDS: Mapping[str, Callable[[Node], tuple[Link, ...]]] = {
     "batch_norm": _batch_norm,
     "layer_norm": _scale_and_shift,
     "group_norm": _scale_and_shift,
+    "instance_norm": _scale_and_shift,
     "rms_norm": _rms_norm,
     "embedding": _embedding,
     "prelu": _prelu,
     "lstm": _recurrent,
     "gru": _recurrent,
+    "rnn": _recurrent,
     "attention": _attention,
 }
 

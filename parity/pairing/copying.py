@@ -1,0 +1,200 @@
+"""Which weight of one model is which of the other, and how to carry all of them across, either way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from parity.errors import PairingError
+from parity.model.layout import Array
+from parity.model.trace import Op, Trace, weight_names
+from parity.pairing import references
+from parity.pairing.carry import Carry
+from parity.pairing.fitting import fitting, role_pairs, takes_rows
+from parity.pairing.match import Matching, OpPair
+from parity.pairing.references import Shape, read
+
+__all__ = ["WeightLink", "WeightPlan", "plan", "read"]
+
+Rows = Callable[[OpPair], Array | None]
+
+
+@dataclass(frozen=True)
+class WeightLink:
+    """One weight under both names: references of either side, and the way there and back."""
+
+    tensorflow: str
+    torch: str
+    to_torch: Carry
+    to_tensorflow: Carry
+    role: str
+    pair: OpPair
+
+
+@dataclass(frozen=True)
+class WeightPlan:
+    """What becomes of every weight: how it moves, or that it has no partner."""
+
+    links: tuple[WeightLink, ...]
+    unmatched_tensorflow: tuple[str, ...]
+    unmatched_torch: tuple[str, ...]
+    used_twice: tuple[str, ...]  # sentences about weights that are one on one side and several on the other
+    notes: tuple[str, ...]
+    tensorflow_shapes: Mapping[str, Shape] = field(default_factory=dict, repr=False)
+    torch_shapes: Mapping[str, Shape] = field(default_factory=dict, repr=False)
+
+    def to_torch(self, weights: Mapping[str, Array]) -> dict[str, Array]:
+        """Return torch's arrays from TensorFlow's; a weight that is not given moves nothing."""
+        moves = ((link.tensorflow, link.torch, link.to_torch) for link in self.links)
+        return _carried(moves, weights, self.torch_shapes)
+
+    def to_tensorflow(self, weights: Mapping[str, Array]) -> dict[str, Array]:
+        """Return TensorFlow's arrays from torch's; a weight that is not given moves nothing."""
+        moves = ((link.torch, link.tensorflow, link.to_tensorflow) for link in self.links)
+        return _carried(moves, weights, self.tensorflow_shapes)
+
+
+def plan(tensorflow: Trace, torch: Trace, matching: Matching, rows: Rows = lambda _: None) -> WeightPlan:
+    """Return how the weights of paired operations are carried.
+
+    `rows` says in which order torch's layer reads the elements that TensorFlow's reads in sequence (`torch_row[j] =
+    tf_row[rows[j]]`), for a layer behind a Flatten; None where both read alike.
+    """
+    maker = _Planner(tensorflow, torch)
+    for pair in matching.pairs:
+        maker.add(pair, rows)
+    return maker.finish()
+
+
+class _Planner:
+    """Collects links pair by pair, and accounts for every weight."""
+
+    def __init__(self, tensorflow: Trace, torch: Trace) -> None:
+        self.ops = ({op.index: op for op in tensorflow.ops}, {op.index: op for op in torch.ops})
+        self.shapes = tuple(
+            {name: weight.shape for name, weight in side.weights.items()} for side in (tensorflow, torch)
+        )
+        self.followers = _bias_followers(tensorflow), _bias_followers(torch)
+        self.links: list[WeightLink] = []
+        self.partner: tuple[dict[str, str], dict[str, str]] = ({}, {})
+        self.twice: list[str] = []
+        self.notes: list[str] = []
+
+    def add(self, pair: OpPair, rows: Rows) -> None:
+        mine, other = self._with_follower(0, pair.tensorflow), self._with_follower(1, pair.torch)
+        if bool(mine.weights) != bool(other.weights) or not mine.weights:
+            return
+        for role, torch_role, link in role_pairs(mine, other):
+            refs = mine.weights[role], other.weights[torch_role]
+            shapes = references.shape_of(refs[0], self.shapes[0]), references.shape_of(refs[1], self.shapes[1])
+            if shapes[0] is None or shapes[1] is None:
+                self.notes.append(f"`{refs[0]}` and `{refs[1]}`: a weight that the model does not list")
+                continue
+            order = self._order(pair, rows, mine, role, shapes[0])
+            ways = fitting(mine, link, shapes[0], shapes[1], order)
+            if ways is None:
+                self.notes.append(
+                    f"`{refs[0]}` {shapes[0]} of tensorflow's `{mine.name}` does not fit `{refs[1]}` {shapes[1]}"
+                    f" of torch's `{other.name}`: not copied"
+                )
+                continue
+            self._accept(WeightLink(refs[0], refs[1], *ways, role, pair))
+
+    def finish(self) -> WeightPlan:
+        return WeightPlan(
+            links=tuple(self.links),
+            unmatched_tensorflow=self._unmatched(0),
+            unmatched_torch=self._unmatched(1),
+            used_twice=tuple(dict.fromkeys(self.twice)),
+            notes=tuple(dict.fromkeys(self.notes)),
+            tensorflow_shapes=self.shapes[0],
+            torch_shapes=self.shapes[1],
+        )
+
+    def _accept(self, link: WeightLink) -> None:
+        known = self.partner[0].get(link.tensorflow), self.partner[1].get(link.torch)
+        if known == (link.torch, link.tensorflow):
+            return  # a shared layer, shared on both sides: one link
+        if known[0] is not None and known[0] != link.torch:
+            self.twice.append(f"tensorflow's `{link.tensorflow}` is both `{known[0]}` and `{link.torch}` in torch")
+        if known[1] is not None and known[1] != link.tensorflow:
+            self.twice.append(f"torch's `{link.torch}` is both `{known[1]}` and `{link.tensorflow}` in tensorflow")
+        self.partner[0].setdefault(link.tensorflow, link.torch)
+        self.partner[1].setdefault(link.torch, link.tensorflow)
+        self.links.append(link)
+
+    def _order(self, pair: OpPair, rows: Rows, mine: Op, role: str, shape: Shape) -> Array | None:
+        if role not in ("kernel", "gamma", "beta", "moving_mean", "moving_variance", "alpha", "scale", "other"):
+            return None
+        if mine.kind not in ("dense", "einsum") and len(shape) != 1:
+            return None
+        try:
+            order = rows(pair)
+        except PairingError as error:
+            self.notes.append(f"`{mine.name}`: {error}; copied as if both sides read the same order")
+            return None
+        if order is None:
+            return None
+        if takes_rows(shape, np.asarray(order)):
+            return np.asarray(order)
+        if mine.kind == "dense":
+            self.notes.append(
+                f"`{mine.name}` reads {shape[0]} numbers, and their order has {len(order)}: order ignored"
+            )
+        return None
+
+    def _with_follower(self, side: int, index: int) -> Op:
+        """Return the operation with the bias that an addition right behind it adds, if it has none itself."""
+        op = self.ops[side][index]
+        bias = self.followers[side].get(index)
+        if bias is None or "bias" in op.weights or not ({"kernel", "weight"} & set(op.weights)):
+            return op
+        return Op(
+            op.index, op.name, op.kind, op.inputs, op.outputs, op.config, {**op.weights, "bias": bias}, op.made_by
+        )
+
+    def _unmatched(self, side: int) -> tuple[str, ...]:
+        covered = self._covered(side)
+        return tuple(sorted(name for name in self.shapes[side] if name not in covered))
+
+    def _covered(self, side: int) -> set[str]:
+        """Return the weights that links move whole; one of which only some rows move has no partner."""
+        rows: dict[str, set[int]] = {}
+        for link in self.links:
+            for part in references.parts(link.torch if side else link.tensorflow):
+                name, some = references.rows_of_part(part)
+                length = (self.shapes[side][name] or (1,))[0]
+                rows.setdefault(name, set()).update(range(*some.indices(length)))
+        return {name for name, found in rows.items() if len(found) == (self.shapes[side][name] or (1,))[0]}
+
+
+def _bias_followers(trace: Trace) -> dict[int, str]:
+    """Return the weight that an addition right behind an operation adds to its result, if nothing else reads that."""
+    consumers = trace.consumers()
+    found: dict[int, str] = {}
+    for op in trace.ops:
+        readers = consumers.get(op.outputs[0], []) if op.outputs else []
+        if len(readers) == 1 and readers[0].kind == "add" and len(readers[0].inputs) == 1:
+            reference = readers[0].weights.get("other")
+            if reference is not None and op.outputs[0] not in trace.outputs:
+                found[op.index] = reference
+    return found
+
+
+def _carried(
+    moves: Iterable[tuple[str, str, Carry]], weights: Mapping[str, Array], shapes: Mapping[str, Shape]
+) -> dict[str, Array]:
+    moved: dict[str, Array] = {}
+    written: set[str] = set()
+    for source, target, carry in moves:
+        if target in written or not all(name in weights for name in weight_names(source)):
+            continue
+        value = carry(references.read(source, weights))
+        if value.shape != references.shape_of(target, shapes):
+            expected = references.shape_of(target, shapes)
+            raise PairingError(f"`{source}` became {value.shape}, and `{target}` is {expected}; is it that model's?")
+        references.write(target, value, moved, shapes)
+        written.add(target)
+    return moved

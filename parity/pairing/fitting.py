@@ -1,0 +1,164 @@
+"""How one weight of a pair of operations is carried: by the table of its kind, or by what its two shapes allow.
+
+A pair of different kinds (a Dense and a 1x1 convolution, a depthwise and a grouped convolution, an attention layer that
+one side wrote as projections) still has weights that fit each other.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from math import prod
+
+import numpy as np
+
+from parity.model.layout import Array
+from parity.model.trace import Op
+from parity.pairing.carry import Carry, Link, links_of
+from parity.pairing.references import Shape
+
+# Roles that mean the same, where the tables of `carry.py` do not say so because the kinds differ.
+_SAME_ROLES: Mapping[str, tuple[str, ...]] = {
+    "kernel": ("weight", "other"),
+    "depthwise_kernel": ("weight",),
+    "embeddings": ("weight", "other"),
+    "alpha": ("weight", "other"),
+    "gamma": ("weight", "scale", "other"),
+    "scale": ("weight", "other"),
+    "bias": ("bias", "other"),
+    "beta": ("bias", "other"),
+    "moving_mean": ("running_mean",),
+    "moving_variance": ("running_var",),
+}
+
+
+def role_pairs(tensorflow: Op, torch: Op) -> list[tuple[str, str, Link | None]]:
+    """Return which role of TensorFlow's operation belongs to which of torch's, each once at most.
+
+    With the table's link where there is one.
+    """
+    there = {_without_layer_number(role): role for role in torch.weights}
+    found: list[tuple[str, str, Link | None]] = []
+    for link in _table(tensorflow, torch):
+        if link.tensorflow in tensorflow.weights and link.torch in there:
+            found.append((link.tensorflow, there[link.torch], link))
+    taken = {role for pair in found for role in pair[:2]}
+    for role in tensorflow.weights:
+        if role in taken:
+            continue
+        for other in (*_SAME_ROLES.get(role, ()), role):
+            if other in torch.weights and other not in taken:
+                found.append((role, other, None))
+                taken |= {role, other}
+                break
+    return found
+
+
+def fitting(
+    tensorflow: Op, link: Link | None, mine: Shape, other: Shape, rows: Array | None = None
+) -> tuple[Carry, Carry] | None:
+    """Return how to carry a weight of shape `mine` to torch's shape `other` and back; None if it cannot be.
+
+    `rows` is the order in which torch's layer reads what TensorFlow's reads in sequence.
+    """
+    options = ([(link.to_torch, link.to_tensorflow)] if link else []) + list(_by_shape(tensorflow.kind, mine, other))
+    for forth, back in options:
+        if _leads_there_and_back(forth, back, mine, other):
+            return (forth, back) if rows is None else _reordered(forth, back, rows)
+    return None
+
+
+def takes_rows(mine: Shape, rows: Array) -> bool:
+    """Whether an order of a vector's elements can apply to a weight: to a kernel's rows, or a vector's elements."""
+    return len(mine) in (1, 2) and mine[0] == rows.size
+
+
+def _table(tensorflow: Op, torch: Op) -> tuple[Link, ...]:
+    config = dict(tensorflow.config)
+    if tensorflow.kind == "attention":
+        config.setdefault("heads", torch.config.get("heads", 1))
+    if tensorflow.kind == "prelu":
+        return ()  # what is shared shows in the shapes
+    return links_of(tensorflow.kind, config)
+
+
+def _without_layer_number(role: str) -> str:
+    """Return the role with the number of a stacked recurrent layer set to 0; each such layer is an operation."""
+    return re.sub(r"_l\d+(?=_reverse$|$)", "_l0", role)
+
+
+def _leads_there_and_back(forth: Carry, back: Carry, mine: Shape, other: Shape) -> bool:
+    """Whether the shapes come out right; every way permutes, so nothing else can be wrong."""
+    nothing = np.int8(0)  # repeated without memory of its own: weights may be large
+    try:
+        there = forth(np.broadcast_to(nothing, mine)).shape
+        return there == other and back(np.broadcast_to(nothing, other)).shape == mine
+    except (ValueError, IndexError, TypeError):  # not what this way of carrying expects
+        return False
+
+
+def _reordered(forth: Carry, back: Carry, rows: Array) -> tuple[Carry, Carry]:
+    inverse = np.argsort(rows)
+    return (lambda kernel: forth(kernel[rows])), (lambda weight: back(weight)[inverse])
+
+
+def _by_shape(kind: str, mine: Shape, other: Shape) -> Iterator[tuple[Carry, Carry]]:
+    """Yield ways to carry that might fit, the likeliest first."""
+    if kind == "gru" and len(mine) == 1 and other == (2, *mine):
+        yield from _one_bias_of_two()
+    if kind in ("dense", "einsum", "conv", "conv_transpose", "depthwise_conv", "attention") and len(mine) > 1:
+        yield from _kernels(kind, mine, other)
+    if mine == other:
+        yield (lambda a: a), (lambda a: a)
+    yield from _vectors(mine, other)
+    if len(mine) == len(other) > 1:
+        yield (lambda a: np.moveaxis(a, -1, 0)), (lambda a: np.moveaxis(a, 0, -1))
+        yield (lambda a: a.T), (lambda a: a.T)
+
+
+def _kernels(kind: str, mine: Shape, other: Shape) -> Iterator[tuple[Carry, Carry]]:
+    if kind == "depthwise_conv":
+        for link in links_of(kind, {"multiplier": mine[-1], "bias": False}):
+            yield link.to_torch, link.to_tensorflow
+    for inputs in (1, len(mine) - 1) if kind in ("dense", "einsum") else ():
+        yield _matrix(mine, other, inputs)
+    # A convolution, also one that a Linear or Dense computes: over one pixel, or over all that there are.
+    spatial, (deep, wide) = mine[:-2], mine[-2:]
+    whole = (wide, deep, *spatial)
+    yield (
+        lambda k: np.moveaxis(k, (-1, -2), (0, 1)).reshape(other),
+        lambda w: np.moveaxis(w.reshape(whole), (0, 1), (-1, -2)),
+    )
+
+
+def _matrix(mine: Shape, other: Shape, inputs: int) -> tuple[Carry, Carry]:
+    """Return the way of a kernel whose first `inputs` axes are summed over, the others being heads and units."""
+    depth, width = prod(mine[:inputs]), prod(mine[inputs:])
+    return (
+        lambda k: k.reshape(depth, width).T.reshape(other),
+        lambda w: w.reshape(width, depth).T.reshape(mine),
+    )
+
+
+def _vectors(mine: Shape, other: Shape) -> Iterator[tuple[Carry, Carry]]:
+    """Yield the way of the same numbers with other axes of one, or with heads and units as one axis."""
+    if prod(mine) != prod(other):
+        return
+    long_mine, long_other = ([size for size in shape if size > 1] for shape in (mine, other))
+    if len(long_mine) < 2 or len(long_other) < 2 or long_mine == long_other:
+        yield (lambda a: a.reshape(other)), (lambda a: a.reshape(mine))
+
+
+def _one_bias_of_two() -> Iterator[tuple[Carry, Carry]]:
+    """Yield the way of a GRU's only bias to the first of torch's two; the second is zero."""
+    link = next(link for link in links_of("gru", {}) if link.tensorflow == "bias")
+
+    def forth(bias: Array) -> Array:
+        moved = link.to_torch(bias)
+        return np.stack([moved, np.zeros_like(moved)])
+
+    def back(biases: Array) -> Array:
+        both = biases[0] + biases[1] if np.any(biases[1]) else biases[0]
+        return link.to_tensorflow(both)
+
+    yield forth, back

@@ -1,0 +1,289 @@
+"""Which operation of one model is which of the other: by their structure, by what they compute, or by hand.
+
+Names are the last thing that is asked: what an operation is, what feeds it and what it feeds decide.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from parity.model.trace import MOVES, Op, Trace
+from parity.pairing import byhand, fingerprints
+from parity.pairing.assign import assign
+from parity.pairing.evidence import NO_WAY, Scores, evidence, names_alike
+from parity.pairing.fingerprints import Prints
+from parity.pairing.positions import between, without_crossings
+from parity.pairing.skeleton import Palette, Skeleton, classes, skeleton
+
+BY_HAND, GRAPH, ORDER, NAME, VALUE, ONLY_ONE = "map", "graph", "order", "name", "value", "only-one"
+
+_CERTAIN = 100.0  # more than all evidence together
+_ALIKE_NAMES = 0.6  # names that agree so far are a reason to believe a pair that structure leaves open
+
+
+@dataclass(frozen=True)
+class OpPair:
+    """Two operations (their indices) that do the same in both models, and how that was found."""
+
+    tensorflow: int
+    torch: int
+    how: str
+
+
+@dataclass(frozen=True)
+class Matching:
+    """The pairs in TensorFlow's order, the operations that have no partner, and what could not be told apart."""
+
+    pairs: tuple[OpPair, ...]
+    only_tensorflow: tuple[int, ...]
+    only_torch: tuple[int, ...]
+    ambiguous: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def match_weighted(tensorflow: Trace, torch: Trace, by_hand: Mapping[str, str] | None = None) -> Matching:
+    """Return the pairs of operations that use weights.
+
+    Raises
+        UsageError: `by_hand` names a layer that is not there.
+    """
+    a, b = skeleton(tensorflow), skeleton(torch)
+    scores = evidence(a, b)
+    hand = byhand.resolve(tensorflow, torch, by_hand or {})
+    certain = _hold(scores, a, b, hand)
+    chosen = {int(i): int(j) for i, j in zip(*assign(a, b, scores), strict=True)}
+    chosen = _well_placed(a, b, chosen, certain)
+    weighted = {i: j for i, j in chosen.items() if _has_weights(a, i) and _has_weights(b, j)}
+    unsure = _unsure(a, b)
+    pairs = tuple(
+        OpPair(_index(a, i), _index(b, j), BY_HAND if certain.get(i) == j else _how(a, b, i, j, unsure))
+        for i, j in sorted(weighted.items(), key=lambda pair: _index(a, pair[0]))
+    )
+    return _matching(
+        pairs,
+        [op for op in tensorflow.ops if op.weights],
+        [op for op in torch.ops if op.weights],
+        _sentences(a, b, unsure, [pair for pair in weighted.items() if pair[0] not in certain]),
+    )
+
+
+def match_all(
+    tensorflow: Trace,
+    torch: Trace,
+    weighted: Matching,
+    prints_tensorflow: Prints | None = None,
+    prints_torch: Prints | None = None,
+    by_hand: Mapping[str, str] | None = None,
+) -> Matching:
+    """Return the pairs of all operations that do more than move numbers.
+
+    Pairs of operations with weights stay, unless their values say that others belong together. The rest pairs where
+    the values are equal, and else where both stand between the same operations with weights.
+    """
+    a, b = skeleton(tensorflow, light=True), skeleton(torch, light=True)
+    equal = fingerprints.equal_outputs(a, b, prints_tensorflow, prints_torch)
+    hand = byhand.resolve(tensorflow, torch, by_hand or {})
+    by_map = set(hand.pairs)
+    kept, notes = _corrected(a, b, weighted, equal, by_map)
+    scores = evidence(a, b)
+    certain = _hold(scores, a, b, byhand.ByHand((*by_map, *((p.tensorflow, p.torch) for p in kept)), hand.groups))
+    above, below = between(a, b, certain | _ends(a, b))
+    fits = (above + below >= 1) & (np.minimum(above, below) > 0)
+    _weigh(scores, equal, fits, above + below, certain)
+    chosen = {int(i): int(j) for i, j in zip(*assign(a, b, scores), strict=True)}
+    chosen = without_crossings(a, b, chosen, _strength(a, b, chosen, scores, certain))
+    chosen = fingerprints.not_healed(a, chosen, equal, certain) if equal.any() else chosen
+    chosen |= fingerprints.of_equal_value(a, b, chosen, equal)
+    how = {(pair.tensorflow, pair.torch): pair.how for pair in kept} | dict.fromkeys(by_map, BY_HAND)
+    unsure = _unsure(a, b)
+    pairs = []
+    for i, j in sorted(chosen.items()):
+        if a.ops[i] is None or b.ops[j] is None:
+            continue
+        key = _index(a, i), _index(b, j)
+        found = VALUE if equal[i, j] and equal[i].sum() == equal[:, j].sum() == 1 else _how(a, b, i, j, unsure)
+        pairs.append(OpPair(*key, how.get(key, found)))
+    return _matching(
+        tuple(pairs),
+        [op for op in tensorflow.ops if _counts(op)],
+        [op for op in torch.ops if _counts(op)],
+        weighted.ambiguous,
+        (*weighted.notes, *notes),
+    )
+
+
+def _corrected(
+    a: Skeleton, b: Skeleton, weighted: Matching, equal: fingerprints.Equal, by_map: Container[tuple[int, int]]
+) -> tuple[list[OpPair], list[str]]:
+    """Return the pairs with weights, exchanged where values prove that others belong together, and what was changed."""
+    here, there = a.node_of(), b.node_of()
+    fixed = {here[pair.tensorflow] for pair in weighted.pairs if (pair.tensorflow, pair.torch) in by_map}
+    before = {here[pair.tensorflow]: there[pair.torch] for pair in weighted.pairs}
+    after = fingerprints.exchanged(a, b, before, equal, fixed)
+    kept, notes = [], []
+    for pair in weighted.pairs:
+        i = here[pair.tensorflow]
+        if i in after and after[i] == before[i]:
+            kept.append(pair)
+        elif i in after:
+            kept.append(OpPair(pair.tensorflow, _index(b, after[i]), VALUE))
+            names = _labels(a, [i]) + _labels(b, [after[i], before[i]])
+            notes.append("`{}` computes what `{}` does in torch, and was paired with `{}`".format(*names))
+    return kept, notes
+
+
+def _index(graph: Skeleton, node: int) -> int:
+    op = graph.ops[node]
+    assert op is not None
+    return op.index
+
+
+def _has_weights(graph: Skeleton, node: int) -> bool:
+    op = graph.ops[node]
+    return op is not None and bool(op.weights)
+
+
+def _counts(op: Op) -> bool:
+    """Whether an operation does more than move numbers; joining a single tensor does not."""
+    return op.effect != MOVES and not (op.kind == "concat" and len(op.inputs) < 2)
+
+
+def _ends(a: Skeleton, b: Skeleton) -> dict[int, int]:
+    """Return the inputs and outputs that both sides have."""
+    there = {label: node for node, label in enumerate(b.labels) if b.ops[node] is None}
+    return {n: there[label] for n, label in enumerate(a.labels) if a.ops[n] is None and label in there}
+
+
+def _hold(scores: Scores, a: Skeleton, b: Skeleton, hand: byhand.ByHand) -> dict[int, int]:
+    """Make sure, in place, of what was given by hand; return the nodes that must pair."""
+    here, there = a.node_of(), b.node_of()
+    for mine, other in hand.groups:
+        inside_a = np.isin(np.arange(a.size), [here[index] for index in mine if index in here])
+        inside_b = np.isin(np.arange(b.size), [there[index] for index in other if index in there])
+        scores[inside_a[:, None] != inside_b[None, :]] = NO_WAY
+    certain = {here[i]: there[j] for i, j in hand.pairs if i in here and j in there}
+    for i, j in certain.items():
+        scores[i, :] = NO_WAY
+        scores[:, j] = NO_WAY
+    for i, j in certain.items():
+        scores[i, j] = _CERTAIN
+    return certain
+
+
+def _well_placed(a: Skeleton, b: Skeleton, pairs: Mapping[int, int], certain: Mapping[int, int]) -> dict[int, int]:
+    """Return the pairs without those that neither their weights nor their neighbours speak for."""
+    above, below = between(a, b, pairs)
+    ends = {i for i in pairs if a.ops[i] is None}
+    found = {}
+    for i, j in pairs.items():
+        same_weights = a.shapes[i] == b.shapes[j] != ()
+        placed = above[i, j] + below[i, j]
+        recognised = same_weights and (placed > 0 or (_only_one(a, i) and _only_one(b, j)))
+        if i in ends or certain.get(i) == j or placed >= 1 or recognised:
+            found[i] = j
+    return found
+
+
+def _only_one(graph: Skeleton, node: int) -> bool:
+    return graph.labels.count(graph.labels[node]) == 1
+
+
+def _unsure(a: Skeleton, b: Skeleton) -> dict[int, tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Return for each node of `a` that structure cannot tell from another which nodes on both sides look like it.
+
+    Calls of one shared layer count as one: whichever of them pairs, the weights are the same.
+    """
+    palette = Palette()
+    looks = [classes(graph, palette) for graph in (a, b)]
+    groups: dict[int, tuple[list[int], list[int]]] = {}
+    for side, graph in enumerate((a, b)):
+        for node in range(graph.size):
+            if graph.ops[node] is not None:
+                groups.setdefault(int(looks[side][node]), ([], []))[side].append(node)
+    found: dict[int, tuple[tuple[int, ...], tuple[int, ...]]] = {}
+    for mine, other in groups.values():
+        if max(_distinct(a, mine), _distinct(b, other)) > 1:
+            found |= dict.fromkeys(mine, (tuple(mine), tuple(other)))
+    return found
+
+
+def _distinct(graph: Skeleton, nodes: Iterable[int]) -> int:
+    holders = [tuple(sorted(op.weights.items())) or op.index for node in nodes if (op := graph.ops[node]) is not None]
+    return len(set(holders))
+
+
+def _how(
+    a: Skeleton, b: Skeleton, i: int, j: int, unsure: Mapping[int, tuple[tuple[int, ...], tuple[int, ...]]]
+) -> str:
+    if i not in unsure:
+        return ONLY_ONE if _only_one(a, i) and _only_one(b, j) else GRAPH
+    others = [node for node in unsure[i][1] if node != j] if j in unsure[i][1] else []
+    alike = names_alike(_labels(a, [i]), _labels(b, [j, *others]))[0]
+    return NAME if alike[0] > max([_ALIKE_NAMES, *alike[1:]]) else ORDER
+
+
+def _labels(graph: Skeleton, nodes: Iterable[int]) -> list[str]:
+    return [op.name for node in nodes if (op := graph.ops[node]) is not None]
+
+
+def _sentences(
+    a: Skeleton,
+    b: Skeleton,
+    unsure: Mapping[int, tuple[tuple[int, ...], tuple[int, ...]]],
+    pairs: Sequence[tuple[int, int]],
+) -> tuple[str, ...]:
+    found = []
+    for i, _ in pairs:
+        if i in unsure:
+            mine, other = (
+                ", ".join(f"`{name}`" for name in _labels(graph, nodes))
+                for graph, nodes in zip((a, b), unsure[i], strict=True)
+            )
+            found.append(f"structure does not tell apart {mine} of tensorflow and {other or 'what it may be'} of torch")
+    return tuple(dict.fromkeys(found))
+
+
+def _matching(
+    pairs: tuple[OpPair, ...],
+    mine: Iterable[Op],
+    other: Iterable[Op],
+    ambiguous: tuple[str, ...],
+    notes: tuple[str, ...] = (),
+) -> Matching:
+    paired = {pair.tensorflow for pair in pairs}, {pair.torch for pair in pairs}
+    return Matching(
+        pairs,
+        tuple(op.index for op in mine if op.index not in paired[0]),
+        tuple(op.index for op in other if op.index not in paired[1]),
+        ambiguous,
+        notes,
+    )
+
+
+def _weigh(
+    scores: Scores, equal: fingerprints.Equal, fits: fingerprints.Equal, placed: Scores, certain: Mapping[int, int]
+) -> None:
+    """Let values and places speak, in place: equal values allow any place, else the place must be right."""
+    possible = scores > NO_WAY / 2
+    free = np.ones(scores.shape, bool)
+    free[list(certain), :] = False
+    free[:, list(certain.values())] = False
+    scores[free & possible] += placed[free & possible]
+    unique = fingerprints.unique(equal)
+    scores[free & possible & equal] += 3.0
+    scores[free & possible & unique] += 10.0
+    has_equal = np.asarray(equal.any(axis=1))[:, None] | np.asarray(equal.any(axis=0))[None, :]
+    scores[free & possible & has_equal & ~equal] -= 1.0
+    scores[free & ~fits & ~equal] = NO_WAY
+
+
+def _strength(
+    a: Skeleton, b: Skeleton, pairs: Mapping[int, int], scores: Scores, certain: Mapping[int, int]
+) -> dict[int, float]:
+    return {
+        i: np.inf if certain.get(i) == j or a.ops[i] is None or b.ops[j] is None else float(scores[i, j])
+        for i, j in pairs.items()
+    }
