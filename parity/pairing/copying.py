@@ -13,10 +13,12 @@ from parity.model.trace import Op, Trace, weight_names
 from parity.pairing import references
 from parity.pairing.carry import Carry
 from parity.pairing.fitting import fitting, role_pairs, takes_rows
-from parity.pairing.match import Matching, OpPair
+from parity.pairing.match import ONLY_ONE, Matching, OpPair
 from parity.pairing.references import Shape, read
 
 __all__ = ["WeightLink", "WeightPlan", "plan", "read"]
+
+_FREE_ROLES = frozenset({"other", "kernel", "embeddings", "weight", "scale"})
 
 Rows = Callable[[OpPair], Array | None]
 
@@ -65,6 +67,7 @@ def plan(tensorflow: Trace, torch: Trace, matching: Matching, rows: Rows = lambd
     maker = _Planner(tensorflow, torch)
     for pair in matching.pairs:
         maker.add(pair, rows)
+    maker.add_free()
     return maker.finish()
 
 
@@ -101,6 +104,39 @@ class _Planner:
                 )
                 continue
             self._accept(WeightLink(refs[0], refs[1], *ways, role, pair))
+
+    def add_free(self) -> None:
+        """Link what no pair of operations holds and only one weight of the other side fits: a class token, a position.
+
+        One side may read it as a layer of its own where the other adds it in passing, so that no operations pair.
+        """
+        left = [self._free(side) for side in (0, 1)]
+        for shape, mine in left[0].items():
+            other = left[1].get(shape, [])
+            if len(mine) != 1 or len(other) != 1:
+                continue
+            (op, role, reference), (torch_op, torch_role, torch_reference) = mine[0], other[0]
+            if "other" not in (role, torch_role):
+                continue
+            shapes = self.shapes[0][reference], self.shapes[1][torch_reference]
+            ways = fitting(op, None, *shapes)
+            if ways is not None:
+                pair = OpPair(op.index, torch_op.index, ONLY_ONE)
+                self._accept(WeightLink(reference, torch_reference, *ways, role, pair))
+                self.notes.append(f"`{reference}` and torch's `{torch_reference}` belong together by their shape alone")
+
+    def _free(self, side: int) -> dict[Shape, list[tuple[Op, str, str]]]:
+        """Return the weights without a link that are no bias or statistic, by their shapes without axes of one."""
+        covered = self._covered(side)
+        found: dict[Shape, list[tuple[Op, str, str]]] = {}
+        seen: set[str] = set()
+        for op in self.ops[side].values():
+            for role, reference in op.weights.items():
+                if role in _FREE_ROLES and reference in self.shapes[side] and reference not in covered | seen:
+                    seen.add(reference)
+                    shape = tuple(size for size in self.shapes[side][reference] if size > 1)
+                    found.setdefault(shape, []).append((op, role, reference))
+        return found
 
     def finish(self) -> WeightPlan:
         return WeightPlan(

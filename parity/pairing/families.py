@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from math import prod
 from typing import Any
 
-from parity.model.trace import Op
+from parity.model.trace import MOVES, Op
 from parity.pairing.references import Shape, shape_of
 
 # Kinds that may stand in one another's place: a port that took the wrong one must still be paired, to be told so.
@@ -64,9 +64,18 @@ COMMUTES = frozenset({"add", "multiply", "maximum", "minimum", "average"})
 
 def family(op: Op) -> str:
     """Return the family of an operation; operations of two families never pair by where they stand."""
+    if op.weights and not op.inputs and op.kind != "embedding":
+        return "source"  # a weight that is a value by itself: a class token, a position
     if op.kind in ("matmul", "einsum") and op.weights:
         return "linear"  # a Dense that was written out
     return _FAMILY_OF.get(op.kind, op.kind.lower())
+
+
+def counts(op: Op) -> bool:
+    """Whether an operation does more than move numbers; joining a single tensor does not, and reading a weight does."""
+    if op.weights:
+        return True
+    return op.effect != MOVES and not (op.kind == "concat" and len(op.inputs) < 2)
 
 
 def is_light(op: Op) -> bool:

@@ -26,7 +26,8 @@ def equal_outputs(a: Skeleton, b: Skeleton, mine: Prints | None, other: Prints |
         peak = np.maximum(np.abs(x[..., 4:]).max(axis=-1), np.abs(y[..., 4:]).max(axis=-1))
         scales = np.stack([total, total, np.maximum(x[..., 3], y[..., 3]), peak, peak], axis=-1)
         close = np.abs(x[..., 1:] - y[..., 1:]) <= _CLOSE * scales
-        return np.asarray(close.all(axis=-1) & (x[..., 0] == y[..., 0]), bool)
+        something = total > 0  # nothing but zeros says nothing
+        return np.asarray(close.all(axis=-1) & (x[..., 0] == y[..., 0]) & something, bool)
 
 
 def unique(equal: Equal) -> Equal:

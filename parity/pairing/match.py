@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from parity.model.trace import MOVES, Op, Trace
+from parity.model.trace import Op, Trace
 from parity.pairing import byhand, fingerprints
 from parity.pairing.assign import assign
 from parity.pairing.evidence import NO_WAY, Scores, evidence, names_alike
+from parity.pairing.families import counts
 from parity.pairing.fingerprints import Prints
 from parity.pairing.positions import between, without_crossings
 from parity.pairing.skeleton import Palette, Skeleton, classes, skeleton
@@ -108,8 +109,8 @@ def match_all(
         pairs.append(OpPair(*key, how.get(key, found)))
     return _matching(
         tuple(pairs),
-        [op for op in tensorflow.ops if _counts(op)],
-        [op for op in torch.ops if _counts(op)],
+        [op for op in tensorflow.ops if counts(op)],
+        [op for op in torch.ops if counts(op)],
         weighted.ambiguous,
         (*weighted.notes, *notes),
     )
@@ -144,11 +145,6 @@ def _index(graph: Skeleton, node: int) -> int:
 def _has_weights(graph: Skeleton, node: int) -> bool:
     op = graph.ops[node]
     return op is not None and bool(op.weights)
-
-
-def _counts(op: Op) -> bool:
-    """Whether an operation does more than move numbers; joining a single tensor does not."""
-    return op.effect != MOVES and not (op.kind == "concat" and len(op.inputs) < 2)
 
 
 def _ends(a: Skeleton, b: Skeleton) -> dict[int, int]:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parity.model.trace import MOVES, Op, Trace
-from parity.pairing.families import COMMUTES, coarse_label, is_light, settings, weight_shapes
+from parity.model.trace import Op, Trace
+from parity.pairing.families import COMMUTES, coarse_label, counts, is_light, settings, weight_shapes
 from parity.pairing.references import Shape
 
 Colours = NDArray[np.int64]
@@ -43,8 +43,7 @@ class Skeleton:
 def skeleton(trace: Trace, light: bool = False) -> Skeleton:
     """Return the graph of a trace; with `light`, only what moves numbers is contracted."""
     shapes = {name: weight.shape for name, weight in trace.weights.items()}
-    kept = [op for op in trace.ops if op.effect != MOVES and (light or not is_light(op))]
-    kept = [op for op in kept if op.kind != "concat" or len(op.inputs) > 1]
+    kept = [op for op in trace.ops if counts(op) and (light or not is_light(op))]
     nodes: list[Op | None] = [*[None] * len(trace.inputs), *kept, *[None] * len(trace.outputs)]
     before = _wired(trace, nodes)
     own = [weight_shapes(op, shapes) if op else () for op in nodes]

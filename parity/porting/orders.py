@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from parity.errors import ParityError
+from parity.errors import PairingError, ParityError
 from parity.model.trace import ELEMENTWISE, MOVES, Op
 from parity.pairing.match import OpPair
-from parity.pairing.relations import Relation, candidates, rows_of, through
+from parity.pairing.relations import Relation, candidates, rows_of, through, with_shapes
 from parity.porting.options import CHANNELS_FIRST, IMAGE_AXES, Array, CheckOptions
 from parity.porting.sides import TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH, Models, is_fatal
 
@@ -91,7 +91,11 @@ class Orders:
             return self._guess(mine, theirs)
         if map_a.size != map_b.size:
             return self._guess(mine, theirs)
-        return through(start, map_a[None], map_b[None]), sure
+        shapes = self.models[TENSORFLOW].shapes[way_a[0]][1:], self.models[TORCH].shapes[way_b[0]][1:]
+        try:
+            return through(with_shapes(start, *shapes), map_a[None], map_b[None]), sure
+        except PairingError:  # what moves numbers left others on one side: a fault that the values will show
+            return self._guess(mine, theirs)
 
     def _from(self, mine: int, theirs: int) -> tuple[Relation | None, bool]:
         relation = self.of(mine, theirs)
