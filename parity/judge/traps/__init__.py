@@ -1,0 +1,38 @@
+"""The bank of traps: for one layer that computes something else, every known way in which ports go wrong there.
+
+A trap is one small file's entry: how it is recognised in a scene, the remedy as data, and the line that mends the port.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+from parity.judge.traps import activation as activation
+from parity.judge.traps import attention as attention
+from parity.judge.traps import embedding as embedding
+from parity.judge.traps import geometry as geometry
+from parity.judge.traps import inputs as inputs
+from parity.judge.traps import kinds as kinds
+from parity.judge.traps import merging as merging
+from parity.judge.traps import normalisation as normalisation
+from parity.judge.traps import pooling as pooling
+from parity.judge.traps import recurrence as recurrence
+from parity.judge.traps import resize as resize
+from parity.judge.traps import weights as weights
+from parity.judge.traps.remedy import Remedy
+from parity.judge.traps.scene import Scene
+
+FAMILIES = (
+    geometry, pooling, resize, normalisation, activation, recurrence, attention, embedding, inputs, merging, weights,
+    kinds,
+)  # fmt: skip
+
+TRAPS: Mapping[str, Callable[[Scene], Iterator[Remedy]]] = {
+    trap: family.propose for family in FAMILIES for trap in family.IDS
+}
+
+
+def proposals(scene: Scene) -> Iterator[Remedy]:
+    """Yield every remedy that fits what both sides say they do."""
+    for family in FAMILIES:
+        yield from family.propose(scene)

@@ -1,0 +1,189 @@
+"""Activations: another one, another number in it, one that is missing or one too many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from parity.judge.traps.remedy import Remedy, change, insert, number, replace, skip
+from parity.judge.traps.scene import Scene, same
+from parity.model.trace import Op
+
+IDS = (
+    "gelu-approximation", "leaky-slope", "elu-selu-alpha", "softplus-threshold", "hard-sigmoid-slope", "relu6-missing",
+    "prelu-sharing", "activation-missing", "activation-extra",
+)  # fmt: skip
+FUNCTIONS = ("activation", "softmax")
+PARAMETERS = ("slope", "alpha", "beta", "threshold", "min", "max", "max_value", "negative_slope", "offset")
+# What torch calls them, as a user writes it.
+WRITTEN: Mapping[str, str] = {
+    "relu": "F.relu(x)", "relu6": "F.relu6(x)", "gelu": "F.gelu(x)", "gelu_tanh": 'F.gelu(x, approximate="tanh")',
+    "silu": "F.silu(x)", "mish": "F.mish(x)", "selu": "F.selu(x)", "softsign": "F.softsign(x)",
+    "sigmoid": "torch.sigmoid(x)", "log_sigmoid": "F.logsigmoid(x)", "hard_sigmoid": "F.hardsigmoid(x)",
+    "hard_silu": "F.hardswish(x)", "tanh": "torch.tanh(x)", "hard_tanh": "F.hardtanh(x)",
+    "tanh_shrink": "F.tanhshrink(x)", "exponential": "torch.exp(x)", "softplus": "F.softplus(x)",
+    "hard_sigmoid_keras2": "torch.clamp(0.2 * x + 0.5, 0, 1)", "linear": "x",
+    "squareplus": "(x + torch.sqrt(x * x + 4)) / 2",
+}  # fmt: skip
+
+
+def propose(scene: Scene) -> Iterator[Remedy]:
+    """Yield the remedies of this family that fit a scene."""
+    for mine, theirs in scene.pairs():
+        if mine.kind == theirs.kind == "activation":
+            yield from _function(mine, theirs)
+        elif mine.kind in FUNCTIONS and theirs.kind in FUNCTIONS:
+            yield from _other(scene, mine, theirs)
+        elif "prelu" in (mine.kind, theirs.kind) and {mine.kind, theirs.kind} <= {"prelu", "activation"}:
+            yield from _prelu(scene, mine, theirs)
+    yield from _alone(scene)
+
+
+def written(op: Op) -> str:
+    """Return how a user writes an activation in torch, as a function of x."""
+    config, function = op.config, str(op.config.get("function", ""))
+    if op.kind == "softmax":
+        return f"F.{'log_softmax' if config.get('log') else 'softmax'}(x, dim)"
+    if function == "leaky_relu":
+        return f"F.leaky_relu(x, {number(config.get('slope', 0.2))})"
+    if function in ("elu", "celu"):
+        return f"F.{function}(x, {number(config.get('alpha', 1.0))})"
+    return WRITTEN.get(function, f"{function}(x)")
+
+
+def _parameters(op: Op) -> dict[str, Any]:
+    return {key: op.config[key] for key in PARAMETERS if op.config.get(key) is not None}
+
+
+def trap_of(mine: str, theirs: str) -> str:
+    """Return the trap that two different settings of these functions are."""
+    pair = {mine, theirs}
+    families = {
+        "gelu-approximation": {"gelu", "gelu_tanh"},
+        "leaky-slope": {"leaky_relu"},
+        "elu-selu-alpha": {"elu", "selu", "celu"},
+        "softplus-threshold": {"softplus"},
+        "hard-sigmoid-slope": {"hard_sigmoid", "hard_sigmoid_keras2"},
+        "relu6-missing": {"relu", "relu6"},
+    }
+    return next((trap for trap, functions in families.items() if pair <= functions), "activation-missing")
+
+
+def _function(mine: Op, theirs: Op) -> Iterator[Remedy]:
+    wanted, held = str(mine.config.get("function")), str(theirs.config.get("function"))
+    trap = trap_of(wanted, held)
+    if wanted != held:
+        says = f"with {wanted} instead of {held}"
+        fix = f"{written(mine)} in place of `{theirs.name}`"
+        yield replace(theirs, trap, says, fix, "activation", dict(mine.config))
+        return
+    ours, given = _parameters(mine), _parameters(theirs)
+    if wanted == "softplus":
+        # Keras's has no threshold; beyond 40 the identity is exact in double precision.
+        ours, given = {"threshold": 40.0, "beta": 1.0, **ours}, {"threshold": 20.0, "beta": 1.0, **given}
+    if wanted == "relu" and ours.get("max_value") == 6.0:
+        trap = "relu6-missing"
+    if wanted == "relu" and ours.get("negative_slope"):
+        trap = "leaky-slope"
+    changed = {key: value for key, value in ours.items() if not same(value, given.get(key))}
+    removed = {key: None for key in given if key not in ours}
+    if changed or removed:
+        said = ", ".join(f"{key} {number(value)}" for key, value in changed.items()) or f"no {', '.join(removed)}"
+        fix = (
+            f"{written(mine)} in place of `{theirs.name}`"
+            if wanted in ("leaky_relu", "elu", "celu")
+            else (f"{said} in `{theirs.name}`")
+        )
+        yield change(theirs, trap, f"with {said}", fix, {**changed, **removed})
+
+
+def _other(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
+    """A softmax against another activation, or against the logarithm of one."""
+    names = [
+        str(op.config.get("function", "log_softmax" if op.config.get("log") else "softmax")) for op in (mine, theirs)
+    ]
+    if names[0] == names[1]:
+        return  # the same function along another axis is another family's
+    for config in translated(scene, mine, theirs):
+        fix = f"{written(mine)} in place of `{theirs.name}`"
+        yield replace(theirs, "activation-missing", f"with {names[0]} instead of {names[1]}", fix, mine.kind, config)
+
+
+def translated(scene: Scene, mine: Op, theirs: Op | None) -> Iterator[dict[str, Any]]:
+    """Yield a configuration with its axis in torch's numbers, the likeliest first."""
+    if "axis" not in mine.config or theirs is None:
+        yield dict(mine.config)
+        return
+    axis = mine.config["axis"]
+    for places in scene.axis_maps(mine, theirs):
+        if isinstance(axis, int) and -len(places) <= axis < len(places):
+            yield {**mine.config, "axis": places[axis]}
+
+
+def _prelu(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
+    alpha = scene.carried.get("weight")
+    if alpha is None and "alpha" in scene.tensorflow_weights:
+        given = scene.tensorflow_weights["alpha"]
+        alpha = np.moveaxis(given, -1, 0) if given.size > given.shape[-1] else given.reshape(-1)
+    if mine.kind == "prelu" and alpha is not None and theirs is scene.torch:
+        held = scene.torch_weights.get("weight")
+        if held is not None and held.shape == alpha.shape:
+            return  # a matter of weights
+        many = "one per element" if alpha.ndim > 1 else f"{alpha.size}"
+        fix = f"torch.where(x > 0, x, alpha * x) with alpha of shape {alpha.shape} in place of `{theirs.name}`"
+        if alpha.ndim == 1:
+            fix = f"nn.PReLU(num_parameters={alpha.size}) for `{theirs.name}`"
+        yield replace(theirs, "prelu-sharing", f"with {many} slopes", fix, "prelu", {}, {"weight": alpha})
+    elif theirs.kind == "prelu":
+        fix = f"{written(mine)} in place of `{theirs.name}`"
+        says = f"with {mine.config.get('function')} instead of prelu"
+        yield replace(theirs, "activation-missing", says, fix, mine.kind, dict(mine.config))
+
+
+def _alone(scene: Scene) -> Iterator[Remedy]:
+    """Activations that only one side has."""
+    for op in scene.extra_torch:
+        name = op.config.get("function", "softmax")
+        if op.kind in FUNCTIONS and name != "linear":
+            yield skip(op, "activation-extra", f"without torch's {name}", f"remove `{op.name}` ({name})")
+    for op in scene.extra_tensorflow:
+        if op.kind in FUNCTIONS and op.config.get("function") != "linear":
+            yield from _missing(scene, op)
+
+
+def place(scene: Scene, op: Op) -> tuple[int, str] | None:
+    """Return the torch tensor through which an operation that only TensorFlow has would go, and where that is."""
+    tensor = scene.origin(op, "tensorflow")
+    if tensor is None:
+        return None
+    main = scene.torch
+    if tensor in scene.fed_tensorflow:
+        found = scene.partner(tensor)
+        if found is None:
+            return None
+        maker = scene.torch_trace.producers().get(found)
+        if maker is not None:
+            return found, f"after `{maker.name}`"
+        return found, f"before `{main.name}`" if main is not None else "on the input"
+    if main is None:
+        return None
+    return main.outputs[0], f"after `{main.name}`"
+
+
+def _missing(scene: Scene, op: Op) -> Iterator[Remedy]:
+    where = place(scene, op)
+    if where is None:
+        return
+    name = op.config.get("function", "log_softmax" if op.config.get("log") else "softmax")
+    for config in translated(scene, op, scene.torch):
+        yield insert(
+            where[0],
+            "activation-missing",
+            f"with a {name} {where[1]}",
+            f"x = {written(op)} {where[1]}",
+            op.kind,
+            config,
+            order=op.index,
+        )

@@ -1,0 +1,221 @@
+"""Where windows stand and what they reach: padding, strides, dilation, groups, crops, and the axis that is meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from parity.judge.traps.remedy import Remedy, change, numbers, skip
+from parity.judge.traps.scene import Scene, same
+from parity.model.trace import Op
+
+IDS = (
+    "same-padding-stride", "padding-mode", "stride-placement", "dilation-or-groups", "conv-transpose-crop",
+    "pixel-shuffle-order", "axis-mismatch",
+)  # fmt: skip
+CONVOLUTIONS = ("conv", "depthwise_conv")
+AXIS_KINDS = (
+    "softmax", "concat", "stack", "reduce", "batch_norm", "group_norm", "l2_normalize", "argmax", "gather",
+)  # fmt: skip
+Pads = list[list[int]]
+
+
+def flat_pads(pads: Sequence[Sequence[int]]) -> str:
+    """Return the tuple that `F.pad` takes: last axis first."""
+    return numbers(int(v) for pair in reversed(list(pads)) for v in pair)
+
+
+def per_axis(config: Any, key: str, rank: int, default: int = 1) -> list[int]:
+    """Return a size per axis."""
+    value = config.get(key)
+    if value is None:
+        return [default] * rank
+    return [int(v) for v in value] if isinstance(value, (list, tuple)) else [int(value)] * rank
+
+
+def pads_of(op: Op, key: str = "pads") -> Pads:
+    """Return (before, after) per axis; zeros where an operation says nothing."""
+    rank = int(op.config.get("rank") or len(op.config.get("kernel") or op.config.get("pool") or [0, 0]))
+    return [[int(lo), int(hi)] for lo, hi in op.config.get(key) or [[0, 0]] * rank]
+
+
+def around(scene: Scene, op: Op, side: str) -> Pads:
+    """Return an operation's own padding with that of padding layers without partner before it."""
+    extras = scene.extra_tensorflow if side == "tensorflow" else scene.extra_torch
+    total = pads_of(op)
+    for extra in padding_layers(extras, len(total)):
+        total = [[a + int(lo), b + int(hi)] for (a, b), (lo, hi) in zip(total, extra.config["pads"], strict=True)]
+    return total
+
+
+def padding_layers(ops: Sequence[Op], rank: int) -> list[Op]:
+    """Return the operations that pad `rank` axes with zeros."""
+    return [
+        op
+        for op in ops
+        if op.kind == "zero_pad"
+        and len(op.config.get("pads") or []) == rank
+        and op.config.get("mode", "constant") == "constant"
+        and not op.config.get("value")
+    ]
+
+
+def padding_line(op: Op, pads: Pads, value: str = "") -> str:
+    """Return the porter's line for padding: an argument where it is symmetric, `F.pad` where not."""
+    if all(lo == hi for lo, hi in pads):
+        return f"padding={numbers(lo for lo, _ in pads)} in `{op.name}`"
+    return f"x = F.pad(x, {flat_pads(pads)}{value}) before `{op.name}`, and padding=0 there"
+
+
+def with_pads(scene: Scene, op: Op, remedy: Remedy) -> Remedy:
+    """Return a remedy that sets an operation's padding, with torch's own padding layers before it left out."""
+    layers = padding_layers(scene.extra_torch, len(pads_of(op)))
+    skipped = [skip(layer, "", "", "") for layer in layers]
+    edits = (*remedy.edits, *(edit for one in skipped for edit in one.edits))
+    keys = remedy.keys.union(*(one.keys for one in skipped))
+    return Remedy(remedy.trap, edits, remedy.says, remedy.fix, remedy.cost, frozenset(keys))
+
+
+def propose(scene: Scene) -> Iterator[Remedy]:
+    """Yield the remedies of this family that fit a scene."""
+    for mine, theirs in scene.pairs():
+        if mine.kind in CONVOLUTIONS and theirs.kind in CONVOLUTIONS:
+            yield from _padding(scene, mine, theirs)
+            yield from _steps(scene, mine, theirs, around(scene, mine, "tensorflow"), around(scene, theirs, "torch"))
+            yield from _groups(scene, mine, theirs)
+        elif mine.kind == theirs.kind == "conv_transpose":
+            yield from _crops(scene, mine, theirs)
+        elif mine.kind == theirs.kind == "zero_pad":
+            yield from _zero_pad(mine, theirs)
+        elif mine.kind == theirs.kind and mine.kind in ("depth_to_space", "space_to_depth"):
+            yield from _shuffle(mine, theirs)
+        if mine.kind == theirs.kind and mine.kind in AXIS_KINDS:
+            yield from axis(scene, mine, theirs, "axis-mismatch")
+
+
+def _padding(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
+    wanted, held = around(scene, mine, "tensorflow"), around(scene, theirs, "torch")
+    if wanted != held:
+        says = f"with torch padding {flat_pads(wanted)}"
+        yield with_pads(
+            scene, theirs, change(theirs, "same-padding-stride", says, padding_line(theirs, wanted), {"pads": wanted})
+        )
+    modes = [str(op.config.get("pad_mode") or "zeros") for op in (mine, theirs)]
+    if modes[0] != modes[1]:
+        fix = f'padding_mode="{modes[0]}" in `{theirs.name}`'
+        yield change(theirs, "padding-mode", f"with {modes[0]} as padding", fix, {"pad_mode": modes[0]})
+
+
+def _steps(scene: Scene, mine: Op, theirs: Op, wanted: Pads, held: Pads) -> Iterator[Remedy]:
+    """Strides and dilation, alone and with the padding that goes with them."""
+    rank = len(wanted)
+    for key, word, trap in (("strides", "stride", "stride-placement"), ("dilation", "dilation", "dilation-or-groups")):
+        value = per_axis(mine.config, key, rank)
+        if value == per_axis(theirs.config, key, rank):
+            continue
+        says, fix = f"with torch {word} {numbers(value)}", f"{word}={numbers(value)} in `{theirs.name}`"
+        yield change(theirs, trap, says, fix, {key: value})
+        if wanted != held:
+            line = padding_line(theirs, wanted)
+            both = change(
+                theirs,
+                trap,
+                f"{says} and padding {flat_pads(wanted)}",
+                f"{fix}, and {line}",
+                {key: value, "pads": wanted},
+                cost=1.2,
+            )
+            yield with_pads(scene, theirs, both)
+
+
+def _groups(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
+    channels = scene.shapes.get(theirs.inputs[0], (0, 0))[1]
+    groups = [channels if op.kind == "depthwise_conv" else int(op.config.get("groups") or 1) for op in (mine, theirs)]
+    if groups[0] == groups[1]:
+        return
+    weights = {"weight": scene.carried["weight"]} if "weight" in scene.carried and theirs is scene.torch else {}
+    edit = change(
+        theirs,
+        "dilation-or-groups",
+        f"with {groups[0]} groups",
+        f"groups={groups[0]} in `{theirs.name}`",
+        {"groups": groups[0]},
+        weights,
+    )
+    # A depthwise convolution has no number of groups to set: the kind must say so.
+    edits = tuple({**one, "kind": "conv"} for one in edit.edits)
+    yield Remedy(edit.trap, edits, edit.says, edit.fix, edit.cost, edit.keys)
+
+
+def _crops(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
+    wanted, held = pads_of(mine, "crops"), pads_of(theirs, "crops")
+    rank = len(wanted)
+    for key, word, trap in (("strides", "stride", "stride-placement"), ("dilation", "dilation", "dilation-or-groups")):
+        value = per_axis(mine.config, key, rank)
+        if value != per_axis(theirs.config, key, rank):
+            says, fix = f"with torch {word} {numbers(value)}", f"{word}={numbers(value)} in `{theirs.name}`"
+            yield change(theirs, trap, says, fix, {key: value, "crops": wanted}, cost=1.2)
+    if wanted == held:
+        return
+    size = scene.tensorflow_trace.shapes[mine.outputs[0]][1 : 1 + rank]
+    parts = ", ".join(f"{lo}:{lo + n}" for (lo, _), n in zip(wanted, size, strict=True))
+    fix = f"padding=0, output_padding=0 in `{theirs.name}`, then y = y[:, :, {parts}]"
+    if any(hi < 0 for _, hi in wanted):
+        pads = flat_pads([[0, max(-hi, 0)] for _, hi in wanted])
+        fix = f"padding=0, output_padding=0 and bias=False in `{theirs.name}`, then y = F.pad(y, {pads}) + bias"
+    says = f"with the whole result cropped by {', '.join(numbers(pair) for pair in wanted)}"
+    yield change(theirs, "conv-transpose-crop", says, fix, {"crops": wanted})
+
+
+def _zero_pad(mine: Op, theirs: Op) -> Iterator[Remedy]:
+    wanted = [list(pair) for pair in mine.config.get("pads") or []]
+    if wanted != [list(pair) for pair in theirs.config.get("pads") or []]:
+        fix = f"F.pad(x, {flat_pads(wanted)}) in `{theirs.name}`"
+        yield change(theirs, "same-padding-stride", f"with torch padding {flat_pads(wanted)}", fix, {"pads": wanted})
+    modes = [str(op.config.get("mode") or "constant") for op in (mine, theirs)]
+    if modes[0] != modes[1]:
+        fix = f'mode="{modes[0]}" in `{theirs.name}`'
+        yield change(theirs, "padding-mode", f"with {modes[0]} padding", fix, {"mode": modes[0]})
+
+
+def _shuffle(mine: Op, theirs: Op) -> Iterator[Remedy]:
+    orders = [str(op.config.get("order") or "block-major") for op in (mine, theirs)]
+    if orders[0] == orders[1]:
+        return
+    b = int(mine.config.get("block") or theirs.config.get("block") or 2)
+    back = "x = x.reshape(n, c // {0}, {0}, h, w).transpose(1, 2).reshape(n, c, h, w)".format(b * b)
+    forth = "x = x.reshape(n, {0}, c // {0}, h, w).transpose(1, 2).reshape(n, c, h, w)".format(b * b)
+    if mine.kind == "depth_to_space":
+        fix = f"{forth if orders[0] == 'block-major' else back} before `{theirs.name}`"
+    else:
+        fix = f"{back if orders[0] == 'block-major' else forth} after `{theirs.name}`"
+    says = f"with the channels of a block ordered {orders[0]}"
+    yield change(theirs, "pixel-shuffle-order", says, fix, {"order": orders[0]})
+
+
+def axis(scene: Scene, mine: Op, theirs: Op, trap: str) -> Iterator[Remedy]:
+    """Yield the remedy for an operation that works along another axis than TensorFlow's, in torch's numbers."""
+    key = "axes" if "axes" in mine.config or "axes" in theirs.config else "axis"
+    given, held = mine.config.get(key, mine.config.get("axis")), theirs.config.get(key)
+    if given is None:
+        return
+    seen = []
+    for places in scene.axis_maps(mine, theirs):
+        value = _mapped(given, places)
+        if value is None or same(value, held) or value in seen:
+            continue
+        seen.append(value)
+        shown = numbers(value) if isinstance(value, list) else str(value)
+        fix = f"dim={shown} in `{theirs.name}`"
+        yield change(
+            theirs, trap, f"along dim {shown} instead of {held}", fix, {key: value}, cost=1.0 + 0.1 * len(seen)
+        )
+
+
+def _mapped(value: Any, places: Sequence[int]) -> Any:
+    """Return an axis or several in torch's numbers; None where there is no such axis."""
+    if isinstance(value, (list, tuple)):
+        found = [_mapped(one, places) for one in value]
+        return None if None in found else sorted(found)
+    number = int(value)
+    return places[number] if -len(places) <= number < len(places) else None

@@ -1,0 +1,168 @@
+"""What is done to numbers before a layer: scaling, the order of colours, dropout that was left on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from parity.judge.traps.activation import place
+from parity.judge.traps.remedy import Remedy, insert, number, replace, skip
+from parity.judge.traps.scene import Scene, same
+from parity.model.trace import Op
+
+IDS = ("input-scale", "channel-order", "residual-scale", "dropout-active")
+SCALES = ("rescale", "standardize")
+# What people do to pixels: (scale, offset, as it is written).
+HABITS: tuple[tuple[float, float, str], ...] = (
+    (1.0 / 255.0, 0.0, "x / 255"),
+    (255.0, 0.0, "x * 255"),
+    (1.0 / 127.5, -1.0, "x / 127.5 - 1"),
+    (127.5, 127.5, "(x + 1) * 127.5"),
+    (2.0, -1.0, "2 * x - 1"),
+    (0.5, 0.5, "(x + 1) / 2"),
+)
+# ImageNet's, as torchvision and keras.applications write them (modes "torch" and "caffe").
+IMAGENET: tuple[tuple[dict[str, Any], str], ...] = (
+    ({"mean": [0.485, 0.456, 0.406], "variance": [0.229**2, 0.224**2, 0.225**2]},
+     "(x - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]"),
+    ({"mean": [123.68, 116.779, 103.939], "variance": [1.0, 1.0, 1.0]}, "x - [123.68, 116.779, 103.939]"),
+    ({"mean": [103.939, 116.779, 123.68], "variance": [1.0, 1.0, 1.0]}, "x - [103.939, 116.779, 123.68]"),
+)  # fmt: skip
+SELECTS = ("gather", "slice", "flip", "reverse", "index", "getitem", "take")
+
+
+def propose(scene: Scene) -> Iterator[Remedy]:
+    """Yield the remedies of this family that fit a scene."""
+    for mine, theirs in scene.pairs():
+        if mine.kind in SCALES and theirs.kind in SCALES:
+            yield from _other(scene, mine, theirs)
+    yield from _alone(scene)
+    yield from _dropout(scene)
+    for tensor in scene.fed:
+        if scene.is_model_input(tensor):
+            yield from _habits(scene, tensor)
+
+
+def written(config: Mapping[str, Any]) -> str:
+    """Return a scaling as a user writes it, as a function of x."""
+    if "mean" in config:
+        return "(x - mean) / torch.sqrt(variance)"
+    scale, offset = float(config.get("scale", 1.0)), float(config.get("offset", 0.0))
+    for known, shift, text in HABITS:
+        if same(known, scale) and same(shift, offset):
+            return text
+    whole = 1.0 / scale if scale else 0.0
+    inverse = 0.0 < abs(scale) < 1.0 and same(whole, float(round(whole)))
+    product = "x" if scale == 1.0 else f"x / {round(whole)}" if inverse else f"x * {number(scale)}"
+    return product if not offset else f"{product} {'+' if offset > 0 else '-'} {number(abs(offset))}"
+
+
+def _trap(scene: Scene, tensor: int | None) -> str:
+    return "input-scale" if scene.is_model_input(tensor) else "residual-scale"
+
+
+def _in_torch(scene: Scene, mine: Op, theirs: Op | None) -> dict[str, Any]:
+    config = dict(mine.config)
+    if mine.kind == "standardize" and isinstance(config.get("axis"), int):
+        shape = scene.tensorflow_trace.shapes.get(mine.inputs[0], ())
+        fed = scene.shapes.get(theirs.inputs[0], ()) if theirs is not None else ()
+        last = int(config["axis"]) % max(len(shape), 1) == len(shape) - 1
+        moved = len(shape) > 3 or (len(fed) == len(shape) == 3 and fed[1] == shape[-1] != fed[-1])
+        config["axis"] = 1 if last and moved else config["axis"]
+    return config
+
+
+def _other(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
+    keys = ("scale", "offset", "mean", "variance")
+    if mine.kind == theirs.kind and all(same(mine.config.get(k), theirs.config.get(k)) for k in keys):
+        return
+    text = written(mine.config)
+    yield replace(
+        theirs,
+        _trap(scene, theirs.inputs[0]),
+        f"with {text} instead of {written(theirs.config)}",
+        f"{text} in place of `{theirs.name}`",
+        mine.kind,
+        _in_torch(scene, mine, theirs),
+    )
+
+
+def _alone(scene: Scene) -> Iterator[Remedy]:
+    """Scalings, and choices of channels, that only one side has."""
+    for op in scene.extra_torch:
+        name = op.kind.removeprefix("op:")
+        if op.kind in SCALES:
+            trap = _trap(scene, op.inputs[0] if op.inputs else None)
+            yield skip(op, trap, f"without torch's {written(op.config)}", f"remove `{op.name}`: {written(op.config)}")
+        elif name in SELECTS and scene.shapes.get(op.inputs[0]) == scene.shapes.get(op.outputs[0]):
+            yield skip(op, "channel-order", "without torch's reordering", f"remove `{op.name}`", cost=1.5)
+    for op in scene.extra_tensorflow:
+        where = place(scene, op) if op.kind in SCALES else None
+        if where is not None:
+            text = written(op.config)
+            yield insert(
+                where[0],
+                _trap(scene, where[0]),
+                f"with {text} {where[1]}",
+                f"x = {text} {where[1]}",
+                op.kind,
+                _in_torch(scene, op, scene.torch),
+                order=op.index,
+            )
+
+
+def _dropout(scene: Scene) -> Iterator[Remedy]:
+    """A dropout that works in evaluation, such as `F.dropout` without `training=self.training`."""
+    if scene.training:
+        return
+    for op in scene.torch_ops:
+        if "dropout" in op.kind and float(op.config.get("rate") or op.config.get("p") or 0.5) > 0.0:
+            fix = f"`{op.name}`: F.dropout(x, p, training=self.training), and .eval() before inference"
+            yield skip(op, "dropout-active", "without torch's dropout", fix)
+
+
+def _habits(scene: Scene, tensor: int) -> Iterator[Remedy]:
+    """What may have been done to a model input outside of one of the models."""
+    shape = scene.shapes.get(tensor, ())
+    main = next((op for op in scene.torch_ops if tensor in op.inputs), None)
+    at = f"before `{main.name}`" if main is not None else "on the input"
+    if "int" in str(scene.torch_trace.dtypes.get(tensor, "")):
+        return
+    for count, (scale, offset, text) in enumerate(HABITS):
+        yield insert(
+            tensor,
+            "input-scale",
+            f"with {text} {at}",
+            f"x = {text} {at}",
+            "rescale",
+            {"scale": scale, "offset": offset},
+            cost=4.0 + 0.1 * count,
+            order=-2,
+        )
+    if len(shape) < 4:
+        return
+    axis = 1 if shape[1] in (3, 4) or shape[-1] not in (3, 4) else len(shape) - 1
+    flipped = list(reversed(range(3))) + list(range(3, shape[axis])) if shape[axis] in (3, 4) else []
+    if flipped:
+        text = f"x[:, {flipped}]" if axis == 1 else f"x[..., {flipped}]"
+        yield insert(
+            tensor,
+            "channel-order",
+            f"with the channels in the order {flipped}",
+            f"x = {text} {at}",
+            "gather",
+            {"axis": axis, "indices": flipped},
+            cost=4.0,
+            order=-1,
+        )
+    for config, text in IMAGENET if shape[axis] == 3 else ():
+        yield insert(
+            tensor,
+            "input-scale",
+            f"with {text} {at}",
+            f"x = {text} {at}",
+            "standardize",
+            {**config, "axis": axis},
+            cost=4.8,
+            order=-2,
+        )

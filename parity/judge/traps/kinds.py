@@ -1,0 +1,155 @@
+"""The last resort: an operation of another kind, or set in another way, that has no id of its own but can be proved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from parity.judge.traps.activation import FUNCTIONS, place, translated
+from parity.judge.traps.geometry import AXIS_KINDS, padding_layers
+from parity.judge.traps.inputs import SCALES
+from parity.judge.traps.remedy import UNKNOWN, Remedy, change, insert, number, replace
+from parity.judge.traps.scene import Scene, same
+from parity.model.layout import Array
+from parity.model.trace import MOVES, Op
+
+IDS = ("output-permutation",)
+LIMIT = 4096  # classes or channels among which an order is looked for
+# Where one kind's configuration says all that its result depends on, and its weights, if any, mean the same.
+EXCHANGEABLE = frozenset({
+    "max_pool", "avg_pool", "global_avg_pool", "global_max_pool", "adaptive_avg_pool", "adaptive_max_pool", "add",
+    "subtract", "multiply", "divide", "maximum", "minimum", "average", "concat", "layer_norm", "group_norm",
+    "instance_norm", "softmax", "activation", "l2_normalize", "reduce", "depth_to_space", "resize", "cropping",
+    "zero_pad",
+})  # fmt: skip
+INSERTABLE = EXCHANGEABLE - {"add", "subtract", "multiply", "divide", "concat"} - frozenset(FUNCTIONS)
+# What never changes a result, or is another family's.
+IGNORED = frozenset({
+    "padding", "pads", "strides", "dilation", "groups", "crops", "bias", "eps", "momentum", "axis", "axes", "rank",
+    "training", "frozen", "units", "filters", "kernel", "pool", "ceil", "count_include_pad", "center", "scale",
+    "offset", "function", "slope", "alpha", "threshold", "beta", "order", "block", "mode", "pad_mode", "method",
+    "antialias", "align_corners", "half_pixel", "exact", "size", "factor", "reset_after", "activation",
+    "recurrent_activation", "go_backwards", "heads", "key_dim", "value_dim", "causal", "has_mask", "multiplier",
+    "tokens", "mask_zero", "padding_index", "sequences", "bidirectional", "mean", "variance", "shared",
+    "shared_axes", "form", "keepdims", "log", "min", "max", "max_value", "negative_slope",
+})  # fmt: skip
+
+OWN = {"reduce": ("function",), "cropping": ("crops",), "power": ("exponent",)}
+
+
+def propose(scene: Scene) -> Iterator[Remedy]:
+    """Yield the remedies of this family that fit a scene."""
+    yield from _permuted(scene)
+    for mine, theirs in scene.pairs():
+        if mine.kind != theirs.kind:
+            yield from _other_kind(scene, mine, theirs)
+        else:
+            yield from _other_setting(mine, theirs)
+    for op in scene.extra_tensorflow:
+        if op.kind in INSERTABLE and not op.weights:
+            yield from _missing(scene, op)
+
+
+def _other_kind(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
+    if mine.kind not in EXCHANGEABLE or (FUNCTIONS[0] == mine.kind == theirs.kind):
+        return
+    for config in in_torch(scene, mine, theirs):
+        yield replace(
+            theirs,
+            UNKNOWN,
+            f"with {mine.kind} instead of {theirs.kind}",
+            f"TensorFlow's {mine.made_by or mine.kind} in place of `{theirs.name}`",
+            mine.kind,
+            config,
+            cost=5.0,
+        )
+
+
+def in_torch(scene: Scene, mine: Op, theirs: Op | None) -> Iterator[dict[str, Any]]:
+    """Yield TensorFlow's configuration with axes in torch's numbers, the likeliest first."""
+    if mine.kind in AXIS_KINDS and "axes" in mine.config and theirs is not None:
+        for places in scene.axis_maps(mine, theirs):
+            yield {**mine.config, "axes": sorted(places[int(a) % len(places)] for a in mine.config["axes"])}
+        return
+    yield from translated(scene, mine, theirs)
+
+
+def _other_setting(mine: Op, theirs: Op) -> Iterator[Remedy]:
+    for key, wanted in mine.config.items():
+        if (
+            (key not in IGNORED or key in OWN.get(mine.kind, ()))
+            and key in theirs.config
+            and not same(wanted, theirs.config[key])
+        ):
+            said = f"{key}={number(wanted)}"
+            yield change(theirs, UNKNOWN, f"with {said}", f"{said} in `{theirs.name}`", {key: wanted}, cost=5.5)
+
+
+def _missing(scene: Scene, op: Op) -> Iterator[Remedy]:
+    """An operation that only TensorFlow has."""
+    if (
+        padding_layers([op], len(op.config.get("pads") or []))
+        and scene.torch is not None
+        and "pads" in scene.torch.config
+    ):
+        trap = "same-padding-stride"
+    elif op.kind in SCALES or op.effect == MOVES:
+        return
+    else:
+        trap = UNKNOWN
+    where = place(scene, op)
+    if where is None:
+        return
+    for config in in_torch(scene, op, scene.torch):
+        yield insert(
+            where[0],
+            trap,
+            f"with TensorFlow's {op.kind} {where[1]}",
+            f"TensorFlow's {op.made_by or op.kind} `{op.name}` is missing {where[1]}",
+            op.kind,
+            config,
+            cost=2.5,
+            order=op.index,
+        )
+
+
+def _permuted(scene: Scene) -> Iterator[Remedy]:
+    """Outputs that are the same but for their order along one axis: the order is found by their values."""
+    want = scene.wanted
+    if want is None or scene.got.shape != scene.expected.shape or scene.got.ndim < 2:
+        return
+    for axis in dict.fromkeys((1, scene.got.ndim - 1)):
+        order = matching_order(np.moveaxis(scene.got, axis, 0), np.moveaxis(scene.expected, axis, 0))
+        if order is not None:
+            name = scene.torch.name if scene.torch is not None else "the output"
+            shown = str(order) if len(order) <= 12 else f"[{', '.join(map(str, order[:8]))}, ...]"
+            text = f"y[:, {shown}]" if axis == 1 else f"y[..., {shown}]"
+            yield insert(
+                want,
+                "output-permutation",
+                f"with the outputs in the order {shown}",
+                f"y = {text} after `{name}`",
+                "gather",
+                {"axis": axis, "indices": order},
+                cost=3.5,
+                order=10**9,
+            )
+
+
+def matching_order(held: Array, wanted: Array, tolerance: float = 1e-9) -> list[int] | None:
+    """Return which slice of `held` is each slice of `wanted`; None where there is no reordering, or none is needed."""
+    count = len(held)
+    if held.shape != wanted.shape or not 2 <= count <= LIMIT:
+        return None
+    a, b = (np.asarray(x, dtype=np.float64).reshape(count, -1) for x in (held, wanted))
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return None
+    keys = np.random.default_rng(0).uniform(0.5, 1.5, a.shape[1])
+    first, second = np.argsort(a @ keys, kind="stable"), np.argsort(b @ keys, kind="stable")
+    order = np.empty(count, dtype=np.int64)
+    order[second] = first
+    if (order == np.arange(count)).all() or np.abs(a[order] - b).max() > tolerance * (np.abs(b).max() or 1.0):
+        return None
+    return [int(i) for i in order]

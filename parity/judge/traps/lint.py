@@ -1,0 +1,258 @@
+"""What differs by configuration alone, before anything runs: what two layers, or two optimizers, set otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from parity.judge.traps.activation import FUNCTIONS, trap_of
+from parity.judge.traps.remedy import number
+from parity.judge.traps.scene import same
+from parity.model.trace import Op
+
+Config = Mapping[str, Any]
+NORMS = ("layer_norm", "group_norm", "instance_norm", "rms_norm")
+WINDOWS = ("conv", "depthwise_conv", "conv_transpose", "max_pool", "avg_pool")
+RECURRENT = ("lstm", "gru", "rnn")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One setting that two partners do not share: the trap, both values, what it will do, and both names."""
+
+    trap: str
+    what: str
+    effect: str
+    tensorflow: str
+    torch: str
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A key to compare in operations of some kinds; `usual` stands where a side does not say."""
+
+    kinds: tuple[str, ...]
+    key: str
+    trap: str
+    effect: str
+    usual: Any = None
+    word: str = ""
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(("batch_norm",), "eps", "batchnorm-eps", "outputs differ most where the running variance is small"),
+    Rule(NORMS, "eps", "layernorm-eps", "outputs differ most where the variance is small"),
+    Rule(("batch_norm",), "momentum", "batchnorm-momentum",
+         "the moving statistics follow at another pace: evaluation after training differs", word="weight of the old"),
+    Rule(("batch_norm",), "frozen", "batchnorm-frozen",
+         "one side keeps its statistics in training and the other moves them", False),
+    Rule(("batch_norm", "layer_norm", "group_norm"), "center", "bias-missing-or-doubled",
+         "one side learns a shift that the other has not", True),
+    Rule(("batch_norm", "layer_norm", "group_norm"), "scale", "weight-scale",
+         "one side learns a scale that the other has not", True),
+    Rule(("group_norm",), "groups", "groupnorm-groups", "other channels are normalised together"),
+    Rule(("l2_normalize",), "form", "l2-normalize-eps", "short vectors are divided by another floor"),
+    Rule(("l2_normalize",), "eps", "l2-normalize-eps", "short vectors are divided by another floor"),
+    Rule(WINDOWS, "strides", "stride-placement", "the window steps elsewhere: other shapes, or other pixels"),
+    Rule(WINDOWS, "dilation", "dilation-or-groups", "the kernel reaches other pixels"),
+    Rule(("conv", "conv_transpose"), "groups", "dilation-or-groups", "other channels are summed", 1),
+    Rule(("conv",), "pad_mode", "padding-mode", "the border is filled with something else", "zeros"),
+    Rule(("conv", "conv_transpose", "dense"), "bias", "bias-missing-or-doubled", "one side has no bias", True),
+    Rule(("max_pool", "avg_pool"), "pool", "pool-padding", "the window has another size"),
+    Rule(("avg_pool",), "count_include_pad", "avgpool-count-pad", "averages at the border are smaller", False),
+    Rule(RECURRENT, "bidirectional", "unknown", "one side reads the sequence both ways", False),
+    Rule(("lstm", "gru"), "recurrent_activation", "hard-sigmoid-slope", "gates open otherwise", "sigmoid"),
+    Rule(RECURRENT, "activation", "activation-missing", "states are squashed otherwise", "tanh"),
+    Rule(("gru",), "reset_after", "gru-reset-after", "the reset gate stands elsewhere: no torch layer computes that",
+         True),
+    Rule(("attention",), "heads", "attention-scale-or-heads", "scores are scaled and split otherwise"),
+    Rule(("attention", "sdpa"), "causal", "attention-mask-polarity", "one side sees later steps", False),
+    Rule(("attention", "sdpa"), "scale", "attention-scale-or-heads", "scores are scaled otherwise"),
+    Rule(("embedding",), "padding_index", "embedding-padding-index", "one row does not train in torch"),
+    Rule(("dropout",), "rate", "dropout-active", "training drops another share"),
+    Rule(("rescale",), "scale", "input-scale", "what follows sees other numbers", 1.0),
+    Rule(("rescale",), "offset", "input-scale", "what follows sees other numbers", 0.0),
+    Rule(("resize",), "method", "resize-coordinates", "pixels are interpolated otherwise"),
+    Rule(("resize",), "align_corners", "resize-coordinates", "pixels have their centres elsewhere", False),
+    Rule(("resize",), "antialias", "resize-coordinates", "shrinking averages on one side only", False),
+    Rule(("depth_to_space", "space_to_depth"), "order", "pixel-shuffle-order", "channels go to other pixels"),
+    Rule(("softmax",), "log", "activation-missing", "one side returns logarithms", False),
+)  # fmt: skip
+EITHER: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("leaky_relu",), "slope"), (("elu", "celu"), "alpha"), (("relu",), "max_value"), (("softplus",), "beta"),
+    (("hard_sigmoid",), "slope"), (("soft_shrink", "hard_shrink"), "threshold"),
+)  # fmt: skip
+
+
+def compare(tensorflow: Op, torch: Op) -> list[Difference]:
+    """Return what two partners set otherwise, by their configurations alone."""
+    found: list[Difference] = []
+
+    def differs(trap: str, what: str, effect: str) -> None:
+        found.append(Difference(trap, what, effect, tensorflow.name, torch.name))
+
+    mine, theirs = tensorflow.config, torch.config
+    if tensorflow.kind != torch.kind and not {tensorflow.kind, torch.kind} <= {"conv", "depthwise_conv"}:
+        differs("unknown", f"{tensorflow.kind} against {torch.kind}", "they are layers of different kinds")
+        return found
+    for rule in RULES:
+        if tensorflow.kind in rule.kinds:
+            _by_rule(rule, mine, theirs, differs)
+    _padding(tensorflow, torch, differs)
+    if tensorflow.kind in FUNCTIONS:
+        _function(mine, theirs, differs)
+    _facts(tensorflow, torch, differs)
+    return found
+
+
+def _by_rule(rule: Rule, mine: Config, theirs: Config, differs: Callable[[str, str, str], None]) -> None:
+    values = [config.get(rule.key, rule.usual) for config in (mine, theirs)]
+    known = rule.usual is not None or (rule.key in mine and rule.key in theirs)
+    if known and not same(*values):
+        word = rule.key + (f" ({rule.word})" if rule.word else "")
+        differs(rule.trap, f"{word} {number(values[0])} against {number(values[1])}", rule.effect)
+
+
+def _padding(tensorflow: Op, torch: Op, differs: Callable[[str, str, str], None]) -> None:
+    if tensorflow.kind not in WINDOWS:
+        return
+    key = "crops" if tensorflow.kind == "conv_transpose" else "pads"
+    mine, theirs = tensorflow.config.get(key), torch.config.get(key)
+    trap = {"conv_transpose": "conv-transpose-crop", "max_pool": "pool-padding", "avg_pool": "pool-padding"}.get(
+        tensorflow.kind, "same-padding-stride"
+    )
+    if mine is not None and theirs is not None:
+        if not same(mine, theirs):
+            differs(trap, f"{key} {mine} against {theirs}", "windows stand elsewhere on the image")
+        return
+    words = [op.config.get("padding") for op in (tensorflow, torch)]
+    strided = any(int(s) > 1 for s in tensorflow.config.get("strides") or [1])
+    if words[0] == "same" and words[1] != "same" and strided:
+        differs(trap, "SAME with a stride pads the end more than the start, by the size; torch pads evenly",
+                "windows may stand one pixel elsewhere: it depends on the size of the input")  # fmt: skip
+    elif words[0] == "valid" and words[1] == "same":
+        differs(trap, f"{words[0]} against {words[1]}", "other shapes, or windows that stand elsewhere")
+
+
+def _function(mine: Config, theirs: Config, differs: Callable[[str, str, str], None]) -> None:
+    names = [str(config.get("function")) for config in (mine, theirs)]
+    if names[0] != names[1]:
+        differs(trap_of(*names), f"{names[0]} against {names[1]}", "another function of every number")
+        return
+    for functions, key in EITHER:
+        if names[0] in functions and not same(mine.get(key), theirs.get(key)):
+            values = [config.get(key) for config in (mine, theirs)]
+            trap = "relu6-missing" if key == "max_value" else trap_of(*names)
+            differs(trap, f"{key} {number(values[0])} against {number(values[1])}", "another function of every number")
+
+
+def _facts(tensorflow: Op, torch: Op, differs: Callable[[str, str, str], None]) -> None:
+    """What no setting shows: the frameworks' layers mean something else by nature."""
+    kind = tensorflow.kind
+    if kind == "batch_norm" and not tensorflow.config.get("frozen"):
+        differs("batchnorm-running-variance", "biased variance (N) against unbiased (N-1)",
+                "training agrees, evaluation after training does not; most for small batches")  # fmt: skip
+    if kind == "lstm" and tensorflow.config.get("bias", True) and torch.config.get("bias", True):
+        differs("bias-missing-or-doubled", "one bias against two that are added",
+                "both of torch's train: the effective step of the bias is doubled")  # fmt: skip
+    if kind == "gru":
+        differs(
+            "gru-gate-order", "gates z, r, h against r, z, n", "weights copied without reordering compute otherwise"
+        )
+    if kind == "prelu" and bool(torch.config.get("shared")) != bool(tensorflow.config.get("shared")):
+        differs(
+            "prelu-sharing",
+            "slopes per element or channel against a single one",
+            "negative numbers are scaled otherwise",
+        )
+    mine, theirs = tensorflow.config.get("initializer"), torch.config.get("initializer")
+    if mine is not None and theirs is not None and not same(mine, theirs):
+        differs(
+            "init-distribution", f"{mine} against {theirs}", "training from scratch starts from another distribution"
+        )
+
+
+ALIASES: Mapping[str, tuple[str, ...]] = {
+    "learning_rate": ("learning_rate", "lr"), "epsilon": ("epsilon", "eps"), "rho": ("rho", "alpha"),
+    "beta_1": ("beta_1",), "beta_2": ("beta_2",), "momentum": ("momentum",), "weight_decay": ("weight_decay",),
+    "nesterov": ("nesterov",), "amsgrad": ("amsgrad",), "clipnorm": ("clipnorm",), "clipvalue": ("clipvalue",),
+    "global_clipnorm": ("global_clipnorm", "max_norm"), "centered": ("centered",), "use_ema": ("use_ema",),
+    "initial_accumulator_value": ("initial_accumulator_value",), "l2": ("l2",), "dampening": ("dampening",),
+}  # fmt: skip
+EFFECTS: Mapping[str, tuple[str, str]] = {
+    "learning_rate": ("optimizer-defaults", "every step has another length"),
+    "beta_1": ("optimizer-defaults", "gradients are remembered for another time"),
+    "beta_2": ("optimizer-defaults", "squared gradients are remembered for another time"),
+    "rho": ("optimizer-defaults", "squared gradients are remembered for another time"),
+    "momentum": ("optimizer-defaults", "gradients are remembered for another time"),
+    "initial_accumulator_value": ("optimizer-defaults", "the first steps have another length"),
+    "clipnorm": ("clip-norm-kind", "gradients are clipped otherwise"),
+    "global_clipnorm": ("clip-norm-kind", "gradients are clipped otherwise"),
+    "clipvalue": ("clip-norm-kind", "gradients are clipped otherwise"),
+}
+
+
+def _setting(config: Config, key: str) -> Any:
+    if key in ("beta_1", "beta_2") and "betas" in config:
+        return config["betas"][0 if key == "beta_1" else 1]
+    return next((config[name] for name in ALIASES[key] if name in config), None)
+
+
+def compare_optimizers(tensorflow: Config, torch: Config) -> list[Difference]:
+    """Return what two optimizers do otherwise: settings (`name` and hyper-parameters), then what both mean by them."""
+    names = (str(tensorflow.get("name", "")), str(torch.get("name", "")))
+    found: list[Difference] = []
+
+    def differs(trap: str, what: str, effect: str) -> None:
+        found.append(Difference(trap, what, effect, *names))
+
+    kind = names[0].lower()
+    if kind != names[1].lower():
+        differs("optimizer-defaults", f"{names[0]} against {names[1]}", "they are different optimizers")
+    for key in ALIASES:
+        mine, theirs = _setting(tensorflow, key), _setting(torch, key)
+        if key in EFFECTS and (mine is not None or theirs is not None) and not same(mine, theirs):
+            unset = key not in ("clipnorm", "global_clipnorm", "clipvalue") and (mine is None or theirs is None)
+            if not unset:
+                trap, effect = EFFECTS[key]
+                differs(trap, f"{key} {number(mine)} against {number(theirs)}", effect)
+    _epsilons(kind, tensorflow, torch, differs)
+    _decays(kind, tensorflow, torch, differs)
+    return found
+
+
+def _epsilons(kind: str, mine: Config, theirs: Config, differs: Callable[[str, str, str], None]) -> None:
+    values = (_setting(mine, "epsilon"), _setting(theirs, "epsilon"))
+    shown = f"epsilon {number(values[0])} against {number(values[1])}"
+    if kind in ("adam", "adamw", "nadam", "adamax") and None not in values:
+        differs("adam-epsilon", f"{shown}; torch adds it after the bias correction, Keras before",
+                "the first steps differ most: Keras's acts as epsilon / sqrt(1 - beta_2^t)")  # fmt: skip
+    elif kind == "rmsprop" and None not in values:
+        differs("rmsprop-epsilon", f"{shown}; inside the root in Keras, outside in torch",
+                "steps differ where squared gradients are small")  # fmt: skip
+    elif None not in values and not same(*values):
+        differs("optimizer-defaults", shown, "steps differ where squared gradients are small")
+    if kind == "nadam":
+        decay = theirs.get("momentum_decay", 4e-3)
+        if not same(decay, 1.0):
+            differs(
+                "nadam-decay", f"0.96^t against 0.96^({number(decay)} t)", "momentum_decay=1.0 matches Keras's schedule"
+            )
+    if kind == "sgd" and float(_setting(mine, "momentum") or 0.0) > 0.0:
+        differs("momentum-lr-change", "the learning rate is inside the velocity in Keras, outside in torch",
+                "equal until the learning rate changes")  # fmt: skip
+
+
+def _decays(kind: str, mine: Config, theirs: Config, differs: Callable[[str, str, str], None]) -> None:
+    values = [float(_setting(config, "weight_decay") or 0.0) for config in (mine, theirs)]
+    if any(values) and kind != "adamw":
+        shown = f"weight_decay {number(values[0])}, decoupled, against {number(values[1])} in the gradient"
+        differs("weight-decay-coupling", shown, "weights shrink otherwise wherever gradients are scaled")
+    elif not same(*values):
+        differs("weight-decay-coupling", f"weight_decay {number(values[0])} against {number(values[1])}",
+                "weights shrink at another pace")  # fmt: skip
+    factor = _setting(mine, "l2")
+    if factor and not same(2.0 * float(factor), values[1]):
+        shown = f"L2({number(factor)}) pulls by {number(2.0 * float(factor))} * w, torch by {number(values[1])} * w"
+        differs("l2-factor", shown, "weights are pulled to zero otherwise")

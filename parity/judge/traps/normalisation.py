@@ -1,0 +1,122 @@
+"""Normalisation: its epsilon, its groups and axes, and which statistics it uses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from parity.judge.traps.geometry import axis
+from parity.judge.traps.remedy import Remedy, change, number
+from parity.judge.traps.scene import STATE, Scene, same
+from parity.model.trace import Op
+
+IDS = (
+    "batchnorm-eps", "layernorm-eps", "batchnorm-mode", "batchnorm-frozen", "batchnorm-momentum",
+    "batchnorm-running-variance", "groupnorm-groups", "norm-axes", "l2-normalize-eps",
+)  # fmt: skip
+LAYERED = ("layer_norm", "group_norm", "instance_norm", "rms_norm")
+FORMS = {
+    "rsqrt-floor": "x * torch.rsqrt(torch.clamp((x * x).sum(dim, keepdim=True), min={eps}))",
+    "norm-floor": "x / torch.clamp(x.norm(dim=dim, keepdim=True), min={eps})",
+    "norm-max": "x / torch.clamp(x.norm(dim=dim, keepdim=True), min={eps})",
+}
+
+
+def propose(scene: Scene) -> Iterator[Remedy]:
+    """Yield the remedies of this family that fit a scene."""
+    for mine, theirs in scene.pairs():
+        if mine.kind == theirs.kind == "batch_norm":
+            yield from _eps(mine, theirs, "batchnorm-eps")
+            yield from _mode(mine, theirs)
+            if scene.stage == STATE:
+                yield from _statistics(mine, theirs)
+        elif mine.kind == theirs.kind and mine.kind in LAYERED:
+            yield from _eps(mine, theirs, "layernorm-eps")
+            yield from _groups(mine, theirs)
+            if mine.kind in ("layer_norm", "rms_norm"):
+                yield from _axes(scene, mine, theirs)
+        elif mine.kind == theirs.kind == "l2_normalize":
+            yield from _length(mine, theirs)
+        if mine.kind == theirs.kind and mine.kind in ("batch_norm", *LAYERED):
+            yield from _affine(scene, mine, theirs)
+
+
+def _eps(mine: Op, theirs: Op, trap: str) -> Iterator[Remedy]:
+    wanted = mine.config.get("eps")
+    if wanted is not None and not same(wanted, theirs.config.get("eps")):
+        word = f"eps={number(wanted)}"
+        yield change(theirs, trap, f"with {word}", f"{word} in `{theirs.name}`", {"eps": wanted})
+
+
+def _mode(mine: Op, theirs: Op) -> Iterator[Remedy]:
+    modes = [bool(op.config.get("training", False)) for op in (mine, theirs)]
+    frozen = [bool(op.config.get("frozen", False)) for op in (mine, theirs)]
+    live = [mode and not still for mode, still in zip(modes, frozen, strict=True)]
+    if live[0] == live[1]:
+        return
+    says = "with the statistics of the batch" if live[0] else "with the running statistics"
+    trap = "batchnorm-frozen" if frozen[0] != frozen[1] and modes[0] == modes[1] else "batchnorm-mode"
+    if live[0]:
+        fix = f"`{theirs.name}`.train() before the forward pass: its statistics are those of the batch in TensorFlow"
+    elif trap == "batchnorm-frozen":
+        fix = f"`{theirs.name}`.eval() after model.train(): requires_grad=False alone does not freeze the statistics"
+    else:
+        fix = f"`{theirs.name}`.eval(), and track_running_stats=True: TensorFlow uses the moving statistics here"
+    yield change(theirs, trap, says, fix, {"training": live[0], "frozen": False})
+
+
+def _statistics(mine: Op, theirs: Op) -> Iterator[Remedy]:
+    wanted = mine.config.get("momentum")
+    if wanted is not None and not same(wanted, theirs.config.get("momentum")):
+        fix = f"momentum={number(round(1.0 - float(wanted), 12))} in `{theirs.name}`: torch's is the weight of the new"
+        yield change(theirs, "batchnorm-momentum", f"with Keras's momentum {number(wanted)}", fix, {"momentum": wanted})
+    if not bool(mine.config.get("unbiased", False)) and bool(theirs.config.get("unbiased", True)):
+        fix = f"after each step of `{theirs.name}`: running_var = 0.9 * old + 0.1 * var * (N - 1) / N"
+        yield change(theirs, "batchnorm-running-variance", "with the biased variance (N)", fix, {"unbiased": False})
+
+
+def _groups(mine: Op, theirs: Op) -> Iterator[Remedy]:
+    wanted = mine.config.get("groups")
+    if wanted is not None and wanted != theirs.config.get("groups"):
+        says, fix = f"with {wanted} groups", f"num_groups={wanted} in `{theirs.name}`"
+        yield change(theirs, "groupnorm-groups", says, fix, {"groups": wanted})
+
+
+def _axes(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
+    own = theirs is scene.torch
+    weights = {role: array for role, array in scene.carried.items() if own and role in ("weight", "bias")}
+    for remedy in axis(scene, mine, theirs, "norm-axes"):
+        if own and any(scene.torch_weights.get(role, array).shape != array.shape for role, array in weights.items()):
+            edits = tuple({**edit, "weights": weights} for edit in remedy.edits)
+            remedy = Remedy(remedy.trap, edits, remedy.says, remedy.fix, remedy.cost, remedy.keys)
+        yield remedy
+
+
+def _length(mine: Op, theirs: Op) -> Iterator[Remedy]:
+    form, eps = str(mine.config.get("form", "rsqrt-floor")), mine.config.get("eps", 1e-12)
+    if form == theirs.config.get("form") and same(eps, theirs.config.get("eps")):
+        return
+    line = FORMS.get(form, FORMS["norm-max"]).format(eps=number(eps))
+    yield change(
+        theirs, "l2-normalize-eps", f"with {line}", f"{line} in place of `{theirs.name}`", {"form": form, "eps": eps}
+    )
+
+
+def _affine(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
+    """A scale or shift on one side only, which no weight of the other can fill."""
+    if theirs is not scene.torch:
+        return
+    neutral: dict[str, tuple[str, Any, str]] = {
+        "bias": ("center", np.zeros_like, "bias-missing-or-doubled"),
+        "weight": ("scale", np.ones_like, "weight-scale"),
+    }
+    for role, (word, make, trap) in neutral.items():
+        held = scene.torch_weights.get(role)
+        if held is not None and role not in scene.carried and not mine.config.get(word, True):
+            fix = f"no learned {role} in `{theirs.name}`: {word}=False in TensorFlow"
+            yield change(theirs, trap, f"without a learned {role}", fix, weights={role: make(held)})
+        elif held is None and role in scene.carried:
+            fix = f"affine=True in `{theirs.name}`: TensorFlow has a learned {role}"
+            yield change(theirs, trap, f"with TensorFlow's {role}", fix, {word: True}, {role: scene.carried[role]})

@@ -1,0 +1,85 @@
+"""Pooling: padding that is asymmetric, and whether an average counts it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from parity.judge.traps.geometry import around, flat_pads, padding_line, per_axis, with_pads
+from parity.judge.traps.remedy import Remedy, change, numbers
+from parity.judge.traps.scene import Scene
+from parity.model.trace import Op
+
+IDS = ("pool-padding", "avgpool-count-pad")
+POOLS = ("max_pool", "avg_pool")
+
+
+def propose(scene: Scene) -> Iterator[Remedy]:
+    """Yield the remedies of this family that fit a scene."""
+    for mine, theirs in scene.pairs():
+        if mine.kind == theirs.kind and mine.kind in POOLS:
+            yield from _geometry(scene, mine, theirs)
+        if mine.kind == theirs.kind == "avg_pool":
+            yield from _counted(mine, theirs)
+
+
+def _geometry(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
+    # What TensorFlow pads in a layer of its own is zero, not -inf: there the padding layer is inserted instead.
+    apart = mine.kind == "max_pool"
+    wanted = [list(p) for p in mine.config.get("pads") or []] if apart else around(scene, mine, "tensorflow")
+    held = [list(p) for p in theirs.config.get("pads") or []] if apart else around(scene, theirs, "torch")
+    rank = len(wanted) or int(mine.config.get("rank", 2))
+    ceil = bool(theirs.config.get("ceil"))
+    moved = {"pads": wanted, "ceil": False}
+    line = _line(mine, theirs, wanted)
+    if wanted and (wanted != held or ceil):
+        says = f"with torch padding {flat_pads(wanted)}" + (" and ceil_mode off" if ceil else "")
+        remedy = change(theirs, "pool-padding", says, line, moved)
+        yield remedy if apart else with_pads(scene, theirs, remedy)
+    pools = [per_axis(op.config, "pool", rank, 2) for op in (mine, theirs)]
+    steps = [per_axis(op.config, "strides", rank, 0) for op in (mine, theirs)]
+    steps = [pool if not any(step) else step for pool, step in zip(pools, steps, strict=True)]
+    if pools[0] != pools[1]:
+        fix = f"kernel_size={numbers(pools[0])} in `{theirs.name}`"
+        yield change(
+            theirs,
+            "pool-padding",
+            f"with a window of {numbers(pools[0])}",
+            fix,
+            {"pool": pools[0], "strides": steps[0], **moved},
+            cost=1.2,
+        )
+    elif steps[0] != steps[1]:
+        says, fix = f"with torch stride {numbers(steps[0])}", f"stride={numbers(steps[0])} in `{theirs.name}`"
+        yield change(theirs, "stride-placement", says, fix, {"strides": steps[0]})
+        if wanted != held or ceil:
+            yield change(
+                theirs,
+                "stride-placement",
+                f"{says} and padding {flat_pads(wanted)}",
+                f"{fix}, and {line}",
+                {"strides": steps[0], **moved},
+                cost=1.2,
+            )
+
+
+def _line(mine: Op, theirs: Op, pads: list[list[int]]) -> str:
+    if mine.kind == "max_pool":
+        return padding_line(theirs, pads, ", value=-math.inf")
+    if all(lo == hi for lo, hi in pads):
+        return padding_line(theirs, pads)
+    given = flat_pads(pads)
+    if mine.config.get("count_include_pad"):
+        return f"x = F.pad(x, {given}) before `{theirs.name}`, and padding=0 there"
+    return (
+        f"`{theirs.name}` with padding=0 on F.pad(x, {given}), divided by the same pooling of"
+        f" F.pad(torch.ones_like(x), {given})"
+    )
+
+
+def _counted(mine: Op, theirs: Op) -> Iterator[Remedy]:
+    counts = [bool(op.config.get("count_include_pad", False)) for op in (mine, theirs)]
+    if counts[0] != counts[1]:
+        word = f"count_include_pad={counts[0]}"
+        yield change(
+            theirs, "avgpool-count-pad", f"with {word}", f"{word} in `{theirs.name}`", {"count_include_pad": counts[0]}
+        )

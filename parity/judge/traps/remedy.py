@@ -1,0 +1,157 @@
+"""A remedy as data: what to change in torch's twin so that a trap is undone, and the porter's line that does it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from parity.model.layout import Array
+from parity.model.trace import Op
+
+Edit = Mapping[str, Any]
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """One change that would undo one trap.
+
+    `edits` are those of the torch adapter's `run_segment`; those that replace an operation also hold, under `changes`,
+    what they change of its configuration, so that several can be made one. `feed` replaces fed tensors,
+    `permute_output` reorders the last axis of what comes out. `says` follows "d64 falls to 2e-16" in a report and `fix`
+    is the line in the porter's code. Remedies that share one of `keys` exclude one another.
+    """
+
+    trap: str
+    edits: tuple[Edit, ...]
+    says: str
+    fix: str
+    cost: float = 1.0
+    keys: frozenset[str] = frozenset()
+    feed: Mapping[int, Array] = field(default_factory=dict)
+    permute_output: Array | None = None
+    named: tuple[str | None, str | None] | None = None  # TensorFlow's and torch's layer, where not the scene's own
+
+
+def change(
+    op: Op,
+    trap: str,
+    says: str,
+    fix: str,
+    config: Mapping[str, Any] | None = None,
+    weights: Mapping[str, Array] | None = None,
+    cost: float = 1.0,
+) -> Remedy:
+    """Return the remedy that changes some of an operation's configuration or weights."""
+    given, held = dict(config or {}), dict(weights or {})
+    edit = {"op": op.index, "kind": op.kind, "config": {**op.config, **given}, "weights": held, "changes": given}
+    keys = {f"{op.index}:{key}" for key in given} | {f"{op.index}:weight:{role}" for role in held}
+    return Remedy(trap, (edit,), says, fix, cost, frozenset(keys))
+
+
+def replace(
+    op: Op,
+    trap: str,
+    says: str,
+    fix: str,
+    kind: str,
+    config: Mapping[str, Any],
+    weights: Mapping[str, Array] | None = None,
+    cost: float = 1.0,
+) -> Remedy:
+    """Return the remedy that puts an operation of another kind in the place of one."""
+    edit = {"op": op.index, "kind": kind, "config": dict(config), "weights": dict(weights or {})}
+    return Remedy(trap, (edit,), says, fix, cost, frozenset({f"{op.index}:*"}))
+
+
+def skip(op: Op, trap: str, says: str, fix: str, cost: float = 1.0) -> Remedy:
+    """Return the remedy that leaves an operation out."""
+    return Remedy(trap, ({"op": op.index, "skip": True},), says, fix, cost, frozenset({f"{op.index}:*"}))
+
+
+def insert(
+    tensor: int,
+    trap: str,
+    says: str,
+    fix: str,
+    kind: str,
+    config: Mapping[str, Any],
+    cost: float = 1.0,
+    order: int = 0,
+    weights: Mapping[str, Array] | None = None,
+) -> Remedy:
+    """Return the remedy that passes a tensor through one more operation; of several at one place, by `order`."""
+    edit = {"insert": tensor, "kind": kind, "config": dict(config), "weights": dict(weights or {}), "order": order}
+    return Remedy(trap, (edit,), says, fix, cost, frozenset({f"insert:{tensor}:{kind}:{order}"}))
+
+
+def compatible(remedies: Iterable[Remedy]) -> bool:
+    """Return whether remedies touch different things; `5:*` touches all of operation 5."""
+    seen: set[str] = set()
+    for remedy in remedies:
+        for key in remedy.keys:
+            owner = key.partition(":")[0]
+            whole = key.endswith(":*")
+            if key in seen or f"{owner}:*" in seen or (whole and any(s.partition(":")[0] == owner for s in seen)):
+                return False
+        seen |= remedy.keys
+    return True
+
+
+def together(remedies: Sequence[Remedy]) -> Remedy:
+    """Return several compatible remedies as one: edits of one operation merged, inserts at one place chained."""
+    feed: dict[int, Array] = {}
+    order: Array | None = None
+    for remedy in remedies:
+        feed.update(remedy.feed)
+        if remedy.permute_output is not None:
+            order = remedy.permute_output if order is None else np.asarray(order)[remedy.permute_output]
+    return Remedy(
+        trap="+".join(dict.fromkeys(remedy.trap for remedy in remedies)),
+        edits=merged([edit for remedy in remedies for edit in remedy.edits]),
+        says=" and ".join(remedy.says for remedy in remedies),
+        fix="; ".join(remedy.fix for remedy in remedies),
+        cost=sum(remedy.cost for remedy in remedies),
+        keys=frozenset().union(*(remedy.keys for remedy in remedies)),
+        feed=feed,
+        permute_output=order,
+    )
+
+
+def merged(edits: Sequence[Edit]) -> tuple[Edit, ...]:
+    """Return edits as the torch adapter takes them: at most one per operation and one per place of insertion."""
+    by_op: dict[int, dict[str, Any]] = {}
+    by_place: dict[int, list[Edit]] = {}
+    for edit in edits:
+        if "insert" in edit:
+            by_place.setdefault(int(edit["insert"]), []).append(edit)
+            continue
+        found = by_op.setdefault(int(edit["op"]), {key: v for key, v in edit.items() if key != "changes"})
+        if "changes" in edit and "config" in found:
+            found["config"] = {**found["config"], **edit["changes"]}
+            found["weights"] = {**found["weights"], **edit["weights"]}
+        elif edit.get("skip"):
+            by_op[int(edit["op"])] = {"op": edit["op"], "skip": True}
+    return (*by_op.values(), *(one for place in by_place.values() for one in _chained(place)))
+
+
+def _chained(edits: Sequence[Edit]) -> list[Edit]:
+    ordered = sorted(edits, key=lambda edit: int(edit.get("order", 0)))
+    plain = [{key: value for key, value in edit.items() if key != "order"} for edit in ordered]
+    if len(plain) == 1 or any(edit.get("weights") for edit in plain):
+        return list(plain)
+    steps = [{"kind": edit["kind"], "config": edit["config"]} for edit in plain]
+    return [{"insert": plain[0]["insert"], "kind": "chain", "config": {"steps": steps}, "weights": {}}]
+
+
+def numbers(values: Iterable[Any]) -> str:
+    """Return numbers as Python writes a tuple: `(0, 1, 0, 1)`, `(3,)`."""
+    return str(tuple(values))
+
+
+def number(value: Any) -> str:
+    """Return one number as a reader writes it: 0.001, 1e-05."""
+    return f"{value:g}" if isinstance(value, float) else str(value)

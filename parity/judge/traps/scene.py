@@ -1,0 +1,148 @@
+"""All that a trap may look at: one layer in both frameworks that computes something else when fed the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import zip_longest
+
+import numpy as np
+
+from parity.model.layout import Array
+from parity.model.trace import MOVES, Op, Trace
+
+FORWARD, STATE, GRADIENT = "forward", "state", "gradient"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One forced check that failed: both segments, what they were fed, and what came out.
+
+    `tensorflow` and `torch` are the paired main operations, `*_ops` everything between what was fed and what was
+    compared, `extra_*` the operations that have no partner. Weights are float64 in their own layouts by role; `carried`
+    holds TensorFlow's under torch's roles in torch's layouts. `alternatives` holds the carried weights of other layers
+    that would fit.
+    """
+
+    tensorflow: Op | None
+    torch: Op | None
+    tensorflow_ops: tuple[Op, ...]
+    torch_ops: tuple[Op, ...]
+    extra_tensorflow: tuple[Op, ...]
+    extra_torch: tuple[Op, ...]
+    tensorflow_weights: Mapping[str, Array]
+    torch_weights: Mapping[str, Array]
+    carried: Mapping[str, Array]
+    fed: Mapping[int, Array]
+    fed_tensorflow: Mapping[int, Array]
+    expected: Array
+    got: Array
+    shapes: Mapping[int, tuple[int, ...]]
+    training: bool
+    weights_mode: str
+    alternatives: Mapping[str, Mapping[str, Array]]
+    tensorflow_trace: Trace
+    torch_trace: Trace
+    want: int | None = None  # the torch tensor that is compared; found from the segment unless given
+    stage: str = field(default=FORWARD)  # what was compared: the output, the state after it, or a gradient
+
+    @property
+    def wanted(self) -> int | None:
+        """The id of the torch tensor that is compared."""
+        if self.want is not None:
+            return self.want
+        if self.torch_ops:
+            return self.torch_ops[-1].outputs[0]
+        return next(iter(self.fed), None)
+
+    def pairs(self) -> Iterator[tuple[Op, Op]]:
+        """Yield the main pair, then those of the other operations of one kind that stand in the same order."""
+        if self.tensorflow is not None and self.torch is not None:
+            yield self.tensorflow, self.torch
+        rest = [
+            [op for op in ops if op is not main and op.effect != MOVES]
+            for ops, main in ((self.tensorflow_ops, self.tensorflow), (self.torch_ops, self.torch))
+        ]
+        for kind in dict.fromkeys(op.kind for op in rest[0]):
+            mine, theirs = ([op for op in ops if op.kind == kind] for ops in rest)
+            if len(mine) == len(theirs):
+                yield from zip(mine, theirs, strict=True)
+
+    def axis_maps(self, tensorflow: Op, torch: Op) -> list[tuple[int, ...]]:
+        """Return how TensorFlow's axes of an operation's first input may be torch's, the likeliest first."""
+        if not tensorflow.inputs or not torch.inputs:
+            return []
+        mine = self.tensorflow_trace.shapes.get(tensorflow.inputs[0], ())
+        return axis_maps(mine, self.shapes.get(torch.inputs[0], ()))
+
+    def partner(self, tensor: int) -> int | None:
+        """Return the fed torch tensor that holds the numbers of a fed TensorFlow tensor."""
+        given = self.fed_tensorflow.get(tensor)
+        if given is None:
+            return None
+        order = list(self.fed_tensorflow)
+        by_place = list(self.fed)[order.index(tensor)] if len(order) == len(self.fed) else None
+        same = [key for key, array in self.fed.items() if _same_numbers(array, given)]
+        if by_place in same or (not same and len(self.fed) == 1):
+            return by_place
+        return same[0] if same else None
+
+    def origin(self, op: Op, side: str) -> int | None:
+        """Return the fed tensor, or the main operation's output, that an operation reads, maybe through others."""
+        ops = self.tensorflow_ops if side == "tensorflow" else self.torch_ops
+        main = self.tensorflow if side == "tensorflow" else self.torch
+        fed = self.fed_tensorflow if side == "tensorflow" else self.fed
+        makers = {tensor: one for one in ops for tensor in one.outputs}
+        tensor = op.inputs[0] if op.inputs else None
+        while tensor is not None and tensor not in fed:
+            maker = makers.get(tensor)
+            if maker is None or (maker is main and maker is not op):
+                return tensor if maker is not None else None
+            tensor = maker.inputs[0] if maker.inputs else None
+        return tensor
+
+    def is_model_input(self, tensor: int | None) -> bool:
+        """Return whether a torch tensor is a model input, or one that was only moved or scaled since."""
+        makers = self.torch_trace.producers()
+        while tensor is not None and tensor not in self.torch_trace.inputs:
+            maker = makers.get(tensor)
+            if (
+                maker is None
+                or maker.weights
+                or not (maker.effect == MOVES or maker.kind in ("rescale", "standardize"))
+            ):
+                return False
+            tensor = maker.inputs[0] if maker.inputs else None
+        return tensor is not None
+
+
+def axis_maps(tensorflow: tuple[int, ...], torch: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Return maps from each TensorFlow axis to torch's: channels moved to the front, or all as they are."""
+    rank = len(tensorflow)
+    same = tuple(range(rank))
+    if rank < 3 or len(torch) != rank:
+        return [same]
+    moved = (0, *range(2, rank), 1)
+    fits = {
+        moved: all(torch[there] == tensorflow[here] for here, there in enumerate(moved)),
+        same: torch == tensorflow,
+    }
+    likely = [moved, same] if rank > 3 or not fits[same] else [same, moved]
+    return [one for one in likely if fits[one]] or likely
+
+
+def _same_numbers(first: Array, second: Array) -> bool:
+    if first.size != second.size:
+        return False
+    return bool(np.array_equal(np.sort(first, axis=None), np.sort(second, axis=None)))
+
+
+def same(first: object, second: object) -> bool:
+    """Return whether two values of configurations are equal; numbers to a relative 1e-9, True is not 1."""
+    if isinstance(first, bool) or isinstance(second, bool):
+        return bool(first) == bool(second)
+    if isinstance(first, (list, tuple)) and isinstance(second, (list, tuple)):
+        return all(same(a, b) for a, b in zip_longest(first, second, fillvalue=object()))
+    if isinstance(first, (int, float)) and isinstance(second, (int, float)):
+        return abs(first - second) <= 1e-9 * max(abs(first), abs(second))
+    return first == second

@@ -1,0 +1,345 @@
+"""Weights that were loaded wrongly: what torch holds is TensorFlow's in another order, scale or place.
+
+A trap is proposed only where the transformed weights are those that torch holds, so that the search stays cheap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from parity.judge.traps import weight_forms as forms
+from parity.judge.traps.remedy import UNKNOWN, Remedy, change
+from parity.judge.traps.scene import Scene
+from parity.model.layout import Array
+
+IDS = (
+    "flatten-order", "kernel-layout", "kernel-spatial-swap", "kernel-flip", "depthwise-channel-order",
+    "batchnorm-stats-swap", "lstm-gate-order", "gru-gate-order", "bias-missing-or-doubled", "weight-wrong-layer",
+    "weight-scale", "init-distribution",
+)  # fmt: skip
+CONVOLUTIONS = ("conv", "conv_transpose", "depthwise_conv")
+WITH_BIAS = (*CONVOLUTIONS, "dense")
+
+
+@dataclass(frozen=True)
+class Match:
+    """What torch holds under one role, in words: the trap, what it is, and the line that loads it rightly."""
+
+    trap: str
+    role: str
+    is_what: str
+    fix: str
+
+
+def propose(scene: Scene) -> Iterator[Remedy]:
+    """Yield the remedies of this family that fit a scene."""
+    op = scene.torch
+    if op is None or scene.tensorflow is None:
+        return
+    yield from _biases(scene)
+    wrong = {
+        role: array for role, array in scene.carried.items() if not forms.equal(scene.torch_weights.get(role), array)
+    }
+    wrong = {role: array for role, array in wrong.items() if role in scene.torch_weights}
+    if not wrong:
+        return
+    found = [match for match in matches(scene, wrong) if match is not None]
+    for trap in dict.fromkeys(match.trap for match in found):
+        own = [match for match in found if match.trap == trap]
+        said = ", ".join(dict.fromkeys(f"`{match.role}`" for match in own))
+        what = ", ".join(dict.fromkeys(match.is_what for match in own))
+        yield change(
+            op,
+            trap,
+            f"with {said} loaded rightly: torch's is {what}",
+            own[0].fix,
+            weights={match.role: wrong[match.role] for match in own},
+            cost=0.5,
+        )
+    for role, array in wrong.items():
+        if len(wrong) > 1:
+            yield _as_it_is(scene, {role: array}, 6.5)
+    yield _as_it_is(scene, wrong, 6.0)
+
+
+def _as_it_is(scene: Scene, weights: Mapping[str, Array], cost: float) -> Remedy:
+    op = scene.torch
+    assert op is not None
+    said = ", ".join(f"`{role}`" for role in weights)
+    return change(
+        op,
+        UNKNOWN,
+        f"with TensorFlow's {said}",
+        f"load TensorFlow's weights into {said} of `{op.name}`",
+        weights=weights,
+        cost=cost,
+    )
+
+
+def _biases(scene: Scene) -> Iterator[Remedy]:
+    """A bias that only one side has."""
+    op, mine = scene.torch, scene.tensorflow
+    if op is None or mine is None or op.kind not in WITH_BIAS:
+        return
+    held, given = scene.torch_weights.get("bias"), scene.carried.get("bias")
+    if given is None and "bias" in scene.tensorflow_weights:
+        given = scene.tensorflow_weights["bias"]
+    if held is None and given is not None:
+        yield change(
+            op,
+            "bias-missing-or-doubled",
+            "with TensorFlow's bias",
+            f"bias=True in `{op.name}`",
+            {"bias": True},
+            {"bias": given},
+        )
+    elif held is not None and given is None:
+        yield change(
+            op,
+            "bias-missing-or-doubled",
+            "without a bias",
+            f"bias=False in `{op.name}`",
+            weights={"bias": np.zeros_like(held)},
+        )
+
+
+def matches(scene: Scene, wrong: Mapping[str, Array]) -> Iterator[Match | None]:
+    """Yield, for each role that differs, the first form of TensorFlow's weight that torch holds."""
+    op = scene.torch
+    assert op is not None
+    for role, right in wrong.items():
+        held = scene.torch_weights[role]
+        yield (
+            _exchanged(scene, role, held)
+            or _by_kind(scene, role, held, right)
+            or _common(scene, role, held, right)
+            or _never_loaded(scene, role, held)
+        )
+
+
+def _by_kind(scene: Scene, role: str, held: Array, right: Array) -> Match | None:
+    kind, name = (scene.torch.kind, scene.torch.name) if scene.torch else ("", "")
+    original = scene.tensorflow_weights.get("kernel")
+    if kind in CONVOLUTIONS and role == "weight":
+        return _kernel(name, kind, held, right, original)
+    if kind == "dense" and role == "weight":
+        return _dense(scene, name, held, right, original)
+    if kind == "batch_norm":
+        return _statistics(name, role, held, right)
+    if kind in ("lstm", "gru"):
+        return _gates(name, kind, role, held, right)
+    if kind == "attention" and role.endswith("weight"):
+        return _attention(scene, name, role, held, right)
+    if kind == "embedding":
+        return _embedding(scene, name, held, right)
+    if kind == "prelu" and forms.constant(held):
+        return Match(
+            "prelu-sharing", role, "one slope for all", f"load all slopes into `{name}`: they are no single one"
+        )
+    return None
+
+
+def _kernel(name: str, kind: str, held: Array, right: Array, original: Array | None) -> Match | None:
+    fix = f"kernel.transpose({forms.order_to_torch(right.ndim)}) into `{name}.weight`"
+    spatial = tuple(range(2, right.ndim))
+    found = forms.swapped(held, right, spatial)
+    if found:
+        return Match("kernel-spatial-swap", "weight", "with its spatial axes exchanged", fix)
+    if forms.equal(held, np.flip(right, spatial)):
+        return Match("kernel-flip", "weight", "flipped", f"w.flip({list(spatial)}) when loading `{name}.weight`")
+    if kind == "depthwise_conv" and original is not None and forms.multiplier_major(held, original):
+        order = forms.order_to_torch(right.ndim, depthwise=True)
+        line = f"kernel.transpose({order}).reshape(-1, 1, ...) into `{name}.weight`"
+        return Match("depthwise-channel-order", "weight", "ordered m*C + c instead of c*M + m", line)
+    word = forms.relaid(held, right, original)
+    if word:
+        return Match("kernel-layout", "weight", word, fix)
+    inputs = forms.order_along(held, right, 1)
+    if inputs is not None and inputs == list(range(len(inputs)))[::-1]:
+        return Match("channel-order", "weight", "with its input channels reversed", f"w.flip(1) for `{name}.weight`")
+    return None
+
+
+def _dense(scene: Scene, name: str, held: Array, right: Array, original: Array | None) -> Match | None:
+    if original is not None and not forms.equal(original.T, right) and forms.equal(held, original.T):
+        shape = _flattened(scene)
+        sizes = f"{shape}" if shape else "(H, W, C)"
+        back = f"({', '.join(str(n) for n in (shape[-1], *shape[:-1]))})" if shape else "(C, H, W)"
+        axes = (len(shape) - 1, *range(len(shape) - 1), len(shape)) if shape else (2, 0, 1, 3)
+        fix = f"kernel.reshape{sizes[:-1]}, -1).transpose{axes}.reshape({right.shape[1]}, -1).T into `{name}.weight`"
+        return Match("flatten-order", "weight", f"with its inputs ordered {sizes} where torch flattens {back}", fix)
+    word = forms.relaid(held, right, original)
+    if word:
+        return Match("kernel-layout", "weight", word, f"kernel.T into `{name}.weight`")
+    order = forms.order_along(held, right, 1)
+    if order is None:
+        return None
+    if forms.is_flatten_order(order):
+        return Match(
+            "flatten-order",
+            "weight",
+            "with its inputs in the other order of Flatten",
+            f"permute the inputs of `{name}.weight` from (H, W, C) to (C, H, W) exactly once",
+        )
+    return Match(UNKNOWN, "weight", "with its inputs in another order", f"reorder the inputs of `{name}.weight`")
+
+
+def _flattened(scene: Scene) -> tuple[int, ...]:
+    """Return TensorFlow's shape, without the batch, of what was flattened before the layer."""
+    makers = scene.tensorflow_trace.producers()
+    tensor = scene.tensorflow.inputs[0] if scene.tensorflow and scene.tensorflow.inputs else None
+    while tensor is not None:
+        shape = scene.tensorflow_trace.shapes.get(tensor, ())
+        if len(shape) > 2:
+            return tuple(shape[1:])
+        maker = makers.get(tensor)
+        tensor = maker.inputs[0] if maker is not None and maker.inputs and not maker.weights else None
+    return ()
+
+
+def _statistics(name: str, role: str, held: Array, right: Array) -> Match | None:
+    if role != "running_var":
+        return None
+    with np.errstate(divide="ignore", invalid="ignore"):
+        known = {
+            "the square root of the variance": np.sqrt(right),
+            "one over the standard deviation": 1 / np.sqrt(right),
+            "one over the variance": 1 / right,
+            "the square of the variance": right**2,
+        }
+    for what, array in known.items():
+        if forms.equal(held, array):
+            return Match("batchnorm-stats-swap", role, what, f"`{name}.running_var` = moving_variance")
+    return None
+
+
+def _gates(name: str, kind: str, role: str, held: Array, right: Array) -> Match | None:
+    count, letters = (4, "ifgo") if kind == "lstm" else (3, "rzn")
+    axis = 1 if "biases" in role and right.ndim == 2 else 0
+    order = forms.block_order(held, right, count, axis)
+    if order is not None:
+        wrong = ", ".join(letters[i] for i in order)
+        fix = f"gates in the order {', '.join(letters)} in `{name}.{role}`" + (
+            ": Keras has them as z, r, h" if kind == "gru" else ""
+        )
+        return Match(f"{kind}-gate-order", role, f"with its gates in the order {wrong}", fix)
+    if "bias" in role and right.ndim == 2 and forms.equal(held, np.stack([right[0], right[0]])):
+        return Match(
+            "bias-missing-or-doubled", role, "the input bias twice", f"load both rows of Keras's bias into `{name}`"
+        )
+    return None
+
+
+def _attention(scene: Scene, name: str, role: str, held: Array, right: Array) -> Match | None:
+    heads = int(scene.torch.config.get("heads", 1)) if scene.torch else 1
+    axis = 1 if role.startswith("out") else 0
+    if heads > 1 and forms.interleaved(held, right, heads, axis):
+        return Match(
+            "attention-scale-or-heads",
+            role,
+            "with its heads interleaved",
+            f"each head a contiguous run of rows in `{name}`: kernel.reshape(E, heads * key_dim).T",
+        )
+    if forms.relaid(held, right, None):
+        return Match("kernel-layout", role, "not transposed", f"kernel.reshape(E, -1).T into `{name}`")
+    return None
+
+
+def _embedding(scene: Scene, name: str, held: Array, right: Array) -> Match | None:
+    for by in (1, -1, 2, -2):
+        if held.shape == right.shape and forms.equal(
+            held[abs(by) :] if by > 0 else held[:by], right[:-by] if by > 0 else right[-by:]
+        ):
+            return Match(
+                "embedding-offset", "weight", f"moved by {by:+d} rows", f"row i of TensorFlow is row i of `{name}`"
+            )
+    differing = (
+        np.flatnonzero(~np.isclose(held, right, rtol=1e-6, atol=0.0).all(axis=1)) if held.shape == right.shape else []
+    )
+    index = scene.torch.config.get("padding_index") if scene.torch else None
+    if len(differing) == 1 and (not held[differing[0]].any() or differing[0] == index):
+        return Match(
+            "embedding-padding-index",
+            "weight",
+            f"with row {differing[0]} zeroed",
+            f"padding_idx=None in `{name}`: row {differing[0]} is an ordinary one in TensorFlow",
+        )
+    return None
+
+
+def _exchanged(scene: Scene, role: str, held: Array) -> Match | None:
+    """Another weight of the layer, or of another layer, under this role."""
+    op, mine = scene.torch, scene.tensorflow
+    if op is None or mine is None:
+        return None
+    for other, array in scene.carried.items():
+        if other == role or held.size < 2 or not forms.equal(held, array):
+            continue
+        if op.kind in ("batch_norm", "layer_norm", "group_norm"):
+            fix = f"`{op.name}`: weight, bias, running_mean, running_var = gamma, beta, moving_mean, moving_variance"
+            return Match("batchnorm-stats-swap", role, f"what belongs into `{other}`", fix)
+        fix = f"load `{role}` and `{other}` of `{op.name}` the other way round"
+        return Match("weight-wrong-layer", role, f"what belongs into `{other}`", fix)
+    for layer, given in scene.alternatives.items():
+        theirs = given.get(role)
+        if theirs is not None and not forms.constant(theirs) and forms.equal(held, theirs):
+            fix = f"load TensorFlow's `{mine.name}` into `{op.name}`, not `{layer}`"
+            return Match("weight-wrong-layer", role, f"that of `{layer}`", fix)
+    return None
+
+
+def _common(scene: Scene, role: str, held: Array, right: Array) -> Match | None:
+    name = scene.torch.name if scene.torch else ""
+    if "bias" in role and not held.any() and right.any():
+        return Match("bias-missing-or-doubled", role, "zero", f"load TensorFlow's bias into `{name}.{role}`")
+    if held.shape != right.shape:
+        return None
+    factor = forms.factor(held, right)
+    if factor is not None and "bias" in role and abs(factor - 2.0) < 1e-6:
+        return Match(
+            "bias-missing-or-doubled",
+            role,
+            "twice the bias",
+            f"load the bias into one of the two biases of `{name}` and zeros into the other",
+        )
+    if factor is not None:
+        return Match("weight-scale", role, f"{factor:.7g} times it", f"`{name}.{role}` / {factor:.7g} when loading")
+    if forms.factor_per_row(held, right):
+        return Match(
+            "weight-scale",
+            role,
+            "scaled by a factor per output channel",
+            f"load `{name}.{role}` without that scale (a weight norm, or a folded normalisation)",
+        )
+    order = forms.order_along(held, right, 0)
+    if order is not None and not role.startswith("running"):
+        shown = str(order) if len(order) <= 12 else f"[{', '.join(map(str, order[:8]))}, ...]"
+        return Match(
+            "output-permutation",
+            role,
+            "with its outputs in another order",
+            f"`{name}.{role}`[{shown}]: TensorFlow's order of classes or channels",
+        )
+    return None
+
+
+def _never_loaded(scene: Scene, role: str, held: Array) -> Match | None:
+    """Torch's own initial weights: U(-1/sqrt(fan_in), 1/sqrt(fan_in)), or a normalisation's zeros and ones."""
+    op = scene.torch
+    assert op is not None
+    usual = {"running_mean": 0.0, "running_var": 1.0, "weight": 1.0, "bias": 0.0}
+    plain = (
+        op.kind in ("batch_norm", "layer_norm", "group_norm") and role in usual and bool((held == usual[role]).all())
+    )
+    if not plain and op.kind in WITH_BIAS:
+        weight = scene.torch_weights.get("weight", held)
+        limit = float(np.prod(weight.shape[1:])) ** -0.5
+        largest = float(np.abs(held).max(initial=0.0))
+        plain = largest <= limit * (1.0 + 1e-6) and largest >= limit * (1.0 - 4.0 / held.size) and held.size >= 8
+        plain = plain and abs(float(held.std()) / (limit / 3.0**0.5) - 1.0) < 3.0 / held.size**0.5
+    if not plain:
+        return None
+    return Match("init-distribution", role, "torch's own initial value", f"load TensorFlow's weights into `{op.name}`")
