@@ -12,6 +12,7 @@ import numpy as np
 from parity.adapters.base import Adapter, Array, WorkerSettings, atomically, check_names
 from parity.adapters.torch_kinds import TorchKinds
 from parity.adapters.torch_losses import TorchLosses
+from parity.adapters.torch_models import TorchModels
 from parity.adapters.torch_modes import TorchModes
 from parity.adapters.torch_network import TorchNetworks
 from parity.adapters.torch_optimizers import TorchOptimizers
@@ -22,7 +23,9 @@ from parity.model.spec import LayerShape, ModelSpec
 OPSET = 18
 
 
-class TorchAdapter(TorchNetworks, TorchLosses, TorchOptimizers, TorchModes, TorchTrajectory, TorchKinds, Adapter):
+class TorchAdapter(
+    TorchNetworks, TorchLosses, TorchOptimizers, TorchModes, TorchTrajectory, TorchKinds, TorchModels, Adapter
+):
     """`torch.nn` modules in eager mode, Adam in its default form."""
 
     image_layout = "NCHW"

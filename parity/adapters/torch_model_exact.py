@@ -1,0 +1,151 @@
+"""What a call in a user's model is turned into before it runs: dropout off, and exact constants in the twin."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+Called = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+
+DROPOUTS = frozenset(
+    {"dropout", "dropout_", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "alpha_dropout_"}
+    | {"feature_dropout", "feature_dropout_", "feature_alpha_dropout", "feature_alpha_dropout_", "native_dropout"}
+)
+_FLOAT32 = (torch.float32, "torch.FloatTensor", "torch.cuda.FloatTensor")
+
+
+def plain_name(function: Callable[..., Any]) -> str:
+    """Return a function's bare name: `conv2d` for `torch.conv2d`, `F.conv2d` and `aten.conv2d.default` alike."""
+    if isinstance(function, torch._ops.OpOverload):
+        return str(function._schema.name.partition("::")[2])
+    name = str(getattr(function, "__name__", type(function).__name__))
+    if name == "__get__":  # an attribute: `x.T`
+        return str(getattr(getattr(function, "__self__", None), "__name__", name))
+    return name
+
+
+def hard_sigmoid(x: Tensor, inplace: bool = False) -> Tensor:  # noqa: ARG001
+    """Return relu6(x + 3) / 6: torch's own multiplies its gradient by a float32 1/6 in double precision too."""
+    return functional.relu6(x + 3.0) / 6.0
+
+
+def rewrite(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], twin: bool) -> Called:
+    """Return the call that takes this one's place."""
+    name, own = plain_name(function), dict(kwargs)
+    if name in DROPOUTS:
+        return _undropped(function, args, own)
+    if name == "scaled_dot_product_attention":
+        args, own = _without_dropout(args, own)
+    if not twin:
+        return function, args, own
+    if name == "float":
+        return torch.Tensor.double, args, own
+    if name in ("_assert_tensor_metadata", "_assert_tensor_metadata.default"):
+        return _nothing, (), {}
+    args = tuple(torch.float64 if _is_float32(value) else value for value in args)
+    own = {key: torch.float64 if _is_float32(value) else value for key, value in own.items()}
+    if name in ("leaky_relu", "leaky_relu_"):
+        return _exact_slope(function, args, own)
+    if name == "hardsigmoid":
+        return hard_sigmoid, args[:1] or (own["input"],), {}
+    if name == "rms_norm":
+        return _exact_eps(function, args, own)
+    return function, args, own
+
+
+def _is_float32(value: Any) -> bool:
+    return value is torch.float32 or (isinstance(value, str) and value in _FLOAT32)
+
+
+def _nothing() -> None:
+    return None
+
+
+def _undropped(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Called:
+    """Dropout with nothing dropped, whether its training flag is an argument or a default."""
+    source = args[0] if args else kwargs["input"]
+    inplace = bool(kwargs.get("inplace", args[3] if len(args) > 3 else False))
+    rate = kwargs.get("p", args[1] if len(args) > 1 else 0.5)
+    if plain_name(function) == "native_dropout":
+        return _native_dropout, (source,), {}
+    return no_dropout, (source, rate, inplace), {}
+
+
+def no_dropout(x: Tensor, p: float, inplace: bool = False) -> Tensor:  # noqa: ARG001
+    """Return the same numbers as a tensor of their own."""
+    return x.view_as(x)
+
+
+def _native_dropout(x: Tensor) -> tuple[Tensor, torch.Tensor]:
+    return x.view_as(x), torch.ones_like(x, dtype=torch.bool)
+
+
+def _without_dropout(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if len(args) > 4:
+        args = (*args[:4], 0.0, *args[5:])
+    return args, {key: 0.0 if key == "dropout_p" else value for key, value in kwargs.items()}
+
+
+def _exact_slope(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Called:
+    # TensorFlow keeps the slope as a float32 attribute of its operation, in double precision too.
+    if len(args) > 1:
+        args = (args[0], as_float32(args[1]), *args[2:])
+    else:
+        kwargs["negative_slope"] = as_float32(kwargs.get("negative_slope", 0.01))
+    return function, args, kwargs
+
+
+def as_float32(number: float) -> float:
+    """Return the float32 number nearest to a Python number, as a Python number."""
+    return float(torch.tensor(number, dtype=torch.float32))
+
+
+def _exact_eps(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Called:
+    # Without eps torch takes the eps of its input's dtype, which would make the twin another function.
+    eps = torch.finfo(torch.float32).eps
+    if len(args) > 3:
+        return function, (*args[:3], eps if args[3] is None else args[3], *args[4:]), kwargs
+    if kwargs.get("eps") is None:
+        kwargs["eps"] = eps
+    return function, args, kwargs
+
+
+class Rewritten(TorchFunctionMode):
+    """Runs a model as the recorder does, without recording."""
+
+    def __init__(self, twin: bool) -> None:
+        super().__init__()
+        self.twin = twin
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        function, args, kwargs = rewrite(func, args, kwargs or {}, self.twin)
+        return widened(function(*args, **kwargs), self.twin)
+
+
+def widened(result: Any, twin: bool) -> Any:
+    """Return a result with float32 made float64 in the twin: constants that a model made from float32 data."""
+    if twin and isinstance(result, torch.Tensor) and result.dtype == torch.float32:
+        return result.double()
+    return result
+
+
+def without_dropout(model: Any) -> dict[int, float]:
+    """Set every dropout rate of a model's modules to 0 and return what they were, by the module's id.
+
+    Modules in training mode draw a mask even where a function call could be turned off from outside.
+    """
+    rates: dict[int, float] = {}
+    for module in model.modules():
+        dropping = any(word in type(module).__name__.lower() for word in ("drop", "stochasticdepth"))
+        for key in ("p", "drop_prob", "drop_rate", "rate") if dropping else ("dropout",):
+            value = inspect.getattr_static(module, key, None)
+            if isinstance(value, float) and value:
+                rates[id(module)] = value
+                setattr(module, key, 0.0)
+    return rates

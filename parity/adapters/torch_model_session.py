@@ -1,0 +1,399 @@
+"""One user's torch model in this process: its weights, running it as its user would, and recording one run of it."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from parity.adapters.torch_model_calls import Call, named_outputs
+from parity.adapters.torch_model_exact import Rewritten, without_dropout
+from parity.adapters.torch_model_kinds import base_name, describe
+from parity.adapters.torch_model_loading import MODEL_FILES, bake, first_line, load, load_weights
+from parity.adapters.torch_model_replay import Stream, Weights
+from parity.adapters.torch_model_tracing import Recorder, Recording, failing_place
+from parity.errors import UsageError
+from parity.model.trace import MOVING_KINDS
+
+_CLOSE = {torch.float64: 1e-12, torch.float32: 1e-5}  # rounding by another order of summing, relative to the largest
+
+
+class Session:
+    """A loaded model, and what was recorded of it."""
+
+    def __init__(self, model: Any, twin: bool, device: Any) -> None:
+        self.model, self.twin, self.device = model, twin, device
+        self.dtype = torch.float64 if twin else torch.float32
+        self.paths = {id(module): path for path, module in model.named_modules()}
+        self.rates: dict[int, float] = {}
+        self.recording: Recording | None = None
+
+    # Loading.
+
+    @staticmethod
+    def load(source: str, weights: str | None, seed: int, twin: bool, device: Any, notes: list[str]) -> Session:
+        """Load a model in the precision that is computed in, with weights on the file's word."""
+        model = _load_exact(source, seed, notes) if twin else load(source, seed, notes)
+        if weights is not None:
+            load_weights(model, Path(weights), notes)
+        bake(model, notes)
+        _tell_precision(model, notes)
+        model = model.to(device, torch.float64 if twin else torch.float32)
+        _move_loose_tensors(model, device, twin)
+        return Session(model, twin, device)
+
+    @contextlib.contextmanager
+    def precision(self) -> Iterator[None]:
+        """Let whatever the model makes without naming a dtype be of the precision that is computed in."""
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(self.dtype)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(before)
+
+    def prepare(self, training: bool) -> None:
+        """Put the model into the mode; in training, nothing is dropped."""
+        if isinstance(self.model, torch.fx.GraphModule) or type(self.model).__name__ == "UnflattenedModule":
+            for module in self.model.modules():  # an exported program refuses `.train()`
+                module.training = training
+        else:
+            self.model.train(training)
+        if training:
+            self.rates |= without_dropout(self.model)
+
+    # Weights.
+
+    def everything(self) -> dict[str, Tensor]:
+        """Return every parameter and floating buffer by name; one that is shared has its first name only."""
+        found = {name: p for name, p in self.model.named_parameters() if not _is_lazy(p)}
+        buffers = {name: b for name, b in self.model.named_buffers() if b is not None and b.is_floating_point()}
+        known = {id(tensor) for tensor in found.values()}
+        return found | {name: b for name, b in buffers.items() if id(b) not in known}
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the weights: parameters, running statistics, and buffers that an operation uses as they are."""
+        used = set() if self.recording is None else {n for c in self.recording.calls for n in c.parameters}
+        return {
+            name: tensor
+            for name, tensor in self.everything().items()
+            if isinstance(tensor, torch.nn.Parameter)
+            or name.rpartition(".")[2] in ("running_mean", "running_var")
+            or name in used
+            or (isinstance(self.model, torch.jit.ScriptModule) and tensor.requires_grad)
+        }
+
+    def values(self, training: bool) -> Weights:
+        """Return the weights as they are, for running calls again; what training would change is a copy."""
+
+        def make(_: str, tensor: Tensor) -> Tensor:
+            value = tensor.detach()
+            return value.clone() if training and not isinstance(tensor, torch.nn.Parameter) else value
+
+        return Weights(self.everything(), make)
+
+    @contextlib.contextmanager
+    def unchanged(self) -> Iterator[list[str]]:
+        """Undo whatever a run does to weights and buffers; yields a list that then names those that changed."""
+        state = [(name, t, t.detach().clone()) for name, t in self._state()]
+        changed: list[str] = []
+        try:
+            yield changed
+        finally:
+            with torch.no_grad():
+                for name, tensor, before in state:
+                    if not torch.equal(tensor, before):
+                        changed.append(name)
+                        tensor.copy_(before)
+
+    def _state(self) -> list[tuple[str, Tensor]]:
+        buffers = [(name, b) for name, b in self.model.named_buffers() if b is not None]
+        return [*((n, p) for n, p in self.model.named_parameters() if not _is_lazy(p)), *buffers]
+
+    # Running.
+
+    def inputs(self, arrays: Sequence[Any]) -> list[Tensor]:
+        """Return arrays as the tensors that a user would feed."""
+        return [self.tensor(array) for array in arrays]
+
+    def tensor(self, array: Any) -> Tensor:
+        """Return one array as a tensor: floats in the precision that is computed in, whole numbers as int64."""
+        made = torch.from_numpy(array.copy())
+        if made.is_floating_point():
+            return made.to(self.device, self.dtype)
+        if made.is_complex():
+            return made.to(self.device)
+        return made.to(self.device) if made.dtype == torch.bool else made.long().to(self.device)
+
+    def forward(self, inputs: Sequence[Tensor]) -> Any:
+        """Run the model as its user would.
+
+        Raises:
+            UsageError: it takes another number of inputs, or raises.
+        """
+        self._check_inputs(inputs)
+        torch.manual_seed(0)
+        try:
+            with self.precision(), Rewritten(self.twin), contextlib.redirect_stdout(sys.stderr):
+                return self.model(*inputs)
+        except Exception as error:
+            raise self.refused(error, inputs) from error
+
+    def refused(self, error: BaseException, inputs: Sequence[Tensor]) -> UsageError:
+        """Return the message for a forward that raised."""
+        if isinstance(error, UsageError):
+            return error
+        shapes = ", ".join(str(tuple(x.shape)) for x in inputs)
+        place = failing_place(error, self.paths)
+        return UsageError(
+            f"the torch model raised {type(error).__name__} {place}: {first_line(error)}; it was given"
+            f" {'inputs' if len(inputs) > 1 else 'an input'} of shape {shapes}"
+        )
+
+    def _check_inputs(self, inputs: Sequence[Tensor]) -> None:
+        try:
+            signature = inspect.signature(self.model.forward)
+        except (TypeError, ValueError):
+            return
+        try:
+            signature.bind(*inputs)
+        except TypeError as error:
+            raise UsageError(
+                f"the torch model's forward takes {signature}, but it was given {len(inputs)}"
+                f" input{'s' if len(inputs) != 1 else ''}: {error}"
+            ) from error
+
+    # Recording.
+
+    def record(self, inputs: Sequence[Tensor], training: bool, expand: Sequence[str]) -> Recording:
+        """Run the model once with every call recorded, describe the calls, and check that they are the model."""
+        self.prepare(training)
+        inputs = [x.clone() for x in inputs]  # the model may write into its input
+        with self.unchanged(), torch.no_grad():
+            outputs = named_outputs(self.forward([x.clone() for x in inputs]))
+        with self.unchanged() as changed:
+            recording = self._recorded([x.clone() for x in inputs], frozenset(expand))
+        recording.training, recording.rates = training, self.rates
+        if changed and not training:
+            recording.notes.append(
+                f"the torch model changes {', '.join(f'`{n}`' for n in changed[:3])} when it runs in evaluation mode"
+            )
+        for call in recording.calls:
+            describe(call, recording.shapes, training, self.rates)
+        _prune(recording)
+        _entitle(recording)
+        self.recording = recording
+        self._verify(inputs, [tensor for _, tensor in outputs])
+        return recording
+
+    def _recorded(self, inputs: list[Tensor], expand: frozenset[str]) -> Recording:
+        recorder = Recorder(self.everything(), self.twin, expand)
+        ids = tuple(recorder.identify(x) for x in inputs)
+        recorder.found.inputs = ids
+        torch.manual_seed(0)
+        try:
+            with self.precision(), recorder.watching(self.model, self.paths), torch.enable_grad():
+                with recorder, contextlib.redirect_stdout(sys.stderr):
+                    result = self.model(*inputs)
+                recorder.finish(result)
+        except Exception as error:
+            raise self.refused(error, inputs) from error
+        return recorder.found
+
+    def _verify(self, inputs: list[Tensor], own: list[Tensor]) -> None:
+        """Compare the recorded calls with the model on these inputs and on others, which only a true record passes."""
+        recording = self.recording
+        assert recording is not None
+        if isinstance(self.model, torch.jit.ScriptModule):
+            recording.faithful = False
+            recording.notes.append("replay: a TorchScript archive can only be compared as a whole")
+            return
+        worst = self._apart(inputs, own)
+        other = [x.flip(0) * 0.9375 if x.is_floating_point() else x.flip(0) for x in inputs]
+        try:
+            with self.unchanged(), torch.no_grad():
+                elsewhere = [t for _, t in named_outputs(self.forward([x.clone() for x in other]))]
+        except UsageError:
+            elsewhere = []
+        beyond = self._apart(other, elsewhere) if elsewhere and worst <= _CLOSE[self.dtype] else 0.0
+        if max(worst, beyond) > _CLOSE[self.dtype]:
+            recording.faithful = False
+            which = "this input" if worst > _CLOSE[self.dtype] else "another input"
+            reason = next((n for n in recording.notes if "into Python" in n), "a view written to in place, or code that"
+                          " torch functions do not see")  # fmt: skip
+            recording.notes.append(
+                f"replay: the recorded operations do not give the torch model's own outputs for {which} ({reason})"
+            )
+        elif max(worst, beyond) > _CLOSE[self.dtype] / 100:
+            recording.notes.append(f"the recorded operations agree with the model to {max(worst, beyond):.1e}")
+
+    def _apart(self, inputs: list[Tensor], own: list[Tensor]) -> float:
+        """Return how far the replay is from the model's own outputs, relative to the largest number of each."""
+        recording = self.recording
+        assert recording is not None
+        if len(own) != len(recording.outputs):
+            return float("inf")
+        torch.manual_seed(0)
+        worst = 0.0
+        try:
+            with torch.no_grad(), self.precision():
+                values = self.values(recording.training)
+                stream = Stream(recording, [x.clone() for x in inputs], values, recording.outputs, self.twin)
+                found = {tensor: stream.value(tensor) for tensor in dict.fromkeys(recording.outputs)}
+        except UsageError:
+            return float("inf")
+        for tensor, mine in zip(recording.outputs, own, strict=True):
+            worst = max(worst, _distance(found[tensor], mine))
+        return worst
+
+
+def _distance(a: Tensor, b: Tensor) -> float:
+    if a.shape != b.shape:
+        return float("inf")
+    if a.numel() == 0 or torch.equal(a, b):
+        return 0.0
+    first, second = a.detach().double(), b.detach().double()
+    if not torch.equal(first.isfinite(), second.isfinite()):
+        return float("inf")
+    keep = first.isfinite()
+    apart, largest = (first - second)[keep].abs(), second[keep].abs()
+    if not apart.numel():
+        return 0.0
+    return float(apart.max() / largest.max().clamp(min=1e-300))
+
+
+def _prune(recording: Recording) -> None:
+    """Leave out what no output and no weight has to do with, and count the rest anew."""
+    makers = {tensor: call for call in recording.calls for tensor in call.outputs}
+    roots = list(recording.outputs)
+    roots += [t for call in recording.calls if call.weights and call.kind != "op:weight" for t in call.outputs]
+    needed: set[int] = set()
+    while roots:
+        call = makers.get(roots.pop())
+        if call is not None and call.index not in needed:
+            needed.add(call.index)
+            roots += call.inputs
+    kept = [call for call in recording.calls if call.index in needed]
+    for index, call in enumerate(kept):
+        call.index = index
+    recording.calls = kept
+    alive = {*recording.inputs, *recording.outputs, *(t for call in kept for t in (*call.inputs, *call.outputs))}
+    recording.shapes = {tensor: shape for tensor, shape in recording.shapes.items() if tensor in alive}
+    recording.dtypes = {tensor: dtype for tensor, dtype in recording.dtypes.items() if tensor in alive}
+
+
+def _entitle(recording: Recording) -> None:
+    """Name each call after the module that made it, and after its function where that is not enough."""
+    by_frame: dict[int, list[Call]] = {}
+    for call in recording.calls:
+        by_frame.setdefault(id(call.frame), []).append(call)
+    for calls in by_frame.values():
+        whole = _whole(calls)
+        counts: dict[str, int] = {}
+        for call in calls:
+            layers = getattr(call.module, "num_layers", 1)
+            if call is whole and call.path:
+                call.title = call.path
+                continue
+            function = base_name(call.name)
+            if function == "recurrent":
+                function = f"l{call.config.get('layer', 0)}" if layers != 1 else "recurrent"
+            number = counts[function] = counts.get(function, -1) + 1
+            name = f"{function}_{number}" if number else function
+            call.title = f"{call.path}.{name}" if call.path else name
+
+
+def _whole(calls: list[Call]) -> Call | None:
+    """Return the one call of a module without children that stands for all of it."""
+    module = calls[0].module
+    from parity.adapters.torch_model_leaves import stands_alone
+
+    if module is None or not stands_alone(module):
+        return None
+    if len(calls) == 1:
+        return calls[0]
+    computing = [call for call in calls if call.kind not in MOVING_KINDS and call.kind not in ("zero_pad", "slice")]
+    return computing[0] if len(computing) == 1 and getattr(module, "num_layers", 1) == 1 else None
+
+
+def _is_lazy(tensor: Tensor) -> bool:
+    return isinstance(tensor, torch.nn.parameter.UninitializedTensorMixin)
+
+
+def _load_exact(source: str, seed: int, notes: list[str]) -> Any:
+    """Return the model built in float64, so that its constants are exact, with random numbers as in float32."""
+    before = torch.get_default_dtype()
+    if Path(source).suffix in MODEL_FILES:
+        return load(source, seed, notes).double()
+    try:
+        torch.set_default_dtype(torch.float64)
+        exact = load(source, seed, [])
+    except UsageError:
+        exact = None
+    finally:
+        torch.set_default_dtype(before)
+    plain = load(source, seed, notes)
+    if exact is None:
+        return plain.double()
+    exact = exact.double()
+    theirs = plain.state_dict(keep_vars=True)
+    with torch.no_grad():
+        for name, own in exact.state_dict(keep_vars=True).items():
+            other = theirs.get(name)
+            fits = isinstance(other, Tensor) and not _is_lazy(own) and not _is_lazy(other) and other.shape == own.shape
+            if fits and not torch.equal(own.to(other.dtype), other):
+                own.copy_(other)
+    exact.train(plain.training)
+    return exact
+
+
+def _tell_precision(model: Any, notes: list[str]) -> None:
+    lower = {
+        str(p.dtype).removeprefix("torch.") for p in model.parameters() if p.dtype in (torch.float16, torch.bfloat16)
+    }
+    if lower:
+        notes.append(f"the torch model's parameters are {', '.join(sorted(lower))}: it is compared in float32")
+
+
+def _move_loose_tensors(model: Any, device: Any, twin: bool) -> None:
+    """Move tensors that a module keeps as plain attributes, which `.to()` does not know."""
+    for module in model.modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            continue
+        for name, value in list(vars(module).items()):
+            if isinstance(value, Tensor) and not isinstance(value, torch.nn.Parameter):
+                exact = twin and value.dtype == torch.float32
+                vars(module)[name] = value.to(device, torch.float64 if exact else value.dtype)
+
+
+def trace_data(session: Session) -> Mapping[str, Any]:
+    """Return what was recorded as `Trace.to_dict()` data."""
+    recording = session.recording
+    assert recording is not None
+    weights = session.weights()
+    return {
+        "inputs": list(recording.inputs),
+        "outputs": list(recording.outputs),
+        "output_names": list(recording.output_names),
+        "ops": [_op(call) for call in recording.calls],
+        "shapes": {str(tensor): list(shape) for tensor, shape in recording.shapes.items()},
+        "dtypes": {str(tensor): dtype for tensor, dtype in recording.dtypes.items()},
+        "weights": {
+            name: {"shape": list(tensor.shape), "trainable": bool(tensor.requires_grad)}
+            for name, tensor in weights.items()
+        },
+        "notes": list(recording.notes),
+    }
+
+
+def _op(call: Call) -> dict[str, Any]:
+    return {
+        "index": call.index, "name": call.title, "kind": call.kind, "inputs": list(call.inputs),
+        "outputs": list(call.outputs), "config": call.config, "weights": call.weights, "made_by": call.made_by,
+    }  # fmt: skip

@@ -1,0 +1,127 @@
+"""What a model is made of by its modules alone: each leaf is tried on a small example, the model is not run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from parity.adapters.torch_model_calls import Call
+from parity.adapters.torch_model_kinds import describe, simple
+from parity.adapters.torch_model_leaves import stands_alone
+from parity.adapters.torch_model_session import Session
+from parity.adapters.torch_model_tracing import Frame, Recorder
+from parity.model.trace import MOVING_KINDS
+
+_SIDE = 8
+
+
+def static_trace(session: Session) -> dict[str, Any]:
+    """Return `Trace.to_dict()` data of the leaf modules in the order of their definition."""
+    ops: list[dict[str, Any]] = []
+    inside: set[int] = set()
+    for path, module in session.model.named_modules():
+        if id(module) in inside or not path or not stands_alone(module):
+            continue
+        inside |= {id(child) for child in module.modules()}
+        for title, call in _tried(session, path, module):
+            ops.append(
+                {
+                    "index": len(ops), "name": title, "kind": call.kind, "inputs": [], "outputs": [],
+                    "config": call.config, "weights": call.weights, "made_by": call.made_by,
+                }
+            )  # fmt: skip
+    weights = {
+        name: {"shape": list(one.shape), "trainable": bool(one.requires_grad)}
+        for name, one in session.weights().items()
+    }
+    return {
+        "inputs": [], "outputs": [], "output_names": [], "ops": ops, "shapes": {}, "dtypes": {}, "weights": weights,
+        "notes": [],
+    }  # fmt: skip
+
+
+def _tried(session: Session, path: str, module: nn.Module) -> list[tuple[str, Call]]:
+    if isinstance(module, nn.Identity):
+        return [(path, _bare(path, module, "identity"))]
+    for given in _examples(module, session.dtype, session.device):
+        try:
+            calls = _recorded(session, module, given)
+        except Exception:  # not this shape
+            continue
+        if not calls:
+            continue
+        if len(calls) == 1 or getattr(module, "num_layers", 1) > 1:
+            single = len(calls) == 1
+            return [
+                (path if single else f"{path}.l{call.config.get('layer', i)}", call) for i, call in enumerate(calls)
+            ]
+        computing = [call for call in calls if call.kind not in MOVING_KINDS and call.kind != "zero_pad"]
+        return [(path if call in computing[:1] else f"{path}.{call.name}", call) for call in calls]
+    return [(path, _bare(path, module, f"op:{type(module).__name__}"))]
+
+
+def _recorded(session: Session, module: nn.Module, given: tuple[Any, ...]) -> list[Call]:
+    recorder = Recorder(session.everything(), session.twin, frozenset())
+    for x in given:
+        recorder.identify(x)
+    training = module.training
+    module.eval()
+    try:
+        with session.precision(), recorder.watching(module, session.paths), torch.no_grad(), recorder:
+            module(*given)
+    finally:
+        module.train(training)
+    for call in recorder.found.calls:
+        describe(call, recorder.found.shapes, False, session.rates)
+        for key in ("size",):  # of the example, not of the model
+            if call.kind == "resize":
+                call.config.pop(key, None)
+    return recorder.found.calls
+
+
+def _bare(path: str, module: nn.Module, kind: str) -> Call:
+    own = {key: value for key, value in vars(module).items() if not key.startswith("_") and key != "training"}
+    weights = {name: f"{path}.{name}" for name, _ in module.named_parameters()}
+    made_by = (
+        f"torch.nn.{type(module).__name__}" if type(module).__module__.startswith("torch.nn") else type(module).__name__
+    )
+    call = Call(0, len, kind, (), {}, (), path, module, made_by, Frame(path, module))
+    call.kind, call.config, call.weights = kind, simple(own), weights
+    return call
+
+
+def _examples(module: Any, dtype: Any, device: Any) -> Iterator[tuple[Any, ...]]:
+    """Yield inputs that a module may take, the likeliest first."""
+
+    def made(*shape: int) -> tuple[Any, ...]:
+        return (torch.zeros(shape, dtype=dtype, device=device),)
+
+    if isinstance(module, nn.MultiheadAttention):
+        yield tuple(torch.zeros(2, 2, n, dtype=dtype) for n in (module.embed_dim, module.kdim, module.vdim))
+    elif isinstance(module, (nn.LSTM, nn.GRU, nn.RNN)):
+        yield made(2, 2, module.input_size)
+    elif isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
+        yield (torch.zeros(2, 2, dtype=torch.long, device=device),)
+    elif hasattr(module, "kernel_size") and hasattr(module, "in_channels"):
+        sides = [d * (k - 1) + 8 for k, d in zip(module.kernel_size, module.dilation, strict=True)]
+        yield made(2, module.in_channels, *sides)
+    elif hasattr(module, "in_features"):
+        yield made(2, module.in_features)
+    elif hasattr(module, "normalized_shape"):
+        yield made(2, *module.normalized_shape)
+    else:
+        yield from _guessed(module, made)
+
+
+def _guessed(module: Any, made: Any) -> Iterator[tuple[Any, ...]]:
+    name = type(module).__name__
+    channels = getattr(module, "num_features", getattr(module, "num_channels", None))
+    channels = channels or getattr(module, "num_parameters", None) or 16
+    rank = next((n for n in (1, 2, 3) if name.endswith(f"{n}d")), None)
+    for spatial in (rank,) if rank else (2, 1, 0, 3):
+        for side in (_SIDE, 32):
+            yield made(2, channels, *[side] * spatial)
+    yield made(2, 2, channels)
