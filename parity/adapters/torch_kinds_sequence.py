@@ -148,8 +148,10 @@ def _heads(x: Tensor, heads: int) -> Tensor:
 
 
 def _attention(config: Config, weights: Weights, inputs: Inputs, _: bool) -> Tensor:
-    masked = bool(config.get("has_mask"))
-    given, masks = (inputs[:-1], inputs[-1:]) if masked and len(inputs) > 1 else (inputs, ())
+    # Query, key, value and then masks; or with a mask and three tensors, key and value are one. A constant mask that
+    # blocks exactly the future is no input: `causal` stands for it.
+    count = 3 if len(inputs) > 3 or not config.get("has_mask") or config.get("causal") else len(inputs) - 1
+    given, masks = inputs[:count], inputs[count:]
     query = given[0]
     key = given[1] if len(given) > 1 else query
     value = given[2] if len(given) > 2 else key

@@ -256,9 +256,9 @@ def _embedding(scene: Scene, name: str, held: Array, right: Array) -> Match | No
             return Match(
                 "embedding-offset", "weight", f"moved by {by:+d} rows", f"row i of TensorFlow is row i of `{name}`"
             )
-    differing = (
-        np.flatnonzero(~np.isclose(held, right, rtol=1e-6, atol=0.0).all(axis=1)) if held.shape == right.shape else []
-    )
+    if held.shape != right.shape:
+        return None
+    differing: Array = np.flatnonzero(~np.isclose(held, right, rtol=1e-6, atol=0.0).all(axis=1))
     index = scene.torch.config.get("padding_index") if scene.torch else None
     if len(differing) == 1 and (not held[differing[0]].any() or differing[0] == index):
         return Match(
