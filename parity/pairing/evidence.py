@@ -20,9 +20,10 @@ _UP_AND_DOWN = (1, 2, 4, 8, 16)
 _BOTH = (1, 2, 3, 5)
 NO_WAY = -1e6  # a pair that cannot be
 
-# What a step of evidence counts, against 1 for operations that are alike in every respect. Ties between operations that
-# nothing else tells apart are decided by their order; only names that agree nearly wholly are stronger than that.
-_SAME_ORDER, _SAME_RANK, _SAME_NAME = 0.5, 0.03, 0.05
+# What a step of evidence counts, against 1 for operations that are alike in every respect. Between operations that
+# structure does not tell apart order decides; names do where they agree nearly wholly.
+_SAME_ORDER, _SAME_RANK, _SAME_NAME, _NAMED_TWIN = 0.5, 0.03, 0.05, 1.5
+ALIKE_NAMES = 0.6
 _WORTH = 1.0  # an alignment leaves out a pair that has less than this
 
 
@@ -30,12 +31,15 @@ def evidence(a: Skeleton, b: Skeleton) -> Scores:
     """Return the score of each pair of nodes; `NO_WAY` where their families differ."""
     alike = _likeness(a, b)
     scores = alike + _surroundings(a, b)
+    names = names_alike(_names(a), _names(b))
+    scores += _SAME_NAME * names**2  # before the orders are aligned: which of equal layers is missing, names may say
     scores[alike <= 0] = NO_WAY
     orders = (branch_order(a), branch_order(b)), (list(range(a.size)), list(range(b.size)))
     aligned = [_aligned(scores, *order) for order in orders]
     scores += _SAME_ORDER * aligned[0] + 0.5 * _SAME_ORDER * aligned[1]
-    scores += _SAME_RANK * _ranks(a, b, *orders[0])
-    scores += _SAME_NAME * names_alike(_names(a), _names(b)) ** 2
+    twins, same_rank = _ranks(a, b, *orders[0])
+    scores += _SAME_RANK * same_rank
+    scores += _NAMED_TWIN * (twins & (names > ALIKE_NAMES)) * names
     return scores
 
 
@@ -103,8 +107,10 @@ def _aligned(scores: Scores, order_a: Sequence[int], order_b: Sequence[int]) -> 
     return chosen
 
 
-def _ranks(a: Skeleton, b: Skeleton, order_a: Sequence[int], order_b: Sequence[int]) -> Scores:
-    """Return 1 for nodes that are the same in order among those that structure cannot tell apart."""
+def _ranks(
+    a: Skeleton, b: Skeleton, order_a: Sequence[int], order_b: Sequence[int]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which nodes structure does not tell apart, and which of these are the same in order among them."""
     palette = Palette()
     found = []
     for graph, order in ((a, order_a), (b, order_b)):
@@ -116,8 +122,8 @@ def _ranks(a: Skeleton, b: Skeleton, order_a: Sequence[int], order_b: Sequence[i
             seen[int(looks[node])] += 1
         found.append((looks, ranks))
     (looks_a, ranks_a), (looks_b, ranks_b) = found
-    same = np.equal(looks_a[:, None], looks_b) & np.equal(ranks_a[:, None], ranks_b)
-    return np.asarray(same, np.float64)
+    twins = np.equal(looks_a[:, None], looks_b)
+    return twins, twins & np.equal(ranks_a[:, None], ranks_b)
 
 
 def _names(graph: Skeleton) -> list[str]:

@@ -106,7 +106,7 @@ def _by_shape(kind: str, mine: Shape, other: Shape) -> Iterator[tuple[Carry, Car
     """Yield ways to carry that might fit, the likeliest first."""
     if kind == "gru" and len(mine) == 1 and other == (2, *mine):
         yield from _one_bias_of_two()
-    if kind in ("dense", "einsum", "conv", "conv_transpose", "depthwise_conv", "attention") and len(mine) > 1:
+    if kind in ("dense", "einsum", "conv", "conv_transpose", "depthwise_conv") and len(mine) > 1 and other:
         yield from _kernels(kind, mine, other)
     if mine == other:
         yield (lambda a: a), (lambda a: a)
@@ -121,10 +121,13 @@ def _kernels(kind: str, mine: Shape, other: Shape) -> Iterator[tuple[Carry, Carr
         for link in links_of(kind, {"multiplier": mine[-1], "bias": False}):
             yield link.to_torch, link.to_tensorflow
     for inputs in (1, len(mine) - 1) if kind in ("dense", "einsum") else ():
-        yield _matrix(mine, other, inputs)
+        if prod(mine[inputs:]) == other[0]:  # else as many numbers, but other sums
+            yield _matrix(mine, other, inputs)
     # A convolution, also one that a Linear or Dense computes: over one pixel, or over all that there are.
     spatial, (deep, wide) = mine[:-2], mine[-2:]
     whole = (wide, deep, *spatial)
+    if wide != other[0]:
+        return
     yield (
         lambda k: np.moveaxis(k, (-1, -2), (0, 1)).reshape(other),
         lambda w: np.moveaxis(w.reshape(whole), (0, 1), (-1, -2)),

@@ -13,7 +13,7 @@ import numpy as np
 from parity.model.trace import Op, Trace
 from parity.pairing import byhand, fingerprints
 from parity.pairing.assign import assign
-from parity.pairing.evidence import NO_WAY, Scores, evidence, names_alike
+from parity.pairing.evidence import ALIKE_NAMES, NO_WAY, Scores, evidence, names_alike
 from parity.pairing.families import counts
 from parity.pairing.fingerprints import Prints
 from parity.pairing.positions import between, without_crossings
@@ -22,7 +22,6 @@ from parity.pairing.skeleton import Palette, Skeleton, classes, skeleton
 BY_HAND, GRAPH, ORDER, NAME, VALUE, ONLY_ONE = "map", "graph", "order", "name", "value", "only-one"
 
 _CERTAIN = 100.0  # more than all evidence together
-_ALIKE_NAMES = 0.6  # names that agree so far are a reason to believe a pair that structure leaves open
 
 
 @dataclass(frozen=True)
@@ -218,7 +217,7 @@ def _how(
         return ONLY_ONE if _only_one(a, i) and _only_one(b, j) else GRAPH
     others = [node for node in unsure[i][1] if node != j] if j in unsure[i][1] else []
     alike = names_alike(_labels(a, [i]), _labels(b, [j, *others]))[0]
-    return NAME if alike[0] > max([_ALIKE_NAMES, *alike[1:]]) else ORDER
+    return NAME if alike[0] > max([ALIKE_NAMES, *alike[1:]]) else ORDER
 
 
 def _labels(graph: Skeleton, nodes: Iterable[int]) -> list[str]:

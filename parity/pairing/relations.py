@@ -204,7 +204,8 @@ def _distance(expected: Array, got: Array) -> float:
     with np.errstate(invalid="ignore", over="ignore"):
         apart = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b))
         scale = float(np.mean(np.nan_to_num(np.abs(a), posinf=0.0))) or 1.0
-        return float(np.mean(np.nan_to_num(apart, nan=1e3 * scale, posinf=1e3 * scale))) / scale
+        # A NaN of one side counts as much as two numbers that have nothing to do with each other.
+        return float(np.mean(np.nan_to_num(apart, nan=2 * scale, posinf=2 * scale))) / scale
 
 
 def _order_before(before: Relation, count: int, other: Array) -> Array:
