@@ -96,7 +96,7 @@ class _Planner:
                 self.notes.append(f"`{refs[0]}` and `{refs[1]}`: a weight that the model does not list")
                 continue
             order = self._order(pair, rows, mine, role, shapes[0])
-            ways = fitting(mine, link, shapes[0], shapes[1], order)
+            ways = fitting(mine, other, link, shapes[0], shapes[1], order)
             if ways is None:
                 self.notes.append(
                     f"`{refs[0]}` {shapes[0]} of tensorflow's `{mine.name}` does not fit `{refs[1]}` {shapes[1]}"
@@ -119,7 +119,7 @@ class _Planner:
             if "other" not in (role, torch_role):
                 continue
             shapes = self.shapes[0][reference], self.shapes[1][torch_reference]
-            ways = fitting(op, None, *shapes)
+            ways = fitting(op, torch_op, None, *shapes)
             if ways is not None:
                 pair = OpPair(op.index, torch_op.index, ONLY_ONE)
                 self._accept(WeightLink(reference, torch_reference, *ways, role, pair))

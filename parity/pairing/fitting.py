@@ -27,6 +27,7 @@ _SAME_ROLES: Mapping[str, tuple[str, ...]] = {
     "scale": ("weight", "other"),
     "bias": ("bias", "other"),
     "beta": ("bias", "other"),
+    "other": ("other", "weight"),
     "moving_mean": ("running_mean",),
     "moving_variance": ("running_var",),
 }
@@ -51,17 +52,21 @@ def role_pairs(tensorflow: Op, torch: Op) -> list[tuple[str, str, Link | None]]:
                 found.append((role, other, None))
                 taken |= {role, other}
                 break
+    more = [
+        [role for role in op.weights if role.startswith("other_") and role not in taken] for op in (tensorflow, torch)
+    ]
+    found.extend((role, other, None) for role, other in zip(*more, strict=False))
     return found
 
 
 def fitting(
-    tensorflow: Op, link: Link | None, mine: Shape, other: Shape, rows: Array | None = None
+    tensorflow: Op, torch: Op, link: Link | None, mine: Shape, other: Shape, rows: Array | None = None
 ) -> tuple[Carry, Carry] | None:
     """Return how to carry a weight of shape `mine` to torch's shape `other` and back; None if it cannot be.
 
     `rows` is the order in which torch's layer reads what TensorFlow's reads in sequence.
     """
-    options = ([(link.to_torch, link.to_tensorflow)] if link else []) + list(_by_shape(tensorflow.kind, mine, other))
+    options = ([(link.to_torch, link.to_tensorflow)] if link else []) + list(_by_shape(tensorflow, torch, mine, other))
     for forth, back in options:
         if _leads_there_and_back(forth, back, mine, other):
             return (forth, back) if rows is None else _reordered(forth, back, rows)
@@ -102,8 +107,15 @@ def _reordered(forth: Carry, back: Carry, rows: Array) -> tuple[Carry, Carry]:
     return (lambda kernel: forth(kernel[rows])), (lambda weight: back(weight)[inverse])
 
 
-def _by_shape(kind: str, mine: Shape, other: Shape) -> Iterator[tuple[Carry, Carry]]:
+def _by_shape(tensorflow: Op, torch: Op, mine: Shape, other: Shape) -> Iterator[tuple[Carry, Carry]]:
     """Yield ways to carry that might fit, the likeliest first."""
+    kind = tensorflow.kind
+    turned = _rows_are_inputs(tensorflow), _rows_are_inputs(torch)
+    if len(mine) == len(other) == 2 and None not in turned:  # a square one fits both ways
+        if turned[0] == turned[1]:
+            yield (lambda a: a), (lambda a: a)
+        else:
+            yield (lambda a: a.T), (lambda a: a.T)
     if kind == "gru" and len(mine) == 1 and other == (2, *mine):
         yield from _one_bias_of_two()
     if kind in ("dense", "einsum", "conv", "conv_transpose", "depthwise_conv") and len(mine) > 1 and other:
@@ -114,6 +126,17 @@ def _by_shape(kind: str, mine: Shape, other: Shape) -> Iterator[tuple[Carry, Car
     if len(mine) == len(other) > 1:
         yield (lambda a: np.moveaxis(a, -1, 0)), (lambda a: np.moveaxis(a, 0, -1))
         yield (lambda a: a.T), (lambda a: a.T)
+
+
+def _rows_are_inputs(op: Op) -> bool | None:
+    """Whether the rows of a product's matrix belong to its inputs; None for what is no product."""
+    if op.kind == "dense":
+        return "kernel" in op.weights  # Keras's (inputs, units); torch's `weight` is (units, inputs)
+    if op.kind != "matmul":
+        return None
+    if "weight" in op.weights:
+        return False
+    return not op.config.get("transpose_b") and not op.config.get("reversed")
 
 
 def _kernels(kind: str, mine: Shape, other: Shape) -> Iterator[tuple[Carry, Carry]]:

@@ -18,6 +18,7 @@ from suites.meta import traces
 
 Shape = tuple[int, ...]
 Described = Mapping[str, Any]
+Layer = tuple[str, Described, Mapping[str, Shape]]
 
 
 def trace(ops: Sequence[tuple[str, Described, Mapping[str, str]]], shapes: Mapping[str, Shape]) -> Trace:
@@ -152,6 +153,7 @@ KINDS: Mapping[str, tuple[Any, Any]] = {
         ("einsum", {}, {"kernel": (3, 4, 6), "bias": (6,)}),
         ("dense", {}, {"weight": (6, 12), "bias": (6,)}),
     ),
+    "square-product-written-out": (("dense", {}, {"kernel": (4, 4)}), ("matmul", {}, {"other": (4, 4)})),
     "dense-as-1x1": (("dense", {}, {"kernel": (4, 7)}), ("conv", {}, {"weight": (7, 4, 1, 1)})),
     "1x1-as-dense": (("conv", {}, {"kernel": (1, 1, 4, 7)}), ("dense", {}, {"weight": (7, 4)})),
     "conv-over-all-as-dense": (("conv", {}, {"kernel": (3, 2, 4, 7)}), ("dense", {}, {"weight": (7, 24)})),
@@ -227,6 +229,26 @@ def test_an_order_of_another_length_is_ignored_and_said() -> None:
     kernel = bits((4, 7), 0)
     assert same_bits(made.to_torch({"kernel": kernel})["weight"], np.ascontiguousarray(kernel.T))
     assert made.notes == ("`op0` reads 4 numbers, and their order has 6: order ignored",)
+
+
+def test_a_square_matrix_turns_as_each_side_uses_it() -> None:
+    kernel = bits((4, 4), 0)
+    dense: Layer = ("dense", {}, {"kernel": (4, 4)})
+    product: Layer = ("matmul", {"transpose_b": False}, {"other": (4, 4)})
+    turned: Layer = ("matmul", {"transpose_b": True}, {"other": (4, 4)})
+    linear: Layer = ("dense", {}, {"weight": (4, 4)})
+    for mine, other, transposed in (
+        (dense, product, False),
+        (dense, turned, True),
+        (dense, linear, True),
+        (product, linear, True),
+        (turned, linear, False),
+        (product, product, False),
+        (turned, product, True),
+    ):
+        made, *_ = one(mine, other)
+        moved = next(iter(made.to_torch({next(iter(mine[2])): kernel}).values()))
+        assert same_bits(moved, np.ascontiguousarray(kernel.T) if transposed else kernel)
 
 
 # References.
