@@ -12,6 +12,7 @@ import numpy as np
 from parity.adapters.base import Adapter, Array, WorkerSettings, atomically, check_names
 from parity.adapters.torch_kinds import TorchKinds
 from parity.adapters.torch_losses import TorchLosses
+from parity.adapters.torch_model_files import TorchModelFiles
 from parity.adapters.torch_models import TorchModels
 from parity.adapters.torch_modes import TorchModes
 from parity.adapters.torch_network import TorchNetworks
@@ -24,7 +25,15 @@ OPSET = 18
 
 
 class TorchAdapter(
-    TorchNetworks, TorchLosses, TorchOptimizers, TorchModes, TorchTrajectory, TorchKinds, TorchModels, Adapter
+    TorchNetworks,
+    TorchLosses,
+    TorchOptimizers,
+    TorchModes,
+    TorchTrajectory,
+    TorchKinds,
+    TorchModels,
+    TorchModelFiles,
+    Adapter,
 ):
     """`torch.nn` modules in eager mode, Adam in its default form."""
 

@@ -1,0 +1,72 @@
+"""Somebody's own TensorFlow model as a whole: its outputs, the inputs it declares, and the files it is kept in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from parity.adapters.base import Array, WorkerSettings, atomically
+from parity.adapters.tensorflow_model_calling import input_tensors
+from parity.errors import ExportError, UsageError
+
+
+class TensorflowModelFiles:
+    """Methods beside `TensorflowModels`, on the same model."""
+
+    settings: WorkerSettings
+    tf: Any
+    _user: Any
+    _user_training: bool
+
+    def model_outputs(self, inputs: Sequence[Array]) -> list[Array]:
+        """Return the model's outputs, called as its user calls it, in the order of the trace."""
+        given = input_tensors(self.tf, self._loaded_model(), inputs, self.settings.dtype)
+        with self._user_code(self._user_training):
+            return [np.asarray(array) for array in self._answer(given, self._user_training)]
+
+    def declared_inputs(self) -> list[dict[str, Any]]:
+        """Return shape (no batch axis; None where it is open) and dtype of each input that a model declares."""
+        try:
+            held = getattr(self._loaded_model(), "inputs", None) or ()
+        except Exception:  # a subclassed model that was never called
+            held = ()
+        return [{"shape": list(tensor.shape)[1:], "dtype": str(tensor.dtype)} for tensor in held]
+
+    def save_model(self, path: str) -> None:
+        """Write the model (.keras, .h5) or its weights (.safetensors), atomically.
+
+        Raises
+            UsageError: another ending.
+            ExportError: the model cannot be written so.
+        """
+        ending, model = Path(path).suffix, self._loaded_model()
+        if ending == ".safetensors":
+            from safetensors.numpy import save_file
+
+            atomically(path, lambda file: save_file(self.get_model_weights(), file))
+        elif ending in (".keras", ".h5"):
+            if not hasattr(model, "save"):
+                raise ExportError(f"{path}: a {type(model).__name__} is no Keras model; use .safetensors")
+            try:
+                atomically(path, model.save)
+            except Exception as error:
+                raise ExportError(f"{path}: the model could not be written ({str(error).splitlines()[0]})") from error
+        else:
+            raise UsageError(f"tensorflow cannot write `{path}`: use .keras, .h5 or .safetensors")
+
+    def _loaded_model(self) -> Any:
+        raise NotImplementedError
+
+    def _user_code(self, training: bool | None = None) -> AbstractContextManager[None]:
+        raise NotImplementedError
+
+    def _answer(self, given: Sequence[Any], training: bool) -> list[Array]:
+        raise NotImplementedError
+
+    def get_model_weights(self, names: Sequence[str] | None = None) -> dict[str, Array]:
+        """Return all weights by name."""
+        raise NotImplementedError

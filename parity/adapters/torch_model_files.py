@@ -1,0 +1,52 @@
+"""Somebody's own torch model as a whole: its outputs, and the files it is kept in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from parity.adapters.base import Array, atomically
+from parity.errors import UsageError
+
+
+class TorchModelFiles:
+    """Methods beside `TorchModels`, on the same model."""
+
+    torch: Any
+
+    def model_outputs(self, inputs: Sequence[Array]) -> list[Array]:
+        """Return the model's outputs, called as its user calls it, in the order of the trace."""
+        from parity.adapters.torch_model_calls import named_outputs
+
+        session = self._loaded()
+        with session.unchanged(), self.torch.no_grad():
+            return [self._told(one) for _, one in named_outputs(session.forward(session.inputs(inputs)))]
+
+    def declared_inputs(self) -> list[dict[str, Any]]:
+        """Return nothing: a module does not say what it is fed."""
+        return []
+
+    def save_model(self, path: str) -> None:
+        """Write the weights (.pth and .pt: a state dict; .safetensors), atomically.
+
+        Raises
+            UsageError: another ending.
+        """
+        ending, torch = Path(path).suffix, self.torch
+        state = {name: value.detach().cpu().contiguous() for name, value in self._loaded().model.state_dict().items()}
+        if ending in (".pth", ".pt"):
+            atomically(path, lambda file: torch.save(state, file))
+        elif ending == ".safetensors":
+            from safetensors.torch import save_file
+
+            shared = {name: value.clone() for name, value in state.items()}  # the format refuses shared memory
+            atomically(path, lambda file: save_file(shared, file))
+        else:
+            raise UsageError(f"torch cannot write `{path}`: use .pth, .pt or .safetensors")
+
+    def _loaded(self) -> Any:
+        raise NotImplementedError
+
+    def _told(self, tensor: Any) -> Array:
+        raise NotImplementedError
