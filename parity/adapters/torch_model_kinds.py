@@ -12,6 +12,7 @@ from torch import Tensor
 
 from parity.adapters.torch_model_calls import Call, Par, Ref, leaves
 from parity.adapters.torch_model_signatures import bound
+from parity.model.trace import weight_names
 
 Shape = tuple[int, ...]
 Config = dict[str, Any]
@@ -71,7 +72,9 @@ def describe(call: Call, shapes: Mapping[int, Shape], training: bool, rates: Map
     name = base_name(call.name)
     seen = Seen(call, name, bound(call, name), [shapes[i] for i in call.outputs], training, rates)
     found = None
-    if not call.inputs:
+    # What a model hides from us may feed a layer all the same, which then keeps its kind.
+    hidden = name in _TABLE and isinstance(seen.given.get("input"), torch.Tensor) and bool(call.parameters)
+    if not call.inputs and not hidden:
         found = ("op:weight" if call.parameters else "op:constant", {"function": name})
     elif name in _TABLE:
         found = _TABLE[name](seen)
@@ -85,11 +88,11 @@ def describe(call: Call, shapes: Mapping[int, Shape], training: bool, rates: Map
 
 def _other_weights(call: Call) -> None:
     """Give a role to each weight that no describer named."""
-    told = set(call.weights.values())
+    told = {name for text in call.weights.values() for name in weight_names(text)}
     left = [one.reference for one in leaves((call.args, call.kwargs)) if isinstance(one, Par)]
     role = "weight" if call.kind == "op:weight" else "other"
     for reference in dict.fromkeys(left):
-        if reference in told or any(reference in text.replace("|", "+").split("+") for text in told):
+        if weight_names(reference)[0] in told:
             continue
         number = sum(1 for key in call.weights if key.partition("_")[0] == role)
         call.weights[f"{role}_{number}" if number else role] = reference
@@ -105,7 +108,8 @@ _ALIASES = {
     "__floordiv__": "floor_divide", "log_softmax.int": "log_softmax", "special_expit": "sigmoid", "swish": "silu",
     "recurrent": "recurrent", "no_dropout": "dropout", "max_pool2d_with_indices": "max_pool2d",
     "_native_batch_norm_legit_no_training": "batch_norm_no_training", "_adaptive_avg_pool2d": "adaptive_avg_pool2d",
-    "native_layer_norm": "layer_norm", "_threshold": "threshold", "native_group_norm": "aten_group_norm", "constant_pad_nd": "pad",
+    "native_layer_norm": "layer_norm", "_threshold": "threshold",
+    "native_group_norm": "aten_group_norm", "constant_pad_nd": "pad",
 }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from parity.adapters.torch_model_calls import Par, Ref
+from parity.adapters.torch_model_calls import Par
 from parity.adapters.torch_model_kinds import Config, Described, Seen, axis_of, describes, times
 
 
@@ -59,7 +59,7 @@ def _conv_transpose(seen: Seen) -> Described:
 
 @describes("linear", "addmm")
 def _dense(seen: Seen) -> Described | None:
-    if not isinstance(seen.given.get("weight"), Par) or not isinstance(seen.given.get("input"), Ref):
+    if not isinstance(seen.given.get("weight"), Par) or isinstance(seen.given.get("input"), Par):
         return None
     if seen.name == "addmm":
         return None

@@ -212,7 +212,7 @@ class Segment:
             return [known[call.inputs[0]]]
         own = {role: weights.value(reference) for role, reference in call.weights.items()}
         own |= self._given(edit)
-        inputs = [known[tensor] for tensor in call.inputs]
+        inputs = [*(known[tensor] for tensor in call.inputs), *_constant_masks(call)]
         return self._canonical(edit, own, inputs)
 
     def _passed(self, tensor: int, value: Tensor, _: Weights) -> Tensor:
@@ -231,6 +231,14 @@ class Segment:
                 str(edit["kind"]), dict(edit.get("config") or {}), dict(weights), inputs, self.recording.training
             )
         return list(found)
+
+
+def _constant_masks(call: Call) -> list[Tensor]:
+    """Return the masks that a model made itself: to the canonical form of attention they are inputs like the others."""
+    if call.kind not in ("attention", "sdpa") or not call.config.get("has_mask"):
+        return []
+    given = [leaf for leaf in leaves((call.args, dict(call.kwargs))) if isinstance(leaf, Tensor)]
+    return [mask for mask in given if mask.dim() > 1 and not isinstance(mask, torch.nn.Parameter)]
 
 
 def statistics(weights: Weights, calls: Sequence[Call]) -> dict[str, Tensor]:

@@ -236,11 +236,11 @@ class TorchModels:
         config = {key: value for key, value in optimizer.items() if key != "name"}
         with session.unchanged():
             result, trained = self._backward(session.inputs(inputs), upstreams)
-            stepper = keras_like(
-                str(optimizer["name"]), list(trained.values()), exact_constants=self._is_twin(), **config
-            )
-            with torch.enable_grad():
-                stepper.step()
+            if trained:
+                leaves, exact = list(trained.values()), self._is_twin()
+                stepper = keras_like(str(optimizer["name"]), leaves, exact_constants=exact, **config)
+                with torch.enable_grad():
+                    stepper.step()
             result["weights_after"] = {name: self._told(one) for name, one in session.weights().items()}
         for one in trained.values():
             one.grad = None
