@@ -1,0 +1,157 @@
+"""What a check is told, before anything starts: shapes, maps, files, and the machine's memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from parity.errors import UsageError
+from parity.porting import convert, memory
+from parity.porting.lint import _call
+from parity.porting.options import CheckOptions, InputSpec, arrays, as_inputs, parse_input, parse_int_input, read_map
+from parity.porting.sides import TENSORFLOW, TORCH
+
+
+@pytest.mark.parametrize(("text", "shape"), [("224x224x3", (224, 224, 3)), ("16", (16,)), ("7,5", (7, 5))])
+def test_an_input_is_a_shape_without_its_batch_axis(text: str, shape: tuple[int, ...]) -> None:
+    assert parse_input(text) == InputSpec(shape)
+
+
+@pytest.mark.parametrize("text", ["", "0x3", "3x", "x3", "3x-1", "None,3", "224*224", "3.5", "12:0:9"])
+def test_what_is_no_shape_is_refused_in_one_line(text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_input(text)
+    assert "\n" not in str(caught.value)
+    assert "--input" in str(caught.value)
+
+
+def test_whole_numbers_reach_both_ends_of_their_range() -> None:
+    spec = parse_int_input("400:3:5")
+    (found,) = arrays(CheckOptions(inputs=(spec,), batch=2))
+    assert found.dtype == np.int32
+    assert found.shape == (2, 400)
+    assert set(np.unique(found)) == {3, 4, 5}
+
+
+@pytest.mark.parametrize("text", ["12", "12:5:3", "12:a:3", "12:1", ":1:2", "12:0:3:4"])
+def test_a_wrong_range_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="int-input"):
+        parse_int_input(text)
+
+
+def test_the_library_takes_text_tuples_and_arrays() -> None:
+    batch = np.zeros((2, 4), np.float64)
+    assert as_inputs(["3x4x5", (3, 4), "7:0:9"]) == (InputSpec((3, 4, 5)), InputSpec((3, 4)), InputSpec((7,), 0, 9))
+    (given,) = as_inputs([batch])
+    (found,) = arrays(CheckOptions(inputs=(given,)))
+    assert found.dtype == np.float32
+    with pytest.raises(UsageError, match="an input is text"):
+        as_inputs([3.5])
+
+
+def test_the_same_seed_draws_the_same_probe_and_no_two_axes_look_alike() -> None:
+    options = CheckOptions(inputs=(InputSpec((6, 6, 4)),), seed=3)
+    (first,), (again,) = arrays(options), arrays(options)
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, np.swapaxes(first, 1, 2))
+    assert np.abs(first).min() > 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"inputs": ()}, "no input was named"),
+        ({"weights": "both"}, "tf-to-torch, torch-to-tf, as-is"),
+        ({"torch_layout": "nchw"}, "channels-first, same"),
+        ({"batch": 0}, "--batch"),
+        ({"seed": -1}, "--seed"),
+    ],
+)
+def test_options_that_cannot_be_meant(changed: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        CheckOptions(**{"inputs": (InputSpec((3,)),), **changed})
+
+
+def test_batches_of_different_length_are_refused() -> None:
+    with pytest.raises(UsageError, match="different batch sizes"):
+        arrays(CheckOptions(inputs=(np.zeros((2, 3)), np.zeros((3, 3)))))
+
+
+def test_a_map_is_lines_or_json(tmp_path: Path) -> None:
+    lines, data = tmp_path / "map.txt", tmp_path / "map.json"
+    lines.write_text("# by hand\nconv1 = features.0\n\nfc = head  # the last\n")
+    data.write_text(json.dumps({"conv1": "features.0", "fc": "head"}))
+    assert read_map(lines) == read_map(data) == {"conv1": "features.0", "fc": "head"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("conv1 features.0\n", "line 1"),
+        ("a = b\na = c\n", "line 2"),
+        ("{oops", "line 1"),
+        ('{"a": 3}', "must be the name"),
+    ],
+)
+def test_a_wrong_map_says_where(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "map"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=said):
+        read_map(path)
+    with pytest.raises(UsageError, match="No such file"):
+        read_map(tmp_path / "none")
+
+
+def test_files_say_which_framework_they_belong_to(tmp_path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    keras, port, odd = tmp_path / "a.safetensors", tmp_path / "b.safetensors", tmp_path / "model.bin"
+    save_file({"conv1/kernel": np.zeros(2, np.float32)}, keras)
+    save_file({"conv1.weight": np.zeros(2, np.float32)}, port)
+    odd.write_bytes(b"")
+    assert convert.directions(keras, tmp_path / "x.pth") == (TENSORFLOW, TORCH)
+    assert convert.directions(port, tmp_path / "x.keras") == (TORCH, TENSORFLOW)
+    with pytest.raises(UsageError, match="so the result is a torch file"):
+        convert.directions(keras, tmp_path / "x.keras")
+    with pytest.raises(UsageError, match="the ending says which framework"):
+        convert.directions(odd, tmp_path / "x.pth")
+    with pytest.raises(UsageError, match="no such file"):
+        convert.directions(tmp_path / "none.keras", tmp_path / "x.pth")
+
+
+def test_optimizers_are_written_as_calls() -> None:
+    assert _call("Adam") == {"name": "Adam"}
+    assert _call("Adam(learning_rate=1e-3, amsgrad=True)") == {"name": "Adam", "learning_rate": 1e-3, "amsgrad": True}
+    for text in ("Adam(1e-3)", "Adam(lr=open('x'))", "a b", "f()(x=1)"):
+        with pytest.raises(UsageError, match="written as a call"):
+            _call(text)
+
+
+def test_short_memory_ends_the_largest_process_and_says_so() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    guard = memory.MemoryGuard(lambda: child.pid, least_bytes=2**62)  # no machine has that much left
+    try:
+        assert child.wait(timeout=30) == -signal.SIGKILL
+    finally:
+        child.kill()
+        guard.stop()
+    assert "memory ran short" in guard.said
+    assert "\n" not in guard.said
+
+
+def test_enough_memory_ends_nothing() -> None:
+    guard = memory.MemoryGuard(lambda: os.getpid(), least_bytes=1)
+    time.sleep(5 * memory.LOOK_S)
+    guard.stop()
+    assert guard.said == ""
+    assert memory.available_bytes() > 2**20
+    assert memory.resident_bytes(os.getpid()) > 2**20
