@@ -11,6 +11,8 @@ import numpy as np
 
 from parity.adapters.base import Adapter, Array, WorkerSettings, atomically, check_names
 from parity.adapters.tensorflow_losses import TensorflowLosses
+from parity.adapters.tensorflow_model_files import TensorflowModelFiles
+from parity.adapters.tensorflow_models import TensorflowModels
 from parity.adapters.tensorflow_modes import TensorflowModes
 from parity.adapters.tensorflow_network import TensorflowNetworks
 from parity.adapters.tensorflow_optimizers import TensorflowOptimizers
@@ -22,7 +24,14 @@ OPSET = 18
 
 
 class TensorflowAdapter(
-    TensorflowNetworks, TensorflowLosses, TensorflowOptimizers, TensorflowModes, TensorflowTrajectory, Adapter
+    TensorflowNetworks,
+    TensorflowLosses,
+    TensorflowOptimizers,
+    TensorflowModes,
+    TensorflowTrajectory,
+    TensorflowModels,
+    TensorflowModelFiles,
+    Adapter,
 ):
     """Keras 3 on the TensorFlow backend; `tf.function` without XLA for the steps that are timed or repeated."""
 

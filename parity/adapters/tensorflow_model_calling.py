@@ -1,0 +1,122 @@
+"""Call a model as its user would: inputs in the form that it wants, inference or training."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from parity.adapters.base import Array
+from parity.adapters.tensorflow_model_loading import entry_point, first_line, place_of
+from parity.adapters.tensorflow_model_names import Names, is_keras_layer
+from parity.errors import ParityError, UsageError
+
+_MODES = ("training", "is_training", "train")
+
+
+def cast_for(array: Array, dtype: str) -> Array:
+    """Return an array in a traced tensor's dtype; bfloat16 goes in as float32."""
+    kind = "float32" if dtype == "bfloat16" else dtype
+    return np.ascontiguousarray(np.asarray(array).astype(kind, copy=False))
+
+
+def input_tensors(tf: Any, model: Any, inputs: Sequence[Array], dtype: str) -> list[Any]:
+    """Return the inputs as tensors: floats in the worker's dtype, whole numbers as the model declares them."""
+    declared = [str(getattr(tensor, "dtype", "")) for tensor in _declared(model)]
+    found = []
+    for index, array in enumerate(inputs):
+        kind = array.dtype.name
+        if array.dtype.kind == "f":
+            kind = dtype
+        elif array.dtype.kind in "iu" and len(declared) == len(inputs):
+            name = declared[index].replace("<dtype: '", "").replace("'>", "")
+            kind = dtype if name.startswith(("float", "bfloat")) else name if name.startswith(("int", "uint")) else kind
+        found.append(tf.convert_to_tensor(np.asarray(array).astype(kind, copy=False)))
+    return found
+
+
+def _declared(model: Any) -> list[Any]:
+    try:
+        held = getattr(model, "inputs", None)
+    except Exception:
+        return []
+    return list(held) if isinstance(held, list | tuple) else []
+
+
+def call_model(model: Any, given: Sequence[Any], training: bool) -> Any:
+    """Run a model on its inputs.
+
+    Raises
+        UsageError: it does not take them, or its own code fails; one line says where.
+    """
+    try:
+        if is_keras_layer(model):
+            return model(*_arranged(model, list(given)), **_mode(model.call, training))
+        function = entry_point(model)
+        signature = getattr(function, "structured_input_signature", None)
+        if signature is not None and signature[1]:  # a signature of a SavedModel takes its inputs by name
+            return function(**dict(zip(sorted(signature[1]), given, strict=True)))
+        return function(*_positional(function, list(given)), **_mode(function, training))
+    except ParityError:
+        raise
+    except Exception as error:
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in given)
+        raise UsageError(
+            f"the tensorflow model does not run on inputs of shape {shapes}: {type(error).__name__}:"
+            f" {first_line(error)}{place_of(error)}"
+        ) from error
+
+
+def _mode(function: Any, training: bool) -> dict[str, Any]:
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return {}
+    named = next((name for name in _MODES if name in parameters), None)
+    return {} if named is None else {named: training}
+
+
+def _arranged(model: Any, given: list[Any]) -> list[Any]:
+    """Return the positional arguments of a Keras model's call."""
+    declared = _declared(model)
+    if declared and len(declared) != len(given):
+        raise UsageError(f"the tensorflow model takes {len(declared)} inputs, not {len(given)}")
+    struct = getattr(model, "_inputs_struct", None)
+    if struct is None:
+        struct = getattr(model, "_nested_inputs", None)
+    if isinstance(struct, Mapping):
+        by_name = {id(tensor): value for tensor, value in zip(declared, given, strict=True)}
+        return [
+            {key: by_name.get(id(tensor), value) for (key, tensor), value in zip(struct.items(), given, strict=True)}
+        ]
+    if len(given) == 1:
+        return [[given[0]]] if isinstance(struct, list | tuple) and len(struct) == 1 else given
+    return [given] if declared else _positional(model.call, given)
+
+
+def _positional(function: Any, given: list[Any]) -> list[Any]:
+    """Return several inputs apart, or as one list where the function takes a single argument."""
+    if len(given) < 2:
+        return given
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return given
+    if any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters):
+        return given
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    places = [p for p in parameters if p.kind in kinds and p.name not in (*_MODES, "mask", "self")]
+    return given if len(places) >= len(given) else [given]
+
+
+def dropout_off(names: Names) -> None:
+    """Let nothing be dropped in training mode; a layer's own rate is kept aside for its description."""
+    for layer in names.layers:
+        for name in ("rate", "stddev", "dropout", "recurrent_dropout", "_dropout"):
+            held = layer.__dict__.get(name)
+            if isinstance(held, int | float) and held:
+                if name in ("rate", "stddev") and "_parity_rate" not in layer.__dict__:
+                    layer.__dict__["_parity_rate"] = float(held)
+                layer.__dict__[name] = 0.0

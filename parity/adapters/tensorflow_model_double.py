@@ -1,0 +1,303 @@
+"""Somebody's model in float64: what was written for float32 is brought to doubles, in the twin's process only."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from parity.adapters.tensorflow_model_names import Names, is_keras_layer, is_variable, plain_variable
+
+SINGLE = frozenset({"float32", "float16", "half", "bfloat16"})
+# Functions with a dtype argument: its position; their results are floats by default.
+_MAKERS: Mapping[str, int] = {
+    "zeros": 1, "ones": 1, "eye": 3, "constant": 1, "convert_to_tensor": 1, "cast": 1, "zeros_like": 1, "ones_like": 1,
+    "range": 3, "one_hot": 5, "saturate_cast": 1,
+    "random.normal": 3, "random.uniform": 3, "random.truncated_normal": 3, "random.stateless_normal": 4,
+    "random.stateless_uniform": 4, "random.stateless_truncated_normal": 4,
+}  # fmt: skip
+_FLOAT_BY_DEFAULT = frozenset(
+    {"zeros", "ones", "eye", "random.normal", "random.uniform", "random.truncated_normal", "random.stateless_normal",
+     "random.stateless_uniform", "random.stateless_truncated_normal"}
+)  # fmt: skip
+_BY_VALUE = frozenset({"constant", "convert_to_tensor", "range"})
+
+
+class Doubling:
+    """Replaces functions of TensorFlow by ones that make doubles while `active`.
+
+    `promoted` is told of every result that an operation made in less, and of the double that stands for it.
+    """
+
+    def __init__(self, tf: Any, promoted: Callable[[Any, Any], None]) -> None:
+        self.tf, self._told = tf, promoted
+        self._busy = False
+        self._legacy: list[Any] = []
+        self._recorded: list[Any] = []  # results whose gradient is on the tape already
+        self._depth = 0
+        self._installed = False
+
+    @contextmanager
+    def active(self, results: bool) -> Iterator[None]:
+        """While somebody's code runs, float32 means float64; with `results` every operation gives doubles.
+
+        Not while layers are built: their initial values are drawn in the dtype that each was given.
+        """
+        if not self._installed:
+            self._install()
+        kept = self._depth, self._busy
+        self._depth, self._busy = self._depth + 1, not results
+        try:
+            yield
+        finally:
+            self._depth, self._busy = kept
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave dtypes alone: a gradient must come back in the dtype of what it is a gradient of."""
+        kept, self._depth = self._depth, 0
+        try:
+            yield
+        finally:
+            self._depth = kept
+
+    def _install(self) -> None:
+        self._installed = True
+        for path, position in _MAKERS.items():
+            holder: Any = self.tf
+            *folders, name = path.split(".")
+            for folder in folders:
+                holder = getattr(holder, folder)
+            if hasattr(holder, name):
+                setattr(holder, name, self._maker(path, getattr(holder, name), position))
+        self._variables()
+        self._operations()
+        fill = self.tf.fill
+        self.tf.fill = functools.wraps(fill)(
+            lambda dims, value, **words: fill(
+                dims, self.tf.constant(value) if isinstance(value, float) else value, **words
+            )
+        )
+
+    def legacy(self, base: Any) -> None:
+        """Let layers of Keras 2 that name a dtype of their own be made in float64: they are traced when made."""
+        if base in self._legacy:
+            return
+        self._legacy.append(base)
+        original = base._set_dtype_policy
+
+        def set_policy(layer: Any, dtype: Any) -> Any:
+            name = _dtype_name(dtype.get("config", {}).get("name") if isinstance(dtype, dict) else dtype)
+            single = name in SINGLE or name.startswith("mixed_")
+            return original(layer, "float64" if self._depth and single else dtype)
+
+        base._set_dtype_policy = set_policy
+
+    def _operations(self) -> None:
+        """Every operation's float32 result becomes a double right after it; both are seen by gradient tapes.
+
+        An operation is executed by one of two functions, a fast one in C and a slow one in Python, after which its
+        caller puts it on the tape; for a result that was exchanged, that must be done before.
+        """
+        from tensorflow.python import pywrap_tfe
+        from tensorflow.python.eager import execute
+
+        fast, slow, record = pywrap_tfe.TFE_Py_FastPathExecute, execute.quick_execute, execute.record_gradient
+
+        def fast_execute(*args: Any) -> Any:
+            made = fast(*args)
+            return self._promoted(made) if self._depth and not self._busy else made
+
+        def slow_execute(op: Any, outputs: int, inputs: Any, attrs: Any, ctx: Any, name: Any = None) -> Any:
+            made = slow(op, outputs, inputs, attrs, ctx, name)
+            if not self._depth or self._busy or not made or not any(_is_single(tensor) for tensor in made):
+                return made
+            if execute.must_record_gradient():
+                record(op.decode() if isinstance(op, bytes) else op, inputs, attrs, made)
+            changed = self._promoted(made)
+            self._recorded = changed
+            return changed
+
+        def record_gradient(op: Any, inputs: Any, attrs: Any, results: Any) -> None:
+            if results is self._recorded:
+                self._recorded = []
+            else:
+                record(op, inputs, attrs, results)
+
+        pywrap_tfe.TFE_Py_FastPathExecute = fast_execute
+        if execute.execute is slow:
+            execute.execute = slow_execute
+        execute.quick_execute, execute.record_gradient = slow_execute, record_gradient
+
+    def _promoted(self, made: Any) -> Any:
+        if isinstance(made, list | tuple):
+            return [self._promoted(item) for item in made]
+        if not _is_single(made):
+            return made
+        self._busy = True  # only here: nothing else comes this far while it is set
+        try:
+            changed = self.tf.cast(made, self.tf.float64)
+        finally:
+            self._busy = False
+        self._told(made, changed)
+        return changed
+
+    def _variables(self) -> None:
+        """A variable that is asked for in float32 is made in float64; `tf.Variable` itself must stay a class."""
+        meta, doubling = type(self.tf.Variable), self
+        original = meta.__call__
+
+        def call(kind: Any, *args: Any, **kwargs: Any) -> Any:
+            if doubling._depth and _dtype_name(kwargs.get("dtype")) in SINGLE:
+                kwargs["dtype"] = doubling.tf.float64
+                if args:
+                    args = (doubling._initial(args[0]), *args[1:])
+                elif "initial_value" in kwargs:
+                    kwargs["initial_value"] = doubling._initial(kwargs["initial_value"])
+            return original(kind, *args, **kwargs)
+
+        meta.__call__ = call
+
+    def _initial(self, value: Any) -> Any:
+        if callable(value) and not hasattr(value, "dtype"):
+            return lambda *args, **kwargs: self._initial(value(*args, **kwargs))
+        return self.tf.cast(value, self.tf.float64) if _is_single(value) else value
+
+    def _maker(self, name: str, original: Callable[..., Any], position: int) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def make(*args: Any, **kwargs: Any) -> Any:
+            if not self._depth:
+                return original(*args, **kwargs)
+            given = args[position] if len(args) > position else kwargs.get("dtype")
+            wanted = self._wanted(name, given, args)
+            if wanted is not given:
+                if len(args) > position:
+                    args = (*args[:position], wanted, *args[position + 1 :])
+                else:
+                    kwargs = {**kwargs, "dtype": wanted}
+            if name in ("constant", "convert_to_tensor") and wanted is self.tf.float64 and args and _is_single(args[0]):
+                args = (self.tf.cast(args[0], self.tf.float64), *args[1:])
+            return original(*args, **kwargs)
+
+        return make
+
+    def _wanted(self, name: str, given: Any, args: tuple[Any, ...]) -> Any:
+        if given is not None:
+            return self.tf.float64 if _dtype_name(given) in SINGLE else given
+        if name in _FLOAT_BY_DEFAULT:
+            return self.tf.float64
+        if name in _BY_VALUE and args and _holds_float(args[: 3 if name == "range" else 1]):
+            return self.tf.float64
+        return None
+
+
+def _dtype_name(dtype: Any) -> str:
+    name = getattr(dtype, "name", None) or getattr(dtype, "__name__", None) or str(dtype)
+    return str(name).removesuffix("_ref")
+
+
+def _is_single(value: Any) -> bool:
+    return hasattr(value, "_id") and _dtype_name(value.dtype) in SINGLE
+
+
+def _holds_float(value: Any) -> bool:
+    if isinstance(value, float):
+        return True
+    if isinstance(value, list | tuple):
+        return any(_holds_float(item) for item in value)
+    return hasattr(value, "dtype") and not is_variable(value) and _dtype_name(value.dtype) in SINGLE
+
+
+def convert(model: Any, names: Names, tf: Any) -> list[str]:
+    """Bring a built model to float64 in place; return lines that say what could not be brought there."""
+    notes: list[str] = []
+    exchanged: dict[int, Any] = {}
+    for variable in list(names.weights.values()):
+        plain = plain_variable(variable)
+        if plain is not variable and getattr(variable, "_dtype", None) in SINGLE:
+            _set(variable, "_dtype", "float64")
+        if _dtype_name(plain.dtype) not in SINGLE:
+            continue
+        try:
+            made = tf.Variable(tf.cast(plain.read_value(), tf.float64), trainable=plain.trainable, dtype=tf.float64)
+            if plain is variable:
+                exchanged[id(plain)] = made
+            else:
+                _set(variable, "_value" if hasattr(variable, "_value") else "_variable", made)
+        except Exception as error:
+            notes.append(f"twin: weight `{names.of(variable)}` stays {_dtype_name(plain.dtype)}: {error}")
+    for layer in names.layers:
+        notes += _convert_layer(layer)
+    if exchanged:
+        _exchange(model, exchanged, set())
+    return notes
+
+
+def _set(thing: Any, name: str, value: Any) -> None:
+    object.__setattr__(thing, name, value)
+
+
+def _convert_layer(layer: Any) -> list[str]:
+    policy = getattr(layer, "dtype_policy", None) or getattr(layer, "_dtype_policy", None)
+    kinds = {str(getattr(policy, name, "")) for name in ("compute_dtype", "variable_dtype")}
+    try:
+        if kinds & SINGLE:
+            if hasattr(layer, "_set_dtype_policy"):
+                layer._set_dtype_policy("float64")
+            else:
+                layer.dtype_policy = "float64"
+        for graph in (layer, getattr(layer, "_functional", None)):
+            _convert_graph(graph)
+    except Exception as error:
+        return [f"twin: layer `{layer.name}` still computes in {', '.join(sorted(kinds))}: {error}"]
+    return []
+
+
+def _convert_graph(model: Any) -> None:
+    """Let a functional model's inputs, and operations that name a dtype, mean float64."""
+    for tensor in getattr(model, "_inputs", None) or getattr(model, "inputs", None) or ():
+        if hasattr(tensor, "_type_spec"):
+            spec = tensor._type_spec
+            if _dtype_name(spec.dtype) in SINGLE:
+                tensor._type_spec = type(spec)(spec.shape, "float64", name=spec.name)
+        elif getattr(tensor, "_dtype", None) in SINGLE:
+            tensor._dtype = "float64"
+    for operation in getattr(model, "_operations", None) or ():
+        held = None if is_keras_layer(operation) else vars(operation).get("dtype")
+        if held is not None and _dtype_name(held) in SINGLE:
+            _set(operation, "dtype", "float64")
+
+
+def _exchange(thing: Any, exchanged: Mapping[int, Any], seen: set[int]) -> None:
+    """Put the new variables where the old ones were held, at any depth."""
+    if id(thing) in seen:
+        return
+    seen.add(id(thing))
+    if isinstance(thing, dict):
+        for key, held in list(thing.items()):
+            if id(held) in exchanged:
+                thing[key] = exchanged[id(held)]
+            else:
+                _exchange(held, exchanged, seen)
+    elif isinstance(thing, list):
+        for index, held in enumerate(list(thing)):
+            if id(held) in exchanged:
+                thing[index] = exchanged[id(held)]
+            else:
+                _exchange(held, exchanged, seen)
+    elif isinstance(thing, tuple):
+        for held in thing:
+            _exchange(held, exchanged, seen)
+    elif hasattr(thing, "__dict__") and not callable(getattr(thing, "__get__", None)) and _is_holder(thing):
+        for name, held in list(vars(thing).items()):
+            if id(held) in exchanged:
+                thing.__dict__[name] = exchanged[id(held)]
+            elif isinstance(held, tuple) and any(id(item) in exchanged for item in held):
+                thing.__dict__[name] = tuple(exchanged.get(id(item), item) for item in held)
+            else:
+                _exchange(held, exchanged, seen)
+
+
+def _is_holder(thing: Any) -> bool:
+    return hasattr(thing, "_trackable_children") or is_keras_layer(thing)

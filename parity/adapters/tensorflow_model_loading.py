@@ -1,0 +1,272 @@
+"""Find a user's builder or model file and get the model out of it; whatever is wrong becomes one clear line."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import importlib
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from parity.adapters.tensorflow_model_names import is_keras_layer
+from parity.errors import UsageError
+
+FILES = (".keras", ".h5", ".hdf5")
+OTHERS = {".pth": "torch", ".pt": "torch", ".pt2": "torch", ".safetensors": "weights", ".onnx": "onnx"}
+
+
+def first_line(error: BaseException) -> str:
+    """Return an exception's text in one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = " ".join(lines[:3]) if lines else "(no message)"
+    return text if len(text) <= 400 else text[:396] + " ..."
+
+
+def place_of(error: BaseException, file: str | None = None) -> str:
+    """Return file:line of the user's own code where an exception came from."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if _is_users(frame.filename) and (file is None or frame.filename == file)]
+    own = own or [frame for frame in frames if _is_users(frame.filename)]
+    if isinstance(error, SyntaxError) and error.filename:
+        return f" ({error.filename}:{error.lineno})"
+    return f" ({own[-1].filename}:{own[-1].lineno})" if own else ""
+
+
+def _is_users(filename: str) -> bool:
+    parts = Path(filename).parts
+    here = Path(__file__).resolve().parents[1]
+    return (
+        "site-packages" not in parts and not filename.startswith("<") and here not in Path(filename).resolve().parents
+    )
+
+
+@contextlib.contextmanager
+def to_stderr() -> Iterator[None]:
+    """Send what somebody's code prints to stderr."""
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
+
+
+def importable(*folders: Path) -> None:
+    """Let modules be found in these folders."""
+    for folder in folders:
+        if str(folder) not in sys.path:
+            sys.path.insert(0, str(folder))
+
+
+def is_model_file(source: str) -> bool:
+    """Tell whether a source names a model file or a SavedModel folder, not a builder."""
+    path = Path(source)
+    return path.suffix.lower() in FILES or (path.is_dir() and (path / "saved_model.pb").is_file())
+
+
+def find_builder(source: str) -> tuple[Any, str | None]:
+    """Return the function that a source names, and the file that it is in.
+
+    Raises
+        UsageError: it names nothing that can be called without arguments.
+    """
+    place, _, name = source.rpartition(":")
+    suffix = Path(source).suffix.lower()
+    if suffix in OTHERS and not place:
+        raise UsageError(
+            f"{source}: TensorFlow cannot read {suffix} files; give a builder, .keras, .h5 or a SavedModel"
+        )
+    if not place or not name:
+        hint = f"; did you mean `{source}:build`?" if source.endswith(".py") else ""
+        raise UsageError(
+            f"`{source}` names no builder: write path/file.py:function, package.module:function, or a .keras, .h5 or"
+            f" SavedModel{hint}"
+        )
+    importable(Path.cwd())
+    file = str(Path(place).absolute()) if place.endswith(".py") else None
+    module = _import_file(source, Path(place)) if file else _import_module(source, place)
+    return _function(source, module, name), file or getattr(module, "__file__", None)
+
+
+def _import_file(source: str, path: Path) -> ModuleType:
+    if not path.is_file():
+        raise UsageError(f"{source}: there is no file {path}")
+    path = path.absolute()
+    importable(path.parent)
+    name = path.stem if path.stem not in sys.modules else f"parity_user_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{source}: {path} cannot be imported as Python")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        with to_stderr():
+            spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        sys.modules.pop(name, None)
+        what = f"{type(error).__name__}: {first_line(error)}{place_of(error, str(path))}"
+        raise UsageError(f"{source}: importing the file raised {what}") from error
+    return module
+
+
+def _import_module(source: str, name: str) -> ModuleType:
+    try:
+        with to_stderr():
+            return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise UsageError(
+                f"{source}: there is no module `{error.name}`; it is looked for in the present folder and the worker's"
+                " environment"
+            ) from error
+        raise UsageError(f"{source}: importing {name} needs `{error.name}`, which is not installed") from error
+    except (Exception, SystemExit) as error:
+        raise UsageError(
+            f"{source}: importing {name} raised {type(error).__name__}: {first_line(error)}{place_of(error)}"
+        ) from error
+
+
+def _function(source: str, module: ModuleType, name: str) -> Any:
+    function: Any = module
+    for part in name.split("."):
+        function = getattr(function, part, None)
+    if function is None:
+        public = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        own = [key for key in public if getattr(vars(module)[key], "__module__", None) == module.__name__] or public
+        near = difflib.get_close_matches(name, own, n=3) or own[:5]
+        hint = f"; it has {', '.join(f'`{key}`' for key in near)}" if near else "; it defines no function"
+        raise UsageError(f"{source}: {module.__name__} has no `{name}`{hint}")
+    if not callable(function):
+        raise UsageError(f"{source}: `{name}` is a {type(function).__name__}, not a function that returns a model")
+    needed = _needed(function)
+    if needed:
+        raise UsageError(
+            f"{source}: `{name}` needs arguments ({', '.join(needed)}), but a builder is called without any: give them"
+            " defaults, or wrap it in a function that takes none"
+        )
+    return function
+
+
+def _needed(function: Any) -> list[str]:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    empty, variable = inspect.Parameter.empty, (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [p.name for p in parameters if p.default is empty and p.kind not in variable]
+
+
+def call_builder(source: str, function: Any, file: str | None) -> Any:
+    """Call a builder and return what it returned."""
+    try:
+        with to_stderr():
+            return function()
+    except (Exception, SystemExit) as error:
+        raise UsageError(
+            f"{source}: the builder raised {type(error).__name__}: {first_line(error)}{place_of(error, file)}"
+        ) from error
+
+
+def checked_model(source: str, model: Any, tf: Any) -> str:
+    """Return the framework of a model.
+
+    Raises
+        UsageError: it is no model.
+    """
+    if inspect.isclass(model):
+        raise UsageError(f"{source}: the builder returned the class {model.__name__}, not a model made of it: call it")
+    if is_keras_layer(model):
+        kinds = {kind.__module__.split(".")[0] for kind in type(model).__mro__ if kind.__name__ == "Layer"}
+        return "tf_keras" if "tf_keras" in kinds else "keras"
+    trackable = hasattr(model, "_trackable_children") and not hasattr(model, "assign")
+    if (isinstance(model, tf.Module) or trackable) and entry_point(model) is not None:
+        return "tf.Module"
+    if isinstance(model, tf.Module):
+        raise UsageError(f"{source}: {type(model).__name__} is a tf.Module without `__call__`, `call` or `predict`")
+    what = f"{type(model).__module__}.{type(model).__qualname__}".removeprefix("builtins.")
+    hint = ""
+    if any(kind.__module__.startswith("torch.") for kind in type(model).__mro__):
+        hint = "; that is a PyTorch model: the TensorFlow builder comes first"
+    elif model is None:
+        what, hint = "None", "; is there a `return`?"
+    elif isinstance(model, tuple | list | dict):
+        hint = "; return the model alone"
+    raise UsageError(f"{source}: the builder returned {what}, not a keras.Model, a tf_keras.Model or a tf.Module{hint}")
+
+
+def entry_point(model: Any) -> Any:
+    """Return what runs a model that is no Keras layer."""
+    for name in ("__call__", "call", "predict"):
+        if callable(getattr(type(model), name, None)) or callable(getattr(model, name, None)):
+            found = model if name == "__call__" and callable(model) else getattr(model, name)
+            if callable(found):
+                return found
+    signatures = getattr(model, "signatures", None) or {}
+    return signatures.get("serving_default") if hasattr(signatures, "get") else None
+
+
+def read_model_file(source: str, keras: Any, tf: Any) -> tuple[Any, list[str]]:
+    """Return the model of a file, and notes on how it was read."""
+    path = Path(source)
+    if not path.exists():
+        raise UsageError(f"{source}: there is no such file")
+    importable(Path.cwd(), path.absolute().parent)
+    with to_stderr():
+        if path.is_dir():
+            return _read_folder(source, tf)
+        try:
+            return keras.models.load_model(source, compile=False, safe_mode=False), []
+        except Exception as error:
+            if path.suffix.lower() == ".keras":
+                raise UsageError(f"{source}: Keras cannot read it: {first_line(error)}") from error
+            return _read_legacy(source, error)
+
+
+def _read_legacy(source: str, error: Exception) -> tuple[Any, list[str]]:
+    try:
+        legacy = importlib.import_module("tf_keras")
+        return legacy.models.load_model(source, compile=False), [f"{source} was read by Keras 2 (tf_keras)"]
+    except ImportError:
+        raise UsageError(
+            f"{source}: Keras 3 cannot read it ({first_line(error)}); `pip install tf_keras` reads files of Keras 2"
+        ) from error
+    except Exception as second:
+        raise UsageError(
+            f"{source}: neither Keras 3 ({first_line(error)}) nor Keras 2 ({first_line(second)}) can read it"
+        ) from second
+
+
+def _read_folder(source: str, tf: Any) -> tuple[Any, list[str]]:
+    if (Path(source) / "keras_metadata.pb").is_file():
+        try:
+            return importlib.import_module("tf_keras").models.load_model(source, compile=False), []
+        except Exception as error:
+            note = f"tf_keras could not read {source} ({first_line(error)}); its graph is looked at instead"
+            return tf.saved_model.load(source), [note]
+    try:
+        return tf.saved_model.load(source), []
+    except Exception as error:
+        raise UsageError(f"{source}: no SavedModel that TensorFlow can read: {first_line(error)}") from error
+
+
+def read_weights(model: Any, path: str, keras: Any, tf: Any) -> dict[str, Any] | None:
+    """Load a weights file into a model, or return its arrays by name where it names them as a trace does."""
+    if not (Path(path).exists() or Path(f"{path}.index").exists()):
+        raise UsageError(f"{path}: there is no such weights file")
+    if path.endswith(".safetensors"):
+        from safetensors.numpy import load_file
+
+        return dict(load_file(path))
+    try:
+        with to_stderr():
+            if path.endswith(".keras"):
+                model.set_weights(keras.models.load_model(path, compile=False).get_weights())
+            elif is_keras_layer(model) and hasattr(model, "load_weights"):
+                model.load_weights(path)
+            else:
+                tf.train.Checkpoint(model=model).restore(path).expect_partial()
+    except Exception as error:
+        raise UsageError(f"{path}: these weights do not fit the model: {first_line(error)}") from error
+    return None

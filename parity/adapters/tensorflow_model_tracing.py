@@ -1,0 +1,589 @@
+"""Watch one run of a model: the layers that are called, the operations outside them, and how to make each again."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from parity.adapters.tensorflow_model_activations import activation_of
+from parity.adapters.tensorflow_model_layers import Call, Leaf, describe, known_class
+from parity.adapters.tensorflow_model_names import Names, is_keras_layer, is_variable, plain_variable
+from parity.adapters.tensorflow_model_raw import NO_RESULT, SHAPES_ONLY, Described, Raw, Source, describe_raw
+from parity.adapters.tensorflow_model_tensors import (
+    MASK,
+    Derived,
+    Slot,
+    Step,
+    WeightRead,
+    filled,
+    is_tensor,
+    mapped,
+    resolved,
+    tensors_in,
+)
+
+# Kinds whose layers may hold an activation of their own.
+FUSED = frozenset({"conv", "depthwise_conv", "separable_conv", "conv_transpose", "dense", "einsum"})
+
+
+@dataclass
+class Frame:
+    """A layer, or an operation of a functional model, that is being called."""
+
+    path: str
+    training: bool
+
+
+def execute_raw(op: str, inputs: Sequence[Any], attributes: tuple[Any, ...], outputs: int) -> list[Any]:
+    """Execute one operation of TensorFlow, seen by a gradient tape as any other."""
+    from tensorflow.python.eager import context, execute
+
+    made = execute.execute(op, outputs, list(inputs), attributes, context.context())
+    if execute.must_record_gradient():
+        execute.record_gradient(op, list(inputs), attributes, made)
+    return list(made)
+
+
+def decoded(attributes: tuple[Any, ...], tf: Any) -> dict[str, Any]:
+    """Return an operation's attributes by name, as plain data where they are any."""
+    found: dict[str, Any] = {}
+    for name, value in zip(attributes[::2], attributes[1::2], strict=True):
+        key = name.decode() if isinstance(name, bytes) else str(name)
+        if isinstance(value, bytes):
+            value = value.decode(errors="replace")
+        if key in ("DstT", "out_type", "output_type"):
+            key, value = ("result" if key == "DstT" else key), tf.as_dtype(value).name
+        if key not in (
+            "T",
+            "SrcT",
+            "Tidx",
+            "Tshape",
+            "Tindices",
+            "Tparams",
+            "Taxis",
+            "Tpaddings",
+            "Tperm",
+            "Tdim",
+            "Tlen",
+        ):
+            found[key] = value
+    return found
+
+
+class Recorder:
+    """The steps of one run. It keeps ids, shapes and small constants, never an activation."""
+
+    def __init__(self, tf: Any, names: Names, training: bool, expand: Sequence[str]) -> None:
+        self.tf, self.names, self.training, self.expand = tf, names, training, frozenset(expand)
+        self.steps: list[Step] = []
+        self.shapes: dict[int, tuple[int, ...]] = {}
+        self.dtypes: dict[int, str] = {}
+        self.notes: list[str] = []
+        self.emulated = False
+        self._ids: dict[int, int] = {}
+        self._made_of_weights: dict[int, WeightRead | Derived] = {}
+        self._handles = names.by_handle()
+        self._frames: list[Frame] = []
+        self._muted = 0
+        self._names_used: dict[str, int] = {}
+
+    # Tensors
+
+    def adopt(self, tensor: Any) -> int:
+        """Give a tensor of the run its number."""
+        found = self._ids.setdefault(tensor._id, len(self._ids))
+        self.shapes[found] = tuple(int(n) for n in tensor.shape)
+        self.dtypes[found] = str(tensor.dtype.name)
+        return found
+
+    def alias(self, tensor: Any, copy: Any) -> None:
+        """Let a copy of a tensor in float64 stand for it."""
+        if tensor._id in self._ids:
+            number = self._ids[copy._id] = self._ids[tensor._id]
+            self.dtypes[number] = str(copy.dtype.name)
+        if tensor._id in self._made_of_weights:
+            self._made_of_weights[copy._id] = self._made_of_weights[tensor._id]
+
+    def known(self, tensor: Any) -> int | None:
+        """Return a tensor's number; None for one that the run did not make."""
+        return self._ids.get(tensor._id) if is_tensor(tensor) else None
+
+    def add_constant(self, tensor: Any) -> int:
+        """Record an output that depends on no input."""
+        source = self._made_of_weights.get(tensor._id, tensor)
+        number = self.adopt(tensor)
+        variables: list[Any] = list(source.variables()) if isinstance(source, WeightRead | Derived) else []
+        step = Step(self._name("constant"), "op:constant", [], [number], lambda _: [resolved(source, {})])
+        step.variables = variables
+        step.weights = {f"other_{i}" if i else "other": v for i, v in enumerate(variables)}
+        self.steps.append(step)
+        return number
+
+    def capture(self, value: Any, inputs: list[int], variables: list[Any]) -> Any:
+        """Return a template of call arguments; the run's tensors are numbered into `inputs`."""
+        if is_tensor(value):
+            return self._captured(value, inputs, variables)
+        if is_variable(value) and not isinstance(value, Mapping):
+            if hasattr(plain_variable(value), "handle"):
+                variables.append(plain_variable(value))
+            return value
+        if isinstance(value, Mapping):
+            return {key: self.capture(item, inputs, variables) for key, item in value.items()}
+        if isinstance(value, tuple) and hasattr(value, "_fields"):
+            return type(value)(*(self.capture(item, inputs, variables) for item in value))
+        if isinstance(value, list | tuple):
+            items = [self.capture(item, inputs, variables) for item in value]
+            return tuple(items) if isinstance(value, tuple) else items
+        return value
+
+    def _captured(self, tensor: Any, inputs: list[int], variables: list[Any]) -> Any:
+        number = self._ids.get(tensor._id)
+        if number is None:
+            found = self._made_of_weights.get(tensor._id)
+            if found is None:
+                return tensor
+            variables.extend(found.variables())
+            return found
+        if number not in inputs:
+            inputs.append(number)
+        mask = getattr(tensor, MASK, None)
+        held = self.capture(mask, inputs, variables) if is_tensor(mask) else None
+        return Slot(inputs.index(number), held)
+
+    # Names
+
+    def _name(self, base: str) -> str:
+        path = self._frames[-1].path if self._frames else ""
+        full = f"{path}/{base}" if path else base
+        number = self._names_used.get(full, 0)
+        self._names_used[full] = number + 1
+        return f"{full}_{number}" if number else full
+
+    @contextmanager
+    def frame(self, path: str, training: bool) -> Iterator[None]:
+        """Be inside a layer."""
+        self._frames.append(Frame(path, training))
+        try:
+            yield
+        finally:
+            self._frames.pop()
+
+    @contextmanager
+    def mute(self) -> Iterator[None]:
+        """Record nothing of what happens inside."""
+        self._muted += 1
+        try:
+            yield
+        finally:
+            self._muted -= 1
+
+    @property
+    def listening(self) -> bool:
+        """Whether calls are recorded now."""
+        return not self._muted and bool(self.tf.executing_eagerly())
+
+    # Layers
+
+    def layer(self, layer: Any, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Record a layer's call: as one operation, or by looking into it."""
+        path = self.names.path(layer, self._frames[-1].path if self._frames else "")
+        training = self._training_of(layer, args, kwargs)
+        kind = known_class(layer)
+        name = kind.__name__ if kind is not None else ""
+        if name == "InputLayer":
+            with self.mute():
+                return original(layer, *args, **kwargs)
+        leaf = self._leaf(layer, Call(self._first_shape(args, kwargs), None, training, False, kwargs))
+        if leaf is not None:
+            return self._record_leaf(layer, original, args, kwargs, path, training)
+        if name in ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer"):
+            return self.operation(layer, original, args, kwargs)
+        with self.frame(path, training):
+            if name == "TimeDistributed" and len(args) == 1 and is_tensor(args[0]) and layer.built:
+                return self._time_distributed(layer, args[0], training)
+            return original(layer, *args, **kwargs)
+
+    def operation(self, op: Any, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Record an operation of a functional model that is no layer; one that does one thing gives it its name."""
+        parent = self._frames[-1].path if self._frames else ""
+        path = f"{parent}/{op.name}" if parent else str(op.name)
+        start = len(self.steps)
+        with self.frame(path, self._inherited()):
+            result = original(op, *args, **kwargs)
+        if len(self.steps) == start + 1:
+            self.steps[start].name = path
+        return result
+
+    def _inherited(self) -> bool:
+        return self._frames[-1].training if self._frames else self.training
+
+    def _training_of(self, layer: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+        given = kwargs.get("training")
+        if given is None and len(args) > 1:
+            try:
+                given = inspect.signature(layer.call).bind_partial(*args).arguments.get("training")
+            except (TypeError, ValueError):
+                given = None
+        return self._inherited() if given is None else bool(given)
+
+    def _leaf(self, layer: Any, call: Call) -> Leaf | None:
+        try:
+            found = describe(layer, call)
+        except Exception as error:
+            kind = type(layer).__name__
+            self.notes.append(f"layer `{getattr(layer, 'name', kind)}` ({kind}) could not be described: {error}")
+            return None
+        return None if found is not None and found.kind in self.expand else found
+
+    def _first_shape(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[int, ...] | None:
+        first = next(tensors_in([list(args), kwargs]), None)
+        return None if first is None else tuple(int(n) for n in first.shape)
+
+    def _record_leaf(
+        self, layer: Any, original: Any, args: tuple[Any, ...], kwargs: dict[str, Any], path: str, training: bool
+    ) -> Any:
+        inputs: list[int] = []
+        variables: list[Any] = []
+        words = {key: value for key, value in kwargs.items() if key != "training"}
+        template = self.capture((args, words), inputs, variables)
+        masked = any(getattr(tensor, MASK, None) is not None for tensor in tensors_in([args, words]))
+        activation = _fused_activation(layer) if self._is_fused(layer) else None
+        with self.mute(), without_activation(layer, activation):
+            result = original(layer, *args, **kwargs)
+        shape = next((tuple(int(n) for n in t.shape) for t in tensors_in(result)), None)
+        leaf = self._leaf(layer, Call(self._first_shape(args, kwargs), shape, training, masked, kwargs))
+        if leaf is None or not (inputs or leaf.weights):
+            return result if activation is None else activation(result)
+        if leaf.kind == "separable_conv":
+            result = self._separable(layer, leaf, path, args[0], inputs[:1])
+        else:
+            run = _layer_runner(self.tf, layer, template, training, activation is not None)
+            result = self._finish(Step(path, leaf.kind, inputs, [], run, leaf.config), result, layer, leaf, variables)
+            self._mask(layer, template, inputs, result, path)
+        return result if activation is None else self._activate(activation, result, path, training)
+
+    def _is_fused(self, layer: Any) -> bool:
+        found = self._leaf(layer, Call())
+        return found is not None and found.kind in FUSED
+
+    def _finish(self, step: Step, result: Any, layer: Any, leaf: Leaf, variables: Sequence[Any] = ()) -> Any:
+        """Add a layer's step; its outputs become tensors of their own even where it returned its input."""
+        result = mapped(result, self._fresh)
+        step.outputs = list(dict.fromkeys(self.adopt(tensor) for tensor in tensors_in(result)))
+        step.weights = {role: plain_variable(variable) for role, variable in leaf.weights.items()}
+        step.variables = [*variables, *step.weights.values()]
+        step.state = [v for v in map(plain_variable, _state_of(layer)) if hasattr(v, "handle")]
+        step.made_by = _made_by(layer)
+        self.steps.append(step)
+        return result
+
+    def _fresh(self, tensor: Any) -> Any:
+        if self.known(tensor) is None and tensor._id not in self._made_of_weights:
+            return tensor
+        with self.mute():
+            copy = self.tf.identity(tensor)
+        if getattr(tensor, MASK, None) is not None:
+            setattr(copy, MASK, getattr(tensor, MASK))
+        return copy
+
+    def _mask(self, layer: Any, template: Any, inputs: list[int], result: Any, path: str) -> None:
+        """Record the mask that a layer made for its output, which others read from the tensor."""
+        mask = getattr(result, MASK, None) if is_tensor(result) else None
+        if not is_tensor(mask) or self.known(mask) is not None or not inputs:
+            return
+        number, identity = self.adopt(mask), self.tf.identity
+
+        def run(tensors: list[Any]) -> list[Any]:
+            args, _ = filled(template, tensors, {}, identity)
+            return [layer.compute_mask(args[0], getattr(args[0], MASK, None))]
+
+        self.steps.append(Step(f"{path}:mask", "op:mask", list(inputs), [number], run, made_by=_made_by(layer)))
+
+    def _activate(self, activation: Any, value: Any, path: str, training: bool) -> Any:
+        found = activation_of(activation, len(value.shape))
+        if found is None or is_keras_layer(activation):
+            with self.frame(path, training):
+                result = activation(value)
+        else:
+            label = str(found[1].get("function", "log_softmax" if found[1].get("log") else found[0]))
+            result = self.function(activation, (value,), {}, (*found, {}), f"{path}:{label}")
+        if getattr(value, MASK, None) is not None and is_tensor(result):
+            setattr(result, MASK, getattr(value, MASK))
+        return result
+
+    def _separable(self, layer: Any, leaf: Leaf, path: str, x: Any, inputs: list[int]) -> Any:
+        """Record a separable convolution as the two that it consists of."""
+        first, second = separable_halves(layer, leaf.config, self.tf)
+        config = dict(leaf.config)
+        filters, multiplier = config.pop("filters"), config.pop("multiplier")
+        rank, weights = config["rank"], leaf.weights
+        half = Leaf("depthwise_conv", {**config, "multiplier": multiplier, "bias": False})
+        half.weights = {"kernel": weights["depthwise_kernel"]}
+        with self.mute():
+            middle = first([x])
+        step = Step(f"{path}:depthwise", half.kind, list(inputs), [], first, half.config)
+        middle = self._finish(step, middle, layer, half)
+        ones, none = [1] * rank, [[0, 0]] * rank
+        points = {"rank": rank, "filters": filters, "kernel": ones, "strides": ones, "padding": "valid", "pads": none}
+        points |= {"dilation": ones, "groups": 1, "bias": config["bias"], "pad_mode": "zeros"}
+        rest = Leaf("conv", points, {"kernel": weights["pointwise_kernel"]})
+        rest.weights |= {"bias": weights["bias"]} if "bias" in weights else {}
+        with self.mute():
+            result = second(middle)
+        step = Step(path, rest.kind, [self.adopt(middle[0])], [], second, rest.config)
+        self.emulated = True
+        return self._finish(step, result, layer, rest)[0]
+
+    def _time_distributed(self, layer: Any, x: Any, training: bool) -> Any:
+        """Run the wrapped layer once for all steps in time, as batch entries, which computes the same."""
+        self.emulated = True
+        batch, steps, *rest = (int(n) for n in x.shape)
+        inner = layer.layer
+        words = {"training": training} if takes_training(inner) else {}
+        result = inner(self.tf.reshape(x, [batch * steps, *rest]), **words)
+        return self.tf.reshape(result, [batch, steps, *(int(n) for n in result.shape[1:])])
+
+    # Functions and raw operations
+
+    def function(
+        self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], found: Described, name: str | None = None
+    ) -> Any:
+        """Record a call of a function of the framework as one operation."""
+        inputs: list[int] = []
+        variables: list[Any] = []
+        template = self.capture((args, kwargs), inputs, variables)
+        with self.mute():
+            result = function(*args, **kwargs)
+        if not inputs:
+            return result
+        identity = self.tf.identity
+
+        def run(tensors: list[Any]) -> list[Any]:
+            given, words = filled(template, tensors, {}, identity)
+            return list(tensors_in(function(*given, **words)))
+
+        plain = getattr(inspect.unwrap(function), "__name__", "function")
+        result = mapped(result, self._fresh)
+        step = Step(name or self._name(plain), found[0], inputs, [], run, found[1])
+        step.outputs = [self.adopt(tensor) for tensor in tensors_in(result)]
+        step.weights, step.variables = dict(found[2]), [*variables, *found[2].values()]
+        step.made_by = f"{getattr(inspect.unwrap(function), '__module__', '')}.{plain}"
+        self.steps.append(step)
+        return result
+
+    def weight_behind(self, value: Any) -> Any:
+        """Return the variable whose value this is; None when it is something else."""
+        if is_tensor(value):
+            found = self._made_of_weights.get(value._id)
+            return found.variable if isinstance(found, WeightRead) else None
+        return plain_variable(value) if is_variable(value) else None
+
+    def raw(self, op: str, inputs: Sequence[Any], attributes: tuple[Any, ...], outputs: Sequence[Any]) -> None:
+        """Record one operation of TensorFlow."""
+        if not self.listening or not outputs or op in NO_RESULT or op in SHAPES_ONLY:
+            return
+        if op == "ReadVariableOp":
+            variable = self._handles.get(inputs[0]._id)
+            variable = self._late(inputs[0]) if variable is None else variable
+            if variable is not None:
+                self._made_of_weights[outputs[0]._id] = WeightRead(variable)
+            return
+        sources = [self._source(tensor) for tensor in inputs]
+        if any(source.what == "tensor" for source in sources):
+            self._record_raw(op, inputs, attributes, outputs, sources)
+        elif any(source.what in ("weight", "derived") for source in sources):
+            self._derive(op, inputs, attributes, outputs, sources)
+        elif op.startswith(("Random", "StatelessRandom", "Multinomial")):
+            self._note("random numbers are drawn while the model runs; replays keep those of the traced run")
+
+    def _late(self, handle: Any) -> Any:
+        """Look for a variable that was made during the run."""
+        self.names.refresh()
+        self._handles = self.names.by_handle()
+        return self._handles.get(getattr(handle, "_id", -1))
+
+    def _note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def _source(self, tensor: Any) -> Source:
+        shape = tuple(int(n) for n in tensor.shape) if tensor.shape.rank is not None else ()
+        number = self.known(tensor)
+        if number is not None:
+            return Source("tensor", shape, tid=number)
+        found = self._made_of_weights.get(tensor._id)
+        if isinstance(found, WeightRead):
+            return Source("weight", shape, found.variable)
+        if found is not None:
+            return Source("derived", shape, found)
+        held = self._handles.get(tensor._id)
+        if held is not None:
+            return Source("weight", tuple(int(n) for n in held.shape), held)
+        return Source("constant", shape, tensor)
+
+    def _kept(self, tensor: Any, numbers: list[int]) -> Any:
+        """Return what stands for an input in a replay: a slot, a weight read again, or the constant itself."""
+        number = self.known(tensor)
+        if number is None:
+            return self._made_of_weights.get(tensor._id, tensor)
+        if number not in numbers:
+            numbers.append(number)
+        return Slot(numbers.index(number))
+
+    def _record_raw(
+        self, op: str, inputs: Sequence[Any], attributes: tuple[Any, ...], outputs: Sequence[Any], sources: list[Source]
+    ) -> None:
+        numbers: list[int] = []
+        template = [self._kept(tensor, numbers) for tensor in inputs]
+        made = [tuple(int(n) for n in tensor.shape) for tensor in outputs]
+        described = Raw(op, decoded(attributes, self.tf), sources, made, self._inherited())
+        try:
+            kind, config, weights = describe_raw(described)
+        except Exception as error:
+            self._note(f"operation {op} could not be described: {error}")
+            kind, config, weights = f"op:{op}", {}, {}
+        count, identity = len(outputs), self.tf.identity
+
+        def run(tensors: list[Any]) -> list[Any]:
+            return execute_raw(op, filled(template, tensors, {}, identity), attributes, count)
+
+        step = Step(self._name(_short(op)), kind, numbers, [self.adopt(t) for t in outputs], run, config, weights)
+        step.variables, step.made_by, step.raw = list(weights.values()), f"tf.raw_ops.{op}", True
+        step.direct = all(source.what != "derived" for source in sources)
+        self.steps.append(step)
+
+    def _derive(
+        self, op: str, inputs: Sequence[Any], attributes: tuple[Any, ...], outputs: Sequence[Any], sources: list[Source]
+    ) -> None:
+        if op == "Identity" and sources[0].what == "weight" and tuple(outputs[0].shape) == sources[0].shape:
+            self._made_of_weights[outputs[0]._id] = WeightRead(sources[0].value)
+            return
+        kept = tuple(self._made_of_weights.get(tensor._id, tensor) for tensor in inputs)
+        handled = [
+            s.value for s, t in zip(sources, inputs, strict=True) if s.what == "weight" and t._id in self._handles
+        ]
+        count = len(outputs)
+
+        def compute(values: list[Any]) -> list[Any]:
+            return execute_raw(op, values, attributes, count)
+
+        for index, tensor in enumerate(outputs):
+            found = Derived(compute, kept, index, op)
+            if handled:
+                found = _FromHandles(compute, kept, index, op, tuple(handled))
+            self._made_of_weights[tensor._id] = found
+
+
+@dataclass(frozen=True)
+class _FromHandles(Derived):
+    """Made by an operation that reads a variable by its handle."""
+
+    handled: tuple[Any, ...] = ()
+
+    def variables(self) -> tuple[Any, ...]:
+        return (*self.handled, *super().variables())
+
+
+_SHORT: Mapping[str, str] = {
+    "AddV2": "add", "ConcatV2": "concat", "BatchMatMulV2": "matmul", "BatchMatMulV3": "matmul", "RealDiv": "divide",
+    "Mul": "multiply", "Sub": "subtract", "PadV2": "pad", "GatherV2": "gather", "ResourceGather": "gather",
+    "DepthwiseConv2dNative": "depthwise_conv2d", "Conv2DBackpropInput": "conv2d_transpose",
+    "FusedBatchNormV3": "batch_norm", "SplitV": "split", "BiasAdd": "bias_add", "MaxPool": "max_pool",
+    "AvgPool": "avg_pool",
+}  # fmt: skip
+
+
+def _short(op: str) -> str:
+    return _SHORT.get(op, op.lower())
+
+
+def takes_training(layer: Any) -> bool:
+    """Tell whether a layer's call knows a training mode."""
+    known = getattr(layer, "_call_has_training_arg", None)
+    return bool(getattr(layer, "_expects_training_arg", False) if known is None else known)
+
+
+def _fused_activation(layer: Any) -> Any:
+    activation = getattr(layer, "activation", None)
+    return None if activation is None or getattr(activation, "__name__", "") == "linear" else activation
+
+
+@contextmanager
+def without_activation(layer: Any, activation: Any) -> Iterator[None]:
+    """Let a layer pass its result on as it is before its own activation."""
+    if activation is None:
+        yield
+        return
+    held = "activation" in layer.__dict__
+    layer.__dict__["activation"] = _as_it_is  # not by assignment: Keras would track it, or refuse it after building
+    try:
+        yield
+    finally:
+        if held:
+            layer.__dict__["activation"] = activation
+        else:
+            del layer.__dict__["activation"]
+
+
+def _as_it_is(x: Any) -> Any:
+    return x
+
+
+def _layer_runner(tf: Any, layer: Any, template: Any, training: bool, bare: bool) -> Callable[[list[Any]], list[Any]]:
+    def run(tensors: list[Any]) -> list[Any]:
+        args, kwargs = filled(template, tensors, {}, tf.identity)
+        words = {**kwargs, "training": training} if takes_training(layer) else kwargs
+        with without_activation(layer, _fused_activation(layer) if bare else None):
+            result = layer(*args, **words)
+        return list({tensor._id: tensor for tensor in tensors_in(result)}.values())
+
+    return run
+
+
+def separable_halves(layer: Any, config: Mapping[str, Any], tf: Any) -> tuple[Any, Any]:
+    """Return the two functions of a separable convolution, of a list of one tensor each."""
+    import keras
+
+    strides, dilation = tuple(config["strides"]), tuple(config["dilation"])
+    causal = str(layer.padding) == "causal"
+
+    def depthwise(tensors: list[Any]) -> list[Any]:
+        x = tf.pad(tensors[0], [[0, 0], config["pads"][0], [0, 0]]) if causal else tensors[0]
+        kernel = tf.convert_to_tensor(layer.depthwise_kernel)
+        padding = "valid" if causal else layer.padding
+        return [keras.ops.depthwise_conv(x, kernel, strides, padding, layer.data_format, dilation)]
+
+    def pointwise(tensors: list[Any]) -> list[Any]:
+        kernel = tf.convert_to_tensor(layer.pointwise_kernel)
+        y = keras.ops.conv(tensors[0], kernel, 1, "valid", layer.data_format)
+        if not layer.use_bias:
+            return [y]
+        last = layer.data_format == "channels_last"
+        shape = (1,) * (len(y.shape) - 1) + (-1,) if last else (1, -1) + (1,) * (len(y.shape) - 2)
+        return [keras.ops.add(y, tf.reshape(tf.convert_to_tensor(layer.bias), shape))]
+
+    return depthwise, pointwise
+
+
+def _state_of(layer: Any) -> list[Any]:
+    """Return the variables that running a layer may change without training: its statistics."""
+    try:
+        return list(layer.non_trainable_variables) if not hasattr(layer, "gamma") else [
+            variable for variable in (getattr(layer, "moving_mean", None), getattr(layer, "moving_variance", None))
+            if variable is not None
+        ]  # fmt: skip
+    except Exception:
+        return []
+
+
+def _made_by(layer: Any) -> str:
+    kind = type(layer)
+    library = kind.__module__.split(".")[0]
+    return (
+        f"{library}.layers.{kind.__name__}"
+        if library in ("keras", "tf_keras")
+        else f"{kind.__module__}.{kind.__name__}"
+    )

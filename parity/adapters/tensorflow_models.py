@@ -1,0 +1,501 @@
+"""Somebody's own TensorFlow model: load it, watch it run once, set its weights, make any part of the run again."""
+
+from __future__ import annotations
+
+import importlib
+import random
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from parity.adapters.base import Array, WorkerSettings
+from parity.adapters.tensorflow_model_calling import call_model, cast_for, dropout_off, input_tensors
+from parity.adapters.tensorflow_model_double import Doubling, convert
+from parity.adapters.tensorflow_model_hooks import Hooks
+from parity.adapters.tensorflow_model_layers import Call, describe
+from parity.adapters.tensorflow_model_loading import (
+    call_builder,
+    checked_model,
+    find_builder,
+    is_model_file,
+    read_model_file,
+    read_weights,
+    to_stderr,
+)
+from parity.adapters.tensorflow_model_merging import merged
+from parity.adapters.tensorflow_model_names import Names, plain_variable
+from parity.adapters.tensorflow_model_replay import (
+    Propagated,
+    fingerprint,
+    gradient_array,
+    needed,
+    restored,
+    run_step,
+    segment,
+)
+from parity.adapters.tensorflow_model_tensors import Step, named_outputs
+from parity.adapters.tensorflow_model_tracing import Recorder
+from parity.errors import UsageError
+from parity.model.trace import Op, Trace, Weight
+
+# Sums in another order move a float32 result by less than this; for float64 by far less.
+EMULATED = {"float32": 1e-5, "float64": 1e-13}
+
+
+class TensorflowModels:
+    """The TensorFlow adapter's methods on a model of the user's own; arrays are in TensorFlow's order of axes."""
+
+    settings: WorkerSettings
+    tf: Any
+    keras: Any
+    _user: Any = None
+
+    def load_model(self, source: str, weights: str | None = None, training: bool = False) -> dict[str, Any]:
+        """Build or read a model; `source` is a builder or a model file.
+
+        Returns `class`, `framework`, `was_training` and `notes`.
+
+        Raises
+            UsageError: no model comes of it.
+        """
+        self._start_model_session()
+        notes: list[str] = []
+        with self._user_code():
+            if is_model_file(source):
+                model, notes = read_model_file(source, self.keras, self.tf)
+            else:
+                model = self._built_by(source)
+        framework = checked_model(source, model, self.tf)
+        self._legacy_ready()
+        self._user, self._user_names, self._user_framework = model, Names(model), framework
+        self._user_training, self._user_called = training, False
+        self._user_steps: list[Step] = []
+        self._recorder: Recorder | None = None
+        if weights is not None:
+            with self._user_code():
+                arrays = read_weights(model, weights, self.keras, self.tf)
+            if arrays is not None:
+                self.set_model_weights(arrays)
+        notes += self._doubled()
+        dropout_off(self._user_names)
+        notes += self._mixed()
+        kind = type(model)
+        return {
+            "class": f"{kind.__module__}.{kind.__qualname__}",
+            "framework": framework,
+            "was_training": None,
+            "notes": notes,
+        }
+
+    def trace_model(
+        self, inputs: Sequence[Array], training: bool = False, expand: Sequence[str] = ()
+    ) -> dict[str, Any]:
+        """Run the model once as a user would, and return what was seen: `Trace.to_dict()` data.
+
+        Raises
+            UsageError: the model does not take these inputs.
+        """
+        model = self._loaded_model()
+        given = input_tensors(self.tf, model, inputs, self.settings.dtype)
+        self._user_training = training
+        settled = self._ready_to_run(given, training)
+        with self._user_code(training):
+            own = self._answer(given, training)
+            names = self._names()
+            dropout_off(names)
+            recorder = Recorder(self.tf, names, training, expand)
+            numbers = [recorder.adopt(tensor) for tensor in given]
+            with restored(self._model_variables()), self._hooks.recording(recorder):
+                answer = call_model(model, given, training)
+            found = [(name, tensor) for name, tensor in named_outputs(answer) if hasattr(tensor, "shape")]
+            outputs = [self._output(recorder, tensor) for _, tensor in found]
+        names.refresh()
+        notes = settled or []
+        self._user_steps = merged(recorder.steps, recorder.shapes, outputs)
+        self._user_inputs, self._user_outputs, self._recorder = numbers, outputs, recorder
+        notes += recorder.notes
+        notes += self._replayed(given, own, outputs)
+        return self._trace([name for name, _ in found], notes).to_dict()
+
+    def static_ops(self) -> dict[str, Any]:
+        """Return the model's layers in the order of definition, as a trace without tensors."""
+        names = self._names()
+        ops: list[Op] = []
+        inside: list[str] = []
+        for layer in names.layers:
+            path = names.paths[id(layer)]
+            if any(path.startswith(f"{outer}/") for outer in inside):
+                continue
+            leaf = describe(layer, Call(training=False))
+            if leaf is None or type(layer).__name__ == "InputLayer":
+                continue
+            inside.append(path)
+            kind = type(layer)
+            weights = {role: names.of(v) or "" for role, v in leaf.weights.items()}
+            made_by = f"{kind.__module__.split('.')[0]}.layers.{kind.__name__}"
+            ops.append(Op(len(ops), path, leaf.kind, (), (), leaf.config, weights, made_by))
+        return Trace((), (), (), tuple(ops), {}, {}, self._weights()).to_dict()
+
+    def get_model_weights(self, names: Sequence[str] | None = None) -> dict[str, Array]:
+        """Return all weights and statistics by name, or the named ones."""
+        held = self._names().weights
+        unknown = [name for name in names or () if name not in held]
+        if unknown:
+            raise UsageError(f"the tensorflow model has no weight `{unknown[0]}`; it has {', '.join(held) or 'none'}")
+        return {name: _array(held[name]) for name in (held if names is None else names)}
+
+    def set_model_weights(self, weights: Mapping[str, Array]) -> None:
+        """Replace the named weights; shapes must be exactly theirs."""
+        held = self._names().weights
+        for name, array in weights.items():
+            if name not in held:
+                raise UsageError(f"the tensorflow model has no weight `{name}`; it has {', '.join(held) or 'none'}")
+            if tuple(held[name].shape) != tuple(array.shape):
+                shape = tuple(held[name].shape)
+                raise UsageError(f"tensorflow weight `{name}` has shape {shape}, not {tuple(array.shape)}")
+        for name, array in weights.items():
+            plain = plain_variable(held[name])
+            plain.assign(self.tf.cast(self.tf.convert_to_tensor(array), plain.dtype))
+
+    def begin_run(self, inputs: Sequence[Array], wanted: Sequence[int]) -> None:
+        """Start a run from the model's inputs; `advance` then yields the wanted tensors."""
+        self._propagated = Propagated(self._traced(), self._fed_inputs(inputs), wanted, self._user_inputs)
+
+    def advance(self, tensor: int) -> Array:
+        """Return one wanted tensor of the run that `begin_run` started."""
+        if getattr(self, "_propagated", None) is None:
+            raise UsageError("no run was begun: call `begin_run` first")
+        with self._user_code(self._user_training):
+            return np.asarray(self._propagated.advance(int(tensor)).numpy())
+
+    def fingerprints(self, inputs: Sequence[Array]) -> dict[str, list[float]]:
+        """Return [size, sum, sum|x|, sum x^2, max, min] of every tensor of one propagated run."""
+        steps, values = self._traced(), self._fed_inputs(inputs)
+        found = {str(tensor): fingerprint(value.numpy()) for tensor, value in values.items()}
+        last = {tensor: index for index, step in enumerate(steps) for tensor in step.inputs}
+        with self._user_code(self._user_training):
+            for index, step in enumerate(steps):
+                for tensor, value in run_step(step, values).items():
+                    found[str(tensor)] = fingerprint(value.numpy())
+                    values[tensor] = value
+                for tensor in [t for t in values if last.get(t, -1) <= index]:
+                    del values[tensor]
+        return found
+
+    def run_segment(
+        self,
+        feed: Mapping[str, Array],
+        want: int,
+        upstream: Array | None = None,
+        edits: Sequence[Mapping[str, Any]] = (),
+        bounds: bool = False,
+        state: bool = False,
+    ) -> dict[str, Any]:
+        """Make the tensor `want` again from the fed ones alone.
+
+        Returns `value`; with `upstream` also `input_gradients` and `weight_gradients`; with `state` the statistics
+        afterwards, while the model's own stay.
+        """
+        if edits or bounds:
+            raise UsageError("the tensorflow worker applies no edits and knows no bounds: ask the torch twin")
+        steps, want = self._traced(), int(want)
+        values = {int(tensor): self._as_traced(int(tensor), array) for tensor, array in feed.items()}
+        fed = dict(values)
+        order = needed(steps, [want], frozenset(values), self._user_inputs)
+        changed = [variable for index in order for variable in steps[index].state]
+        with self._user_code(self._user_training), restored(changed):
+            if upstream is None:
+                value = segment(self.tf, steps, order, values, want, state)
+                result: dict[str, Any] = {"value": np.asarray(value.numpy())}
+            else:
+                result = self._differentiated(order, fed, want, upstream, state)
+            if state:
+                result["state"] = self._state({id(v): v for v in changed})
+        return result
+
+    def train_step(
+        self, inputs: Sequence[Array], upstreams: Sequence[Array], optimizer: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Take one optimizer step on sum_i <output_i, upstream_i> in training mode; all weights are put back."""
+        model, names = self._loaded_model(), self._user_names
+        given = input_tensors(self.tf, model, inputs, self.settings.dtype)
+        held = {name: plain_variable(variable) for name, variable in names.weights.items()}
+        trained = {name: held[name] for name in held if self._trains(names.weights[name])}
+        with restored(self._model_variables()):
+            with self._user_code(True), self.tf.GradientTape() as tape:
+                for variable in trained.values():
+                    tape.watch(variable)
+                answer = call_model(model, given, True)
+                outputs = [tensor for _, tensor in named_outputs(answer) if hasattr(tensor, "dtype")]
+            floats = [t for t in outputs if t.dtype.is_floating]
+            seeds = [self.tf.cast(u, t.dtype) for t, u in zip(outputs, upstreams, strict=False) if t.dtype.is_floating]
+            found = tape.gradient(floats, list(trained.values()), output_gradients=seeds)
+            pairs = zip(trained.items(), found, strict=True)
+            gradients = {name: gradient_array(self.tf, g, v) for (name, v), g in pairs}
+            state = {name: _array(v) for name, v in held.items() if name not in trained}
+            after = self._stepped(trained, gradients, optimizer)
+        return {
+            "outputs": [np.asarray(tensor.numpy()) for tensor in outputs],
+            "weight_gradients": gradients,
+            "state": state,
+            "weights_after": after,
+        }
+
+    # What the methods above are made of
+
+    def _start_model_session(self) -> None:
+        if getattr(self, "_hooks", None) is None:
+            self._hooks = Hooks(self.tf, self.keras)
+            self._doubling = Doubling(self.tf, self._promoted)
+        self._hooks.install()
+        self.keras.utils.clear_session()  # names such as `conv2d_1` are counted from the start, as in a fresh process
+        if "tf_keras" in sys.modules:
+            sys.modules["tf_keras"].backend.clear_session()
+        random.seed(self.settings.seed)
+        np.random.seed(self.settings.seed)
+        self.keras.utils.set_random_seed(self.settings.seed)
+
+    def _promoted(self, single: Any, double: Any) -> None:
+        if self._hooks.recorder is not None:
+            self._hooks.recorder.alias(single, double)
+
+    def _built_by(self, source: str) -> Any:
+        path = Path(source.rpartition(":")[0])
+        if path.is_file() and "tf_keras" in path.read_text(errors="replace"):
+            importlib.import_module("tf_keras")  # before the user's code: its default dtype is then the worker's
+        self._legacy_ready()
+        function, file = find_builder(source)
+        self._legacy_ready()
+        return call_builder(source, function, file)
+
+    def _legacy_ready(self) -> None:
+        legacy = sys.modules.get("tf_keras")
+        if legacy is not None:
+            legacy.backend.set_floatx(self.settings.dtype)
+            self._hooks.install()
+            if self.settings.role == "twin":
+                self._doubling.legacy(legacy.layers.Layer)
+
+    @contextmanager
+    def _user_code(self, training: bool | None = None, results: bool = True) -> Iterator[None]:
+        """Run somebody's code: what it prints goes to stderr, and the twin's doubles are in force.
+
+        `training` is given when the model runs, None when it is built; `results`: see `Doubling.active`.
+        """
+        twin = self.settings.role == "twin"
+        with ExitStack() as stack:
+            stack.enter_context(to_stderr())
+            if twin:
+                stack.enter_context(self._doubling.active(results and training is not None))
+            if training is not None:
+                stack.enter_context(self._hooks.watching())
+                self._hooks.no_dropout = training
+                stack.callback(setattr, self._hooks, "no_dropout", False)
+            yield
+
+    def _answer(self, given: Sequence[Any], training: bool) -> list[Array]:
+        """Return the model's own outputs, watched by nobody; its statistics stay."""
+        with restored(self._model_variables()):
+            answer = call_model(self._user, given, training)
+        self._user_names.refresh()
+        return [np.asarray(t.numpy()) for _, t in named_outputs(answer) if hasattr(t, "numpy")]
+
+    def _ready_to_run(self, given: Sequence[Any], training: bool) -> list[str] | None:
+        """Let the first call build what it builds, and bring that to float64 in the twin."""
+        if self._user_called:
+            return None
+        try:
+            with self._user_code(training, results=False):
+                self._answer(given, training)
+        except UsageError:
+            if self.settings.role != "twin":
+                raise
+            with self._user_code(training):  # code of one's own may mix dtypes unless all are made one
+                self._answer(given, training)
+        self._user_called = True
+        return self._settled()
+
+    def _settled(self) -> list[str] | None:
+        """Bring to float64 what the first call built; return notes, or None where there was nothing to do."""
+        if self.settings.role != "twin":
+            return None
+        single = [v for v in self._model_variables() if v.dtype in (self.tf.float32, self.tf.float16, self.tf.bfloat16)]
+        return self._doubled() if single else None
+
+    def _doubled(self) -> list[str]:
+        if self.settings.role != "twin":
+            return []
+        notes = convert(self._user, self._user_names, self.tf)
+        self._user_names = Names(self._user)
+        left = [n for n, v in self._user_names.weights.items() if plain_variable(v).dtype != self.tf.float64]
+        return notes + [f"twin: weight `{name}` could not be brought to float64" for name in left]
+
+    def _mixed(self) -> list[str]:
+        policies = set()
+        for layer in self._user_names.layers:
+            policy = getattr(layer, "dtype_policy", None) or getattr(layer, "_dtype_policy", None)
+            policies.add(str(getattr(policy, "compute_dtype", "")))
+        low = sorted(policies & {"float16", "bfloat16"})
+        self.keras.config.set_dtype_policy(self.settings.dtype)  # a builder's global policy must not outlive it
+        return [f"mixed precision: the model computes in {' and '.join(low)}"] if low else []
+
+    def _output(self, recorder: Recorder, tensor: Any) -> int:
+        if not hasattr(tensor, "_id"):
+            tensor = self.tf.convert_to_tensor(tensor)
+        number = recorder.known(tensor)
+        return recorder.add_constant(tensor) if number is None else number
+
+    def _replayed(self, given: Sequence[Any], own: Sequence[Array], outputs: Sequence[int]) -> list[str]:
+        """Make the recorded steps again and compare with what the model itself answered."""
+        try:
+            values = dict(zip(self._user_inputs, given, strict=True))
+            run = Propagated(self._user_steps, values, outputs, self._user_inputs)
+            with self._user_code(self._user_training):
+                made = {tensor: np.asarray(run.advance(tensor).numpy()) for tensor in dict.fromkeys(outputs)}
+        except UsageError as error:
+            return [f"replay: the recorded operations cannot be made again: {error}"]
+        for index, (tensor, expected) in enumerate(zip(outputs, own, strict=False)):
+            if np.array_equal(made[tensor], expected, equal_nan=made[tensor].dtype.kind == "f"):
+                continue
+            apart = _distance(made[tensor], expected)
+            limit = EMULATED[self.settings.dtype] if self._watched().emulated else 0.0
+            if not apart <= limit:
+                return [f"replay: output {index} made again differs from the model's own by {apart:.3g} of its largest"]
+        return []
+
+    def _trace(self, output_names: list[str], notes: list[str]) -> Trace:
+        names, recorder = self._user_names, self._watched()
+        ops = []
+        for index, step in enumerate(self._user_steps):
+            weights = {role: names.of(variable) for role, variable in step.weights.items()}
+            known = {role: name for role, name in weights.items() if name is not None}
+            inputs, outputs = tuple(step.inputs), tuple(step.outputs)
+            ops.append(Op(index, step.name, step.kind, inputs, outputs, step.config, known, step.made_by))
+        used = {*self._user_inputs, *self._user_outputs, *(t for op in ops for t in (*op.inputs, *op.outputs))}
+        return Trace(
+            inputs=tuple(self._user_inputs),
+            outputs=tuple(self._user_outputs),
+            output_names=tuple(output_names),
+            ops=tuple(ops),
+            shapes={tensor: recorder.shapes[tensor] for tensor in sorted(used)},
+            dtypes={tensor: recorder.dtypes[tensor] for tensor in sorted(used)},
+            weights=self._weights(),
+            notes=tuple(dict.fromkeys(notes)),
+        )
+
+    def _weights(self) -> dict[str, Weight]:
+        held = self._user_names.weights
+        return {name: Weight(name, tuple(v.shape), self._trains(v)) for name, v in held.items()}
+
+    def _trains(self, variable: Any) -> bool:
+        return bool(variable.trainable)
+
+    def _loaded_model(self) -> Any:
+        if self._user is None:
+            raise UsageError("no model was loaded in this worker: call `load_model` first")
+        return self._user
+
+    def _names(self) -> Names:
+        self._loaded_model()
+        self._user_names.refresh()
+        return self._user_names
+
+    def _model_variables(self) -> list[Any]:
+        held = [*self._user_names.weights.values(), *self._user_names.others]
+        return [v for v in map(plain_variable, held) if hasattr(v, "read_value")]
+
+    def _watched(self) -> Recorder:
+        self._loaded_model()
+        if self._recorder is None:
+            raise UsageError("the model was not traced yet: call `trace_model` first")
+        return self._recorder
+
+    def _traced(self) -> list[Step]:
+        self._watched()
+        return self._user_steps
+
+    def _fed_inputs(self, inputs: Sequence[Array]) -> dict[int, Any]:
+        self._traced()
+        if len(inputs) != len(self._user_inputs):
+            raise UsageError(f"the traced model has {len(self._user_inputs)} inputs, not {len(inputs)}")
+        for tensor, array in zip(self._user_inputs, inputs, strict=True):
+            shape = self._watched().shapes[tensor]
+            if tuple(array.shape) != shape:
+                raise UsageError(f"the model was traced with an input of shape {shape}, not {tuple(array.shape)}")
+        return {t: self._as_traced(t, array) for t, array in zip(self._user_inputs, inputs, strict=True)}
+
+    def _as_traced(self, tensor: int, array: Array) -> Any:
+        dtype = self._watched().dtypes.get(tensor)
+        if dtype is None:
+            raise UsageError(f"the tensorflow trace has no tensor {tensor}")
+        return self.tf.convert_to_tensor(cast_for(array, dtype))
+
+    def _differentiated(
+        self, order: Sequence[int], fed: Mapping[int, Any], want: int, upstream: Array, state: bool
+    ) -> dict[str, Any]:
+        steps = self._user_steps
+        names = self._user_names
+        used = {id(v): v for index in order for v in map(plain_variable, steps[index].variables)}
+        trained = {
+            names.of(v): v for v in used.values() if names.of(v) and self._trains(names.weights[str(names.of(v))])
+        }
+        floats = {tensor: value for tensor, value in fed.items() if value.dtype.is_floating}
+        with self.tf.GradientTape() as tape:
+            for source in (*floats.values(), *trained.values()):
+                tape.watch(source)
+            values = dict(fed)
+            value = segment(self.tf, steps, order, values, want, state)
+            value = self.tf.identity(value)
+        sources = [*floats.values(), *trained.values()]
+        with self._doubling.paused():
+            seed = self.tf.cast(self.tf.convert_to_tensor(upstream), value.dtype)
+            found = (
+                tape.gradient(value, sources, output_gradients=seed)
+                if value.dtype.is_floating
+                else [None] * len(sources)
+            )
+        arrays = [gradient_array(self.tf, g, s) for g, s in zip(found, sources, strict=True)]
+        inputs = dict(zip(floats, arrays[: len(floats)], strict=True))
+        return {
+            "value": np.asarray(value.numpy()),
+            "input_gradients": {str(tensor): inputs.get(tensor) for tensor in fed},
+            "weight_gradients": dict(zip(map(str, trained), arrays[len(floats) :], strict=True)),
+        }
+
+    def _state(self, changed: Mapping[int, Any]) -> dict[str, Array]:
+        names = self._user_names
+        return {str(names.of(v)): _array(v) for v in changed.values() if names.of(v) is not None}
+
+    def _stepped(
+        self, trained: Mapping[str, Any], gradients: Mapping[str, Array], optimizer: Mapping[str, Any]
+    ) -> dict[str, Array]:
+        """Return the trained weights after one step of a Keras optimizer, on copies."""
+        kinds = {
+            name.lower(): name for name in ("SGD", "Adam", "AdamW", "Adamax", "Nadam", "RMSprop", "Adagrad", "Adadelta")
+        }
+        name = str(optimizer["name"]).lower()
+        if name not in kinds:
+            raise UsageError(f"no Keras optimizer `{optimizer['name']}`: one of {', '.join(kinds)}")
+        config = {key: value for key, value in optimizer.items() if key != "name"}
+        made = getattr(self.keras.optimizers, kinds[name])(**config)
+        copies = {key: self.keras.Variable(v.numpy(), dtype=v.dtype.name) for key, v in trained.items()}
+        if copies:
+            made.build(list(copies.values()))
+            made.apply([self.tf.convert_to_tensor(gradients[key]) for key in copies], list(copies.values()))
+        return {key: _array(copy) for key, copy in copies.items()}
+
+
+def _array(variable: Any) -> Array:
+    found = np.asarray(variable.numpy())
+    return found if found.dtype.kind == "f" and found.dtype.itemsize >= 4 else found.astype(np.float32)
+
+
+def _distance(a: Array, b: Array) -> float:
+    if a.shape != b.shape:
+        return float("inf")
+    scale = float(np.max(np.abs(b.astype(np.float64)))) if b.size else 1.0
+    return float(np.max(np.abs(a.astype(np.float64) - b.astype(np.float64)))) / (scale or 1.0) if a.size else 0.0

@@ -1,0 +1,378 @@
+"""A user's own TensorFlow model: it is loaded, watched, and made again piece by piece, in float32 and in the twin."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from parity.errors import UsageError
+from parity.model.trace import Op, Trace
+from parity.workers.client import Worker, WorkerOptions
+
+BUILDERS = """
+import keras
+import tensorflow as tf
+from keras import layers
+
+
+def network():
+    x = given = keras.Input((9, 8, 3))
+    inside = [layers.Conv2D(3, 3, padding="same", name="conv"), layers.LeakyReLU(name="act")]
+    block = keras.Sequential(inside, name="block")
+    x = block(block(x)) + given
+    x = layers.Conv2D(4, 3, strides=2, padding="same", activation="relu", name="down")(x)
+    x = layers.BatchNormalization(name="bn", epsilon=1.001e-5)(x * 2.0)
+    x = layers.SeparableConv2D(5, 3, name="sep")(x)
+    x = layers.Dropout(0.5, name="drop")(layers.Flatten(name="flat")(x))
+    return keras.Model(given, {"logits": layers.Dense(2, activation=lambda v: tf.nn.gelu(v), name="head")(x)})
+
+
+def words():
+    given = keras.Input((6,), dtype="int32")
+    x = layers.Embedding(11, 6, mask_zero=True, name="emb")(given)
+    y = layers.LSTM(5, return_sequences=True, name="lstm")(x)
+    z = layers.MultiHeadAttention(2, 3, name="mha")(x, x)
+    return keras.Model(given, [layers.Bidirectional(layers.GRU(4, name="gru"), name="bi")(y), z])
+
+
+class Linear(tf.Module):
+    def __init__(self, rows, columns):
+        super().__init__()
+        self.w = tf.Variable(tf.random.normal([rows, columns]), dtype=tf.float32)
+        self.b = tf.Variable(tf.zeros([columns]))
+
+    def __call__(self, x):
+        return tf.matmul(x, self.w) + self.b
+
+
+class Plain(tf.Module):
+    def __init__(self):
+        super().__init__()
+        self.kernel = tf.Variable(tf.random.normal([3, 3, 3, 4]))
+        self.linears = [Linear(4, 5), Linear(5, 2)]
+        self.scale = tf.constant(0.3)
+
+    @tf.function
+    def __call__(self, x):
+        x = tf.nn.relu(tf.nn.conv2d(x, self.kernel, 2, "SAME")) * self.scale
+        x = tf.reduce_mean(tf.cast(tf.image.resize(x, [6, 6]), tf.float32), [1, 2])
+        return self.linears[1](tf.nn.silu(self.linears[0](x)))
+
+
+def module():
+    return Plain()
+
+
+def legacy():
+    import tf_keras
+
+    made = tf_keras.layers
+    given = tf_keras.Input((9, 8, 3))
+    x = made.Conv2D(4, 3, strides=2, padding="same", activation="relu", name="conv", dtype="float32")(given)
+    x = tf.nn.relu(made.BatchNormalization(name="bn")(x) + 0.1)
+    return tf_keras.Model(given, made.Dense(2, activation="hard_sigmoid", name="head")(made.Flatten(name="flat")(x)))
+
+
+def single():
+    made = [layers.Conv2D(4, 3, dtype="float32", name="conv"), layers.Rescaling(1 / 255, dtype="float32", name="scale")]
+    made += [layers.BatchNormalization(epsilon=1.001e-5, dtype="mixed_float16", name="bn")]
+    return keras.Sequential([keras.Input((9, 8, 3), dtype="float32"), *made, layers.Activation("gelu", name="gelu")])
+
+
+def arguments(classes, size=3):
+    return None
+
+
+def nothing():
+    keras.Sequential([])
+
+
+def raises():
+    raise KeyError("no such backbone")
+"""
+
+MODELS = ("network", "words", "module", "legacy", "single")
+
+
+@pytest.fixture(scope="module")
+def builders(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("builders") / "models.py"
+    path.write_text(textwrap.dedent(BUILDERS))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[dict[str, Worker]]:
+    with Worker(WorkerOptions("tensorflow")) as plain, Worker(WorkerOptions("tensorflow", role="twin")) as twin:
+        yield {"plain": plain, "twin": twin}
+
+
+def inputs_of(name: str) -> list[np.ndarray]:
+    rng = np.random.default_rng(5)
+    if name == "words":
+        tokens = rng.integers(1, 11, (2, 6)).astype(np.int32)
+        tokens[0, 3:] = 0  # padding
+        return [tokens]
+    return [rng.standard_normal((2, 9, 8, 3)).astype(np.float32)]
+
+
+def traced(worker: Worker, builders: str, name: str, training: bool = False, **more: Any) -> Trace:
+    worker.call("load_model", source=f"{builders}:{name}", training=training)
+    return Trace.from_dict(worker.call("trace_model", inputs=inputs_of(name), training=training, **more))
+
+
+def values_of(worker: Worker, trace: Trace, name: str) -> dict[int, np.ndarray]:
+    wanted = [*trace.inputs, *(tensor for op in trace.ops for tensor in op.outputs)]
+    worker.call("begin_run", inputs=inputs_of(name), wanted=wanted)
+    return {tensor: worker.call("advance", tensor=tensor) for tensor in wanted}
+
+
+def named(trace: Trace, name: str) -> Op:
+    return next(op for op in trace.ops if op.name == name)
+
+
+@pytest.mark.parametrize("role", ["plain", "twin"])
+@pytest.mark.parametrize("name", MODELS)
+def test_every_operation_made_again_alone_gives_what_it_gave_in_the_run(
+    workers: dict[str, Worker], builders: str, name: str, role: str
+) -> None:
+    worker = workers[role]
+    trace = traced(worker, builders, name)
+    assert not [note for note in trace.notes if note.startswith(("replay:", "twin:"))]
+    values = values_of(worker, trace, name)
+    for op in trace.ops:
+        feed = {str(tensor): values[tensor] for tensor in op.inputs}
+        for tensor in op.outputs:
+            again = worker.call("run_segment", feed=feed, want=tensor)["value"]
+            np.testing.assert_array_equal(again, values[tensor], err_msg=op.name)
+            assert tuple(again.shape) == tuple(trace.shapes[tensor])
+            assert str(again.dtype) == trace.dtypes[tensor]
+    if role == "twin":
+        assert not {"float32", "float16"} & set(trace.dtypes.values())
+
+
+def test_a_functional_model_is_told_in_its_own_words(workers: dict[str, Worker], builders: str) -> None:
+    trace = traced(workers["plain"], builders, "network")
+    assert [(op.name, op.kind) for op in trace.ops] == [
+        ("block/conv", "conv"),
+        ("block/act", "activation"),
+        ("block/conv", "conv"),
+        ("block/act", "activation"),
+        ("add", "add"),
+        ("down", "conv"),
+        ("down:relu", "activation"),
+        ("multiply", "rescale"),
+        ("bn", "batch_norm"),
+        ("sep:depthwise", "depthwise_conv"),
+        ("sep", "conv"),
+        ("flat", "flatten"),
+        ("drop", "dropout"),
+        ("head", "dense"),
+        ("head/gelu", "activation"),
+    ]
+    down = named(trace, "down")
+    assert down.config["pads"] == [[1, 1], [0, 1]]  # sizes 9 and 8 at stride 2: the larger half after
+    assert down.weights == {"kernel": "down/kernel", "bias": "down/bias"}
+    assert named(trace, "bn").config["eps"] == 1.001e-5
+    assert named(trace, "multiply").config == {"scale": 2.0, "offset": 0.0}
+    assert named(trace, "head/gelu").config == {"function": "gelu"}
+    assert named(trace, "drop").config == {"rate": 0.5}
+    assert trace.output_names == ("output['logits']",)
+    assert "block/conv/kernel" in trace.weights
+    assert not trace.weights["bn/moving_mean"].trainable
+
+
+def test_recurrent_layers_read_the_mask_that_an_embedding_made(workers: dict[str, Worker], builders: str) -> None:
+    trace = traced(workers["plain"], builders, "words")
+    mask = named(trace, "emb:mask")
+    assert trace.dtypes[mask.outputs[0]] == "bool"
+    assert any(trace.dtypes[tensor] == "bool" for tensor in named(trace, "lstm").inputs)
+    assert named(trace, "mha").config["has_mask"]
+    assert named(trace, "bi").weights["backward_kernel"] in trace.weights
+    values = values_of(workers["plain"], trace, "words")
+    lstm = named(trace, "lstm")
+    feed = {str(tensor): values[tensor] for tensor in lstm.inputs}
+    masked = next(str(tensor) for tensor in lstm.inputs if trace.dtypes[tensor] == "bool")
+    feed[masked] = np.ones_like(feed[masked])
+    unmasked = workers["plain"].call("run_segment", feed=feed, want=lstm.outputs[0])["value"]
+    assert not np.array_equal(unmasked, values[lstm.outputs[0]])
+
+
+def test_attention_is_looked_into_when_asked(workers: dict[str, Worker], builders: str) -> None:
+    trace = traced(workers["plain"], builders, "words", expand=["attention"])
+    assert not any(op.kind == "attention" for op in trace.ops)
+    assert named(trace, "mha/query").weights["kernel"] == "mha/query/kernel"
+    assert any(op.kind == "softmax" for op in trace.ops)
+    assert not [note for note in trace.notes if note.startswith("replay:")]
+
+
+def test_a_module_without_layers_is_told_by_its_operations(workers: dict[str, Worker], builders: str) -> None:
+    trace = traced(workers["twin"], builders, "module")
+    told = [(op.name, op.kind, dict(op.weights)) for op in trace.ops if op.weights]
+    assert told == [
+        ("conv2d", "conv", {"kernel": "kernel"}),
+        ("matmul", "dense", {"kernel": "linears.0.w", "bias": "linears.0.b"}),
+        ("matmul_1", "dense", {"kernel": "linears.1.w", "bias": "linears.1.b"}),
+    ]
+    assert named(trace, "multiply").config["scale"] == 0.3  # the double, not float32(0.3)
+    assert {op.config.get("function") for op in trace.ops} >= {"relu", "silu"}
+
+
+@pytest.mark.parametrize("name", ["network", "module", "legacy"])
+def test_gradients_of_a_segment_are_those_of_differences(workers: dict[str, Worker], builders: str, name: str) -> None:
+    worker = workers["twin"]
+    trace = traced(worker, builders, name)
+    values = values_of(worker, trace, name)
+    rng = np.random.default_rng(0)
+    op = next(op for op in trace.ops if op.kind == "conv")
+    feed = {str(tensor): values[tensor] for tensor in op.inputs}
+    upstream = rng.standard_normal(values[op.outputs[0]].shape)
+    found = worker.call("run_segment", feed=feed, want=op.outputs[0], upstream=upstream)
+    key = str(op.inputs[0])
+    direction = rng.standard_normal(feed[key].shape)
+    moved = {key: feed[key] + 1e-4 * direction}
+    change = worker.call("run_segment", feed=moved, want=op.outputs[0])["value"] - values[op.outputs[0]]
+    assert np.sum(found["input_gradients"][key] * direction) == pytest.approx(
+        np.sum(change * upstream) / 1e-4, rel=1e-6
+    )
+    kernel = op.weights["kernel"]
+    before = worker.call("get_model_weights", names=[kernel])[kernel]
+    turned = rng.standard_normal(before.shape)
+    worker.call("set_model_weights", weights={kernel: before + 1e-4 * turned})
+    change = worker.call("run_segment", feed=feed, want=op.outputs[0])["value"] - values[op.outputs[0]]
+    worker.call("set_model_weights", weights={kernel: before})
+    slope = np.sum(found["weight_gradients"][kernel] * turned)
+    assert slope == pytest.approx(np.sum(change * upstream) / 1e-4, rel=1e-6)
+
+
+def test_training_mode_shows_new_statistics_and_keeps_the_old(workers: dict[str, Worker], builders: str) -> None:
+    worker = workers["twin"]
+    trace = traced(worker, builders, "network", training=True)
+    before = worker.call("get_model_weights")
+    bn = named(trace, "bn")
+    assert bn.config["training"]
+    values = values_of(worker, trace, "network")
+    x = values[bn.inputs[0]]
+    result = worker.call("run_segment", feed={str(bn.inputs[0]): x}, want=bn.outputs[0], state=True)
+    np.testing.assert_allclose(result["state"]["bn/moving_mean"], 0.01 * x.mean((0, 1, 2)), rtol=1e-9)
+    drop = named(trace, "drop")
+    np.testing.assert_array_equal(values[drop.outputs[0]], values[drop.inputs[0]])  # nothing is dropped
+    after = worker.call("get_model_weights")
+    assert all(np.array_equal(before[key], after[key]) for key in before)
+
+
+def test_a_training_step_is_that_of_the_written_rule_and_leaves_no_trace(
+    workers: dict[str, Worker], builders: str
+) -> None:
+    worker = workers["twin"]
+    trace = traced(worker, builders, "network", training=True)
+    before = worker.call("get_model_weights")
+    upstream = np.random.default_rng(1).standard_normal((2, 2))
+    step = worker.call(
+        "train_step", inputs=inputs_of("network"), upstreams=[upstream], optimizer={"name": "sgd", "learning_rate": 0.5}
+    )
+    for key, gradient in step["weight_gradients"].items():
+        np.testing.assert_allclose(step["weights_after"][key], before[key] - 0.5 * gradient, rtol=1e-12, atol=1e-14)
+    assert set(step["state"]) == {"bn/moving_mean", "bn/moving_variance"}
+    assert np.any(step["state"]["bn/moving_mean"] != before["bn/moving_mean"])
+    after = worker.call("get_model_weights")
+    assert all(np.array_equal(before[key], after[key]) for key in before)
+    assert set(step["weight_gradients"]) == {key for key, weight in trace.weights.items() if weight.trainable}
+
+
+def test_fingerprints_describe_every_tensor(workers: dict[str, Worker], builders: str) -> None:
+    trace = traced(workers["twin"], builders, "network")
+    prints = workers["twin"].call("fingerprints", inputs=inputs_of("network"))
+    values = values_of(workers["twin"], trace, "network")
+    assert set(prints) == {str(tensor) for tensor in values}
+    for tensor, x in values.items():
+        expected = [x.size, x.sum(), np.abs(x).sum(), np.square(x).sum(), x.max(), x.min()]
+        np.testing.assert_allclose(prints[str(tensor)], expected, rtol=1e-12)
+
+
+def test_the_twin_computes_in_doubles_with_the_constants_as_written(workers: dict[str, Worker], builders: str) -> None:
+    plain, twin = workers["plain"], workers["twin"]
+    trace = traced(plain, builders, "single")
+    mixed = plain.call("load_model", source=f"{builders}:single")["notes"]
+    assert any(note.startswith("mixed precision:") for note in mixed)
+    assert named(trace, "bn").config["eps"] == 1.001e-5
+    double = traced(twin, builders, "single")
+    values = values_of(twin, double, "single")
+    scale = named(double, "scale")
+    np.testing.assert_array_equal(values[scale.outputs[0]], values[scale.inputs[0]] * (1 / 255))
+    bn = named(double, "bn")
+    x = values[bn.inputs[0]]
+    np.testing.assert_allclose(values[bn.outputs[0]], x / np.sqrt(1 + 1.001e-5), rtol=1e-14)
+
+
+def test_a_model_file_is_read_in_both_precisions(workers: dict[str, Worker], tmp_path: Path) -> None:
+    saver = tmp_path / "saver.py"
+    file = tmp_path / "small.keras"
+    saver.write_text(
+        textwrap.dedent(f"""
+        import keras
+        def build():
+            kept = keras.config.floatx()
+            keras.config.set_floatx("float32")
+            made = [keras.layers.Conv2D(4, 3, name="conv"), keras.layers.LayerNormalization(name="norm")]
+            model = keras.Sequential([keras.Input((9, 8, 3)), *made])
+            model.save({str(file)!r})
+            keras.config.set_floatx(kept)
+            return model
+        """)
+    )
+    workers["plain"].call("load_model", source=f"{saver}:build")
+    for role, dtype in (("plain", "float32"), ("twin", "float64")):
+        workers[role].call("load_model", source=str(file))
+        trace = Trace.from_dict(workers[role].call("trace_model", inputs=inputs_of("network")))
+        assert [op.kind for op in trace.ops] == ["conv", "layer_norm"]
+        assert set(trace.dtypes.values()) == {dtype}
+
+
+def test_layers_are_listed_without_running(workers: dict[str, Worker], builders: str) -> None:
+    workers["plain"].call("load_model", source=f"{builders}:network")
+    ops = Trace.from_dict(workers["plain"].call("static_ops")).ops
+    assert {op.name for op in ops} >= {"block/conv", "down", "bn", "sep", "head"}
+    assert next(op for op in ops if op.name == "down").config["strides"] == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("{file}:netwrok", "has no `netwrok`; it has `network`"),
+        ("{file}:arguments", "needs arguments (classes)"),
+        ("{file}:nothing", "returned None"),
+        ("{file}:raises", "raised KeyError"),
+        ("{file}:MODELS", "has no `MODELS`"),
+        ("{file}", "names no builder"),
+        ("no/such/file.py:build", "there is no file"),
+        ("no_such_module:build", "no module `no_such_module`"),
+        ("weights.pth", "cannot read .pth"),
+        ("gone.keras", "no such file"),
+    ],
+)
+def test_what_is_no_model_is_refused_in_one_line(
+    workers: dict[str, Worker], builders: str, source: str, says: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        workers["plain"].call("load_model", source=source.format(file=builders))
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_wrong_input_is_refused_in_one_line(workers: dict[str, Worker], builders: str) -> None:
+    workers["plain"].call("load_model", source=f"{builders}:network")
+    with pytest.raises(UsageError, match=r"\(2, 9, 8, 4\)") as caught:
+        workers["plain"].call("trace_model", inputs=[np.zeros((2, 9, 8, 4), np.float32)])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_segment_that_lacks_an_input_is_refused(workers: dict[str, Worker], builders: str) -> None:
+    trace = traced(workers["plain"], builders, "network")
+    with pytest.raises(UsageError, match="model input 0"):
+        workers["plain"].call("run_segment", feed={}, want=trace.ops[0].outputs[0])
