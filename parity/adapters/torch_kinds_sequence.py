@@ -110,6 +110,9 @@ def _recurrent(kind: str) -> Callable[..., tuple[Tensor, ...]]:
     make, count = _STEPS[kind]
 
     def apply(config: Config, weights: Weights, inputs: Inputs, _: bool) -> tuple[Tensor, ...]:
+        native = _native(kind, config, weights, inputs)
+        if native is not None:
+            return native
         x = inputs[0] if config.get("batch_first", True) else inputs[0].transpose(0, 1)
         ways = [False, True] if config.get("bidirectional") else [False]
         sequences, states = [], []
@@ -127,6 +130,30 @@ def _recurrent(kind: str) -> Callable[..., tuple[Tensor, ...]]:
         return (y if config.get("sequences", True) else last, *ends)
 
     return apply
+
+
+def _native(kind: str, config: Config, weights: Weights, inputs: Inputs) -> tuple[Tensor, ...] | None:
+    """Return what torch's own function gives where it means the same: much faster, and its rounding has a bound."""
+    usual = {"activation": "tanh", "recurrent_activation": "sigmoid", "reset_after": True, "go_backwards": False}
+    whole = config.get("sequences", True) and len(inputs) == 1 and kind in ("lstm", "gru")
+    if not whole or any((config.get(key) or value) != value for key, value in usual.items() if key != "reset_after"):
+        return None
+    if not config.get("reset_after", True):
+        return None
+    x, flat = inputs[0], list[Tensor]()
+    ways = [False, True] if config.get("bidirectional") else [False]
+    for backward in ways:
+        own = _direction(weights, backward)
+        first, second = _biases(own)
+        if first is None or own["weight_ih"].dtype != x.dtype:
+            return None
+        flat += [own["weight_ih"], own["weight_hh"], first, torch.zeros_like(first) if second is None else second]
+    batch = x.shape[0 if config.get("batch_first", True) else 1]
+    start = torch.zeros(len(ways), batch, flat[1].shape[1], dtype=x.dtype, device=x.device)
+    how = (True, 1, 0.0, False, len(ways) == 2, bool(config.get("batch_first", True)))
+    if kind == "lstm":
+        return tuple(torch.lstm(x, (start, torch.zeros_like(start)), flat, *how))
+    return tuple(torch.gru(x, start, flat, *how))
 
 
 def _start(given: Inputs, number: int, x: Tensor, units: int, count: int) -> tuple[Tensor, ...]:
@@ -148,9 +175,8 @@ def _heads(x: Tensor, heads: int) -> Tensor:
 
 
 def _attention(config: Config, weights: Weights, inputs: Inputs, _: bool) -> Tensor:
-    # Query, key, value and then masks; or with a mask and three tensors, key and value are one. A constant mask that
-    # blocks exactly the future is no input: `causal` stands for it.
-    count = 3 if len(inputs) > 3 or not config.get("has_mask") or config.get("causal") else len(inputs) - 1
+    # Query, key, value and then masks; or with a mask and three tensors, key and value are one.
+    count = 3 if len(inputs) > 3 or not config.get("has_mask") else len(inputs) - 1
     given, masks = inputs[:count], inputs[count:]
     query = given[0]
     key = given[1] if len(given) > 1 else query
@@ -174,7 +200,7 @@ def _scaled(config: Config, q: Tensor, k: Tensor, v: Tensor, scale: float, masks
     scores = (q * scale) @ k.transpose(-1, -2)
     for mask in masks:
         scores = scores + _additive(config, mask, scores, boolean)
-    if config.get("causal"):
+    if config.get("causal") and not masks:  # beside a mask it is but a hint in torch
         ahead = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
         scores = scores.masked_fill(ahead, -torch.inf)
     return F.softmax(scores, -1) @ v

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.judge.traps.remedy import Remedy, change, insert, number, replace, skip
+from parity.judge.traps.remedy import Remedy, called, change, insert, number, replace, skip
 from parity.judge.traps.scene import Scene, same
 from parity.model.trace import Op
 
@@ -147,7 +147,8 @@ def _alone(scene: Scene) -> Iterator[Remedy]:
     for op in scene.extra_torch:
         name = op.config.get("function", "softmax")
         if op.kind in FUNCTIONS and name != "linear":
-            yield skip(op, "activation-extra", f"without torch's {name}", f"remove `{op.name}` ({name})")
+            remedy = skip(op, "activation-extra", f"without torch's {name}", f"remove `{op.name}` ({name})")
+            yield called(remedy, scene.neighbour(op), op.name)
     for op in scene.extra_tensorflow:
         if op.kind in FUNCTIONS and op.config.get("function") != "linear":
             yield from _missing(scene, op)
@@ -178,12 +179,8 @@ def _missing(scene: Scene, op: Op) -> Iterator[Remedy]:
         return
     name = op.config.get("function", "log_softmax" if op.config.get("log") else "softmax")
     for config in translated(scene, op, scene.torch):
-        yield insert(
-            where[0],
-            "activation-missing",
-            f"with a {name} {where[1]}",
-            f"x = {written(op)} {where[1]}",
-            op.kind,
-            config,
-            order=op.index,
+        line = f"x = {written(op)} {where[1]}"
+        remedy = insert(
+            where[0], "activation-missing", f"with a {name} {where[1]}", line, op.kind, config, order=op.index
         )
+        yield called(remedy, op.name, scene.maker(where[0]))

@@ -22,7 +22,7 @@ def propose(scene: Scene) -> Iterator[Remedy]:
 
 def _mask(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
     if theirs.config.get("has_mask"):
-        kind = scene.torch_trace.dtypes.get(theirs.inputs[-1], "") if theirs.inputs else ""
+        kind = scene.torch_trace.dtypes.get(theirs.inputs[3], "") if len(theirs.inputs) > 3 else "bool"
         usual = ("blocked" if theirs.kind == "attention" else "attend") if "bool" in kind else "additive"
         held = str(theirs.config.get("mask_form") or usual)
         lines = {

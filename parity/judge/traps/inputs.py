@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import islice, product
 from typing import Any
 
 from parity.judge.traps.activation import place
-from parity.judge.traps.remedy import Remedy, insert, number, replace, skip
-from parity.judge.traps.scene import Scene, same
+from parity.judge.traps.remedy import Remedy, called, insert, number, replace, skip, together
+from parity.judge.traps.scene import Scene, exact_numbers, same
 from parity.model.trace import Op
 
 IDS = ("input-scale", "channel-order", "residual-scale", "dropout-active")
 SCALES = ("rescale", "standardize")
+ARITHMETIC = ("add", "subtract", "multiply", "divide")
 # What people do to pixels: (scale, offset, as it is written).
 HABITS: tuple[tuple[float, float, str], ...] = (
     (1.0 / 255.0, 0.0, "x / 255"),
@@ -57,11 +59,29 @@ def written(config: Mapping[str, Any]) -> str:
     return product if not offset else f"{product} {'+' if offset > 0 else '-'} {number(abs(offset))}"
 
 
+def is_scaling(op: Op) -> bool:
+    """Return whether an operation scales or shifts a single tensor by numbers that it does not share with others."""
+    return op.kind in SCALES or (op.kind in ARITHMETIC and len(op.inputs) == 1)
+
+
+def told(op: Op) -> str:
+    """Return what a scaling does, in words of code."""
+    return written(op.config) if op.kind in SCALES else f"{op.kind} by a constant"
+
+
 def _trap(scene: Scene, tensor: int | None) -> str:
-    return "input-scale" if scene.is_model_input(tensor) else "residual-scale"
+    if scene.is_model_input(tensor):
+        return "input-scale"
+    neighbours = {op.kind for op in scene.torch_trace.ops if tensor in op.inputs or tensor in op.outputs}
+    for op in scene.torch_trace.ops:
+        if op.inputs and op.inputs[0] == tensor:
+            neighbours |= {reader.kind for reader in scene.torch_trace.ops if set(op.outputs) & set(reader.inputs)}
+    products = {"matmul", "einsum", "sdpa", "op:bmm", "op:baddbmm"}
+    return "attention-scale-or-heads" if neighbours & products else "residual-scale"
 
 
-def _in_torch(scene: Scene, mine: Op, theirs: Op | None) -> dict[str, Any]:
+def _in_torch(scene: Scene, mine: Op, theirs: Op | None) -> Iterator[dict[str, Any]]:
+    """Yield TensorFlow's scaling in torch's axes; a constant that its float32 trace rounded, also as it was meant."""
     config = dict(mine.config)
     if mine.kind == "standardize" and isinstance(config.get("axis"), int):
         shape = scene.tensorflow_trace.shapes.get(mine.inputs[0], ())
@@ -69,46 +89,53 @@ def _in_torch(scene: Scene, mine: Op, theirs: Op | None) -> dict[str, Any]:
         last = int(config["axis"]) % max(len(shape), 1) == len(shape) - 1
         moved = len(shape) > 3 or (len(fed) == len(shape) == 3 and fed[1] == shape[-1] != fed[-1])
         config["axis"] = 1 if last and moved else config["axis"]
-    return config
+    if mine.kind != "rescale":
+        yield config
+        return
+    scales, offsets = (exact_numbers(float(config.get(key, usual))) for key, usual in (("scale", 1.0), ("offset", 0.0)))
+    for scale, offset in islice(product(scales, offsets), 6):
+        yield {**config, "scale": scale, "offset": offset}
 
 
 def _other(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
     keys = ("scale", "offset", "mean", "variance")
     if mine.kind == theirs.kind and all(same(mine.config.get(k), theirs.config.get(k)) for k in keys):
         return
-    text = written(mine.config)
-    yield replace(
-        theirs,
-        _trap(scene, theirs.inputs[0]),
-        f"with {text} instead of {written(theirs.config)}",
-        f"{text} in place of `{theirs.name}`",
-        mine.kind,
-        _in_torch(scene, mine, theirs),
-    )
+    trap = _trap(scene, theirs.outputs[0])
+    trap = _trap(scene, theirs.inputs[0]) if trap == "residual-scale" else trap
+    for config in _in_torch(scene, mine, theirs):
+        text = written(config)
+        yield replace(theirs, trap, f"with {text} instead of {written(theirs.config)}",
+                      f"{text} in place of `{theirs.name}`", mine.kind, config)  # fmt: skip
 
 
 def _alone(scene: Scene) -> Iterator[Remedy]:
-    """Scalings, and choices of channels, that only one side has."""
+    """Scalings, and choices of channels, that only one side has; also all of them together, as a whole pipeline."""
+    skipped, inserted = list[Remedy](), list[Remedy]()
     for op in scene.extra_torch:
         name = op.kind.removeprefix("op:")
-        if op.kind in SCALES:
+        if is_scaling(op):
             trap = _trap(scene, op.inputs[0] if op.inputs else None)
-            yield skip(op, trap, f"without torch's {written(op.config)}", f"remove `{op.name}`: {written(op.config)}")
+            one = skip(op, trap, f"without torch's {told(op)}", f"remove `{op.name}` ({told(op)})")
+            skipped.append(called(one, scene.neighbour(op), op.name))
         elif name in SELECTS and scene.shapes.get(op.inputs[0]) == scene.shapes.get(op.outputs[0]):
-            yield skip(op, "channel-order", "without torch's reordering", f"remove `{op.name}`", cost=1.5)
+            one = skip(op, "channel-order", "without torch's reordering", f"remove `{op.name}`", cost=1.5)
+            yield called(one, scene.neighbour(op), op.name)
     for op in scene.extra_tensorflow:
         where = place(scene, op) if op.kind in SCALES else None
-        if where is not None:
-            text = written(op.config)
-            yield insert(
-                where[0],
-                _trap(scene, where[0]),
-                f"with {text} {where[1]}",
-                f"x = {text} {where[1]}",
-                op.kind,
-                _in_torch(scene, op, scene.torch),
-                order=op.index,
-            )
+        for config in _in_torch(scene, op, scene.torch) if where is not None else ():
+            text = written(config)
+            assert where is not None
+            one = insert(where[0], _trap(scene, where[0]), f"with {text} {where[1]}", f"x = {text} {where[1]}", op.kind,
+                         config, order=op.index)  # fmt: skip
+            inserted.append(called(one, op.name, scene.maker(where[0])))
+    yield from (*skipped, *inserted)
+    first = {remedy.keys: remedy for remedy in reversed(inserted)}  # of one place, the constants as they stand
+    parts = [*skipped, *reversed(first.values())]
+    if len(parts) > 1:
+        whole = together(parts)
+        one = Remedy(parts[-1].trap, whole.edits, whole.says, whole.fix, 1.5, whole.keys)
+        yield called(one, (parts[-1].named or (None, None))[0], (parts[0].named or (None, None))[1])
 
 
 def _dropout(scene: Scene) -> Iterator[Remedy]:
@@ -118,7 +145,7 @@ def _dropout(scene: Scene) -> Iterator[Remedy]:
     for op in scene.torch_ops:
         if "dropout" in op.kind and float(op.config.get("rate") or op.config.get("p") or 0.5) > 0.0:
             fix = f"`{op.name}`: F.dropout(x, p, training=self.training), and .eval() before inference"
-            yield skip(op, "dropout-active", "without torch's dropout", fix)
+            yield called(skip(op, "dropout-active", "without torch's dropout", fix), scene.neighbour(op), op.name)
 
 
 def _habits(scene: Scene, tensor: int) -> Iterator[Remedy]:

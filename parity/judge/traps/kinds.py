@@ -10,7 +10,7 @@ import numpy as np
 from parity.judge.traps.activation import FUNCTIONS, place, translated
 from parity.judge.traps.geometry import AXIS_KINDS, padding_layers
 from parity.judge.traps.inputs import SCALES
-from parity.judge.traps.remedy import UNKNOWN, Remedy, change, insert, number, replace
+from parity.judge.traps.remedy import UNKNOWN, Remedy, called, change, insert, number, replace
 from parity.judge.traps.scene import Scene, same
 from parity.model.layout import Array
 from parity.model.trace import MOVES, Op
@@ -103,7 +103,7 @@ def _missing(scene: Scene, op: Op) -> Iterator[Remedy]:
     if where is None:
         return
     for config in in_torch(scene, op, scene.torch):
-        yield insert(
+        remedy = insert(
             where[0],
             trap,
             f"with TensorFlow's {op.kind} {where[1]}",
@@ -113,6 +113,7 @@ def _missing(scene: Scene, op: Op) -> Iterator[Remedy]:
             cost=2.5,
             order=op.index,
         )
+        yield called(remedy, op.name, scene.maker(where[0]))
 
 
 def _permuted(scene: Scene) -> Iterator[Remedy]:

@@ -29,7 +29,7 @@ def propose(scene: Scene) -> Iterator[Remedy]:
     for mine, theirs in scene.pairs():
         if mine.kind == theirs.kind == "batch_norm":
             yield from _eps(mine, theirs, "batchnorm-eps")
-            yield from _mode(mine, theirs)
+            yield from _mode(scene, mine, theirs)
             if scene.stage == STATE:
                 yield from _statistics(mine, theirs)
         elif mine.kind == theirs.kind and mine.kind in LAYERED:
@@ -50,21 +50,27 @@ def _eps(mine: Op, theirs: Op, trap: str) -> Iterator[Remedy]:
         yield change(theirs, trap, f"with {word}", f"{word} in `{theirs.name}`", {"eps": wanted})
 
 
-def _mode(mine: Op, theirs: Op) -> Iterator[Remedy]:
+def _mode(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
     modes = [bool(op.config.get("training", False)) for op in (mine, theirs)]
     frozen = [bool(op.config.get("frozen", False)) for op in (mine, theirs)]
     live = [mode and not still for mode, still in zip(modes, frozen, strict=True)]
     if live[0] == live[1]:
         return
     says = "with the statistics of the batch" if live[0] else "with the running statistics"
-    trap = "batchnorm-frozen" if frozen[0] != frozen[1] and modes[0] == modes[1] else "batchnorm-mode"
+    trap = "batchnorm-frozen" if scene.training and frozen[0] != frozen[1] else "batchnorm-mode"
     if live[0]:
         fix = f"`{theirs.name}`.train() before the forward pass: its statistics are those of the batch in TensorFlow"
     elif trap == "batchnorm-frozen":
         fix = f"`{theirs.name}`.eval() after model.train(): requires_grad=False alone does not freeze the statistics"
     else:
         fix = f"`{theirs.name}`.eval(), and track_running_stats=True: TensorFlow uses the moving statistics here"
-    yield change(theirs, trap, says, fix, {"training": live[0], "frozen": False})
+    weights = {}
+    if not live[0] and theirs is scene.torch and "running_mean" not in scene.torch_weights:
+        kept = {"running_mean": "moving_mean", "running_var": "moving_variance"}
+        weights = {
+            role: scene.tensorflow_weights[name] for role, name in kept.items() if name in scene.tensorflow_weights
+        }
+    yield change(theirs, trap, says, fix, {"training": live[0], "frozen": False}, weights)
 
 
 def _statistics(mine: Op, theirs: Op) -> Iterator[Remedy]:

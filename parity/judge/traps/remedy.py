@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -86,6 +87,11 @@ def insert(
     """Return the remedy that passes a tensor through one more operation; of several at one place, by `order`."""
     edit = {"insert": tensor, "kind": kind, "config": dict(config), "weights": dict(weights or {}), "order": order}
     return Remedy(trap, (edit,), says, fix, cost, frozenset({f"insert:{tensor}:{kind}:{order}"}))
+
+
+def called(remedy: Remedy, tensorflow: str | None, torch: str | None) -> Remedy:
+    """Return a remedy that is reported under these names rather than those of the main operations."""
+    return dataclasses.replace(remedy, named=(tensorflow, torch))
 
 
 def compatible(remedies: Iterable[Remedy]) -> bool:

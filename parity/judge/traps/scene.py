@@ -101,6 +101,22 @@ class Scene:
             tensor = maker.inputs[0] if maker.inputs else None
         return tensor
 
+    def maker(self, tensor: int | None) -> str | None:
+        """Return the name of the torch operation that made a tensor; None for a model input."""
+        maker = self.torch_trace.producers().get(tensor) if tensor is not None else None
+        return maker.name if maker is not None else None
+
+    def neighbour(self, op: Op) -> str | None:
+        """Return the TensorFlow operation after which one stands that only torch has; None on a model input."""
+        origin = self.origin(op, "torch")
+        if self.torch is not None and origin in self.torch.outputs:
+            return self.tensorflow.name if self.tensorflow is not None else None
+        for tensor in self.fed_tensorflow:
+            if self.partner(tensor) == origin:
+                maker = self.tensorflow_trace.producers().get(tensor)
+                return maker.name if maker is not None else None
+        return None
+
     def is_model_input(self, tensor: int | None) -> bool:
         """Return whether a torch tensor is a model input, or one that was only moved or scaled since."""
         makers = self.torch_trace.producers()
@@ -146,3 +162,21 @@ def same(first: object, second: object) -> bool:
     if isinstance(first, (int, float)) and isinstance(second, (int, float)):
         return abs(first - second) <= 1e-9 * max(abs(first), abs(second))
     return first == second
+
+
+def exact_numbers(value: float) -> list[float]:
+    """Return the numbers that a float32 may stand for: itself, its shortest decimal, and 1/n, sqrt(n), 1/sqrt(n).
+
+    A trace in float32 rounds the constants of a model's code; the float64 twin computes with what was meant.
+    """
+    single = np.float32(value)
+    if value == 0.0 or float(single) != value or value.is_integer():
+        return [value]
+    found = [float(str(single))]
+    for power in (1.0, -1.0, 2.0, -2.0):
+        near = abs(value) ** power
+        whole = round(near)
+        if 0 < whole < 1e7:
+            found.append(float(np.copysign(whole ** (1.0 / power), value)))
+    exact = [one for one in found if np.float32(one) == single]
+    return list(dict.fromkeys([value, *exact]))
