@@ -1,0 +1,538 @@
+"""The bank of traps, without a framework: what is proposed, how remedies are combined, and what counts as proved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from parity.judge.traps import proposals
+from parity.judge.traps.explain import ALL, Attempt, explain
+from parity.judge.traps.lint import compare, compare_optimizers
+from parity.judge.traps.remedy import Remedy, change, compatible, insert, merged, skip, together
+from parity.judge.traps.scene import STATE, Scene, axis_maps, exact_numbers, same
+from parity.judge.traps.weight_forms import factor_per_row, is_flatten_order, order_along, relaid
+from parity.model.layout import Array
+from parity.model.trace import Op, Trace
+
+RNG = np.random.default_rng(11)
+CONV: Mapping[str, Any] = {
+    "rank": 2, "filters": 4, "kernel": [3, 3], "strides": [2, 2], "pads": [[0, 1], [0, 1]], "dilation": [1, 1],
+    "groups": 1, "bias": True, "pad_mode": "zeros",
+}  # fmt: skip
+
+
+def op(index: int, name: str, kind: str, inputs: Sequence[int], outputs: Sequence[int], **config: Any) -> Op:
+    return Op(index, name, kind, tuple(inputs), tuple(outputs), config)
+
+
+def trace(ops: Sequence[Op], shapes: Mapping[int, tuple[int, ...]], inputs: tuple[int, ...] = (0,)) -> Trace:
+    outputs = (ops[-1].outputs[0],) if ops else inputs
+    return Trace(inputs, outputs, ("output",), tuple(ops), dict(shapes), {}, {})
+
+
+def scene(
+    mine: Sequence[Op],
+    theirs: Sequence[Op],
+    main: tuple[int, int] = (0, 0),
+    extras: tuple[Sequence[Op], Sequence[Op]] = ((), ()),
+    **given: Any,
+) -> Scene:
+    """Return a scene of images (2, 8, 6, 3) in TensorFlow and (2, 3, 8, 6) in torch, unless other shapes are given."""
+    tensors = sorted({t for one in (*mine, *theirs) for t in (*one.inputs, *one.outputs)})
+    shapes = given.pop("shapes", dict.fromkeys(tensors, (2, 3, 8, 6)))
+    tf_shapes = given.pop("tf_shapes", dict.fromkeys(tensors, (2, 8, 6, 3)))
+    x = np.random.default_rng(0).standard_normal(shapes[0])
+    values: dict[str, Any] = {
+        "tensorflow": mine[main[0]] if mine else None, "torch": theirs[main[1]] if theirs else None,
+        "tensorflow_ops": tuple(mine), "torch_ops": tuple(theirs),
+        "extra_tensorflow": tuple(extras[0]), "extra_torch": tuple(extras[1]),
+        "tensorflow_weights": {}, "torch_weights": {}, "carried": {}, "fed": {0: x},
+        "fed_tensorflow": {0: np.moveaxis(x, 1, -1) if x.ndim > 3 else x},
+        "expected": np.zeros((2, 3)), "got": np.ones((2, 3)),
+        "shapes": shapes, "training": False, "weights_mode": "tf-to-torch", "alternatives": {},
+        "tensorflow_trace": trace(mine, tf_shapes), "torch_trace": trace(theirs, shapes),
+    }  # fmt: skip
+    return Scene(**{**values, **given})
+
+
+def pair(kind: str, mine: Mapping[str, Any], theirs: Mapping[str, Any], **given: Any) -> Scene:
+    return scene([op(0, "layer", kind, [0], [1], **mine)], [op(0, "net.layer", kind, [0], [1], **theirs)], **given)
+
+
+def found(one: Scene, trap: str) -> list[Remedy]:
+    return [remedy for remedy in proposals(one) if remedy.trap == trap]
+
+
+def traps(one: Scene) -> set[str]:
+    return {remedy.trap for remedy in proposals(one)}
+
+
+# What is proposed.
+
+
+def test_asymmetric_padding_is_said_with_its_numbers() -> None:
+    (remedy,) = found(pair("conv", CONV, {**CONV, "pads": [[1, 1], [1, 1]]}), "same-padding-stride")
+    assert remedy.says == "with torch padding (0, 1, 0, 1)"
+    assert remedy.fix == "x = F.pad(x, (0, 1, 0, 1)) before `net.layer`, and padding=0 there"
+    assert remedy.edits[0]["config"]["pads"] == [[0, 1], [0, 1]]
+
+
+def test_pads_are_told_last_axis_first() -> None:
+    (remedy,) = found(pair("conv", {**CONV, "pads": [[2, 3], [0, 1]]}, CONV), "same-padding-stride")
+    assert "F.pad(x, (0, 1, 2, 3))" in remedy.fix
+
+
+def test_equal_configurations_propose_nothing_of_the_configuration() -> None:
+    assert traps(pair("conv", CONV, CONV)) <= {"input-scale", "channel-order"}
+    assert traps(pair("batch_norm", {"eps": 1e-3}, {"eps": 1e-3})) <= {"input-scale", "channel-order"}
+
+
+def test_a_padding_layer_on_one_side_counts_as_padding() -> None:
+    layer = op(0, "pad", "zero_pad", [0], [1], pads=[[3, 3], [3, 3]])
+    mine = [layer, op(1, "conv", "conv", [1], [2], **{**CONV, "pads": [[0, 0], [0, 0]]})]
+    same_ = op(0, "conv", "conv", [0], [1], **{**CONV, "pads": [[3, 3], [3, 3]]})
+    assert not found(scene(mine, [same_], (1, 0), ((layer,), ())), "same-padding-stride")[1:]
+    other = op(0, "conv", "conv", [0], [1], **{**CONV, "pads": [[2, 2], [2, 2]]})
+    best = found(scene(mine, [other], (1, 0), ((layer,), ())), "same-padding-stride")[0]
+    assert best.fix == "padding=(3, 3) in `conv`"
+
+
+CONFIGURED: list[tuple[str, str, dict[str, Any], dict[str, Any], dict[str, Any]]] = [
+    ("stride-placement", "conv", {"strides": [2, 2]}, {"strides": [1, 1]}, {"strides": [2, 2]}),
+    ("dilation-or-groups", "conv", {"dilation": [3, 1]}, {"dilation": [1, 1]}, {"dilation": [3, 1]}),
+    ("dilation-or-groups", "conv", {"groups": 2}, {"groups": 1}, {"groups": 2}),
+    ("padding-mode", "conv", {"pad_mode": "reflect"}, {"pad_mode": "zeros"}, {"pad_mode": "reflect"}),
+    ("conv-transpose-crop", "conv_transpose", {"crops": [[0, 1], [0, 1]]}, {"crops": [[1, 0], [1, 0]]},
+     {"crops": [[0, 1], [0, 1]]}),
+    ("pixel-shuffle-order", "depth_to_space", {"block": 2, "order": "block-major"},
+     {"block": 2, "order": "channel-major"}, {"order": "block-major"}),
+    ("axis-mismatch", "softmax", {"axis": 3}, {"axis": 3}, {"axis": 1}),
+    ("axis-mismatch", "concat", {"axis": 2}, {"axis": 2}, {"axis": 3}),
+    ("pool-padding", "max_pool", {"pool": [3, 3], "pads": [[0, 1], [0, 1]]}, {"pool": [3, 3], "pads": [[1, 1], [1, 1]]},
+     {"pads": [[0, 1], [0, 1]]}),
+    ("avgpool-count-pad", "avg_pool", {"pool": [3, 3], "pads": [[1, 1], [1, 1]]},
+     {"pool": [3, 3], "pads": [[1, 1], [1, 1]], "count_include_pad": True}, {"count_include_pad": False}),
+    ("batchnorm-eps", "batch_norm", {"eps": 1e-3}, {"eps": 1e-5}, {"eps": 1e-3}),
+    ("batchnorm-eps", "batch_norm", {"eps": 1.001e-5}, {"eps": 1e-5}, {"eps": 1.001e-5}),
+    ("batchnorm-mode", "batch_norm", {"training": False}, {"training": True}, {"training": False}),
+    ("layernorm-eps", "layer_norm", {"eps": 1e-3, "axes": [3]}, {"eps": 1e-5, "axes": [1]}, {"eps": 1e-3}),
+    ("layernorm-eps", "rms_norm", {"eps": 1e-6}, {"eps": 2.0**-23}, {"eps": 1e-6}),
+    ("norm-axes", "layer_norm", {"eps": 1e-3, "axes": [3]}, {"eps": 1e-3, "axes": [1, 2, 3]}, {"axes": [1]}),
+    ("groupnorm-groups", "group_norm", {"groups": 3}, {"groups": 1}, {"groups": 3}),
+    ("l2-normalize-eps", "l2_normalize", {"form": "rsqrt-floor", "eps": 1e-12}, {"form": "norm-max", "eps": 1e-12},
+     {"form": "rsqrt-floor"}),
+    ("gelu-approximation", "activation", {"function": "gelu"}, {"function": "gelu_tanh"}, {"function": "gelu"}),
+    ("leaky-slope", "activation", {"function": "leaky_relu", "slope": 0.3}, {"function": "leaky_relu", "slope": 0.01},
+     {"slope": 0.3}),
+    ("elu-selu-alpha", "activation", {"function": "elu", "alpha": 0.7}, {"function": "elu", "alpha": 1.0},
+     {"alpha": 0.7}),
+    ("softplus-threshold", "activation", {"function": "softplus"}, {"function": "softplus", "threshold": 20.0},
+     {"threshold": 40.0}),
+    ("hard-sigmoid-slope", "activation", {"function": "hard_sigmoid", "slope": 0.2}, {"function": "hard_sigmoid"},
+     {"slope": 0.2}),
+    ("relu6-missing", "activation", {"function": "relu6"}, {"function": "relu"}, {"function": "relu6"}),
+    ("activation-missing", "activation", {"function": "silu"}, {"function": "relu"}, {"function": "silu"}),
+    ("gru-reset-after", "gru", {"reset_after": False}, {"reset_after": True}, {"reset_after": False}),
+    ("hard-sigmoid-slope", "lstm", {"recurrent_activation": "hard_sigmoid"}, {},
+     {"recurrent_activation": "hard_sigmoid"}),
+    ("axis-mismatch", "lstm", {}, {"batch_first": False}, {"batch_first": True}),
+    ("attention-scale-or-heads", "attention", {"heads": 4, "scale": 0.5}, {"heads": 2, "scale": 0.5}, {"heads": 4}),
+    ("attention-scale-or-heads", "sdpa", {"scale": 0.5}, {"scale": 0.25}, {"scale": 0.5}),
+    ("attention-mask-polarity", "sdpa", {"causal": True}, {"causal": False}, {"causal": True}),
+    ("resize-coordinates", "resize", {"method": "bilinear"}, {"method": "bilinear", "align_corners": True},
+     {"align_corners": False}),
+    ("resize-coordinates", "resize", {"method": "nearest", "exact": True}, {"method": "nearest", "exact": False},
+     {"exact": True}),
+    ("resize-coordinates", "resize", {"method": "bicubic"}, {"method": "bicubic"}, {"by": "tensorflow"}),
+    ("input-scale", "rescale", {"scale": 1 / 255}, {"scale": 1.0}, {"scale": 1 / 255}),
+    ("unknown", "reduce", {"function": "mean"}, {"function": "sum"}, {"function": "mean"}),
+]  # fmt: skip
+
+
+# What is tried whatever the configurations say.
+ALWAYS_TRIED = ("input-scale", "resize-coordinates")
+
+
+@pytest.mark.parametrize(("trap", "kind", "mine", "theirs", "wanted"), CONFIGURED)
+def test_a_difference_of_configuration_becomes_a_remedy(
+    trap: str, kind: str, mine: dict[str, Any], theirs: dict[str, Any], wanted: dict[str, Any]
+) -> None:
+    base = dict(CONV) if kind == "conv" else {"rank": 2} if "pool" in kind or kind == "conv_transpose" else {}
+    remedies = found(pair(kind, {**base, **mine}, {**base, **theirs}), trap)
+    assert any(wanted.items() <= edit["config"].items() for remedy in remedies for edit in remedy.edits)
+    assert all(remedy.says and remedy.fix for remedy in remedies)
+    cured = found(pair(kind, {**base, **mine}, {**base, **theirs, **wanted}), trap)
+    assert trap in ALWAYS_TRIED or not cured
+
+
+def test_an_activation_that_only_tensorflow_has_is_inserted_where_it_stands() -> None:
+    relu = op(0, "a", "activation", [0], [1], function="relu")
+    mine = [relu, op(1, "dense", "dense", [1], [2], units=3)]
+    one = scene(mine, [op(0, "fc", "dense", [0], [1], units=3)], (1, 0), ((relu,), ()))
+    (remedy,) = found(one, "activation-missing")
+    assert (remedy.edits[0]["insert"], remedy.edits[0]["kind"]) == (0, "activation")
+    after = [op(0, "dense", "dense", [0], [1], units=3), op(1, "a", "activation", [1], [2], function="tanh")]
+    one = scene(after, [op(0, "fc", "dense", [0], [1], units=3)], (0, 0), ((after[1],), ()))
+    (remedy,) = found(one, "activation-missing")
+    assert remedy.edits[0]["insert"] == 1
+    assert remedy.fix == "x = torch.tanh(x) after `fc`"
+
+
+def test_what_only_torch_has_is_left_out() -> None:
+    extra = [op(0, "act", "activation", [0], [1], function="relu"), op(1, "scale", "rescale", [1], [2], scale=0.5)]
+    theirs = [*extra, op(2, "fc", "dense", [2], [3], units=3)]
+    one = scene([op(0, "dense", "dense", [0], [1], units=3)], theirs, (0, 2), ((), extra))
+    assert found(one, "activation-extra")[0].edits == ({"op": 0, "skip": True},)
+    assert found(one, "residual-scale")[0].edits == ({"op": 1, "skip": True},)
+    first = op(0, "scale", "rescale", [0], [1], scale=0.5)
+    one = scene([op(0, "d", "dense", [0], [1])], [first, op(1, "fc", "dense", [1], [2])], (0, 1), ((), (first,)))
+    assert found(one, "input-scale")[0].edits == ({"op": 0, "skip": True},)
+
+
+def test_habits_are_tried_on_model_inputs_alone() -> None:
+    one = pair("conv", CONV, CONV)
+    assert {"x / 255", "2 * x - 1"} <= {
+        r.fix.split(" before")[0].removeprefix("x = ") for r in found(one, "input-scale")
+    }
+    assert found(one, "channel-order")[0].edits[0]["config"] == {"axis": 1, "indices": [2, 1, 0]}
+    conv = op(1, "b", "conv", [1], [2], **CONV)
+    whole = [op(0, "a", "conv", [0], [1], **CONV), conv]
+    shapes = dict.fromkeys(range(3), (2, 3, 8, 6))
+    inner = scene([conv], [conv], shapes=shapes, fed={1: np.zeros((2, 3, 8, 6))}, torch_trace=trace(whole, shapes))
+    assert not found(inner, "channel-order")
+
+
+def test_ids_are_moved() -> None:
+    one = pair("embedding", {}, {}, shapes={0: (2, 5), 1: (2, 5, 4)})
+    assert {edit["config"]["offset"] for r in found(one, "embedding-offset") for edit in r.edits} == {
+        -1.0,
+        1.0,
+        -2.0,
+        2.0,
+    }
+
+
+def test_an_order_of_outputs_is_found_by_value() -> None:
+    expected = RNG.standard_normal((4, 5))
+    order = [3, 0, 4, 1, 2]
+    got = np.empty_like(expected)
+    got[:, order] = expected  # got[:, order] is what TensorFlow has
+    (remedy,) = found(pair("dense", {}, {}, expected=expected, got=got), "output-permutation")
+    assert remedy.edits[0]["config"]["indices"] == order
+    assert not found(pair("dense", {}, {}, expected=expected, got=got + 1e-3), "output-permutation")
+
+
+def test_state_has_traps_of_its_own() -> None:
+    one = pair("batch_norm", {"momentum": 0.99}, {"momentum": 0.9}, stage=STATE, training=True)
+    assert {"batchnorm-momentum", "batchnorm-running-variance"} <= traps(one)
+    assert "momentum=0.01" in found(one, "batchnorm-momentum")[0].fix
+    assert "batchnorm-momentum" not in traps(pair("batch_norm", {"momentum": 0.99}, {"momentum": 0.9}))
+
+
+def test_another_kind_is_proved_without_an_id() -> None:
+    mine, theirs = op(0, "pool", "avg_pool", [0], [1], pool=[2, 2]), op(0, "pool", "max_pool", [0], [1], pool=[2, 2])
+    (remedy,) = found(scene([mine], [theirs]), "unknown")
+    assert remedy.says == "with avg_pool instead of max_pool"
+
+
+# Weights that were loaded wrongly.
+
+
+def loaded(kind: str, carried: Mapping[str, Array], held: Mapping[str, Array], **given: Any) -> Scene:
+    config = given.pop("config", {})
+    weights = {role: np.asarray(array, dtype=np.float64) for role, array in held.items()}
+    return pair(kind, config, config, carried=carried, torch_weights=weights, weights_mode="as-is", **given)
+
+
+KERNEL = RNG.standard_normal((4, 4, 3, 3))
+BIAS = RNG.standard_normal(4)
+CELL = RNG.standard_normal((12, 5))
+STATISTICS = {role: RNG.uniform(0.3, 2.0, 6) for role in ("weight", "bias", "running_mean", "running_var")}
+WEIGHTS: list[tuple[str, str, str, Array, Callable[[Array], Array]]] = [
+    ("kernel-layout", "conv", "weight", KERNEL, lambda w: w.swapaxes(0, 1)),
+    ("kernel-layout", "dense", "weight", KERNEL[0, 0], lambda w: w.T),
+    ("kernel-layout", "conv", "weight", KERNEL, lambda w: w.transpose(2, 3, 1, 0).reshape(w.shape)),
+    ("kernel-spatial-swap", "conv", "weight", KERNEL, lambda w: w.swapaxes(2, 3)),
+    ("kernel-flip", "conv", "weight", KERNEL, lambda w: w[:, :, ::-1, ::-1]),
+    ("channel-order", "conv", "weight", KERNEL, lambda w: w[:, ::-1]),
+    ("output-permutation", "conv", "weight", KERNEL, lambda w: w[[2, 0, 3, 1]]),
+    ("weight-scale", "conv", "weight", KERNEL, lambda w: 1.25 * w),
+    ("weight-scale", "conv", "weight", KERNEL, lambda w: w * np.array([1.0, 2.0, 3.0, -1.0])[:, None, None, None]),
+    ("bias-missing-or-doubled", "conv", "bias", BIAS, lambda b: 0.0 * b),
+    ("bias-missing-or-doubled", "conv", "bias", BIAS, lambda b: 2.0 * b),
+    ("batchnorm-stats-swap", "batch_norm", "running_var", STATISTICS["running_var"], np.sqrt),
+    ("batchnorm-stats-swap", "batch_norm", "running_var", STATISTICS["running_var"], lambda v: 1.0 / np.sqrt(v)),
+    ("init-distribution", "batch_norm", "running_var", STATISTICS["running_var"], np.ones_like),
+    ("lstm-gate-order", "lstm", "weight_ih_l0", CELL, lambda w: w.reshape(4, 3, 5)[[0, 1, 3, 2]].reshape(w.shape)),
+    ("gru-gate-order", "gru", "weight_hh_l0", CELL, lambda w: w.reshape(3, 4, 5)[[1, 0, 2]].reshape(w.shape)),
+    ("gru-gate-order", "gru", "biases_l0", CELL.reshape(2, 30),
+     lambda b: b.reshape(2, 3, 10)[:, [1, 0, 2]].reshape(b.shape)),
+    ("bias-missing-or-doubled", "gru", "biases_l0", CELL.reshape(2, 30), lambda b: np.stack([b[0], b[0]])),
+    ("embedding-offset", "embedding", "weight", CELL, lambda w: np.roll(w, 1, axis=0)),
+    ("embedding-padding-index", "embedding", "weight", CELL, lambda w: np.concatenate([0 * w[:1], w[1:]])),
+    ("prelu-sharing", "prelu", "weight", BIAS, lambda w: np.full_like(w, w.mean())),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("trap", "kind", "role", "right", "spoil"), WEIGHTS)
+def test_a_weight_in_disguise_is_recognised(
+    trap: str, kind: str, role: str, right: Array, spoil: Callable[[Array], Array]
+) -> None:
+    remedies = [r for r in found(loaded(kind, {role: right}, {role: spoil(right)}), trap) if r.cost < 1.0]
+    assert len(remedies) == 1
+    np.testing.assert_array_equal(remedies[0].edits[0]["weights"][role], right)
+    assert not any(r.cost < 1.0 for r in proposals(loaded(kind, {role: right}, {role: right})))
+    noise = right + 1e-2 * np.random.default_rng(1).standard_normal(right.shape)
+    assert not [r for r in found(loaded(kind, {role: right}, {role: noise}), trap) if r.cost < 1.0]
+
+
+def test_heads_that_are_interleaved() -> None:
+    weight = RNG.standard_normal((6, 6))
+    held = weight.reshape(2, 3, 6).swapaxes(0, 1).reshape(6, 6)
+    one = loaded("attention", {"query.weight": weight}, {"query.weight": held}, config={"heads": 2})
+    assert found(one, "attention-scale-or-heads")[0].edits[0]["weights"]["query.weight"] is weight
+
+
+def test_a_flattened_kernel_names_the_sizes() -> None:
+    kernel = RNG.standard_normal((4 * 3 * 2, 5))
+    right = np.moveaxis(kernel.reshape(4, 3, 2, 5), 2, 0).reshape(24, 5).T
+    mine = [op(0, "flatten", "flatten", [0], [1]), op(1, "dense", "dense", [1], [2], units=5)]
+    theirs = [op(0, "flat", "flatten", [0], [1]), op(1, "fc", "dense", [1], [2], units=5)]
+    one = scene(
+        mine, theirs, (1, 1), shapes={0: (2, 2, 4, 3), 1: (2, 24), 2: (2, 5)},
+        tf_shapes={0: (2, 4, 3, 2), 1: (2, 24), 2: (2, 5)}, carried={"weight": right},
+        torch_weights={"weight": kernel.T}, tensorflow_weights={"kernel": kernel},
+    )  # fmt: skip
+    (remedy,) = found(one, "flatten-order")
+    assert remedy.fix == "kernel.reshape(4, 3, 2, -1).transpose(2, 0, 1, 3).reshape(24, -1).T into `fc.weight`"
+    moved = kernel.reshape(4, 3, 2, -1).transpose(2, 0, 1, 3).reshape(24, -1).T  # what the fix says
+    np.testing.assert_array_equal(moved, right)
+
+
+def test_statistics_in_each_others_place() -> None:
+    held = {**STATISTICS, "weight": STATISTICS["bias"], "bias": STATISTICS["weight"]}
+    (remedy,) = found(loaded("batch_norm", STATISTICS, held), "batchnorm-stats-swap")
+    assert set(remedy.edits[0]["weights"]) == {"weight", "bias"}
+
+
+def test_a_weight_of_another_layer() -> None:
+    others = {"other": {"weight": RNG.standard_normal(KERNEL.shape)}}
+    one = loaded("conv", {"weight": KERNEL}, others["other"], alternatives=others)
+    assert "not `other`" in found(one, "weight-wrong-layer")[0].fix
+
+
+def test_a_bias_on_one_side() -> None:
+    one = loaded("dense", {"weight": CELL, "bias": BIAS}, {"weight": CELL})
+    assert found(one, "bias-missing-or-doubled")[0].says == "with TensorFlow's bias"
+    one = loaded("dense", {"weight": CELL}, {"weight": CELL, "bias": BIAS})
+    np.testing.assert_array_equal(found(one, "bias-missing-or-doubled")[0].edits[0]["weights"]["bias"], 0.0 * BIAS)
+
+
+def test_depthwise_channels() -> None:
+    kernel = RNG.standard_normal((3, 3, 4, 2))
+    right = np.moveaxis(kernel, (2, 3), (0, 1)).reshape(8, 1, 3, 3)
+    held = np.moveaxis(kernel, (3, 2), (0, 1)).reshape(8, 1, 3, 3)
+    one = loaded("depthwise_conv", {"weight": right}, {"weight": held}, tensorflow_weights={"kernel": kernel},
+                 config={"rank": 2, "kernel": [3, 3]})  # fmt: skip
+    assert found(one, "depthwise-channel-order")
+
+
+def test_initial_weights_of_torch_are_told_from_trained_ones() -> None:
+    limit = 1.0 / np.sqrt(36)
+    held = np.random.default_rng(2).uniform(-limit, limit, KERNEL.shape)
+    held.flat[0] = limit * 0.999
+    assert found(loaded("conv", {"weight": KERNEL}, {"weight": held}), "init-distribution")
+    normal = RNG.standard_normal(KERNEL.shape) / 6
+    assert not found(loaded("conv", {"weight": KERNEL}, {"weight": normal}), "init-distribution")
+
+
+def test_forms() -> None:
+    square = RNG.standard_normal((3, 3))
+    assert relaid(square.T, square, None)
+    assert relaid(RNG.standard_normal((3, 3)), square, None) is None
+    assert order_along(square[[2, 0, 1]], square, 0) == [1, 2, 0]
+    assert order_along(square, square, 0) is None
+    assert is_flatten_order(np.arange(24).reshape(12, 2).T.reshape(-1).tolist())
+    assert not is_flatten_order([1, 0, 2, 3])
+    assert not factor_per_row(RNG.standard_normal((3, 4)), RNG.standard_normal((3, 4)))
+
+
+# How remedies are combined and proved.
+
+
+def hidden(*needed: str, base: float = 0.5, broken: bool = False) -> Callable[[Sequence[Remedy]], Attempt]:
+    """Return an `attempt` that passes when all remedies of these traps are applied at once."""
+
+    def attempt(remedies: Sequence[Remedy]) -> Attempt:
+        names = {name for remedy in remedies for name in remedy.trap.split("+") if name}
+        if broken and remedies and not names:
+            return Attempt(False, 0.1)  # the canonical form does not reproduce the operation
+        left = [name for name in needed if name not in names]
+        return Attempt(not left, base * len(left) / len(needed) if left else 1e-16)
+
+    return attempt
+
+
+TWO = pair("conv", {**CONV, "pad_mode": "reflect", "pads": [[1, 1], [1, 1]]}, {**CONV, "pads": [[0, 0], [0, 0]]})
+
+
+def test_the_cheapest_sufficient_cause_wins() -> None:
+    result = explain(TWO, hidden("same-padding-stride"))
+    assert [cause.trap for cause in result.causes] == ["same-padding-stride"]
+    assert (result.before, result.after) == (0.5, 1e-16)
+
+
+def test_two_causes_in_one_layer_are_found_together() -> None:
+    result = explain(TWO, hidden("same-padding-stride", "padding-mode"))
+    assert {cause.trap for cause in result.causes} == {"same-padding-stride", "padding-mode"}
+    assert {"same-padding-stride", "padding-mode"}.isdisjoint(result.ruled_out)
+
+
+def test_three_causes_in_one_layer_are_found_together() -> None:
+    one = pair("conv", {**CONV, "pad_mode": "reflect", "pads": [[1, 1], [1, 1]], "dilation": [2, 2]},
+               {**CONV, "pads": [[0, 0], [0, 0]]})  # fmt: skip
+    result = explain(one, hidden("same-padding-stride", "padding-mode", "input-scale"))
+    assert {cause.trap for cause in result.causes} == {"same-padding-stride", "padding-mode", "input-scale"}
+
+
+def test_what_no_remedy_heals_stays_unknown_with_what_was_ruled_out() -> None:
+    result = explain(TWO, hidden("something else"))
+    assert result.causes == ()
+    assert result.after is None
+    assert {"same-padding-stride", "padding-mode"} <= set(result.ruled_out)
+
+
+def test_nothing_is_claimed_of_an_operation_that_its_canonical_form_does_not_reproduce() -> None:
+    result = explain(TWO, hidden("same-padding-stride", broken=True))
+    assert result.causes == ()
+    assert "same-padding-stride" not in result.ruled_out
+
+
+def test_a_check_that_passes_has_no_cause() -> None:
+    assert explain(TWO, lambda _: Attempt(True, 1e-17)).causes == ()
+
+
+def test_attempts_are_bounded() -> None:
+    count = 0
+
+    def attempt(_: Sequence[Remedy]) -> Attempt:
+        nonlocal count
+        count += 1
+        return Attempt(False, 0.5)
+
+    many = [insert(0, f"trap-{i}", "", "", "rescale", {"scale": float(i)}, order=i) for i in range(300)]
+    assert explain(TWO, attempt, many).causes == ()
+    assert 100 < count <= ALL + 2
+
+
+def test_a_larger_set_is_no_cause_where_a_part_would_do() -> None:
+    def attempt(remedies: Sequence[Remedy]) -> Attempt:
+        names = {name for remedy in remedies for name in remedy.trap.split("+")}
+        return Attempt(names == {"padding-mode"}, 0.5)
+
+    result = explain(TWO, attempt)
+    assert [cause.trap for cause in result.causes] == ["padding-mode"]
+
+
+def test_edits_of_one_operation_are_merged_and_inserts_at_one_place_chained() -> None:
+    conv = op(7, "conv", "conv", [0], [1], **CONV)
+    first, second = (
+        change(conv, "a", "", "", {"pads": [[1, 1], [1, 1]]}),
+        change(conv, "b", "", "", {"dilation": [2, 2]}),
+    )
+    (edit,) = together([first, second]).edits
+    assert (edit["config"]["pads"], edit["config"]["dilation"]) == ([[1, 1], [1, 1]], [2, 2])
+    assert "changes" not in edit
+    late = insert(3, "c", "", "", "rescale", {"scale": 2.0}, order=5)
+    early = insert(3, "d", "", "", "activation", {"function": "relu"}, order=1)
+    (chain,) = merged([*late.edits, *early.edits])
+    assert [step["kind"] for step in chain["config"]["steps"]] == ["activation", "rescale"]
+    assert not compatible([first, change(conv, "c", "", "", {"pads": [[0, 0], [0, 0]]})])
+    assert not compatible([first, skip(conv, "d", "", "")])
+    assert not compatible([skip(conv, "d", "", ""), first])
+    assert compatible([first, second, late])
+
+
+# Small things.
+
+
+def test_axes_are_mapped_by_the_sizes() -> None:
+    assert axis_maps((2, 8, 6, 3), (2, 3, 8, 6)) == [(0, 2, 3, 1)]
+    assert axis_maps((2, 8, 6), (2, 8, 6)) == [(0, 1, 2)]
+    assert axis_maps((2, 8, 6), (2, 6, 8)) == [(0, 2, 1)]
+    assert axis_maps((2, 5, 5, 5), (2, 5, 5, 5)) == [(0, 2, 3, 1), (0, 1, 2, 3)]
+
+
+def test_constants_are_told_as_they_were_meant() -> None:
+    assert exact_numbers(float(np.float32(0.5**0.5)))[-1] == pytest.approx(0.5**0.5, abs=2e-16)
+    assert 0.1 in exact_numbers(float(np.float32(0.1)))
+    assert 1.0 / 255.0 in exact_numbers(float(np.float32(1.0 / 255.0)))
+    assert exact_numbers(0.1) == [0.1]
+    assert exact_numbers(2.0) == [2.0]
+
+
+def test_same_values() -> None:
+    assert same([1, 2], (1, 2.0))
+    assert not same([1, 2], [1, 2, 3])
+    assert not same(1e-3, 1.001e-3)
+    assert same(None, None)
+    assert not same(None, 0.0)
+
+
+# Lint.
+
+
+def linted(kind: str, mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, str]:
+    differences = compare(op(0, "tf", kind, [], [], **mine), op(0, "pt", kind, [], [], **theirs))
+    assert all((d.tensorflow, d.torch) == ("tf", "pt") and d.effect for d in differences)
+    return {d.trap: d.what for d in differences}
+
+
+LINT: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
+    ("batchnorm-eps", "batch_norm", {"eps": 1e-3}, {"eps": 1e-5}),
+    ("batchnorm-momentum", "batch_norm", {"momentum": 0.99}, {"momentum": 0.9}),
+    ("layernorm-eps", "layer_norm", {"eps": 1e-3}, {"eps": 1e-5}),
+    ("groupnorm-groups", "group_norm", {"groups": 32}, {"groups": 8}),
+    ("stride-placement", "conv", {"strides": [2, 2]}, {"strides": [1, 1]}),
+    ("dilation-or-groups", "conv", {"dilation": [2, 2]}, {"dilation": [1, 1]}),
+    ("same-padding-stride", "conv", {"padding": "same", "strides": [2, 2]}, {"padding": "explicit", "strides": [2, 2]}),
+    ("same-padding-stride", "conv", {"pads": [[0, 1]]}, {"pads": [[1, 1]]}),
+    ("bias-missing-or-doubled", "dense", {"bias": True}, {"bias": False}),
+    ("avgpool-count-pad", "avg_pool", {}, {"count_include_pad": True}),
+    ("gelu-approximation", "activation", {"function": "gelu"}, {"function": "gelu_tanh"}),
+    ("leaky-slope", "activation", {"function": "leaky_relu", "slope": 0.3}, {"function": "leaky_relu", "slope": 0.01}),
+    ("gru-reset-after", "gru", {"reset_after": False}, {"reset_after": True}),
+    ("embedding-padding-index", "embedding", {"padding_index": None}, {"padding_index": 0}),
+    ("init-distribution", "dense", {"initializer": "glorot_uniform"}, {"initializer": "kaiming_uniform"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("trap", "kind", "mine", "theirs"), LINT)
+def test_lint_sees_what_configurations_say(trap: str, kind: str, mine: dict[str, Any], theirs: dict[str, Any]) -> None:
+    assert trap in linted(kind, mine, theirs)
+    assert trap not in linted(kind, mine, mine)
+
+
+def test_lint_knows_what_no_setting_shows() -> None:
+    assert "batchnorm-running-variance" in linted("batch_norm", {}, {})
+    assert "two" in linted("lstm", {}, {})["bias-missing-or-doubled"]
+    assert "gru-gate-order" in linted("gru", {}, {})
+    assert linted("dense", {}, {}) == {}
+
+
+def test_lint_of_optimizers() -> None:
+    adam = {"name": "adam", "learning_rate": 1e-3, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7}
+    port = {"name": "Adam", "lr": 1e-3, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.0}
+    assert {d.trap for d in compare_optimizers(adam, port)} == {"adam-epsilon"}
+    slower = {d.trap for d in compare_optimizers(adam, {**port, "lr": 1e-2, "betas": [0.8, 0.999]})}
+    assert slower == {"adam-epsilon", "optimizer-defaults"}
+    sgd = {"name": "sgd", "learning_rate": 0.01, "momentum": 0.9, "l2": 1e-4}
+    decayed = compare_optimizers(sgd, {"name": "SGD", "lr": 0.01, "momentum": 0.9, "weight_decay": 1e-4})
+    assert {d.trap for d in decayed} == {"momentum-lr-change", "weight-decay-coupling", "l2-factor"}
+    plain = {"name": "sgd", "learning_rate": 0.01}
+    assert compare_optimizers(plain, {"name": "SGD", "lr": 0.01}) == []
+    (other,) = compare_optimizers(plain, {"name": "SGD", "lr": 0.1})
+    assert (other.trap, other.what) == ("optimizer-defaults", "learning_rate 0.01 against 0.1")
