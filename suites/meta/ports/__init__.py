@@ -1,0 +1,22 @@
+"""Pairs of builder files as users write them, and what the check must say about each: pure data.
+
+The files `*_tensorflow.py` and `*_torch.py` are a user's own code: they know nothing of this project, only workers
+import them, and they import only the framework that they are named for.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from suites.meta.ports.bad import BAD
+from suites.meta.ports.case import Case, Source
+from suites.meta.ports.correct import CORRECT
+from suites.meta.ports.cured import CURED
+from suites.meta.ports.faults import FAULTS
+from suites.meta.ports.several import SEVERAL
+from suites.meta.ports.zoo import ZOO
+
+FOLDER = Path(__file__).resolve().parent
+CASES: tuple[Case, ...] = (*CORRECT, *CURED, *FAULTS, *SEVERAL, *BAD, *ZOO)
+
+__all__ = ["BAD", "CASES", "CORRECT", "CURED", "FAULTS", "FOLDER", "SEVERAL", "ZOO", "Case", "Source"]

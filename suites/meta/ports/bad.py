@@ -1,0 +1,87 @@
+"""Builders and options that go wrong: one clear line and status 2, or what little can still be told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from suites.meta.ports.case import Case
+
+IMAGE, VECTOR = "9x8x3", "8"
+
+
+def _wrong(
+    name: str, tensorflow: str, torch: str, *says: str, inputs: str = IMAGE, options: tuple[str, ...] = (), **more: str
+) -> Case:
+    """Return a case that must end with status 2, and with these words on stderr."""
+    return Case(
+        name=f"bad-{name}",
+        tensorflow=tensorflow if ":" in tensorflow else f"bad_tensorflow.py:{tensorflow}",
+        torch=torch if ":" in torch else f"bad_torch.py:{torch}",
+        inputs=tuple(inputs.split()),
+        options=options,
+        verdict=more.get("verdict", "error"),
+        says=says,
+        note=more.get("note", ""),
+    )
+
+
+def _builders() -> Iterator[Case]:
+    yield _wrong("raises", "raises", "good", "units_of", "bad_tensorflow.py:29")
+    yield _wrong("raises-own", "raises_own", "good", "RuntimeError", "the checkpoint of epoch 12")
+    yield _wrong("raises-torch", "good", "raises", "TypeError", "kernel", "bad_torch.py")
+    yield _wrong("no-file", "nowhere_tensorflow.py:good", "good", "nowhere_tensorflow.py")
+    yield _wrong("no-file-torch", "good", "nowhere_torch.py:good", "nowhere_torch.py")
+    yield _wrong("no-function", "god", "good", "god", "good")
+    yield _wrong("no-function-torch", "good", "two_dens", "two_dens", "two_dense")
+    yield _wrong("no-module", "no_such_package.models:good", "good", "no_such_package")
+    yield _wrong("no-import", "good", "bad_import_torch.py:good", "a_package_that_nobody_has")
+    yield _wrong("no-colon", "bad_tensorflow.py:", "good", "function")
+    yield _wrong("no-function-but-number", "not_a_function", "good", "not_a_function")
+    yield _wrong("needs-arguments", "needs_arguments", "good", "width")
+    yield _wrong("needs-arguments-torch", "good", "needs_arguments", "width")
+    yield _wrong("returns-nothing", "returns_nothing", "good", "None")
+    yield _wrong("returns-nothing-torch", "good", "returns_nothing", "None")
+    yield _wrong("returns-number", "returns_number", "good", "int")
+    yield _wrong("returns-list", "returns_list", "good", "list")
+    yield _wrong("returns-dict", "returns_dict", "good", "dict")
+    yield _wrong("returns-class", "returns_class", "good", "class")
+    yield _wrong("returns-class-torch", "good", "returns_class", "class")
+    yield _wrong("returns-state-torch", "good", "returns_state", "Dict")
+    yield _wrong("returns-pair-torch", "good", "returns_pair", "tuple")
+    yield _wrong("exchanged", "bad_torch.py:good", "bad_tensorflow.py:good", "returned")
+    yield _wrong("exits", "exits", "good", "SystemExit")
+    yield _wrong("exits-well", "exits_well", "good", "SystemExit")
+    yield _wrong("exits-torch", "good", "exits", "SystemExit")
+    yield _wrong("dies", "dies", "good", "tensorflow")
+    yield _wrong("dies-torch", "good", "dies", "torch")
+    yield _wrong("hangs", "hangs", "good", "60", options=("--timeout", "60"))
+    yield _wrong("no-call", "no_call", "good", "__call__")
+
+
+def _inputs() -> Iterator[Case]:
+    yield _wrong("no-input", "good", "good", "--input", inputs="")
+    yield _wrong("wrong-size", "good", "good", inputs="10x8x3")
+    yield _wrong("wrong-channels", "good", "good", inputs="9x8x4")
+    yield _wrong("wrong-rank", "good", "good", inputs="9x8")
+    yield _wrong("two-inputs", "good", "good", inputs="9x8x3 9x8x3")
+    yield _wrong("wrong-size-torch", "good", "too_narrow", "torch")
+    yield _wrong("layout-same", "good", "good", "torch", options=("--torch-layout", "same"))
+    yield _wrong("two-outputs", "two_outputs", "one_dense", "2", inputs=VECTOR)
+
+
+def _models() -> Iterator[Case]:
+    yield _wrong("talks", "talks", "talks", verdict="same")
+    yield _wrong("volumes", "volumes", "volumes", "pool", inputs="6x7x8x2", note="no float64 kernel for MaxPool3D")
+    yield _wrong("unhooked", "unhooked", "two_dense", inputs=VECTOR, verdict="same")
+    yield _wrong("scripted", "two_dense", "scripted", inputs=VECTOR, options=("--weights", "torch-to-tf"))
+    yield _wrong("in-place", "two_dense", "in_place", inputs=VECTOR, verdict="same")
+    yield _wrong("compiled", "two_dense", "compiled", inputs=VECTOR, verdict="same")
+    yield _wrong("not-finite", "not_finite", "not_finite", inputs=VECTOR)
+    yield _wrong("drawing", "drawing", "one_dense", inputs=VECTOR, verdict="different")
+    yield _wrong("drawing-torch", "one_dense", "drawing", inputs=VECTOR, verdict="different")
+    yield _wrong("counting", "counting", "one_dense", inputs=VECTOR, verdict="different")
+    yield _wrong("counting-torch", "scaled_dense", "counting", inputs=VECTOR, verdict="different")
+    yield _wrong("branching", "one_dense", "branching", inputs=VECTOR, verdict="same")
+
+
+BAD = (*_builders(), *_inputs(), *_models())

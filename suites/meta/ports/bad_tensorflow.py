@@ -1,0 +1,179 @@
+"""Builders that go wrong, in Keras; `good` is the one that does not."""
+
+import os
+import signal
+import sys
+import time
+
+import keras
+import tensorflow as tf
+from keras import layers
+
+
+def good():
+    return keras.Sequential(
+        [
+            keras.Input((9, 8, 3)),
+            layers.Conv2D(4, 3, activation="relu", name="conv"),
+            layers.Flatten(name="flatten"),
+            layers.Dense(3, name="dense"),
+        ]
+    )
+
+
+def raises():
+    return keras.Sequential([keras.Input((9, 8, 3)), layers.Dense(3, units_of="length")])
+
+
+def raises_own():
+    raise RuntimeError("the checkpoint of epoch 12\nis not where it was")
+
+
+def needs_arguments(width, depth=2):
+    return keras.Sequential([keras.Input((9, 8, 3)), layers.Dense(width * depth)])
+
+
+def returns_nothing():
+    good()
+
+
+def returns_number():
+    return 7
+
+
+def returns_list():
+    return [good(), good()]
+
+
+def returns_dict():
+    return {"model": good()}
+
+
+def returns_class():
+    return keras.Model
+
+
+not_a_function = 3
+
+
+def exits():
+    sys.exit("I do not like this machine")
+
+
+def exits_well():
+    sys.exit(0)
+
+
+def hangs():
+    time.sleep(3600)
+
+
+def dies():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def talks():
+    """Return the good network, after a great deal of printing to both streams, also past Python's own."""
+    for line in range(20_000):
+        print("loading shard", line)
+        print("warning", line, file=sys.stderr)
+    os.write(1, b"written to the file descriptor\n" * 1000)
+    return good()
+
+
+def volumes():
+    """Return a network with a pooling that has no float64 kernel."""
+    volume = keras.Input((6, 7, 8, 2))
+    x = layers.Conv3D(3, 2, name="conv")(volume)
+    x = layers.MaxPooling3D(2, name="pool")(x)
+    return keras.Model(volume, layers.Dense(3, name="head")(layers.GlobalAveragePooling3D()(x)))
+
+
+class Counting(keras.Model):
+    """Changes a weight whenever it is called."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = self.add_weight(name="calls", shape=(), initializer="zeros", trainable=False)
+        self.dense = layers.Dense(3)
+
+    def call(self, x):
+        self.calls.assign_add(1.0)
+        return self.dense(x) + self.calls
+
+
+def counting():
+    return Counting()
+
+
+class Unhooked(layers.Dense):
+    """Overrides what hooks would go by."""
+
+    def __call__(self, x):
+        if not self.built:
+            self.build(x.shape)
+        return self.call(x)
+
+
+class WithUnhooked(keras.Model):
+    """Holds such a layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = layers.Dense(4, activation="relu")
+        self.second = Unhooked(3)
+
+    def call(self, x):
+        return self.second(self.first(x))
+
+
+def unhooked():
+    return WithUnhooked()
+
+
+def two_dense():
+    return keras.Sequential([keras.Input((8,)), layers.Dense(4, activation="relu"), layers.Dense(3)])
+
+
+def one_dense():
+    return keras.Sequential([keras.Input((8,)), layers.Dense(3)])
+
+
+def scaled_dense():
+    """Return a Dense layer whose output is 1 larger than it should be."""
+    features = keras.Input((8,))
+    return keras.Model(features, layers.Dense(3)(features) + 1.0)
+
+
+def not_finite():
+    """Return the logarithm of numbers that may be negative."""
+    features = keras.Input((8,))
+    return keras.Model(features, layers.Lambda(lambda t: tf.math.log(t))(layers.Dense(3)(features)))
+
+
+def two_outputs():
+    features = keras.Input((8,))
+    return keras.Model(features, [layers.Dense(3)(features), layers.Dense(2)(features)])
+
+
+class Empty(tf.Module):
+    """A module that cannot be called."""
+
+
+def no_call():
+    return Empty()
+
+
+class Drawing(keras.Model):
+    """Adds other noise at every call."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = layers.Dense(3)
+
+    def call(self, x):
+        return self.dense(x) + keras.random.normal((3,))
+
+
+def drawing():
+    return Drawing()

@@ -1,0 +1,36 @@
+"""What a case of the corpus is: two builders, the options of the command, and what must come out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Source:
+    """One place that must be named as a source: by any of the names, with any of the causes."""
+
+    tensorflow: tuple[str, ...]
+    torch: tuple[str, ...]
+    causes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One pair of builders and what the check must say about it.
+
+    `verdict` is `same`, `different` or `error`; `sources` lists what must be named when they differ, `tolerated` causes
+    that may be named beside it. `says` is part of what must stand on stderr of an error, or among the notes.
+    """
+
+    name: str
+    tensorflow: str
+    torch: str
+    inputs: tuple[str, ...] = ()
+    int_inputs: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    verdict: str = "same"
+    sources: tuple[Source, ...] = ()
+    tolerated: tuple[str, ...] = ()
+    says: tuple[str, ...] = ()
+    heavy: bool = False  # the cases with whole published networks
+    note: str = ""

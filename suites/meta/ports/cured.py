@@ -1,0 +1,42 @@
+"""What cures each planted fault: the same TensorFlow builders as in `faults.py`, and no source may be named."""
+
+from __future__ import annotations
+
+from suites.meta.ports.case import Case
+from suites.meta.ports.faults import FAULTS
+
+# The function of cured_torch.py, where it is not called as the fault.
+_OTHER_NAMES = {
+    "kernel_layout": "square",
+    "kernel_spatial_swap": "square",
+    "kernel_flip": "square",
+    "dense_layout": "dense",
+    "batchnorm_mode": "batchnorm",
+    "batchnorm_stats_swap": "batchnorm",
+    "variance_root": "batchnorm",
+    "weight_scale": "bias_missing",
+    "spectral_norm": "bias_missing",
+    "lstm_gate_order": "recurrent_lstm",
+    "bias_doubled": "recurrent_lstm",
+    "gru_gate_order": "recurrent_gru",
+    "embedding_offset": "embedding",
+    "embedding_padding_index": "embedding",
+}
+_NO_CURE = frozenset({"gru_reset_after"})  # torch has no such GRU
+
+
+def _cured(fault: Case) -> Case:
+    name = fault.name.removesuffix("-deep")
+    return Case(
+        name=f"{name}-cured",
+        tensorflow=fault.tensorflow,
+        torch=f"cured_torch.py:{_OTHER_NAMES.get(name, name)}",
+        inputs=fault.inputs,
+        int_inputs=fault.int_inputs,
+        options=fault.options,
+    )
+
+
+CURED = tuple(
+    _cured(case) for case in FAULTS if case.name.endswith("-deep") and case.name.removesuffix("-deep") not in _NO_CURE
+)
