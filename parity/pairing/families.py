@@ -68,14 +68,18 @@ def family(op: Op) -> str:
         return "source"  # a weight that is a value by itself: a class token, a position
     if op.kind in ("matmul", "einsum") and op.weights:
         return "linear"  # a Dense that was written out
-    return _FAMILY_OF.get(op.kind, op.kind.lower())
+    found = _FAMILY_OF.get(op.kind, op.kind.lower())
+    # A layer of the user's own is one operation here and an addition or product with a weight there.
+    return "own" if op.weights and (found == "merge" or found.startswith("op:")) else found
 
 
 def counts(op: Op) -> bool:
-    """Whether an operation does more than move numbers; joining a single tensor does not, and reading a weight does."""
+    """Whether an operation does more than move numbers; joining one tensor does not, reading a weight does."""
     if op.weights:
         return True
-    return op.effect != MOVES and not (op.kind == "concat" and len(op.inputs) < 2)
+    if op.kind == "concat":
+        return len(op.inputs) > 1
+    return op.effect != MOVES and not (op.kind == "activation" and op.config.get("function") == "linear")
 
 
 def is_light(op: Op) -> bool:

@@ -95,6 +95,7 @@ def match_all(
     _weigh(scores, equal, fits, above + below, certain)
     chosen = {int(i): int(j) for i, j in zip(*assign(a, b, scores), strict=True)}
     chosen = without_crossings(a, b, chosen, _strength(a, b, chosen, scores, certain))
+    chosen = _whole_functions(a, b, chosen, equal)
     chosen = fingerprints.not_healed(a, chosen, equal, certain) if equal.any() else chosen
     chosen |= fingerprints.of_equal_value(a, b, chosen, equal)
     how = {(pair.tensorflow, pair.torch): pair.how for pair in kept} | dict.fromkeys(by_map, BY_HAND)
@@ -273,6 +274,28 @@ def _weigh(
     has_equal = np.asarray(equal.any(axis=1))[:, None] | np.asarray(equal.any(axis=0))[None, :]
     scores[free & possible & has_equal & ~equal] -= 1.0
     scores[free & ~fits & ~equal] = NO_WAY
+
+
+def _whole_functions(a: Skeleton, b: Skeleton, pairs: Mapping[int, int], equal: fingerprints.Equal) -> dict[int, int]:
+    """Return the pairs without activations that are each but a part of the same function.
+
+    One side wrote relu6(x + 3) / 6 where the other calls hard_sigmoid: the ReLU is no partner of that, the whole is.
+    """
+    taken = set(pairs.values())
+    found = {}
+    for i, j in pairs.items():
+        mine, other = a.ops[i], b.ops[j]
+        differ = mine is not None and other is not None and mine.config.get("function") != other.config.get("function")
+        part = differ and (_scaled_beside(a, i, pairs) or _scaled_beside(b, j, taken))
+        if not part or equal[i, j] or mine is None or mine.kind != "activation":
+            found[i] = j
+    return found
+
+
+def _scaled_beside(graph: Skeleton, node: int, paired: Container[int]) -> bool:
+    """Whether an operation without a partner scales or shifts what the node reads or makes."""
+    beside = [other for other, _ in (*graph.before[node], *graph.after[node]) if other not in paired]
+    return any(op is not None and op.kind == "rescale" for op in (graph.ops[other] for other in beside))
 
 
 def _strength(

@@ -280,6 +280,40 @@ def test_the_place_of_an_argument_counts() -> None:
     assert not weighted.ambiguous
 
 
+def test_a_function_that_one_side_wrote_out_has_no_part_of_it_as_partner() -> None:
+    def net(written: bool) -> list[Layer]:
+        draft = Draft()
+        at = draft.add("conv", "input", sizes=(3, 8), kernel=[3, 3], name="a")
+        if written:
+            at = draft.add("activation", draft.add("rescale", at, offset=3.0), function="relu6", name="inner")
+            at = draft.add("rescale", at, scale=1 / 6, name="end")
+        else:
+            at = draft.add("activation", at, function="hard_sigmoid", name="whole")
+        draft.add("conv", at, sizes=(8, 8), kernel=[3, 3], name="b")
+        return draft.layers
+
+    mine, other = traces.tensorflow(net(True)), traces.torch(net(False))
+    weighted, everything = both(mine, other)
+    assert names_of(everything, mine, other) == {"a": "a", "b": "b"}
+    here, there = prints_of({"inner": 2, "end": 3}, mine), prints_of({"whole": 3}, other)
+    matching = match_all(mine.trace, other.trace, weighted, here, there)
+    assert names_of(matching, mine, other) == {"a": "a", "b": "b", "end": "whole"}
+
+
+def test_a_layer_of_ones_own_pairs_with_the_product_it_is() -> None:
+    own = (
+        Op(0, "conv", "conv", (0,), (1,), {}, {"kernel": "conv/kernel"}),
+        Op(1, "scale", "op:LayerScale", (1,), (2,), {}, {"gamma": "scale/gamma"}),
+    )
+    mine = _trace(own, {"conv/kernel": (3, 3, 3, 8), "scale/gamma": (8,)}, 2)
+    written = (
+        Op(0, "0", "conv", (0,), (1,), {}, {"weight": "0.weight"}),
+        Op(1, "mul", "multiply", (1,), (2,), {}, {"other": "gamma"}),
+    )
+    other = _trace(written, {"0.weight": (8, 3, 3, 3), "gamma": (8, 1, 1)}, 2)
+    assert [(pair.tensorflow, pair.torch) for pair in match_weighted(mine, other).pairs] == [(0, 0), (1, 1)]
+
+
 # By hand.
 
 
