@@ -80,7 +80,7 @@ def _add_pair(command: argparse.ArgumentParser, weights: bool = True) -> None:
     add("--batch", type=int, default=3, help="samples in the probe (%(default)s)")
     add("--seed", type=int, default=0, help="of the probe and of fresh weights (%(default)s)")
     add("--device", choices=("cpu", "gpu"), default="cpu", help="where float32 runs (%(default)s)")
-    add("--threads", type=int, help="threads of every worker (default: usable CPUs)")
+    add("--threads", type=int, help="threads of each of the four workers (default: half the usable CPUs)")
     add("--timeout", type=float, default=3600.0, metavar="SECONDS", help="of one request to a worker (%(default)s)")
     if weights:
         add("--weights", choices=("tf-to-torch", "torch-to-tf", "as-is"), default="tf-to-torch",

@@ -61,7 +61,7 @@ class CheckOptions:
     tensorflow_weights: str | None = None
     torch_weights: str | None = None
     device: str = "cpu"
-    threads: int = field(default_factory=usable_cpus)
+    threads: int = field(default_factory=lambda: max(1, usable_cpus() // 2))  # of each of four workers side by side
     timeout_s: float = 3600.0
 
     def __post_init__(self) -> None:

@@ -18,7 +18,8 @@ TENSORFLOW, TORCH = "tensorflow", "torch"
 TWIN_TENSORFLOW, TWIN_TORCH = "twin_tensorflow", "twin_torch"
 SIDES = (TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH)
 TWINS = (TWIN_TENSORFLOW, TWIN_TORCH)
-LOAD_TIMEOUT_S = 1800.0
+# Four workers share the cores: a thread pool that spins while it waits takes them from the others.
+PATIENT = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
 
 
 def family(side: str) -> str:
@@ -92,6 +93,7 @@ def _worker_options(side: str, options: CheckOptions) -> WorkerOptions:
         threads=options.threads,
         seed=options.seed,
         call_timeout_s=options.timeout_s,
+        environment=PATIENT,
     )
 
 
