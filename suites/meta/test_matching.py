@@ -408,7 +408,7 @@ def test_a_thousand_operations_pair_in_seconds() -> None:
     mine = traces.tensorflow(layers, rename=traces.noise(1))
     other = traces.torch(layers, order=traces.shuffled(0), rename=traces.noise(2))
     assert len(layers) > 1000
-    start = time.perf_counter()
+    start = time.process_time()  # of this process alone: other work on the machine does not count
     _, everything = both(mine, other)
-    assert time.perf_counter() - start < 20  # about 2 s on two idle cores
+    assert time.process_time() - start < 20  # about 3 s
     assert names_of(everything, mine, other) == {layer.name: layer.name for layer in layers}
