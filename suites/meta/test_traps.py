@@ -340,6 +340,30 @@ def test_depthwise_channels() -> None:
     assert found(one, "depthwise-channel-order")
 
 
+def test_two_things_done_to_one_kernel_are_two_causes() -> None:
+    flipped = KERNEL.swapaxes(0, 1)[:, :, ::-1, ::-1]
+    for held, wanted in (
+        (flipped, {"kernel-layout", "kernel-flip"}),
+        (1.5 * KERNEL.swapaxes(2, 3), {"kernel-spatial-swap", "weight-scale"}),
+    ):
+        one = loaded("conv", {"weight": KERNEL}, {"weight": held})
+        halves = [remedy for remedy in proposals(one) if remedy.cost < 1.0]
+        assert {remedy.trap for remedy in halves} == wanted
+        assert not any(np.allclose(remedy.edits[0]["weights"]["weight"], KERNEL) for remedy in halves)
+        (edit,) = together(halves).edits
+        np.testing.assert_array_equal(edit["weights"]["weight"], KERNEL)
+        result = explain(one, hidden(*wanted))
+        assert {cause.trap for cause in result.causes} == wanted
+
+
+def test_what_has_no_id_is_claimed_only_where_nothing_with_one_does() -> None:
+    other = RNG.standard_normal(KERNEL.shape)
+    one = loaded("conv", {"weight": KERNEL}, {"weight": other})
+    assert [cause.trap for cause in explain(one, hidden("unknown")).causes] == ["unknown"]
+    both = pair("reduce", {"function": "mean", "axes": [3]}, {"function": "sum", "axes": [2]})
+    assert [cause.trap for cause in explain(both, hidden("axis-mismatch")).causes] == ["axis-mismatch"]
+
+
 def test_initial_weights_of_torch_are_told_from_trained_ones() -> None:
     limit = 1.0 / np.sqrt(36)
     held = np.random.default_rng(2).uniform(-limit, limit, KERNEL.shape)

@@ -12,7 +12,9 @@ from parity.judge.traps.remedy import UNKNOWN, Remedy, compatible, together
 from parity.judge.traps.scene import Scene
 from parity.model.trace import Op
 
-SINGLES, PAIRS, ALL = 110, 170, 200  # how many attempts may have been made after each size of set
+ALL = 200  # attempts
+# What is tried, in order: sets of how many, of those with an id alone, and how many attempts there may be until then.
+STAGES = ((1, True, 110), (2, True, 150), (1, False, 165), (2, False, 180), (3, False, ALL))
 PROMISING = 14  # remedies that are combined; the rest has only its own chance
 REPRODUCED = 1e-3  # how near, in relation, an operation's canonical form must come to the operation itself
 
@@ -49,8 +51,8 @@ def explain(scene: Scene, attempt: Try, remedies: Sequence[Remedy] | None = None
         return Explanation((), before.d64, before.d64, ())
     given = list(proposals(scene)) if remedies is None else list(remedies)
     search = _Search(scene, attempt, before, sorted(given, key=lambda remedy: remedy.cost))
-    for size, limit in ((1, SINGLES), (2, PAIRS), (3, ALL)):
-        found = search.sets(size, limit)
+    for size, with_id, limit in STAGES:
+        found = search.sets(size, with_id, limit)
         if found is not None:
             causes, after = found
             return Explanation(causes, before.d64, after.d64, search.ruled_out(causes))
@@ -72,11 +74,13 @@ class _Search:
         """The difference without any remedy."""
         return self.unchanged.d64
 
-    def sets(self, size: int, limit: int) -> tuple[tuple[Remedy, ...], Attempt] | None:
+    def sets(self, size: int, with_id: bool, limit: int) -> tuple[tuple[Remedy, ...], Attempt] | None:
         """Return the first set of a size that passes while none of its parts does."""
-        for chosen in self._ordered(size):
+        for chosen in self._ordered(size, with_id):
             if self.count >= limit:
                 return None
+            if frozenset(chosen) in self.results:
+                continue
             if self._judge(chosen).passed and not self._part_passes(chosen):
                 return tuple(self.remedies[i] for i in chosen), self._judge(chosen)
         return None
@@ -87,11 +91,12 @@ class _Search:
         claimed = {remedy.trap for remedy in causes} | {UNKNOWN}
         return tuple(trap for trap in dict.fromkeys(tried) if trap not in claimed)
 
-    def _ordered(self, size: int) -> Iterator[tuple[int, ...]]:
+    def _ordered(self, size: int, with_id: bool) -> Iterator[tuple[int, ...]]:
+        meant = [i for i, remedy in enumerate(self.remedies) if not with_id or remedy.trap != UNKNOWN]
         if size == 1:
-            yield from ((i,) for i in range(len(self.remedies)) if self._faithful(i))
+            yield from ((i,) for i in meant if self._faithful(i))
             return
-        usable = sorted((i for i in range(len(self.remedies)) if self._faithful(i)), key=self._promise)[:PROMISING]
+        usable = sorted((i for i in meant if self._faithful(i)), key=self._promise)[:PROMISING]
         sets = [c for c in combinations(usable, size) if compatible([self.remedies[i] for i in c])]
         yield from sorted(sets, key=lambda c: sum(self._promise(i) for i in c))
 

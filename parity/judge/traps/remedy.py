@@ -135,10 +135,12 @@ def merged(edits: Sequence[Edit]) -> tuple[Edit, ...]:
         if "insert" in edit:
             by_place.setdefault(int(edit["insert"]), []).append(edit)
             continue
-        found = by_op.setdefault(int(edit["op"]), {key: v for key, v in edit.items() if key != "changes"})
-        if "changes" in edit and "config" in found:
+        plain = {key: value for key, value in edit.items() if key not in ("changes", "whole")}
+        found = by_op.setdefault(int(edit["op"]), plain)
+        if "changes" in edit and "config" in found and found is not plain:
+            whole = {role: w for role, w in edit.get("whole", {}).items() if role in found["weights"]}
             found["config"] = {**found["config"], **edit["changes"]}
-            found["weights"] = {**found["weights"], **edit["weights"]}
+            found["weights"] = {**found["weights"], **edit["weights"], **whole}
         elif edit.get("skip"):
             by_op[int(edit["op"])] = {"op": edit["op"], "skip": True}
     return (*by_op.values(), *(one for place in by_place.values() for one in _chained(place)))

@@ -36,13 +36,9 @@ def swapped(held: Array, right: Array, axes: Sequence[int]) -> bool:
 
 def relaid(held: Array, right: Array, original: Array | None) -> str | None:
     """Return in which wrong layout `held` is `right` or TensorFlow's own array; None if in none."""
-    spatial = tuple(range(2, right.ndim))
     for order in permutations(range(right.ndim)):
-        moved = right.transpose(order)
-        if order != tuple(range(right.ndim)) and equal(held, moved):
+        if order != tuple(range(right.ndim)) and equal(held, right.transpose(order)):
             return f"transposed by {order}"
-        if spatial and moved.shape == held.shape and equal(held, np.flip(moved, spatial)):
-            return f"transposed by {order} and flipped"
     for source, word in ((original, "TensorFlow's array"), (right, "it")):
         if source is None or source.size != held.size:
             continue

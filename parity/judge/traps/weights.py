@@ -5,8 +5,9 @@ A trap is proposed only where the transformed weights are those that torch holds
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from parity.judge.traps import weight_forms as forms
 from parity.judge.traps.remedy import UNKNOWN, Remedy, change
 from parity.judge.traps.scene import Scene
 from parity.model.layout import Array
+from parity.model.trace import Op
 
 IDS = (
     "flatten-order", "kernel-layout", "kernel-spatial-swap", "kernel-flip", "depthwise-channel-order",
@@ -32,6 +34,7 @@ class Match:
     role: str
     is_what: str
     fix: str
+    half: Array | None = None  # where two such things were done to a weight: it with only one of them undone
 
 
 def propose(scene: Scene) -> Iterator[Remedy]:
@@ -46,23 +49,26 @@ def propose(scene: Scene) -> Iterator[Remedy]:
     wrong = {role: array for role, array in wrong.items() if role in scene.torch_weights}
     if not wrong:
         return
-    found = [match for match in matches(scene, wrong) if match is not None]
+    found = list(matches(scene, wrong))
     for trap in dict.fromkeys(match.trap for match in found):
-        own = [match for match in found if match.trap == trap]
-        said = ", ".join(dict.fromkeys(f"`{match.role}`" for match in own))
-        what = ", ".join(dict.fromkeys(match.is_what for match in own))
-        yield change(
-            op,
-            trap,
-            f"with {said} loaded rightly: torch's is {what}",
-            own[0].fix,
-            weights={match.role: wrong[match.role] for match in own},
-            cost=0.5,
-        )
+        yield _remedy(op, trap, [match for match in found if match.trap == trap], wrong)
     for role, array in wrong.items():
         if len(wrong) > 1:
             yield _as_it_is(scene, {role: array}, 6.5)
     yield _as_it_is(scene, wrong, 6.0)
+
+
+def _remedy(op: Op, trap: str, own: Sequence[Match], wrong: Mapping[str, Array]) -> Remedy:
+    said = ", ".join(dict.fromkeys(f"`{match.role}`" for match in own))
+    what = ", ".join(dict.fromkeys(match.is_what for match in own))
+    says = f"with {said} loaded rightly: torch's is {what}"
+    weights = {match.role: wrong[match.role] if match.half is None else match.half for match in own}
+    remedy = change(op, trap, says, own[0].fix, weights=weights, cost=0.5)
+    if all(match.half is None for match in own):
+        return remedy
+    # Of two things done to one weight each remedy undoes one; both together give the weight itself.
+    edits = tuple({**edit, "whole": {match.role: wrong[match.role] for match in own}} for edit in remedy.edits)
+    return replace(remedy, edits=edits, keys=frozenset(f"{key}:{trap}" for key in remedy.keys))
 
 
 def _as_it_is(scene: Scene, weights: Mapping[str, Array], cost: float) -> Remedy:
@@ -106,18 +112,38 @@ def _biases(scene: Scene) -> Iterator[Remedy]:
         )
 
 
-def matches(scene: Scene, wrong: Mapping[str, Array]) -> Iterator[Match | None]:
-    """Yield, for each role that differs, the first form of TensorFlow's weight that torch holds."""
-    op = scene.torch
-    assert op is not None
+def matches(scene: Scene, wrong: Mapping[str, Array]) -> Iterator[Match]:
+    """Yield, for each role that differs, the first form of TensorFlow's weight that torch holds; or two at once."""
     for role, right in wrong.items():
         held = scene.torch_weights[role]
-        yield (
-            _exchanged(scene, role, held)
-            or _by_kind(scene, role, held, right)
-            or _common(scene, role, held, right)
-            or _never_loaded(scene, role, held)
-        )
+        one = _exchanged(scene, role, held) or _simple(scene, role, held, right)
+        found = [one] if one is not None else _twice(scene, role, held, right)
+        never = None if found else _never_loaded(scene, role, held)
+        yield from found if never is None else [never]
+
+
+def _simple(scene: Scene, role: str, held: Array, right: Array) -> Match | None:
+    return _by_kind(scene, role, held, right) or _common(scene, role, held, right)
+
+
+def _twice(scene: Scene, role: str, held: Array, right: Array) -> list[Match]:
+    """Return what was done to a weight in two steps, such as transposed and flipped."""
+    if held.shape != right.shape or role != "weight" or scene.torch is None:
+        return []
+    name, spatial = scene.torch.name, tuple(range(2, held.ndim))
+    size = float(np.linalg.norm(held)) / (float(np.linalg.norm(right)) or 1.0)
+    steps: list[tuple[str, str, str, Array]] = []
+    if spatial:
+        fix = f"w.flip({list(spatial)}) when loading `{name}.weight`"
+        steps.append(("kernel-flip", "flipped", fix, np.flip(held, spatial)))
+    if size and abs(size - 1.0) > forms.RELATIVE:
+        fix = f"`{name}.weight` / {size:.7g} when loading"
+        steps.append(("weight-scale", f"{size:.7g} times it", fix, held / size))
+    for trap, what, fix, undone in steps:
+        other = _simple(scene, role, undone, right)
+        if other is not None and other.trap != trap:
+            return [Match(trap, role, what, fix, undone), dataclasses.replace(other, half=held)]
+    return []
 
 
 def _by_kind(scene: Scene, role: str, held: Array, right: Array) -> Match | None:
