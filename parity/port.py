@@ -49,6 +49,7 @@ class Prepared:
     orders: Orders
     weights: Mapping[str, Mapping[str, Array]]  # as both float32 sides hold them now
     built: Mapping[str, Mapping[str, Array]]  # as the builders gave them
+    prints: tuple[Mapping[int, list[float]], Mapping[int, list[float]]]  # figures of each tensor of the twins
     notes: tuple[str, ...]
 
 
@@ -141,13 +142,16 @@ def prepare(models: Models, tell: Progress) -> Prepared:
     matching = match_all(
         models[TENSORFLOW], models[TORCH], weighted, prints[TWIN_TENSORFLOW], prints[TWIN_TORCH], options.by_hand
     )
-    return Prepared(models, fed, matching, weight_plan, Orders(models, options), weights, built, tuple(notes))
+    return Prepared(
+        models, fed, matching, weight_plan, Orders(models, options), weights, built,
+        (prints[TWIN_TENSORFLOW], prints[TWIN_TORCH]), tuple(notes),
+    )  # fmt: skip
 
 
 def compare(prepared: Prepared, tell: Progress) -> Verdict:
     """Compare cut by cut, explain every source, and decide."""
     models, matching = prepared.models, prepared.matching
-    found = cuts(models[TENSORFLOW], models[TORCH], matching)
+    found = cuts(models[TENSORFLOW], models[TORCH], matching, prepared.prints)
     walk = Walk(models, found, prepared.orders, prepared.inputs)
     bank = Bank(models, matching, prepared.plan, prepared.weights)
     dump = Dump(models.options.dump)

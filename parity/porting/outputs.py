@@ -16,6 +16,7 @@ from parity.porting.sides import SIDES, TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN
 # Rounding errors of a whole run scale with the unit roundoff; what float32 loses against its own twin therefore says
 # what the twins may lose against each other. The factor covers that signs of errors are chance.
 SAFETY = 256.0
+SAFETY_SINGLE = 16.0  # where a twin has float32 in it, and loses as much as the float32 sides do
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,11 @@ def compare(models: Models, inputs: Mapping[str, list[Array]], orders: Orders) -
         relation = orders.of(models[TENSORFLOW].outputs[index], models[TORCH].outputs[index])
         if relation is None:
             continue  # its own forced check has said so
-        gap, allowed = _gap(
+        gap, allowed, lost = _gap(
             {side: v if family(side) == TENSORFLOW else relation.to_tensorflow(v) for side, v in values.items()}
         )
+        if any(map(models.single, models[TENSORFLOW].ops)):
+            allowed = max(allowed, SAFETY_SINGLE * lost)
         if gap > allowed:
             verdicts.append(SEMANTIC)
             why = why or (
@@ -52,15 +55,16 @@ def compare(models: Models, inputs: Mapping[str, list[Array]], orders: Orders) -
     return Ends(tuple(verdicts), why)
 
 
-def _gap(values: Mapping[str, Array]) -> tuple[float, float]:
+def _gap(values: Mapping[str, Array]) -> tuple[float, float, float]:
     a64, b64, a32, b32 = (values[side].astype(np.float64) for side in (TWIN_TENSORFLOW, TWIN_TORCH, TENSORFLOW, TORCH))
     if a64.shape != b64.shape:
-        return float("inf"), 0.0
+        return float("inf"), 0.0, 0.0
     finite = np.isfinite(a64) & np.isfinite(b64) & np.isfinite(a32) & np.isfinite(b32)
     if not np.array_equal(np.isfinite(a64), np.isfinite(b64)):
-        return float("inf"), 0.0
+        return float("inf"), 0.0, 0.0
     a64, b64, a32, b32 = (np.where(finite, x, 0.0) for x in (a64, b64, a32, b32))
     scale = float(np.abs(a64).max(initial=0.0)) or 1.0
     lost = max(float(np.abs(a32 - a64).max(initial=0.0)), float(np.abs(b32 - b64).max(initial=0.0))) / scale
     ratio = UNIT_ROUNDOFF["float64"] / UNIT_ROUNDOFF["float32"]
-    return float(np.abs(a64 - b64).max(initial=0.0)) / scale, max(SAFETY * ratio * lost, 1e-12)
+    gap = float(np.abs(a64 - b64).max(initial=0.0)) / scale
+    return gap, max(SAFETY * ratio * lost, 1e-12), lost

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from parity.errors import ParityError, UsageError, WorkerCrash, WorkerTimeout
-from parity.model.trace import Trace
+from parity.model.trace import Op, Trace
 from parity.porting.memory import MemoryGuard, resident_bytes
 from parity.porting.options import Array, CheckOptions
 from parity.workers.client import Worker, WorkerOptions
@@ -18,6 +18,8 @@ TENSORFLOW, TORCH = "tensorflow", "torch"
 TWIN_TENSORFLOW, TWIN_TORCH = "twin_tensorflow", "twin_torch"
 SIDES = (TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH)
 TWINS = (TWIN_TENSORFLOW, TWIN_TORCH)
+# TensorFlow resizes so in float32 whatever it is given (DESIGN.md section 3).
+SINGLE = frozenset({"bilinear", "bicubic", "lanczos", "area"})
 # Four workers share the cores: a thread pool that spins while it waits takes them from the others.
 PATIENT = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
 
@@ -168,6 +170,13 @@ class Models:
                 f"against {len(plain.ops)}): what it does depends on values or on the dtype, and cannot be compared "
                 "layer by layer"
             )
+
+    def single(self, op: Op) -> bool:
+        """Return whether TensorFlow's twin computes one of its operations, or holds constants of it, in float32."""
+        twin = next((one for one in self.traces[TWIN_TENSORFLOW].ops if one.index == op.index), op)
+        if op.kind == "resize" and op.config.get("method") in SINGLE:
+            return True
+        return op.kind == "standardize" or bool(twin.config.get("single"))
 
     def tensor(self, side: str, tensor: int) -> int:
         """Return a side's own id of the tensor that its framework's trace calls `tensor`: runs number their own."""

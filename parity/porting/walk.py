@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,8 +20,7 @@ from parity.porting.options import Array
 from parity.porting.orders import Orders
 from parity.porting.sides import SIDES, TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH, Models, family, is_fatal
 
-# TensorFlow computes these in float32 whatever it is given (DESIGN.md section 3).
-SINGLE = frozenset({"bilinear", "bicubic", "lanczos", "area"})
+RECURRENT = frozenset({"lstm", "gru", "rnn"})
 DRAWS = 4  # of perturbed inputs, where no rule bounds an operation
 SAFETY = 16.0
 
@@ -65,8 +65,15 @@ class Step:
     answers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # all that `run_segment` gave, by side
 
 
-def cuts(tensorflow: Trace, torch: Trace, matching: Matching) -> list[Cut]:
-    """Return every pair of tensors to compare, in the order in which TensorFlow makes them; outputs last."""
+Prints = Mapping[int, Sequence[float]]
+
+
+def cuts(tensorflow: Trace, torch: Trace, matching: Matching, prints: tuple[Prints, Prints] = ({}, {})) -> list[Cut]:
+    """Return every pair of tensors to compare, in the order in which TensorFlow makes them; outputs last.
+
+    `prints` are the figures of each side's tensors in float64.
+    """
+    forward = Forward(tensorflow, torch, matching, prints)
     ops = ({op.index: op for op in tensorflow.ops}, {op.index: op for op in torch.ops})
     pairs = sorted(matching.pairs, key=lambda pair: pair.tensorflow)
     tensors: dict[int, int] = dict(zip(tensorflow.inputs, torch.inputs, strict=False))
@@ -75,6 +82,8 @@ def cuts(tensorflow: Trace, torch: Trace, matching: Matching) -> list[Cut]:
         mine, theirs = ops[0][pair.tensorflow], ops[1][pair.torch]
         for index, (a, b) in enumerate(zip(mine.outputs, theirs.outputs, strict=False)):
             if a not in tensors and (index == 0 or _read_later(tensorflow, a) or _read_later(torch, b)):
+                if index == 0:
+                    a, b = forward.fitted(mine, theirs)
                 tensors[a] = b
                 found.append((a, b, pair, mine.name if index == 0 else f"{mine.name}[{index}]"))
     for a, b, name in zip(tensorflow.outputs, torch.outputs, tensorflow.output_names, strict=False):
@@ -83,6 +92,47 @@ def cuts(tensorflow: Trace, torch: Trace, matching: Matching) -> list[Cut]:
     stops = (set(tensors), set(tensors.values()))
     producers = (tensorflow.producers(), torch.producers())
     return [_cut(given, ops, producers, stops) for given in found]
+
+
+class Forward:
+    """Finds where the two results of a pair hold the same numbers, should one side still have to pick them out."""
+
+    def __init__(self, tensorflow: Trace, torch: Trace, matching: Matching, prints: tuple[Prints, Prints]) -> None:
+        self.traces, self.prints = (tensorflow, torch), prints
+        self.consumers = (tensorflow.consumers(), torch.consumers())
+        self.paired = ({pair.tensorflow for pair in matching.pairs}, {pair.torch for pair in matching.pairs})
+
+    def fitted(self, mine: Op, theirs: Op) -> tuple[int, int]:
+        """Return the tensors to compare: the first outputs, or what is left of a longer one, such as a last step."""
+        a, b = mine.outputs[0], theirs.outputs[0]
+        sizes = [int(np.prod(self.traces[side].shapes.get(tensor, ()))) for side, tensor in ((0, a), (1, b))]
+        if sizes[0] == sizes[1]:
+            return a, b
+        if sizes[0] < sizes[1]:
+            return a, self._later(1, theirs, sizes[0], self.prints[0].get(a), mine.kind) or b
+        return self._later(0, mine, sizes[1], self.prints[1].get(b), theirs.kind) or a, b
+
+    def _later(self, side: int, op: Op, size: int, wanted: Sequence[float] | None, kind: str) -> int | None:
+        by_size: int | None = None
+        open_, seen = list(op.outputs), set[int]()
+        while open_:
+            tensor = open_.pop(0)
+            if tensor in seen:
+                continue
+            seen.add(tensor)
+            if int(np.prod(self.traces[side].shapes.get(tensor, ()))) == size:
+                if _alike(self.prints[side].get(tensor), wanted):
+                    return tensor
+                if by_size is None and tensor != op.outputs[0]:
+                    by_size = tensor
+            for reader in self.consumers[side].get(tensor, ()):
+                if reader.index not in self.paired[side]:
+                    open_.extend(reader.outputs)
+        return by_size if kind in RECURRENT else None
+
+
+def _alike(first: Sequence[float] | None, second: Sequence[float] | None) -> bool:
+    return first is not None and second is not None and bool(np.allclose(first, second, rtol=1e-9, atol=1e-12))
 
 
 def _read_later(trace: Trace, tensor: int) -> bool:
@@ -139,6 +189,9 @@ class Walk:
         self._values: dict[int, Array] = dict(zip(models[TENSORFLOW].inputs, inputs[TENSORFLOW], strict=True))
         self._users = self._count_users()
         self._asked: set[int] = set()
+        self._ahead: dict[tuple[str, int], Array] = {}
+        self._cuts_left = Counter([(TENSORFLOW, cut.tensorflow) for cut in found])
+        self._cuts_left.update((TORCH, cut.torch) for cut in found)
 
     def _count_users(self) -> dict[int, int]:
         users: dict[int, int] = {}
@@ -191,9 +244,18 @@ class Walk:
     def _propagated(self, cut: Cut) -> dict[str, Array]:
         """Take the float32 sides' own values at this cut, and the twin's, which later segments are fed."""
         wanted = {TENSORFLOW: cut.tensorflow, TORCH: cut.torch}
-        ahead = self.models.workers.each(lambda side: self.models.advance(side, wanted[side]), (TENSORFLOW, TORCH))
+        ahead = self.models.workers.each(lambda side: self._own(side, wanted[side]), (TENSORFLOW, TORCH))
         self._value(cut.tensorflow, wanted=False)
         return dict(ahead)
+
+    def _own(self, side: str, tensor: int) -> Array:
+        """Return a side's own value of a tensor; kept for as long as further cuts compare the same one."""
+        key = (side, tensor)
+        value = self._ahead.pop(key) if key in self._ahead else self.models.advance(side, tensor)
+        self._cuts_left[key] -= 1
+        if self._cuts_left[key]:
+            self._ahead[key] = value
+        return value
 
     def _value(self, tensor: int, wanted: bool = True) -> Array:
         if tensor not in self._values and tensor not in self._asked:
@@ -290,9 +352,11 @@ class Walk:
             notes.append(f"no rule bounds it ({answer.get('bounds_unknown')}): bounded by how perturbed inputs answer")
             low = self._perturbed(cut, values[TWIN_TORCH], fed)
             high = low * (UNIT_ROUNDOFF["float64"] / UNIT_ROUNDOFF["float32"])
-        if any(note.endswith("float32's bound decides") for note in notes) or any(map(_single, cut.segment_tensorflow)):
+        if any(note.endswith("float32's bound decides") for note in notes) or any(
+            map(self.models.single, cut.segment_tensorflow)
+        ):
             if not notes:
-                notes.append("tensorflow computes it in float32 even in its twin, so that float32's bound decides")
+                notes.append("tensorflow has float32 in it even in its twin, so that float32's bound decides")
             high = low
         return low, high
 
@@ -340,10 +404,6 @@ class Walk:
         if a.shape != b.shape or not a.size or not np.isfinite(a).all() or not np.isfinite(b).all():
             return None
         return float(np.abs(a - b).max() / (np.abs(a).max() or 1.0))
-
-
-def _single(op: Op) -> bool:
-    return op.kind == "resize" and op.config.get("method") in SINGLE
 
 
 def _noted(finding: Finding, notes: Sequence[str]) -> Finding:
