@@ -33,6 +33,7 @@ class Doubling:
     def __init__(self, tf: Any, promoted: Callable[[Any, Any], None]) -> None:
         self.tf, self._told = tf, promoted
         self._busy = False
+        self.notes: list[str] = []
         self._legacy: list[Any] = []
         self._recorded: list[Any] = []  # results whose gradient is on the tape already
         self._depth = 0
@@ -106,11 +107,27 @@ class Doubling:
         fast, slow, record = pywrap_tfe.TFE_Py_FastPathExecute, execute.quick_execute, execute.record_gradient
 
         def fast_execute(*args: Any) -> Any:
-            made = fast(*args)
+            if not self._depth:
+                return fast(*args)
+            try:
+                made = fast(*args)
+            except Exception as error:
+                if not _lacks_kernel(error):
+                    raise
+                made = fast(*args[:3], *(self._singles(args[3:], str(args[1]))))
             return self._promoted(made) if self._depth and not self._busy else made
 
         def slow_execute(op: Any, outputs: int, inputs: Any, attrs: Any, ctx: Any, name: Any = None) -> Any:
-            made = slow(op, outputs, inputs, attrs, ctx, name)
+            try:
+                made = slow(op, outputs, inputs, attrs, ctx, name)
+            except Exception as error:
+                if not self._depth or not _lacks_kernel(error):
+                    raise
+                inputs, attrs = (
+                    self._singles(inputs, op.decode() if isinstance(op, bytes) else str(op)),
+                    tuple(_single_type(value, self.tf) for value in attrs),
+                )
+                made = slow(op, outputs, inputs, attrs, ctx, name)
             if not self._depth or self._busy or not made or not any(_is_single(tensor) for tensor in made):
                 return made
             if execute.must_record_gradient():
@@ -129,6 +146,25 @@ class Doubling:
         if execute.execute is slow:
             execute.execute = slow_execute
         execute.quick_execute, execute.record_gradient = slow_execute, record_gradient
+
+    def _singles(self, values: Any, op: str) -> list[Any]:
+        """Return an operation's inputs in float32, for one that TensorFlow has in no other dtype; it is noted."""
+        note = f"twin: TensorFlow computes {op} in float32 alone"
+        if note not in self.notes:
+            self.notes.append(note)
+        found = []
+        with self.paused():
+            for value in values:
+                nested = isinstance(value, list) and any(hasattr(item, "_id") for item in value)
+                if nested:
+                    found.append([self._single(item) for item in value])
+                else:
+                    found.append(self._single(value))
+        return found
+
+    def _single(self, value: Any) -> Any:
+        double = hasattr(value, "_id") and value.dtype == self.tf.float64
+        return self.tf.cast(value, self.tf.float32) if double else value
 
     def _promoted(self, made: Any) -> Any:
         if isinstance(made, list | tuple):
@@ -195,6 +231,18 @@ class Doubling:
 def _dtype_name(dtype: Any) -> str:
     name = getattr(dtype, "name", None) or getattr(dtype, "__name__", None) or str(dtype)
     return str(name).removesuffix("_ref")
+
+
+def _lacks_kernel(error: Exception) -> bool:
+    """Tell whether an operation failed because there is none of it for float64."""
+    text = str(getattr(error, "message", error))
+    missing = "Could not find device for node" in text and "DT_DOUBLE" in text
+    return missing or ("of double is not in the list of allowed values" in text)
+
+
+def _single_type(value: Any, tf: Any) -> Any:
+    double = tf.float64.as_datatype_enum
+    return tf.float32.as_datatype_enum if type(value) is int and value == double else value
 
 
 def _is_single(value: Any) -> bool:

@@ -418,8 +418,9 @@ def _resize(layer: Any, call: Call) -> Leaf:
 
 
 def _number(value: Any) -> Any:
-    found = np.asarray(value, dtype=np.float64)
-    return float(found) if found.ndim == 0 else [float(v) for v in found.reshape(-1)]
+    found = np.asarray(value)
+    numbers = [float(str(v)) if isinstance(v, np.float32) else float(v) for v in found.reshape(-1)]
+    return numbers[0] if found.ndim == 0 else numbers
 
 
 def _standardize(layer: Any, call: Call) -> Leaf:

@@ -19,6 +19,11 @@ SHAPES_ONLY = frozenset({"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLi
 NO_RESULT = frozenset({"NoOp", "Assert", "PrintV2", "VarHandleOp", "DestroyResourceOp", "VarIsInitializedOp"})
 
 
+def as_written(number: Any) -> float:
+    """Return a number as its author wrote it: 0.3, not the 0.30000001192092896 that float32 makes of it."""
+    return float(str(number)) if isinstance(number, np.float32) else float(number)
+
+
 @dataclass(frozen=True)
 class Source:
     """One input of an operation: a tensor of the run, a weight, something made of weights, or a constant."""
@@ -42,7 +47,7 @@ class Source:
         found = self.numbers()
         if found is None or found.size != SCALAR_LIMIT or found.dtype.kind not in "fiub":
             return None
-        return float(found.reshape(()))
+        return as_written(found.reshape(())[()])
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,13 @@ class Derived:
         )
 
 
+def same_numbers(source: Any) -> bool:
+    """Tell whether something made of a weight holds the weight's numbers in their order, in another shape at most."""
+    while isinstance(source, Derived) and source.op_type in ("Reshape", "Squeeze", "ExpandDims", "Identity"):
+        source = source.sources[0]
+    return isinstance(source, WeightRead)
+
+
 def resolved(source: Any, memo: dict[int, Any]) -> Any:
     """Return a source's tensor: of a weight now, of a constant always the same."""
     return source.value(memo) if isinstance(source, WeightRead | Derived) else source

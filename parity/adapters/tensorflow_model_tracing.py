@@ -22,6 +22,7 @@ from parity.adapters.tensorflow_model_tensors import (
     is_tensor,
     mapped,
     resolved,
+    same_numbers,
     tensors_in,
 )
 
@@ -41,6 +42,8 @@ def execute_raw(op: str, inputs: Sequence[Any], attributes: tuple[Any, ...], out
     """Execute one operation of TensorFlow, seen by a gradient tape as any other."""
     from tensorflow.python.eager import context, execute
 
+    pairs = zip(attributes[::2], attributes[1::2], strict=True)
+    attributes = tuple(item for pair in pairs if pair[1] is not None for item in pair)  # None stands for the default
     made = execute.execute(op, outputs, list(inputs), attributes, context.context())
     if execute.must_record_gradient():
         execute.record_gradient(op, list(inputs), attributes, made)
@@ -88,6 +91,8 @@ class Recorder:
         self._handles = names.by_handle()
         self._frames: list[Frame] = []
         self._muted = 0
+        self._implicit = True
+        self._strange: set[int] = set()  # handles of variables that are not the model's
         self._names_used: dict[str, int] = {}
 
     # Tensors
@@ -149,7 +154,9 @@ class Recorder:
             return found
         if number not in inputs:
             inputs.append(number)
-        mask = getattr(tensor, MASK, None)
+        mask = (
+            getattr(tensor, MASK, None) if self._implicit else None
+        )  # one that is given by name is the one that counts
         held = self.capture(mask, inputs, variables) if is_tensor(mask) else None
         return Slot(inputs.index(number), held)
 
@@ -248,7 +255,11 @@ class Recorder:
         inputs: list[int] = []
         variables: list[Any] = []
         words = {key: value for key, value in kwargs.items() if key != "training"}
-        template = self.capture((args, words), inputs, variables)
+        self._implicit = not any(is_tensor(value) for key, value in words.items() if key == "mask")
+        try:
+            template = self.capture((args, words), inputs, variables)
+        finally:
+            self._implicit = True
         masked = any(getattr(tensor, MASK, None) is not None for tensor in tensors_in([args, words]))
         activation = _fused_activation(layer) if self._is_fused(layer) else None
         with self.mute(), without_activation(layer, activation):
@@ -276,7 +287,7 @@ class Recorder:
         step.weights = {role: plain_variable(variable) for role, variable in leaf.weights.items()}
         step.variables = [*variables, *step.weights.values()]
         step.state = [v for v in map(plain_variable, _state_of(layer)) if hasattr(v, "handle")]
-        step.made_by = _made_by(layer)
+        step.made_by = made_by(layer)
         self.steps.append(step)
         return result
 
@@ -300,7 +311,7 @@ class Recorder:
             args, _ = filled(template, tensors, {}, identity)
             return [layer.compute_mask(args[0], getattr(args[0], MASK, None))]
 
-        self.steps.append(Step(f"{path}:mask", "op:mask", list(inputs), [number], run, made_by=_made_by(layer)))
+        self.steps.append(Step(f"{path}:mask", "op:mask", list(inputs), [number], run, made_by=made_by(layer)))
 
     def _activate(self, activation: Any, value: Any, path: str, training: bool) -> Any:
         found = activation_of(activation, len(value.shape))
@@ -308,8 +319,7 @@ class Recorder:
             with self.frame(path, training):
                 result = activation(value)
         else:
-            label = str(found[1].get("function", "log_softmax" if found[1].get("log") else found[0]))
-            result = self.function(activation, (value,), {}, (*found, {}), f"{path}:{label}")
+            result = self.function(activation, (value,), {}, (*found, {}), f"{path}:{label_of(found)}")
         if getattr(value, MASK, None) is not None and is_tensor(result):
             setattr(result, MASK, getattr(value, MASK))
         return result
@@ -317,23 +327,13 @@ class Recorder:
     def _separable(self, layer: Any, leaf: Leaf, path: str, x: Any, inputs: list[int]) -> Any:
         """Record a separable convolution as the two that it consists of."""
         first, second = separable_halves(layer, leaf.config, self.tf)
-        config = dict(leaf.config)
-        filters, multiplier = config.pop("filters"), config.pop("multiplier")
-        rank, weights = config["rank"], leaf.weights
-        half = Leaf("depthwise_conv", {**config, "multiplier": multiplier, "bias": False})
-        half.weights = {"kernel": weights["depthwise_kernel"]}
+        (half_name, half), (name, rest) = separable_leaves(leaf, path)
         with self.mute():
             middle = first([x])
-        step = Step(f"{path}:depthwise", half.kind, list(inputs), [], first, half.config)
-        middle = self._finish(step, middle, layer, half)
-        ones, none = [1] * rank, [[0, 0]] * rank
-        points = {"rank": rank, "filters": filters, "kernel": ones, "strides": ones, "padding": "valid", "pads": none}
-        points |= {"dilation": ones, "groups": 1, "bias": config["bias"], "pad_mode": "zeros"}
-        rest = Leaf("conv", points, {"kernel": weights["pointwise_kernel"]})
-        rest.weights |= {"bias": weights["bias"]} if "bias" in weights else {}
+        middle = self._finish(Step(half_name, half.kind, list(inputs), [], first, half.config), middle, layer, half)
         with self.mute():
             result = second(middle)
-        step = Step(path, rest.kind, [self.adopt(middle[0])], [], second, rest.config)
+        step = Step(name, rest.kind, [self.adopt(middle[0])], [], second, rest.config)
         self.emulated = True
         return self._finish(step, result, layer, rest)[0]
 
@@ -401,9 +401,13 @@ class Recorder:
 
     def _late(self, handle: Any) -> Any:
         """Look for a variable that was made during the run."""
+        if handle._id in self._strange:
+            return None
         self.names.refresh()
         self._handles = self.names.by_handle()
-        return self._handles.get(getattr(handle, "_id", -1))
+        if handle._id not in self._handles:
+            self._strange.add(handle._id)
+        return self._handles.get(handle._id)
 
     def _note(self, text: str) -> None:
         if text not in self.notes:
@@ -452,7 +456,7 @@ class Recorder:
 
         step = Step(self._name(_short(op)), kind, numbers, [self.adopt(t) for t in outputs], run, config, weights)
         step.variables, step.made_by, step.raw = list(weights.values()), f"tf.raw_ops.{op}", True
-        step.direct = all(source.what != "derived" for source in sources)
+        step.direct = all(source.what != "derived" or same_numbers(source.value) for source in sources)
         self.steps.append(step)
 
     def _derive(
@@ -543,6 +547,37 @@ def _layer_runner(tf: Any, layer: Any, template: Any, training: bool, bare: bool
     return run
 
 
+def separable_leaves(leaf: Leaf, path: str) -> list[tuple[str, Leaf]]:
+    """Return the two convolutions of a separable one, with their names."""
+    config, weights = dict(leaf.config), leaf.weights
+    filters, multiplier, rank = config.pop("filters"), config.pop("multiplier"), config["rank"]
+    first = Leaf("depthwise_conv", {**config, "multiplier": multiplier, "bias": False})
+    first.weights |= {"kernel": weights["depthwise_kernel"]} if "depthwise_kernel" in weights else {}
+    ones, none = [1] * rank, [[0, 0]] * rank
+    points = {"rank": rank, "filters": filters, "kernel": ones, "strides": ones, "padding": "valid", "pads": none}
+    points |= {"dilation": ones, "groups": 1, "bias": config["bias"], "pad_mode": "zeros"}
+    second = Leaf("conv", points)
+    for role, name in (("kernel", "pointwise_kernel"), ("bias", "bias")):
+        second.weights |= {role: weights[name]} if name in weights else {}
+    return [(f"{path}:depthwise", first), (path, second)]
+
+
+def static_parts(layer: Any, leaf: Leaf, path: str) -> list[tuple[str, Leaf]]:
+    """Return the operations that one layer will be, known without running it."""
+    found = separable_leaves(leaf, path) if leaf.kind == "separable_conv" else [(path, leaf)]
+    activation = _fused_activation(layer) if leaf.kind in FUSED else None
+    known = None if activation is None else activation_of(activation, None)
+    if known is not None:
+        found.append((f"{path}:{label_of(known)}", Leaf(*known)))
+    return found
+
+
+def label_of(found: tuple[str, dict[str, Any]]) -> str:
+    """Return what an activation is called after its layer's name."""
+    kind, config = found
+    return str(config.get("function", "log_softmax" if config.get("log") else kind))
+
+
 def separable_halves(layer: Any, config: Mapping[str, Any], tf: Any) -> tuple[Any, Any]:
     """Return the two functions of a separable convolution, of a list of one tensor each."""
     import keras
@@ -579,7 +614,8 @@ def _state_of(layer: Any) -> list[Any]:
         return []
 
 
-def _made_by(layer: Any) -> str:
+def made_by(layer: Any) -> str:
+    """Return the class that a layer is of, as its user writes it."""
     kind = type(layer)
     library = kind.__module__.split(".")[0]
     return (

@@ -38,7 +38,7 @@ from parity.adapters.tensorflow_model_replay import (
     segment,
 )
 from parity.adapters.tensorflow_model_tensors import Step, named_outputs
-from parity.adapters.tensorflow_model_tracing import Recorder
+from parity.adapters.tensorflow_model_tracing import Recorder, made_by, static_parts
 from parity.errors import UsageError
 from parity.model.trace import Op, Trace, Weight
 
@@ -114,7 +114,7 @@ class TensorflowModels:
             found = [(name, tensor) for name, tensor in named_outputs(answer) if hasattr(tensor, "shape")]
             outputs = [self._output(recorder, tensor) for _, tensor in found]
         names.refresh()
-        notes = settled or []
+        notes = [*(settled or []), *self._doubling.notes]
         self._user_steps = merged(recorder.steps, recorder.shapes, outputs)
         self._user_inputs, self._user_outputs, self._recorder = numbers, outputs, recorder
         notes += recorder.notes
@@ -134,10 +134,9 @@ class TensorflowModels:
             if leaf is None or type(layer).__name__ == "InputLayer":
                 continue
             inside.append(path)
-            kind = type(layer)
-            weights = {role: names.of(v) or "" for role, v in leaf.weights.items()}
-            made_by = f"{kind.__module__.split('.')[0]}.layers.{kind.__name__}"
-            ops.append(Op(len(ops), path, leaf.kind, (), (), leaf.config, weights, made_by))
+            for name, part in static_parts(layer, leaf, path):
+                weights = {role: names.of(v) or "" for role, v in part.weights.items()}
+                ops.append(Op(len(ops), name, part.kind, (), (), part.config, weights, made_by(layer)))
         return Trace((), (), (), tuple(ops), {}, {}, self._weights()).to_dict()
 
     def get_model_weights(self, names: Sequence[str] | None = None) -> dict[str, Array]:
@@ -252,6 +251,7 @@ class TensorflowModels:
             self._hooks = Hooks(self.tf, self.keras)
             self._doubling = Doubling(self.tf, self._promoted)
         self._hooks.install()
+        self._doubling.notes.clear()
         self.keras.utils.clear_session()  # names such as `conv2d_1` are counted from the start, as in a fresh process
         if "tf_keras" in sys.modules:
             sys.modules["tf_keras"].backend.clear_session()
