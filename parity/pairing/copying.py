@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from parity.errors import PairingError
 from parity.model.layout import Array
-from parity.model.trace import Op, Trace, weight_names
+from parity.model.trace import Op, Trace, used_weights, weight_names
 from parity.pairing import references
 from parity.pairing.carry import Carry
-from parity.pairing.fitting import fitting, role_pairs, takes_rows
-from parity.pairing.match import ONLY_ONE, Matching, OpPair
+from parity.pairing.fitting import as_layer, fitting, role_pairs, takes_rows
+from parity.pairing.match import GRAPH, ONLY_ONE, Matching, OpPair
 from parity.pairing.references import Shape, read
+from parity.pairing.stacked import Stacked
 
 __all__ = ["WeightLink", "WeightPlan", "plan", "read"]
 
@@ -67,6 +68,8 @@ def plan(tensorflow: Trace, torch: Trace, matching: Matching, rows: Rows = lambd
     maker = _Planner(tensorflow, torch)
     for pair in matching.pairs:
         maker.add(pair, rows)
+    for one in matching.stacked:
+        maker.add_stacked(one)
     maker.add_free()
     return maker.finish()
 
@@ -80,22 +83,26 @@ class _Planner:
             {name: weight.shape for name, weight in side.weights.items()} for side in (tensorflow, torch)
         )
         self.followers = _bias_followers(tensorflow), _bias_followers(torch)
+        self._constants = _constants(tensorflow), _constants(torch)
         self.links: list[WeightLink] = []
         self.partner: tuple[dict[str, str], dict[str, str]] = ({}, {})
         self.twice: list[str] = []
         self.notes: list[str] = []
 
     def add(self, pair: OpPair, rows: Rows) -> None:
-        mine, other = self._with_follower(0, pair.tensorflow), self._with_follower(1, pair.torch)
+        mine, other = self._with_follower(0, pair.tensorflow), as_layer(self._with_follower(1, pair.torch))
         if bool(mine.weights) != bool(other.weights) or not mine.weights:
             return
+        self._link(pair, mine, other, rows)
+
+    def _link(self, pair: OpPair, mine: Op, other: Op, rows: Rows | None) -> None:
         for role, torch_role, link in role_pairs(mine, other):
             refs = mine.weights[role], other.weights[torch_role]
             shapes = references.shape_of(refs[0], self.shapes[0]), references.shape_of(refs[1], self.shapes[1])
             if shapes[0] is None or shapes[1] is None:
                 self.notes.append(f"`{refs[0]}` and `{refs[1]}`: a weight that the model does not list")
                 continue
-            order = self._order(pair, rows, mine, role, shapes[0])
+            order = self._order(pair, rows, mine, role, shapes[0]) if rows else None
             ways = fitting(mine, other, link, shapes[0], shapes[1], order)
             if ways is None:
                 self.notes.append(
@@ -104,6 +111,18 @@ class _Planner:
                 )
                 continue
             self._accept(WeightLink(refs[0], refs[1], *ways, role, pair))
+
+    def add_stacked(self, one: Stacked) -> None:
+        """Link layers that are apart in TensorFlow with the rows that torch has for each."""
+        torch = self.ops[1][one.torch]
+        for place, index in enumerate(one.tensorflow):
+            weights = {}
+            for role, reference in torch.weights.items():
+                shape = self.shapes[1].get(reference)
+                if shape and shape[0] % len(one.tensorflow) == 0:
+                    length = shape[0] // len(one.tensorflow)
+                    weights[role] = f"{reference}@{place * length}:{(place + 1) * length}"
+            self._link(OpPair(index, one.torch, GRAPH), self.ops[0][index], replace(torch, weights=weights), None)
 
     def add_free(self) -> None:
         """Link what no pair of operations holds and only one weight of the other side fits: a class token, a position.
@@ -192,7 +211,7 @@ class _Planner:
         )
 
     def _unmatched(self, side: int) -> tuple[str, ...]:
-        covered = self._covered(side)
+        covered = self._covered(side) | self._constants[side]
         return tuple(sorted(name for name in self.shapes[side] if name not in covered))
 
     def _covered(self, side: int) -> set[str]:
@@ -204,6 +223,18 @@ class _Planner:
                 length = (self.shapes[side][name] or (1,))[0]
                 rows.setdefault(name, set()).update(range(*some.indices(length)))
         return {name for name, found in rows.items() if len(found) == (self.shapes[side][name] or (1,))[0]}
+
+
+def _constants(trace: Trace) -> set[str]:
+    """Return the weights that nobody trains and that are but operands: means to subtract, a mask, positions.
+
+    They are part of what a model computes, as a number in its code is; the other side may well have written it as one.
+    """
+    trained = {name for name, weight in trace.weights.items() if weight.trainable}
+    roles: dict[str, set[str]] = {}
+    for op, role, name in used_weights(trace.ops):
+        roles.setdefault(name, set()).add(role.partition("_")[0] if op.kind != "op:weight" else "other")
+    return {name for name, found in roles.items() if found == {"other"} and name not in trained}
 
 
 def _bias_followers(trace: Trace) -> dict[int, str]:

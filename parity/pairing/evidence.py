@@ -18,19 +18,26 @@ Scores = NDArray[np.float64]
 
 _UP_AND_DOWN = (1, 2, 4, 8, 16)
 _BOTH = (1, 2, 3, 5)
+_DETAILS = (1, 2, 3)
 NO_WAY = -1e6  # a pair that cannot be
 
 # What a step of evidence counts, against 1 for operations that are alike in every respect. Between operations that
 # structure does not tell apart order decides; names do where they agree nearly wholly.
 _SAME_ORDER, _SAME_RANK, _SAME_NAME, _NAMED_TWIN = 0.5, 0.03, 0.05, 1.5
 ALIKE_NAMES = 0.6
+_CLOSE_UP = 1.5  # more than both orders together: what else tells branches of equal layers apart
 _WORTH = 1.0  # an alignment leaves out a pair that has less than this
 
 
-def evidence(a: Skeleton, b: Skeleton) -> Scores:
-    """Return the score of each pair of nodes; `NO_WAY` where their families differ."""
+def evidence(a: Skeleton, b: Skeleton, whole: tuple[Skeleton, Skeleton] | None = None) -> Scores:
+    """Return the score of each pair of nodes; `NO_WAY` where their families differ.
+
+    `whole` are the same models with everything that computes: branches may differ by an activation alone.
+    """
     alike = _likeness(a, b)
     scores = alike + _surroundings(a, b)
+    if whole is not None:
+        scores += _CLOSE_UP * _details(a, b, *whole)
     names = names_alike(_names(a), _names(b))
     scores += _SAME_NAME * names**2  # before the orders are aligned: which of equal layers is missing, names may say
     scores[alike <= 0] = NO_WAY
@@ -84,6 +91,21 @@ def _surroundings(a: Skeleton, b: Skeleton) -> Scores:
             ]
         for mine, other in zip(*looks, strict=True):
             total += (mine[:, None] == other[None, :]) / len(looks[0])
+    return total
+
+
+def _details(a: Skeleton, b: Skeleton, whole_a: Skeleton, whole_b: Skeleton) -> Scores:
+    """Return for each pair what share of the near looks agree, settings and light operations included."""
+    palette = Palette()
+    looks = []
+    for graph, whole in ((a, whole_a), (b, whole_b)):
+        there = whole.node_of()
+        places = [there[op.index] if op is not None else -1 for op in graph.ops]
+        found = [*colours(whole, palette, _DETAILS, True, True, fine=True), classes(whole, palette)]
+        looks.append([np.where(np.asarray(places) < 0, -1, look[places]) for look in found])
+    total = np.zeros((a.size, b.size))
+    for mine, other in zip(*looks, strict=True):
+        total += np.equal(mine[:, None], other[None, :]) / len(looks[0])
     return total
 
 

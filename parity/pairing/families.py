@@ -37,6 +37,9 @@ _FAMILY_OF = {kind: family for family, kinds in _FAMILIES.items() for kind in ki
 # Operations that a port easily leaves out, adds or moves: the skeleton of a model is what is left without them.
 _LIGHT = frozenset({"activation", "rescale", "softmax", "zero_pad", "cropping", "standardize"})
 
+# What one side holds as a weight the other may read from an operation of its own: a position, a class token.
+_READS_OR_HOLDS = {"own", "merge"}
+
 # Settings that mean the same number on both sides; what counts axes does not.
 _COMPARED = (
     "kernel",
@@ -59,11 +62,14 @@ _COMPARED = (
     "keepdims",
     "block",
 )
+RECURRENT_CELLS = frozenset({"op:lstm_cell", "op:gru_cell", "op:rnn_tanh_cell", "op:rnn_relu_cell"})
 COMMUTES = frozenset({"add", "multiply", "maximum", "minimum", "average"})
 
 
 def family(op: Op) -> str:
     """Return the family of an operation; operations of two families never pair by where they stand."""
+    if op.kind in RECURRENT_CELLS:
+        return "recurrent"
     if op.weights and not op.inputs and op.kind != "embedding":
         return "source"  # a weight that is a value by itself: a class token, a position
     if op.kind in ("matmul", "einsum") and op.weights:
@@ -116,7 +122,8 @@ def _plain(value: Any) -> Any:
 
 def likeness(a: Op, b: Op, shapes_a: tuple[Shape, ...], shapes_b: tuple[Shape, ...]) -> float:
     """Return how alike two operations are in themselves, from 0 (cannot be one another) to 1."""
-    if family(a) != family(b):
+    families = {family(a), family(b)}
+    if len(families) > 1 and families != _READS_OR_HOLDS:
         return 0.0
     return 0.3 * (a.kind == b.kind) + 0.2 * _settings_alike(a, b) + 0.5 * _weights_alike(shapes_a, shapes_b)
 

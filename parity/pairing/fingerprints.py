@@ -114,9 +114,9 @@ def _next(graph: Skeleton, node: int, pairs: Mapping[int, int]) -> set[int]:
 
 def of_equal_value(a: Skeleton, b: Skeleton, pairs: Mapping[int, int], equal: Equal) -> dict[int, int]:
     """Return further pairs of whatever families whose values are equal, and no other's are."""
-    rest_a = [n for n, op in enumerate(a.ops) if op is not None and n not in pairs and not op.weights]
+    rest_a = [n for n, op in enumerate(a.ops) if op is not None and n not in pairs]
     taken = set(pairs.values())
-    rest_b = {n for n, op in enumerate(b.ops) if op is not None and n not in taken and not op.weights}
+    rest_b = {n for n, op in enumerate(b.ops) if op is not None and n not in taken}
     one = unique(equal)
     found = {i: int(np.flatnonzero(one[i])[0]) for i in rest_a if one[i].any()}
     found = {i: j for i, j in found.items() if j in rest_b}

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from parity.model.trace import Op, Trace
-from parity.pairing import byhand, fingerprints
+from parity.pairing import byhand, fingerprints, stacked
 from parity.pairing.assign import assign
 from parity.pairing.evidence import ALIKE_NAMES, NO_WAY, Scores, evidence, names_alike
 from parity.pairing.families import counts
 from parity.pairing.fingerprints import Prints
 from parity.pairing.positions import between, without_crossings
 from parity.pairing.skeleton import Palette, Skeleton, classes, skeleton
+from parity.pairing.stacked import Stacked
 
 BY_HAND, GRAPH, ORDER, NAME, VALUE, ONLY_ONE = "map", "graph", "order", "name", "value", "only-one"
 
@@ -42,6 +43,7 @@ class Matching:
     only_torch: tuple[int, ...]
     ambiguous: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    stacked: tuple[Stacked, ...] = ()  # what torch computes as one layer; none of it stands in `pairs` or `only_`
 
 
 def match_weighted(tensorflow: Trace, torch: Trace, by_hand: Mapping[str, str] | None = None) -> Matching:
@@ -50,14 +52,18 @@ def match_weighted(tensorflow: Trace, torch: Trace, by_hand: Mapping[str, str] |
     Raises
         UsageError: `by_hand` names a layer that is not there.
     """
-    a, b = skeleton(tensorflow), skeleton(torch)
-    scores = evidence(a, b)
+    first, b = skeleton(tensorflow), skeleton(torch)
+    together = stacked.groups(first, b)
+    a = stacked.merged(first, together)
+    whole = skeleton(tensorflow, light=True), skeleton(torch, light=True)
+    scores = evidence(a, b, whole)
     hand = byhand.resolve(tensorflow, torch, by_hand or {})
     certain = _hold(scores, a, b, hand)
     chosen = {int(i): int(j) for i, j in zip(*assign(a, b, scores), strict=True)}
     chosen = _well_placed(a, b, chosen, certain)
     weighted = {i: j for i, j in chosen.items() if _has_weights(a, i) and _has_weights(b, j)}
-    unsure = _unsure(a, b)
+    pieces = [(group, weighted.pop(group[0])) for group in together if group[0] in weighted]
+    unsure = _unsure(a, b, whole)
     pairs = tuple(
         OpPair(_index(a, i), _index(b, j), BY_HAND if certain.get(i) == j else _how(a, b, i, j, unsure))
         for i, j in sorted(weighted.items(), key=lambda pair: _index(a, pair[0]))
@@ -67,6 +73,7 @@ def match_weighted(tensorflow: Trace, torch: Trace, by_hand: Mapping[str, str] |
         [op for op in tensorflow.ops if op.weights],
         [op for op in torch.ops if op.weights],
         _sentences(a, b, unsure, [pair for pair in weighted.items() if pair[0] not in certain]),
+        found=tuple(Stacked(tuple(_index(first, node) for node in group), _index(b, j)) for group, j in pieces),
     )
 
 
@@ -89,6 +96,7 @@ def match_all(
     by_map = set(hand.pairs)
     kept, notes = _corrected(a, b, weighted, equal, by_map)
     scores = evidence(a, b)
+    _leave_out(scores, a, b, weighted.stacked)
     certain = _hold(scores, a, b, byhand.ByHand((*by_map, *((p.tensorflow, p.torch) for p in kept)), hand.groups))
     above, below = between(a, b, certain | _ends(a, b))
     fits = (above + below >= 1) & (np.minimum(above, below) > 0)
@@ -113,6 +121,7 @@ def match_all(
         [op for op in torch.ops if counts(op)],
         weighted.ambiguous,
         (*weighted.notes, *notes),
+        weighted.stacked,
     )
 
 
@@ -169,6 +178,14 @@ def _hold(scores: Scores, a: Skeleton, b: Skeleton, hand: byhand.ByHand) -> dict
     return certain
 
 
+def _leave_out(scores: Scores, a: Skeleton, b: Skeleton, stacks: Iterable[Stacked]) -> None:
+    """Keep, in place, what is stacked on one side from pairing with anything."""
+    here, there = a.node_of(), b.node_of()
+    for one in stacks:
+        scores[[here[index] for index in one.tensorflow], :] = NO_WAY
+        scores[:, there[one.torch]] = NO_WAY
+
+
 def _well_placed(a: Skeleton, b: Skeleton, pairs: Mapping[int, int], certain: Mapping[int, int]) -> dict[int, int]:
     """Return the pairs without those that neither their weights nor their neighbours speak for."""
     above, below = between(a, b, pairs)
@@ -187,23 +204,31 @@ def _only_one(graph: Skeleton, node: int) -> bool:
     return graph.labels.count(graph.labels[node]) == 1
 
 
-def _unsure(a: Skeleton, b: Skeleton) -> dict[int, tuple[tuple[int, ...], tuple[int, ...]]]:
+def _unsure(
+    a: Skeleton, b: Skeleton, whole: tuple[Skeleton, Skeleton] | None = None
+) -> dict[int, tuple[tuple[int, ...], tuple[int, ...]]]:
     """Return for each node of `a` that structure cannot tell from another which nodes on both sides look like it.
 
     Calls of one shared layer count as one: whichever of them pairs, the weights are the same.
     """
     palette = Palette()
-    looks = [classes(graph, palette) for graph in (a, b)]
+    looks = [_looks(graph, full, palette) for graph, full in zip((a, b), whole or (a, b), strict=True)]
     groups: dict[int, tuple[list[int], list[int]]] = {}
     for side, graph in enumerate((a, b)):
         for node in range(graph.size):
             if graph.ops[node] is not None:
-                groups.setdefault(int(looks[side][node]), ([], []))[side].append(node)
+                groups.setdefault(looks[side][node], ([], []))[side].append(node)
     found: dict[int, tuple[tuple[int, ...], tuple[int, ...]]] = {}
     for mine, other in groups.values():
         if max(_distinct(a, mine), _distinct(b, other)) > 1:
             found |= dict.fromkeys(mine, (tuple(mine), tuple(other)))
     return found
+
+
+def _looks(graph: Skeleton, whole: Skeleton, palette: Palette) -> dict[int, int]:
+    """Return each node's colour in the whole graph."""
+    colour, there = classes(whole, palette), whole.node_of()
+    return {node: int(colour[there[op.index]]) for node, op in enumerate(graph.ops) if op is not None}
 
 
 def _distinct(graph: Skeleton, nodes: Iterable[int]) -> int:
@@ -248,14 +273,19 @@ def _matching(
     other: Iterable[Op],
     ambiguous: tuple[str, ...],
     notes: tuple[str, ...] = (),
+    found: tuple[Stacked, ...] = (),
 ) -> Matching:
     paired = {pair.tensorflow for pair in pairs}, {pair.torch for pair in pairs}
+    for one in found:
+        paired[0].update(one.tensorflow)
+        paired[1].add(one.torch)
     return Matching(
         pairs,
         tuple(op.index for op in mine if op.index not in paired[0]),
         tuple(op.index for op in other if op.index not in paired[1]),
         ambiguous,
         notes,
+        found,
     )
 
 

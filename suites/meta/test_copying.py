@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -413,6 +414,37 @@ def test_a_position_that_one_side_looks_up_and_the_other_adds_is_linked_by_its_s
     assert not made.unmatched_tensorflow
     table = bits((6, 5), 0)
     assert same_bits(made.to_torch({"table": table})["position"], table[None])
+
+
+def test_fixed_operands_without_a_partner_are_part_of_the_code() -> None:
+    weights = {"w": (7, 4), "mean": (4,)}
+    mine = trace([("dense", {}, {"kernel": "k"})], {"k": (4, 7)})
+    other = trace([("subtract", {}, {"other": "mean"}), ("dense", {}, {"weight": "w"})], weights)
+    made = plan(mine, other, match_weighted(mine, other))
+    assert made.unmatched_torch == ("mean",)  # trained: somebody must say where it comes from
+    fixed = {**other.weights, "mean": Weight("mean", (4,), trainable=False)}
+    made = plan(mine, replace(other, weights=fixed), match_weighted(mine, other))
+    assert made.unmatched_torch == ()
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_a_cell_called_step_by_step_has_the_layers_weights(kind: str) -> None:
+    shapes: Mapping[str, Shape] = LSTM if kind == "lstm" else GRU
+    gates = shapes["kernel"][1]
+    weights = {"wi": Weight("wi", (gates, 5)), "wh": Weight("wh", (gates, 3))}
+    weights |= {name: Weight(name, (gates,)) for name in ("bi", "bh")}
+    roles = {"other": "wi", "other_1": "wh", "other_2": "bi", "other_3": "bh"}
+    steps = tuple(Op(i, "cell", f"op:{kind}_cell", (0, i), (i + 1,), {}, roles) for i in range(4))
+    other = Trace((0,), (4,), ("output",), steps, {}, {}, weights)
+    mine = trace([(kind, {}, {role: role for role in shapes})], shapes)
+    matching = match_weighted(mine, other)
+    assert [(pair.tensorflow, pair.torch) for pair in matching.pairs] == [(0, 3)]
+    made = plan(mine, other, matching)
+    assert not made.unmatched_tensorflow
+    assert not made.unmatched_torch
+    held = arrays(mine, 0)
+    back = made.to_tensorflow(made.to_torch(held))
+    assert all(same_bits(back[name], array) for name, array in held.items())
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from parity.errors import UsageError
 from parity.model.trace import Op, Trace
 from parity.pairing.match import match_all, match_weighted
 from suites.meta import traces
-from suites.meta.traces import Draft, Layer, Seen, both, names_of
+from suites.meta.traces import Draft, Layer, Seen, both, names_left, names_of
 
 TYPICAL: Mapping[str, tuple[Callable[[], Draft], int]] = {
     "sequential": (traces.sequential, 1),
@@ -26,11 +26,6 @@ TYPICAL: Mapping[str, tuple[Callable[[], Draft], int]] = {
     "two-towers": (lambda: traces.two_towers(shared=False), 2),
     "transformer": (traces.transformer, 1),
 }
-
-
-def names_left(indices: Sequence[int], seen: Seen) -> list[str]:
-    there = {index: name for name, index in seen.index.items()}
-    return [there[index] for index in indices]
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -312,6 +307,21 @@ def test_a_layer_of_ones_own_pairs_with_the_product_it_is() -> None:
     )
     other = _trace(written, {"0.weight": (8, 3, 3, 3), "gamma": (8, 1, 1)}, 2)
     assert [(pair.tensorflow, pair.torch) for pair in match_weighted(mine, other).pairs] == [(0, 0), (1, 1)]
+
+
+def test_branches_that_differ_by_an_activation_alone_are_told_apart() -> None:
+    draft, ends = Draft(), []
+    for function in ("elu", "silu", "tanh", "relu"):
+        at = draft.add("conv", "input", sizes=(3, 8), kernel=[3, 3], name=function)
+        ends.append(draft.add("activation", at, function=function))
+    draft.add("add", draft.add("add", ends[0], ends[1]), draft.add("add", ends[2], ends[3]))
+    for seed in range(4):
+        mine = traces.tensorflow(draft.layers, rename=traces.noise(1))
+        other = traces.torch(draft.layers, order=traces.shuffled(seed), rename=traces.noise(2))
+        weighted = match_weighted(mine.trace, other.trace)
+        names = ("elu", "silu", "tanh", "relu")
+        assert names_of(weighted, mine, other) == {name: name for name in names}
+        assert not weighted.ambiguous
 
 
 # By hand.

@@ -149,6 +149,12 @@ def names_of(matching: Matching, mine: Seen, other: Seen) -> dict[str, str]:
     return {here[pair.tensorflow]: there[pair.torch] for pair in matching.pairs}
 
 
+def names_left(indices: Sequence[int], seen: Seen) -> list[str]:
+    """Return the described layers of operations."""
+    there = {index: name for name, index in seen.index.items()}
+    return [there[index] for index in indices]
+
+
 def both(mine: Seen, other: Seen, by_hand: Mapping[str, str] | None = None) -> tuple[Matching, Matching]:
     """Return the pairs of operations with weights, and of all."""
     weighted = match_weighted(mine.trace, other.trace, by_hand or {})

@@ -1,0 +1,73 @@
+"""Query, key and value: a layer each in TensorFlow, one for all in torch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from parity.pairing.copying import plan
+from parity.pairing.match import match_weighted
+from suites.meta import traces
+from suites.meta.traces import Draft, Layer, both, names_left, names_of
+
+
+def attending(stacked: bool, blocks: int = 2) -> list[Layer]:
+    """Return attention with a layer each for query, key and value, or with one for all."""
+    draft = Draft()
+    at = draft.add("dense", "input", sizes=(3, 12), name="first")
+    for block in range(blocks):
+        if stacked:
+            qkv = draft.add("dense", at, sizes=(12, 36), bias=True, name=f"qkv{block}")
+            parts = [draft.add("split", qkv, name=f"split{block}")]
+        else:
+            parts = [draft.add("dense", at, sizes=(12, 12), bias=True, name=f"{name}{block}") for name in "qkv"]
+        mixed = draft.add("sdpa", *parts, name=f"mixed{block}")
+        at = draft.add("add", at, draft.add("dense", mixed, sizes=(12, 12), name=f"out{block}"), name=f"sum{block}")
+    return draft.layers
+
+
+def test_query_key_and_value_may_be_one_layer_in_torch() -> None:
+    mine = traces.tensorflow(attending(False), rename=traces.noise(1))
+    other = traces.torch(attending(True), rename=traces.noise(2))
+    weighted, everything = both(mine, other)
+    for matching in (weighted, everything):
+        rows = [([*names_left(one.tensorflow, mine)], names_left([one.torch], other)) for one in matching.stacked]
+        assert rows == [(["q0", "k0", "v0"], ["qkv0"]), (["q1", "k1", "v1"], ["qkv1"])]
+    found = names_of(everything, mine, other)
+    assert found == {name: name for name in ("first", "mixed0", "out0", "sum0", "mixed1", "out1", "sum1")}
+    assert not everything.only_tensorflow
+    assert names_left(everything.only_torch, other) == ["split0", "split1"]
+    made = plan(mine.trace, other.trace, weighted)
+    assert not made.unmatched_tensorflow
+    assert not made.unmatched_torch
+    kernels = {
+        name: np.full(weight.shape, place, float) for place, (name, weight) in enumerate(mine.trace.weights.items())
+    }
+    moved = made.to_torch(kernels)
+    stack = other.trace.ops[other.index["qkv1"]].weights["weight"]
+    sides = [mine.trace.ops[mine.index[name]].weights["kernel"] for name in ("q1", "k1", "v1")]
+    assert [moved[stack][row, 0] for row in (0, 12, 24)] == [kernels[name][0, 0] for name in sides]
+    back = made.to_tensorflow(moved)
+    assert all(np.array_equal(back[name], array) for name, array in kernels.items())
+
+
+def test_names_say_in_which_order_query_key_and_value_are_stacked() -> None:
+    layers = attending(False, blocks=1)
+    mine = traces.tensorflow(
+        [layers[0], layers[3], layers[2], layers[1], *layers[4:]], rename=lambda name: f"mha/{name}"
+    )
+    mine = replace(mine, trace=replace(mine.trace, ops=tuple(
+        replace(op, name={"mha/q0": "mha/query", "mha/k0": "mha/key", "mha/v0": "mha/value"}.get(op.name, op.name))
+        for op in mine.trace.ops
+    )))  # fmt: skip
+    weighted = match_weighted(mine.trace, traces.torch(attending(True, blocks=1)).trace)
+    assert [names_left(one.tensorflow, mine) for one in weighted.stacked] == [["q0", "k0", "v0"]]
+
+
+def test_layers_of_their_own_are_not_taken_for_a_stack() -> None:
+    mine = traces.tensorflow(attending(False), rename=traces.noise(1))
+    other = traces.torch(attending(False), rename=traces.noise(2), order=traces.shuffled(2))
+    weighted, _ = both(mine, other)
+    assert not weighted.stacked
+    assert len(weighted.pairs) == 9
