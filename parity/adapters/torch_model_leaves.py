@@ -9,9 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence
-
-_RECURRENT = (nn.LSTM, nn.GRU, nn.RNN)
 
 
 def attention(module: nn.MultiheadAttention, weights: Mapping[str, Any], args: Any, kwargs: Mapping[str, Any]) -> Any:
@@ -23,14 +20,9 @@ def attention(module: nn.MultiheadAttention, weights: Mapping[str, Any], args: A
 
 def recurrent(
     x: Tensor, states: Any, weights: list[Tensor], mode: str, bidirectional: bool, batch_first: bool,
-    hidden: int, bias: bool,
+    hidden: int, bias: bool,  # noqa: ARG001
 ) -> Any:  # fmt: skip
     """Run one layer of an LSTM, GRU or RNN; the results are the sequence and the last states."""
-    directions = 2 if bidirectional else 1
-    batch = x.shape[0] if batch_first else x.shape[1]
-    if states is None:
-        first = torch.zeros(directions, batch, hidden, dtype=x.dtype, device=x.device)
-        states = (first, torch.zeros_like(first)) if mode == "LSTM" else first
     function = {"LSTM": torch.lstm, "GRU": torch.gru, "RNN_TANH": torch.rnn_tanh, "RNN_RELU": torch.rnn_relu}[mode]
     training = torch.is_grad_enabled()
     return function(x, states, weights, bias, 1, 0.0, training, bidirectional, batch_first)
@@ -38,8 +30,6 @@ def recurrent(
 
 def leaf(module: nn.Module, expand: frozenset[str], record: Callable[..., Any]) -> Callable[..., Any] | None:
     """Return the forward function that takes the module's own place while it is recorded; None to look into it."""
-    if type(module) in _RECURRENT and not module.proj_size:
-        return _recurrent_forward(module, record)
     if type(module) is nn.MultiheadAttention and "attention" not in expand:
         return _attention_forward(module, record)
     if type(module).__name__ == "FrozenBatchNorm2d" and hasattr(module, "eps"):
@@ -66,38 +56,33 @@ def _frozen_forward(module: Any, record: Callable[..., Any]) -> Callable[..., An
     return forward
 
 
-def _recurrent_forward(module: Any, record: Callable[..., Any]) -> Callable[..., Any]:
-    own, lstm, both = module.forward, module.mode == "LSTM", 2 if module.bidirectional else 1
-
-    def forward(x: Any, hx: Any = None) -> Any:
-        if isinstance(x, PackedSequence) or x.dim() != 3:
-            return own(x, hx)
-        ends = []
-        for layer in range(module.num_layers):
-            part = None
-            if hx is not None:
-                rows = slice(layer * both, (layer + 1) * both)
-                if module.num_layers == 1:
-                    part = tuple(hx) if lstm else hx
-                else:
-                    part = tuple(state[rows] for state in hx) if lstm else hx[rows]
-            weights = layer_weights(module, layer)
-            how = (module.mode, module.bidirectional, module.batch_first, module.hidden_size, module.bias)
-            x, *states = record(recurrent, (x, part, weights, *how), {}, layer)
-            ends.append(states)
-        joined = [of_all[0] if len(of_all) == 1 else torch.cat(of_all) for of_all in zip(*ends, strict=True)]
-        return x, (tuple(joined) if lstm else joined[0])
-
-    return forward
+RECURRENT = {"lstm": "LSTM", "gru": "GRU", "rnn_tanh": "RNN_TANH", "rnn_relu": "RNN_RELU"}
 
 
-def layer_weights(module: Any, layer: int) -> list[Tensor]:
-    """Return the weights of one layer in the order in which torch's functions take them."""
-    found = []
-    for suffix in ("", "_reverse") if module.bidirectional else ("",):
-        names = ("weight_ih", "weight_hh", *(("bias_ih", "bias_hh") if module.bias else ()))
-        found += [getattr(module, f"{name}_l{layer}{suffix}") for name in names]
-    return found
+def is_layered(name: str, args: Any) -> bool:
+    """Whether a call is of a recurrent network over padded sequences, without projections: what can be taken apart."""
+    if name not in RECURRENT or len(args) < 9 or not isinstance(args[2], (list, tuple)):
+        return False
+    biased, layers, both = bool(args[3]), int(args[4]), 2 if args[7] else 1
+    return len(args[2]) == layers * both * (4 if biased else 2) and isinstance(args[0], torch.Tensor)
+
+
+def layered(name: str, args: Any, record: Callable[..., Any]) -> Any:
+    """Run a recurrent network layer by layer, each recorded as one call; torch's own arguments and results."""
+    x, states, weights, biased, layers, _, _, bidirectional, batch_first = args[:9]
+    both, lstm = 2 if bidirectional else 1, name == "lstm"
+    each, ends = both * (4 if biased else 2), []
+    for layer in range(layers):
+        part = tuple(states) if lstm else states
+        if layers > 1:
+            rows = slice(layer * both, (layer + 1) * both)
+            part = tuple(state[rows] for state in states) if lstm else states[rows]
+        own = list(weights[layer * each : (layer + 1) * each])
+        hidden = int(own[1].shape[-1])
+        how = (RECURRENT[name], bool(bidirectional), bool(batch_first), hidden, bool(biased))
+        x, *last = record(recurrent, (x, part, own, *how), {}, layer if layers > 1 else None)
+        ends.append(last)
+    return (x, *(of_all[0] if layers == 1 else torch.cat(of_all) for of_all in zip(*ends, strict=True)))
 
 
 def stands_alone(module: nn.Module) -> bool:

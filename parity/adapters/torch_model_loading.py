@@ -166,8 +166,10 @@ def _from_file(path: Path) -> Any:
     if path.suffix == ".pt2":
         return _exported(path)
     if _is_torchscript(path):
+        from parity.adapters.torch_script import ScriptedGraph
+
         try:
-            return torch.jit.load(str(path), map_location="cpu")
+            return ScriptedGraph(torch.jit.load(str(path), map_location="cpu"))
         except Exception as error:
             raise UsageError(
                 f"{path} is no TorchScript archive that this torch can read: {first_line(error)}"

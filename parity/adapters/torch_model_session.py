@@ -86,7 +86,6 @@ class Session:
             if isinstance(tensor, torch.nn.Parameter)
             or name.rpartition(".")[2] in ("running_mean", "running_var")
             or name in used
-            or (isinstance(self.model, torch.jit.ScriptModule) and tensor.requires_grad)
         }
 
     def values(self, training: bool) -> Weights:
@@ -210,10 +209,6 @@ class Session:
         """Compare the recorded calls with the model on these inputs and on others, which only a true record passes."""
         recording = self.recording
         assert recording is not None
-        if isinstance(self.model, torch.jit.ScriptModule):
-            recording.faithful = False
-            recording.notes.append("replay: a TorchScript archive can only be compared as a whole")
-            return
         worst = self._apart(inputs, own)
         other = [x.flip(0) * 0.9375 if x.is_floating_point() else x.flip(0) for x in inputs]
         try:
@@ -297,13 +292,12 @@ def _entitle(recording: Recording) -> None:
         whole = _whole(calls)
         counts: dict[str, int] = {}
         for call in calls:
-            layers = getattr(call.module, "num_layers", 1)
             if call is whole and call.path:
                 call.title = call.path
                 continue
             function = base_name(call.name)
             if function == "recurrent":
-                function = f"l{call.config.get('layer', 0)}" if layers != 1 else "recurrent"
+                function = f"l{call.config['layer']}" if "layer" in call.config else str(call.kind)
             number = counts[function] = counts.get(function, -1) + 1
             name = f"{function}_{number}" if number else function
             call.title = f"{call.path}.{name}" if call.path else name
@@ -319,7 +313,7 @@ def _whole(calls: list[Call]) -> Call | None:
     if len(calls) == 1:
         return calls[0]
     computing = [call for call in calls if call.kind not in MOVING_KINDS and call.kind not in ("zero_pad", "slice")]
-    return computing[0] if len(computing) == 1 and getattr(module, "num_layers", 1) == 1 else None
+    return computing[0] if len(computing) == 1 else None
 
 
 def _is_lazy(tensor: Tensor) -> bool:

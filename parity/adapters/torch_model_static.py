@@ -53,11 +53,11 @@ def _tried(session: Session, path: str, module: nn.Module) -> list[tuple[str, Ca
             continue
         if not calls:
             continue
-        if len(calls) == 1 or getattr(module, "num_layers", 1) > 1:
-            single = len(calls) == 1
-            return [
-                (path if single else f"{path}.l{call.config.get('layer', i)}", call) for i, call in enumerate(calls)
-            ]
+        layers = [call for call in calls if "layer" in call.config]
+        if layers:
+            return [(f"{path}.l{call.config['layer']}", call) for call in layers]
+        if len(calls) == 1:
+            return [(path, calls[0])]
         computing = [call for call in calls if call.kind not in MOVING_KINDS and call.kind != "zero_pad"]
         return [(path if call in computing[:1] else f"{path}.{call.name}", call) for call in calls]
     return [(path, _bare(path, module, f"op:{type(module).__name__}"))]

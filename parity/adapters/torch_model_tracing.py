@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode, resolve_name
 
 from parity.adapters.torch_model_calls import Call, Par, Ref, leaves, mapped, named_outputs, tensors
 from parity.adapters.torch_model_exact import plain_name, rewrite, widened
-from parity.adapters.torch_model_leaves import leaf
+from parity.adapters.torch_model_leaves import is_layered, layered, leaf
 from parity.errors import UsageError
 
 _INTO_PYTHON = frozenset({"item", "tolist", "numpy", "__bool__", "__int__", "__float__", "__index__", "is_nonzero"})
@@ -70,6 +70,9 @@ class Recorder(TorchFunctionMode):
         name = plain_name(function)
         if name == "multi_head_attention_forward" and "attention" in self.expand:
             return self._look_into(function, args, kwargs)
+        if not kwargs and is_layered(name, args):
+            with self:  # the cutting and joining of states is seen
+                return layered(name, args, self.leaf_forward)
         return self.record(function, args, kwargs)
 
     def leaf_forward(self, function: Any, args: Any, kwargs: Mapping[str, Any], part: int | None = None) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -30,8 +31,7 @@ class TorchModels:
 
         torch, notes = self.torch, list[str]()
         torch.backends.mha.set_fastpath_enabled(False)
-        with contextlib.suppress(Exception):
-            torch.compiler.set_stance("force_eager")
+        os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")  # a compiled model is run as it was written
         with _no_scripting(torch):
             session = Session.load(source, weights, self.settings.seed, self._is_twin(), self.device, notes)
         self._session, self._stream = session, None

@@ -580,6 +580,9 @@ def files(folder: Path, plain: Worker) -> Callable[[str], Path]:
 
         save_file({{k: v for k, v in state.items() if "num_batches" not in k}}, "state.safetensors")
         torch.export.save(torch.export.export(model, (torch.zeros(3, 8),)), "exported.pt2")
+        torch.jit._state.enable()  # compiling is off while a builder runs
+        torch.jit.script(model).save("scripted.pt")
+        torch.jit.trace(model, torch.zeros(3, 8)).save("traced.pt")
         return model
     """
     (folder / "writes_files.py").write_text(textwrap.dedent(writer))
@@ -588,16 +591,21 @@ def files(folder: Path, plain: Worker) -> Callable[[str], Path]:
     return lambda name: folder / name
 
 
-@pytest.mark.parametrize("name", ["whole.pth", "exported.pt2"])
+@pytest.mark.parametrize("name", ["whole.pth", "exported.pt2", "scripted.pt", "traced.pt"])
 def test_a_file_that_holds_a_whole_model(plain: Worker, twin: Worker, files: Callable[[str], Path], name: str) -> None:
-    x = drawn(3, 8)
+    x, outputs = drawn(3, 8), []
     for worker in (plain, twin):
         worker.call("load_model", source=str(files(name)))
         trace = Trace.from_dict(worker.call("trace_model", inputs=[x]))
         assert not replays(trace)
         assert [op.kind for op in trace.ops] == ["dense", "batch_norm", "dropout", "activation"]
         assert {"0.weight", "1.running_mean"} <= set(trace.weights)
+        outputs.append(whole(worker, trace, [x])["value"])
     assert set(trace.dtypes.values()) == {"float64"}
+    weights = plain.call("get_model_weights")
+    y = x @ weights["0.weight"].T + weights["0.bias"]
+    assert np.allclose(outputs[0], np.tanh(y / np.sqrt(1 + 1e-5)), atol=1e-6)
+    assert np.abs(outputs[0] - outputs[1]).max() < 1e-6
 
 
 @pytest.mark.parametrize("name", ["state.pth", "parallel.pth", "state.safetensors"])
