@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self
@@ -19,6 +20,7 @@ TWIN_TENSORFLOW, TWIN_TORCH = "twin_tensorflow", "twin_torch"
 SIDES = (TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH)
 TWINS = (TWIN_TENSORFLOW, TWIN_TORCH)
 # TensorFlow resizes so in float32 whatever it is given (DESIGN.md section 3).
+ALONE = re.compile(r"twin: TensorFlow computes \w+ in float32 alone")  # what the adapter notes of its twin
 SINGLE = frozenset({"bilinear", "bicubic", "lanczos", "area"})
 # Four workers share the cores: a thread pool that spins while it waits takes them from the others.
 PATIENT = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
@@ -173,10 +175,11 @@ class Models:
 
     def single(self, op: Op) -> bool:
         """Return whether TensorFlow's twin computes one of its operations, or holds constants of it, in float32."""
-        twin = next((one for one in self.traces[TWIN_TENSORFLOW].ops if one.index == op.index), op)
-        if op.kind == "resize" and op.config.get("method") in SINGLE:
+        if op.kind == "standardize" or (op.kind == "resize" and op.config.get("method") in SINGLE):
             return True
-        return op.kind == "standardize" or bool(twin.config.get("single"))
+        told = [note.split()[3] for note in self.traces[TWIN_TENSORFLOW].notes if ALONE.fullmatch(note)]
+        names = {f"{op.kind}{op.config.get('rank', '')}d".replace("_", ""), op.kind.removeprefix("op:").lower()}
+        return any(name.lower() in names or op.made_by.endswith(name) for name in told)
 
     def tensor(self, side: str, tensor: int) -> int:
         """Return a side's own id of the tensor that its framework's trace calls `tensor`: runs number their own."""

@@ -234,8 +234,10 @@ class Walk:
         bounds = self._bounds(cut, answers[TWIN_TORCH], values, fed_torch, notes)
         finding, bound64 = self._judge(cut, values, bounds, relation, notes)
         if finding.verdict == SEMANTIC and not self.orders.sure(cut.tensorflow, cut.torch):
-            relation = self._relation(cut, values, relation)
+            before, relation = relation, self._relation(cut, values, relation)
             finding, bound64 = self._judge(cut, values, bounds, relation, notes)
+            if self.models.options.train and relation is not before and finding.verdict != SEMANTIC:
+                answers, _ = self._forced(cut, fed, fed_torch)  # its gradient was sent in another order
         return Step(
             cut, finding, self._d32(ahead, relation), fed, fed_torch, values[TWIN_TENSORFLOW], values[TWIN_TORCH],
             relation, bound64, tuple(notes), values, answers,
