@@ -192,6 +192,19 @@ def test_what_only_torch_has_is_left_out() -> None:
     assert found(one, "input-scale")[0].edits == ({"op": 0, "skip": True},)
 
 
+def test_a_hard_sigmoid_that_was_written_out_is_one_cause() -> None:
+    act = op(0, "act", "activation", [0], [1], function="hard_sigmoid")
+    mine = [act, op(1, "conv", "conv", [1], [2], **CONV)]
+    steps = [op(0, "mul", "rescale", [0], [1], scale=0.2), op(1, "add", "rescale", [1], [2], scale=1.0, offset=0.5)]
+    clamp = op(2, "clamp", "activation", [2], [3], function="hard_tanh", min=0.0, max=1.0)
+    theirs = [*steps, clamp, op(3, "conv", "conv", [3], [4], **CONV)]
+    one = scene(mine, theirs, (1, 3), ((), steps))
+    (remedy,) = found(one, "hard-sigmoid-slope")
+    assert {edit["op"] for edit in remedy.edits} == {0, 1, 2}
+    assert remedy.named == ("act", "clamp")
+    assert [cause.trap for cause in explain(one, hidden("hard-sigmoid-slope")).causes] == ["hard-sigmoid-slope"]
+
+
 def test_habits_are_tried_on_model_inputs_alone() -> None:
     one = pair("conv", CONV, CONV)
     assert {"x / 255", "2 * x - 1"} <= {

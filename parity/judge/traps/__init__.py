@@ -19,7 +19,7 @@ from parity.judge.traps import pooling as pooling
 from parity.judge.traps import recurrence as recurrence
 from parity.judge.traps import resize as resize
 from parity.judge.traps import weights as weights
-from parity.judge.traps.remedy import Remedy
+from parity.judge.traps.remedy import Remedy, called
 from parity.judge.traps.scene import Scene
 
 FAMILIES = (
@@ -34,5 +34,15 @@ TRAPS: Mapping[str, Callable[[Scene], Iterator[Remedy]]] = {
 
 def proposals(scene: Scene) -> Iterator[Remedy]:
     """Yield every remedy that fits what both sides say they do."""
+    partners = {theirs.index: (mine.name, theirs.name) for mine, theirs in scene.pairs() if theirs is not scene.torch}
     for family in FAMILIES:
-        yield from family.propose(scene)
+        for remedy in family.propose(scene):
+            yield _named(remedy, partners)
+
+
+def _named(remedy: Remedy, partners: Mapping[int, tuple[str, str]]) -> Remedy:
+    """Return a remedy that changes another operation than the main one under that one's names."""
+    changed = [int(edit["op"]) for edit in remedy.edits if "op" in edit and not edit.get("skip")]
+    if remedy.named is not None or not changed or changed[0] not in partners:
+        return remedy
+    return called(remedy, *partners[changed[0]])

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.judge.traps.remedy import Remedy, called, change, insert, number, replace, skip
+from parity.judge.traps.remedy import Remedy, called, change, insert, number, replace, skip, together
 from parity.judge.traps.scene import Scene, same
 from parity.model.trace import Op
 
@@ -34,6 +34,7 @@ def propose(scene: Scene) -> Iterator[Remedy]:
     for mine, theirs in scene.pairs():
         if mine.kind == theirs.kind == "activation":
             yield from _function(mine, theirs)
+            yield from _written_out(scene, mine, theirs)
         elif mine.kind in FUNCTIONS and theirs.kind in FUNCTIONS:
             yield from _other(scene, mine, theirs)
         elif "prelu" in (mine.kind, theirs.kind) and {mine.kind, theirs.kind} <= {"prelu", "activation"}:
@@ -97,6 +98,20 @@ def _function(mine: Op, theirs: Op) -> Iterator[Remedy]:
             else (f"{said} in `{theirs.name}`")
         )
         yield change(theirs, trap, f"with {said}", fix, {**changed, **removed})
+
+
+def _written_out(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
+    """A hard sigmoid that a port wrote out: scaled, shifted and cut off, with other numbers."""
+    wanted, held = str(mine.config.get("function")), str(theirs.config.get("function"))
+    steps = [op for op in scene.extra_torch if op.kind == "rescale"]
+    if not wanted.startswith("hard_sigmoid") or held not in ("hard_tanh", "clamp", "relu6") or not steps:
+        return
+    fix = f"{written(mine)} in place of `{theirs.name}` and what scales before it"
+    one = replace(theirs, "hard-sigmoid-slope", f"with {wanted} instead of what is written out", fix, "activation",
+                  dict(mine.config), cost=0.9)  # fmt: skip
+    yield called(
+        together([one, *(skip(op, "hard-sigmoid-slope", "", "") for op in steps)], one), mine.name, theirs.name
+    )
 
 
 def _other(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:

@@ -107,15 +107,18 @@ def compatible(remedies: Iterable[Remedy]) -> bool:
     return True
 
 
-def together(remedies: Sequence[Remedy]) -> Remedy:
-    """Return several compatible remedies as one: edits of one operation merged, inserts at one place chained."""
+def together(remedies: Sequence[Remedy], told_as: Remedy | None = None) -> Remedy:
+    """Return several compatible remedies as one: edits of one operation merged, inserts at one place chained.
+
+    With `told_as` the whole is told, and costs, as that one of them.
+    """
     feed: dict[int, Array] = {}
     order: Array | None = None
     for remedy in remedies:
         feed.update(remedy.feed)
         if remedy.permute_output is not None:
             order = remedy.permute_output if order is None else np.asarray(order)[remedy.permute_output]
-    return Remedy(
+    made = Remedy(
         trap="+".join(dict.fromkeys(remedy.trap for remedy in remedies)),
         edits=merged([edit for remedy in remedies for edit in remedy.edits]),
         says=" and ".join(remedy.says for remedy in remedies),
@@ -124,6 +127,11 @@ def together(remedies: Sequence[Remedy]) -> Remedy:
         keys=frozenset().union(*(remedy.keys for remedy in remedies)),
         feed=feed,
         permute_output=order,
+    )
+    if told_as is None:
+        return made
+    return dataclasses.replace(
+        made, trap=told_as.trap, says=told_as.says, fix=told_as.fix, cost=told_as.cost, named=told_as.named
     )
 
 
