@@ -139,7 +139,7 @@ class Session:
         self._check_inputs(inputs)
         torch.manual_seed(0)
         try:
-            with self.precision(), Rewritten(self.twin), contextlib.redirect_stdout(sys.stderr):
+            with self.precision(), Rewritten(self.twin, self.model.training), contextlib.redirect_stdout(sys.stderr):
                 return self.model(*inputs)
         except Exception as error:
             raise self.refused(error, inputs) from error
@@ -173,9 +173,11 @@ class Session:
     def record(self, inputs: Sequence[Tensor], training: bool, expand: Sequence[str]) -> Recording:
         """Run the model once with every call recorded, describe the calls, and check that they are the model."""
         self.prepare(training)
+        self._check_inputs(inputs)
         inputs = [x.clone() for x in inputs]  # the model may write into its input
-        with self.unchanged(), torch.no_grad():
-            outputs = named_outputs(self.forward([x.clone() for x in inputs]))
+        if any(_is_lazy(parameter) for parameter in self.model.parameters()):
+            with torch.no_grad():
+                self.forward([x.clone() for x in inputs])  # gives them their shapes
         with self.unchanged() as changed:
             recording = self._recorded([x.clone() for x in inputs], frozenset(expand))
         recording.training, recording.rates = training, self.rates
@@ -188,11 +190,11 @@ class Session:
         _prune(recording)
         _entitle(recording)
         self.recording = recording
-        self._verify(inputs, [tensor for _, tensor in outputs])
+        self._verify(inputs)
         return recording
 
     def _recorded(self, inputs: list[Tensor], expand: frozenset[str]) -> Recording:
-        recorder = Recorder(self.everything(), self.twin, expand)
+        recorder = Recorder(self.everything(), self.twin, expand, self.model.training)
         ids = tuple(recorder.identify(x) for x in inputs)
         recorder.found.inputs = ids
         torch.manual_seed(0)
@@ -205,33 +207,34 @@ class Session:
             raise self.refused(error, inputs) from error
         return recorder.found
 
-    def _verify(self, inputs: list[Tensor], own: list[Tensor]) -> None:
-        """Compare the recorded calls with the model on these inputs and on others, which only a true record passes."""
+    def _verify(self, inputs: list[Tensor]) -> None:
+        """Compare the recorded calls with the model, on other inputs first: only a true record passes there."""
         recording = self.recording
         assert recording is not None
-        worst = self._apart(inputs, own)
+        limit = _CLOSE[self.dtype]
         other = [x.flip(0) * 0.9375 if x.is_floating_point() else x.flip(0) for x in inputs]
         try:
-            with self.unchanged(), torch.no_grad():
-                elsewhere = [t for _, t in named_outputs(self.forward([x.clone() for x in other]))]
-        except UsageError:
-            elsewhere = []
-        beyond = self._apart(other, elsewhere) if elsewhere and worst <= _CLOSE[self.dtype] else 0.0
-        if max(worst, beyond) > _CLOSE[self.dtype]:
+            apart, which = self._apart(other), "another input"
+        except UsageError:  # the model cannot take that one
+            apart, which = self._apart(inputs), "this input"
+        if apart > limit and which == "another input" and self._apart(inputs) > limit:
+            which = "this input"
+        if apart > limit:
             recording.faithful = False
-            which = "this input" if worst > _CLOSE[self.dtype] else "another input"
-            reason = next((n for n in recording.notes if "into Python" in n), "a view written to in place, or code that"
-                          " torch functions do not see")  # fmt: skip
+            seen = next((note for note in recording.notes if "into Python" in note), "")
+            reason = seen or "a view written to in place, or code that torch functions do not see"
             recording.notes.append(
                 f"replay: the recorded operations do not give the torch model's own outputs for {which} ({reason})"
             )
-        elif max(worst, beyond) > _CLOSE[self.dtype] / 100:
-            recording.notes.append(f"the recorded operations agree with the model to {max(worst, beyond):.1e}")
+        elif apart > limit / 100:
+            recording.notes.append(f"the recorded operations agree with the model to {apart:.1e}")
 
-    def _apart(self, inputs: list[Tensor], own: list[Tensor]) -> float:
+    def _apart(self, inputs: list[Tensor]) -> float:
         """Return how far the replay is from the model's own outputs, relative to the largest number of each."""
         recording = self.recording
         assert recording is not None
+        with self.unchanged(), torch.no_grad():
+            own = [tensor for _, tensor in named_outputs(self.forward([x.clone() for x in inputs]))]
         if len(own) != len(recording.outputs):
             return float("inf")
         torch.manual_seed(0)
