@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from parity.bench.run import Timing
-from parity.pair import Pair, PairOptions
 from parity.errors import MissingDevice, UsageError
 from parity.judge.verdict import Finding
 from parity.model.layout import Array
 from parity.model.spec import ModelSpec, example_cnn
+from parity.pair import Pair, PairOptions
 from parity.report import record as records
 from parity.report.render import write_report
 from parity.workers.client import Worker, WorkerOptions, usable_cpus

@@ -7,12 +7,12 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from parity.pair import Observation, Pair, in_tensorflow_order, observe
 from parity.judge.compare import Quartet, judge
 from parity.judge.verdict import IDENTICAL, PASSING, Finding, overall
 from parity.model import layout
 from parity.model.layout import Array
 from parity.model.spec import LayerShape
+from parity.pair import Observation, Pair, in_tensorflow_order, observe
 from parity.workers.client import Worker
 
 PARTIES = ("tensorflow", "torch", "ort-from-tf", "ort-from-torch")

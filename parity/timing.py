@@ -14,10 +14,10 @@ from parity.bench.gate import prove, same_weights
 from parity.bench.lanes import ALLOCATOR, LANES, Lane, thread_environment
 from parity.bench.run import LaneRun, open_lane
 from parity.campaign import Campaign
-from parity.pair import forced, layer_inputs, measured_bounds, raise_for
 from parity.errors import ParityError
 from parity.judge.verdict import overall
 from parity.model.layout import Array
+from parity.pair import forced, layer_inputs, measured_bounds, raise_for
 from parity.pairing import weights as pairing_weights
 from parity.stats import paired_ratio
 

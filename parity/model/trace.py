@@ -1,7 +1,7 @@
-"""What a worker saw when it ran somebody's model once: operations in order, the tensors between them, the weights they use.
+"""What a worker saw when it ran somebody's model once: operations in order, the tensors between them, their weights.
 
-Both frameworks' adapters describe what they saw in the same words, Keras's; axis numbers are those of the framework that
-ran (channels last in TensorFlow, first in torch), counted from the front with the batch axis as 0.
+Both frameworks' adapters describe what they saw in the same words, Keras's; axis numbers are those of the framework
+that ran (channels last in TensorFlow, first in torch), counted from the front with the batch axis as 0.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class Op:
     """One operation: a layer, a part of one, or a function call in a model's own code.
 
     `inputs` and `outputs` are ids of tensors; a tensor that was neither a model input nor made by an operation is no
-    input but a constant, which the worker keeps. `weights` maps a role to a reference: the name of a weight, `name@lo:hi`
-    (rows of it), `a+b` (the sum of two) or `a|b` (two stacked on a new first axis).
+    input but a constant, which the worker keeps. `weights` maps a role to a reference: the name of a weight,
+    `name@lo:hi` (rows of it), `a+b` (the sum of two) or `a|b` (two stacked on a new first axis).
     """
 
     index: int

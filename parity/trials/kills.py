@@ -9,11 +9,11 @@ from typing import Any, cast
 
 import numpy as np
 
-from parity.pair import Pair
 from parity.judge.verdict import SEMANTIC
 from parity.model import zoo
 from parity.model.network import SAME as SAME_ORDER
 from parity.model.network import Array, Input, Network
+from parity.pair import Pair
 from parity.trials.networks import (
     ADAM,
     FORWARD,

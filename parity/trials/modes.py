@@ -16,7 +16,6 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from parity.pair import noise_probe, probe_weights, sparse_inputs
 from parity.errors import PairingError, UsageError
 from parity.judge.bound import SIGMOID_ULPS, UNIT_ROUNDOFF, Doubles, growth, unit_roundoff
 from parity.judge.verdict import NOT_COMPARED, PASSING, PRECISION, ROUNDING, SEMANTIC
@@ -24,6 +23,7 @@ from parity.model import layout
 from parity.model.layout import Array
 from parity.model.modes import EAGER, MODES, WHOLE, Breach, Mode
 from parity.model.spec import LayerShape, LayerSpec, ModelSpec, example_cnn
+from parity.pair import noise_probe, probe_weights, sparse_inputs
 from parity.pairing import weights as pairing_weights
 
 FRAMEWORKS = ("tensorflow", "torch")

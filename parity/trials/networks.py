@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from parity.pair import SIDES, Pair
 from parity.judge.bound import UNIT_ROUNDOFF, Doubles
 from parity.judge.compare import Quartet, judge
 from parity.judge.verdict import SEMANTIC, Finding
 from parity.model.network import FLAT, Array, Network, Node, to_tensorflow, to_torch
+from parity.pair import SIDES, Pair
 from parity.pairing import carry
 
 # Where nothing is undecided, every bound is proportional to the unit roundoff.

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from parity.pair import Pair, PairOptions
 from parity.judge.compare import Quartet, judge
 from parity.judge.verdict import NOT_COMPARED, SEMANTIC, Finding
 from parity.model.network import Array, Network, Node
+from parity.pair import Pair, PairOptions
 from parity.trials.networks import (
     FORWARD,
     INPUT_GRADIENT,

@@ -15,11 +15,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from parity.pair import SIDES, Pair
 from parity.errors import UsageError
 from parity.judge.bound import Doubles, unit_roundoff
 from parity.model.layout import Array
 from parity.model.spec import ModelSpec
+from parity.pair import SIDES, Pair
 from parity.pairing import weights as pairing_weights
 from parity.pairing.weights import weight_map
 

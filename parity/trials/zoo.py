@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from parity.pair import Pair, same_bits
 from parity.judge.compare import VANISHING
 from parity.judge.verdict import SEMANTIC, Finding, overall
 from parity.model.network import Network
+from parity.pair import Pair, same_bits
 from parity.trials.networks import (
     STAGES,
     NetworkPair,
