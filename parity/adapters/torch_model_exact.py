@@ -30,16 +30,21 @@ def plain_name(function: Callable[..., Any]) -> str:
     return name
 
 
+_ON_BY_DEFAULT = frozenset({"dropout", "dropout1d", "dropout2d", "dropout3d"})  # of torch.nn.functional
+
+
 def hard_sigmoid(x: Tensor, inplace: bool = False) -> Tensor:  # noqa: ARG001
     """Return relu6(x + 3) / 6: torch's own multiplies its gradient by a float32 1/6 in double precision too."""
     return functional.relu6(x + 3.0) / 6.0
 
 
-def rewrite(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], twin: bool) -> Called:
+def rewrite(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], twin: bool, training: bool
+) -> Called:
     """Return the call that takes this one's place."""
     name, own = plain_name(function), dict(kwargs)
     if name in DROPOUTS:
-        return _undropped(function, args, own)
+        return _undropped(function, args, own, training)
     if name == "scaled_dot_product_attention":
         args, own = _without_dropout(args, own)
     if not twin:
@@ -67,19 +72,29 @@ def _nothing() -> None:
     return None
 
 
-def _undropped(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Called:
-    """Dropout with nothing dropped, whether its training flag is an argument or a default."""
+def _undropped(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], training: bool) -> Called:
+    """Dropout with nothing dropped; in evaluation, one that drops all the same drops what `active_dropout` says."""
     source = args[0] if args else kwargs["input"]
     inplace = bool(kwargs.get("inplace", args[3] if len(args) > 3 else False))
     rate = kwargs.get("p", args[1] if len(args) > 1 else 0.5)
     if plain_name(function) == "native_dropout":
         return _native_dropout, (source,), {}
+    on = kwargs.get("training", args[2] if len(args) > 2 else plain_name(function) in _ON_BY_DEFAULT)
+    if on and rate and not training:
+        return active_dropout, (source, float(rate)), {}
     return no_dropout, (source, rate, inplace), {}
 
 
 def no_dropout(x: Tensor, p: float, inplace: bool = False) -> Tensor:  # noqa: ARG001
     """Return the same numbers as a tensor of their own."""
     return x.view_as(x)
+
+
+def active_dropout(x: Tensor, p: float) -> Tensor:
+    """Return what a dropout that nobody switched off gives, with the same numbers dropped at every call."""
+    generator = torch.Generator().manual_seed(0)
+    kept = torch.rand(x.shape, generator=generator, dtype=torch.float64) >= p
+    return x * (kept.to(x.device, x.dtype) / (1.0 - p))
 
 
 def _native_dropout(x: Tensor) -> tuple[Tensor, torch.Tensor]:
@@ -119,12 +134,12 @@ def _exact_eps(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict
 class Rewritten(TorchFunctionMode):
     """Runs a model as the recorder does, without recording."""
 
-    def __init__(self, twin: bool) -> None:
+    def __init__(self, twin: bool, training: bool) -> None:
         super().__init__()
-        self.twin = twin
+        self.twin, self.training = twin, training
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        function, args, kwargs = rewrite(func, args, kwargs or {}, self.twin)
+        function, args, kwargs = rewrite(func, args, kwargs or {}, self.twin, self.training)
         return widened(function(*args, **kwargs), self.twin)
 
 

@@ -29,6 +29,11 @@ def _dropout(seen: Seen) -> Described:
     return "dropout", {"rate": float(given if rate is None else rate)}
 
 
+@describes("active_dropout")
+def _active_dropout(seen: Seen) -> Described:
+    return "op:dropout", {"rate": float(seen.given.get("p", 0.5))}
+
+
 @describes("clone", "contiguous", "detach", "alias", "data", "identity", "lift_fresh_copy", "view_as_real", "positive")
 def _identity(_: Seen) -> Described:
     return "identity", {}

@@ -187,6 +187,8 @@ class Session:
             )
         for call in recording.calls:
             describe(call, recording.shapes, training, self.rates)
+            if call.kind == "op:dropout":
+                call.name = "dropout"  # as its user calls it
         _prune(recording)
         _entitle(recording)
         self.recording = recording

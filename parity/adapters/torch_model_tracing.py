@@ -57,16 +57,18 @@ class Recording:
 class Recorder(TorchFunctionMode):
     """Sees every outermost torch function call between `__enter__` and `__exit__`."""
 
-    def __init__(self, weights: Mapping[str, Tensor], twin: bool, expand: frozenset[str]) -> None:
+    def __init__(
+        self, weights: Mapping[str, Tensor], twin: bool, expand: frozenset[str], training: bool = False
+    ) -> None:
         super().__init__()
-        self.parameters, self.twin, self.expand = weights, twin, expand
+        self.parameters, self.twin, self.expand, self.training = weights, twin, expand, training
         self.names = {id(tensor): name for name, tensor in weights.items()}
         self.found = Recording()
         self.stack: list[Frame] = [Frame("", None)]
         self.next_id = 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        function, args, kwargs = rewrite(func, args, kwargs or {}, self.twin)
+        function, args, kwargs = rewrite(func, args, kwargs or {}, self.twin, self.training)
         name = plain_name(function)
         if name == "multi_head_attention_forward" and "attention" in self.expand:
             return self._look_into(function, args, kwargs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,15 +11,17 @@ import numpy as np
 from parity.errors import ParityError
 from parity.judge.traps.explain import Attempt, Explanation, explain
 from parity.judge.traps.remedy import Remedy
-from parity.judge.traps.scene import Scene
+from parity.judge.traps.scene import GRADIENT, Scene
+from parity.judge.verdict import Finding
 from parity.model.trace import Op
 from parity.pairing.copying import WeightPlan, read
 from parity.pairing.match import Matching
 from parity.porting.options import AS_IS, Array
-from parity.porting.sides import TENSORFLOW, TORCH, TWIN_TORCH, Models, is_fatal
+from parity.porting.sides import TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH, Models, is_fatal
 from parity.porting.verdict import Source, layer_name, names
 from parity.porting.walk import Cut, Step, extras
 
+CLOSE = 1e-10  # of the scale: between gradients of the twins
 NEAR = 1e-7  # of the scale: further off, an attempt has failed, and needs no bound
 UNKNOWN = "unknown"
 
@@ -43,6 +46,48 @@ class Bank:
         if not found.causes:
             return [self._unknown(step, scene, found)]
         return [self._claimed(step, scene, remedy, found) for remedy in found.causes]
+
+    def of_gradients(self, step: Step, findings: Sequence[Finding]) -> list[Source]:
+        """Return one source per cause of gradients that differ where the forward pass agrees, if one is proved."""
+        scene = replace(self._scene(step), stage=GRADIENT)
+        expected = step.answers[TWIN_TENSORFLOW].get("weight_gradients", {})
+        upstream = step.answers[TWIN_TORCH].get("upstream")
+        if upstream is None or not expected:
+            return []
+
+        def attempt(remedies: Sequence[Remedy]) -> Attempt:
+            edits = [dict(edit) for remedy in remedies for edit in remedy.edits]
+            try:
+                answer = self.models.segment(
+                    TWIN_TORCH, dict(step.fed_torch), step.cut.torch, edits=edits, upstream=upstream
+                )
+            except ParityError as error:
+                if is_fatal(error):
+                    raise
+                return Attempt(False, float("inf"), str(error).partition("\n")[0])
+            gap = self._gradient_gap(expected, answer["weight_gradients"])
+            return Attempt(gap < CLOSE, gap)
+
+        found = explain(scene, attempt)
+        mine, theirs = _names(step, scene)
+        sources = []
+        for remedy in found.causes:
+            evidence = f"the gradients' d64 falls from {found.before:.2g} to {found.after or 0.0:.1g} {remedy.says}"
+            message = "\n".join([
+                f"{names(mine, theirs)} trains differently.", f"  cause: {remedy.trap}", f"  {evidence}",
+                f"  fix: {remedy.fix}", *("  " + f.message().replace("\n", "\n  ") for f in findings[:3]),
+            ])  # fmt: skip
+            sources.append(Source(mine, theirs, remedy.trap, evidence, remedy.fix, step.cut.kind, message))
+        return sources
+
+    def _gradient_gap(self, expected: Mapping[str, Any], found: Mapping[str, Any]) -> float:
+        worst = 0.0
+        for link in self.plan.links:
+            if link.tensorflow in expected and link.torch in found:
+                a = np.asarray(expected[link.tensorflow]).astype(np.float64)
+                gap = _gap(np.asarray(link.to_tensorflow(np.asarray(found[link.torch]))), a)
+                worst = max(worst, float("inf") if gap is None else gap)
+        return worst
 
     def _scene(self, step: Step) -> Scene:
         cut = step.cut
@@ -149,7 +194,7 @@ class Bank:
         after = found.after if found.after is not None else 0.0
         says = " and ".join(cause.says for cause in found.causes) if together else remedy.says
         evidence = f"d64 falls from {found.before:.2g} to {after:.1g} {says}"
-        mine, theirs = self._named(scene, remedy)
+        mine, theirs = self._named(step, scene, remedy)
         return Source(
             tensorflow=mine,
             torch=theirs,
@@ -160,17 +205,13 @@ class Bank:
             message=self._message(step, mine, theirs, f"{remedy.trap}: {remedy.says}.", evidence, remedy.fix),
         )
 
-    def _named(self, scene: Scene, remedy: Remedy) -> tuple[str | None, str | None]:
-        mine = scene.tensorflow.name if scene.tensorflow else None
-        theirs = scene.torch.name if scene.torch else None
-        named = getattr(remedy, "named", None)
-        if named is not None:
-            mine, theirs = named[0] or mine, named[1] or theirs
-        return (layer_name(mine) if mine else None), (layer_name(theirs) if theirs else None)
+    def _named(self, step: Step, scene: Scene, remedy: Remedy) -> tuple[str | None, str | None]:
+        mine, theirs = _names(step, scene)
+        named = remedy.named or (None, None)
+        return (layer_name(named[0]) if named[0] else mine), (layer_name(named[1]) if named[1] else theirs)
 
     def _unknown(self, step: Step, scene: Scene, found: Explanation) -> Source:
-        mine = layer_name(scene.tensorflow.name) if scene.tensorflow else None
-        theirs = layer_name(scene.torch.name) if scene.torch else None
+        mine, theirs = _names(step, scene)
         tried = ", ".join(found.ruled_out) if found.ruled_out else "no known trap fits these two"
         evidence = (
             f"d64 {found.before:.2g}; ruled out: {tried}" if found.ruled_out else f"d64 {found.before:.2g}; {tried}"
@@ -194,6 +235,11 @@ class Bank:
         if step.finding.elements and step.finding.d64 is not None:
             lines.append("  " + step.finding.message().replace("\n", "\n  "))
         return "\n".join(lines)
+
+
+def _names(step: Step, scene: Scene) -> tuple[str, str]:
+    mine, theirs = scene.tensorflow, scene.torch
+    return layer_name(mine.name if mine else step.cut.name), layer_name(theirs.name if theirs else step.cut.name)
 
 
 def _configurations(scene: Scene) -> str:

@@ -130,8 +130,14 @@ def _first(reference: str, held: Mapping[str, Any]) -> Array:
     return np.asarray(read(reference.partition("+")[0], {name: np.asarray(value) for name, value in held.items()}))
 
 
-def sources(step: Step, findings: Sequence[Finding], plan: WeightPlan, held: Sides) -> list[Source]:
-    """Return why the gradients or statistics of a layer differ whose forward pass agrees."""
+def sources(
+    step: Step,
+    findings: Sequence[Finding],
+    plan: WeightPlan,
+    held: Sides,
+    proved: Callable[[Step, Sequence[Finding]], list[Source]],
+) -> list[Source]:
+    """Return why the gradients or statistics of a layer differ whose forward pass agrees; `proved` tries remedies."""
     failing = [finding for finding in findings if finding.verdict == SEMANTIC]
     if not failing:
         return []
@@ -147,6 +153,9 @@ def sources(step: Step, findings: Sequence[Finding], plan: WeightPlan, held: Sid
                 )
                 for cause, evidence, fix in causes
             ]
+    found = proved(step, failing)
+    if found:
+        return found
     evidence = f"its forward pass agrees; {failing[0].message().splitlines()[0]}"
     fix = "look for what detaches, scales or replaces a gradient in this layer"
     message = _message(mine, theirs, failing, "unknown", evidence, fix)

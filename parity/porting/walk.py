@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,8 +82,9 @@ def cuts(tensorflow: Trace, torch: Trace, matching: Matching, prints: tuple[Prin
         mine, theirs = ops[0][pair.tensorflow], ops[1][pair.torch]
         for index, (a, b) in enumerate(zip(mine.outputs, theirs.outputs, strict=False)):
             if a not in tensors and (index == 0 or _read_later(tensorflow, a) or _read_later(torch, b)):
-                if index == 0:
-                    a, b = forward.fitted(mine, theirs)
+                a, b = forward.fitted(mine, theirs, index)
+                if a in tensors:
+                    continue
                 tensors[a] = b
                 found.append((a, b, pair, mine.name if index == 0 else f"{mine.name}[{index}]"))
     for a, b, name in zip(tensorflow.outputs, torch.outputs, tensorflow.output_names, strict=False):
@@ -102,33 +103,52 @@ class Forward:
         self.consumers = (tensorflow.consumers(), torch.consumers())
         self.paired = ({pair.tensorflow for pair in matching.pairs}, {pair.torch for pair in matching.pairs})
 
-    def fitted(self, mine: Op, theirs: Op) -> tuple[int, int]:
-        """Return the tensors to compare: the first outputs, or what is left of a longer one, such as a last step."""
-        a, b = mine.outputs[0], theirs.outputs[0]
-        sizes = [int(np.prod(self.traces[side].shapes.get(tensor, ()))) for side, tensor in ((0, a), (1, b))]
-        if sizes[0] == sizes[1]:
-            return a, b
-        if sizes[0] < sizes[1]:
-            return a, self._later(1, theirs, sizes[0], self.prints[0].get(a), mine.kind) or b
-        return self._later(0, mine, sizes[1], self.prints[1].get(b), theirs.kind) or a, b
+    def fitted(self, mine: Op, theirs: Op, index: int) -> tuple[int, int]:
+        """Return the tensors to compare: two results as they are, or what is left of one, such as its last step.
 
-    def _later(self, side: int, op: Op, size: int, wanted: Sequence[float] | None, kind: str) -> int | None:
-        by_size: int | None = None
-        open_, seen = list(op.outputs), set[int]()
+        `index` numbers the results. What is picked out further on holds the same numbers (by its figures), or, behind
+        a recurrent layer or what only moves numbers, has a shape that fits.
+        """
+        a, b = mine.outputs[index], theirs.outputs[index]
+        if self._fit(a, b):
+            return a, b
+        starts = (mine.outputs if index == 0 else (a,), theirs.outputs if index == 0 else (b,))
+        recurrent = mine.kind in RECURRENT
+        later = self._later(1, starts[1], lambda tensor: self._fit(a, tensor), self.prints[0].get(a), recurrent)
+        if later is not None:
+            return a, later
+        later = self._later(0, starts[0], lambda tensor: self._fit(tensor, b), self.prints[1].get(b), recurrent)
+        return (a, b) if later is None else (later, b)
+
+    def _fit(self, a: int, b: int) -> bool:
+        """Return whether two shapes hold equally many numbers per sample."""
+        shapes = (self.traces[0].shapes.get(a, ()), self.traces[1].shapes.get(b, ()))
+        return bool(shapes[0]) and shapes[0][:1] == shapes[1][:1] and np.prod(shapes[0]) == np.prod(shapes[1])
+
+    def _later(
+        self,
+        side: int,
+        starts: Sequence[int],
+        fits: Callable[[int], bool],
+        wanted: Sequence[float] | None,
+        any_op: bool,
+    ) -> int | None:
+        by_shape: int | None = None
+        open_, moved = list(starts), dict.fromkeys(starts, True)
         while open_:
             tensor = open_.pop(0)
-            if tensor in seen:
-                continue
-            seen.add(tensor)
-            if int(np.prod(self.traces[side].shapes.get(tensor, ()))) == size:
+            if fits(tensor):
                 if _alike(self.prints[side].get(tensor), wanted):
                     return tensor
-                if by_size is None and tensor != op.outputs[0]:
-                    by_size = tensor
+                if by_shape is None and (any_op or moved[tensor]):
+                    by_shape = tensor
             for reader in self.consumers[side].get(tensor, ()):
                 if reader.index not in self.paired[side]:
-                    open_.extend(reader.outputs)
-        return by_size if kind in RECURRENT else None
+                    for made in reader.outputs:
+                        if made not in moved:
+                            moved[made] = moved[tensor] and reader.effect == MOVES
+                            open_.append(made)
+        return by_shape
 
 
 def _alike(first: Sequence[float] | None, second: Sequence[float] | None) -> bool:
@@ -146,8 +166,10 @@ def _cut(
     stops: tuple[set[int], set[int]],
 ) -> Cut:
     a, b, pair, name = given
-    segment_a, feeds_a = segment(a, producers[0], stops[0])
-    segment_b, feeds_b = segment(b, producers[1], stops[1])
+    # An output that was compared already, against something before torch's output, is fed as it was to what follows.
+    known = pair is None
+    segment_a, feeds_a = ((), (a,)) if known and a in stops[0] else segment(a, producers[0], stops[0])
+    segment_b, feeds_b = ((), (b,)) if known and b in stops[1] else segment(b, producers[1], stops[1])
     return Cut(
         tensorflow=a,
         torch=b,
@@ -309,6 +331,8 @@ class Walk:
 
         upstream = self._upstream(cut)
         answers, notes = self.models.workers.each(ask), list[str]()
+        if upstream is not None and isinstance(answers[TWIN_TORCH], dict):
+            answers[TWIN_TORCH]["upstream"] = upstream[TORCH]
         for twin, plain in ((TWIN_TENSORFLOW, TENSORFLOW), (TWIN_TORCH, TORCH)):
             if isinstance(answers[twin], ParityError) and not isinstance(answers[plain], ParityError):
                 notes.append(f"{plain} has no float64 form of it, so that float32's bound decides")
