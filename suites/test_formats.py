@@ -23,8 +23,8 @@ FILES = (
 
 @pytest.mark.parametrize(("framework", "name"), FILES, ids=[name for _, name in FILES])
 def test_saved_model_comes_back_bit_for_bit(campaign: Campaign, framework: str, name: str, tmp_path: Path) -> None:
-    from parity.pair import probe_weights, raise_for, same_bits
     from parity.model import layout
+    from parity.pair import probe_weights, raise_for, same_bits
 
     pair = campaign.pair()
     pair.copy_weights(probe_weights(campaign.spec, campaign.options.seed))

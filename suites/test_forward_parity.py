@@ -9,8 +9,8 @@ import pytest
 
 if TYPE_CHECKING:
     from parity.campaign import Campaign
-    from parity.pair import Pair
     from parity.model.layout import Array
+    from parity.pair import Pair
 
 pytestmark = pytest.mark.section("parity")
 WEIGHTS = ("fresh", "trained", "probe")

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from parity.pair import Pair, probe_weights
 from parity.model.spec import LayerSpec, ModelSpec
+from parity.pair import Pair, probe_weights
 
 # The same examples at every run: a user's main job must not fail for a case that nobody has drawn before. New cases
 # are looked for with `--hypothesis-profile=default`.

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from parity.bench.gate import prove
-from parity.pair import Pair, forced, layer_inputs, measured_bounds, noise_probe, probe_weights
 from parity.errors import ParityError
 from parity.model.spec import example_cnn
+from parity.pair import Pair, forced, layer_inputs, measured_bounds, noise_probe, probe_weights
 
 
 @pytest.mark.parametrize("side", ["tensorflow", "torch"])

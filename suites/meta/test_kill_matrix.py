@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from parity.pair import Pair
 from parity.model import zoo
+from parity.pair import Pair
 from parity.trials import kills
 
 if TYPE_CHECKING:

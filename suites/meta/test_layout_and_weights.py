@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parity.pair import probe_weights
 from parity.errors import PairingError, UsageError
 from parity.model.layout import LAYOUTS, Array, activation_layout, to_tensorflow, to_torch
 from parity.model.spec import LayerSpec, ModelSpec, example_cnn
+from parity.pair import probe_weights
 from parity.pairing import weights as pairing
 from parity.pairing.graph import pair_layers
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from parity.pair import Pair
 from parity.errors import UsageError
 from parity.judge.verdict import PASSING, PRECISION
 from parity.model.losses import CASES, LOSSES, MODES, case_of
+from parity.pair import Pair
 from parity.report.sections.losses import render
 from parity.trials.losses import PLANTS, Plant, Row, kill_row, run_case, run_loss, run_plant, stale
 

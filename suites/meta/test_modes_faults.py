@@ -12,13 +12,13 @@ import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
 from parity.adapters.torch_modes import TorchModes  # imports no framework by itself
-from parity.pair import Pair
 from parity.errors import UsageError
 from parity.judge.bound import Doubles, layer_bound, unit_roundoff
 from parity.judge.verdict import NOT_COMPARED, PRECISION, ROUNDING, SEMANTIC
 from parity.model.layout import Array
 from parity.model.modes import KNOWN_BREACHES, MODES, WHOLE, Breach, Mode, find_mode
 from parity.model.spec import LayerSpec, ModelSpec
+from parity.pair import Pair
 from parity.report.record import new_record
 from parity.report.sections.modes import render
 from parity.trials import modes as trials

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from parity.pair import Pair, noise_probe, probe_weights
 from parity.errors import ExportError, UsageError
 from parity.exchange import PARTIES, cross_check, export, vote
 from parity.judge.verdict import IDENTICAL, NOT_COMPARED, PASSING, PRECISION, ROUNDING, SEMANTIC
+from parity.pair import Pair, noise_probe, probe_weights
 from parity.pairing.weights import to_torch
 from parity.workers.client import Worker, WorkerOptions
 

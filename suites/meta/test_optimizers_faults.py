@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from parity.pair import Pair
 from parity.errors import UsageError
 from parity.judge.bound import UNIT_ROUNDOFF
 from parity.model.optimizers import CASES
 from parity.optimizers import KerasPlateau, keras_like, keras_rate, torch_like
+from parity.pair import Pair
 from parity.trials.optimizer_bounds import Tracked, exact
 from parity.trials.optimizers import GROUPS, PLANTS, Plant, case_named, inputs, planted, run_case
 from parity.workers.client import Worker, WorkerOptions

@@ -10,6 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from parity.errors import PairingError, UsageError
+from parity.judge.verdict import IDENTICAL, NOT_COMPARED, PASSING, PRECISION, SEMANTIC, Finding
+from parity.model.layout import Array
 from parity.pair import (
     Pair,
     PairOptions,
@@ -23,9 +26,6 @@ from parity.pair import (
     raise_for,
     sparse_inputs,
 )
-from parity.errors import PairingError, UsageError
-from parity.judge.verdict import IDENTICAL, NOT_COMPARED, PASSING, PRECISION, SEMANTIC, Finding
-from parity.model.layout import Array
 from parity.pairing.weights import to_torch
 from parity.workers.client import Worker
 

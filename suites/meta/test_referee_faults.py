@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from parity.pair import Pair, PairOptions
 from parity.judge.verdict import IDENTICAL, NOT_COMPARED, PRECISION, ROUNDING, SEMANTIC, Finding
 from parity.model import zoo
 from parity.model.network import Network
+from parity.pair import Pair, PairOptions
 from parity.trials.referee import Judgement, Referee, conclude, examine, raise_for
 
 FAULTY = f"{Path(__file__).with_name('faulty_tensorflow.py')}:FaultyTensorflow"

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from parity.pair import Pair, PairOptions
 from parity.errors import UsageError
 from parity.model.layout import Array
 from parity.model.spec import example_cnn
+from parity.pair import Pair, PairOptions
 from parity.trials import trajectory
 from parity.trials.trajectory import Tracks, TrajectoryPlan, first_outside, upper_edges
 
