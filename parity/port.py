@@ -31,6 +31,7 @@ from parity.porting.options import (
     as_inputs,
 )
 from parity.porting.orders import Orders
+from parity.porting.repro import Repro
 from parity.porting.sides import TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH, TWINS, Models, Workers
 from parity.porting.verdict import LayerVerdict, Source, Verdict, decide, layer_name
 from parity.porting.walk import Step, Walk, cuts
@@ -154,12 +155,13 @@ def compare(prepared: Prepared, tell: Progress) -> Verdict:
     found = cuts(models[TENSORFLOW], models[TORCH], matching, prepared.prints)
     walk = Walk(models, found, prepared.orders, prepared.inputs)
     bank = Bank(models, matching, prepared.plan, prepared.weights)
-    dump = Dump(models.options.dump)
+    dump, repro = Dump(models.options.dump), Repro(models.options.repro, models, prepared.weights)
     story = Story(prepared, bank)
     tell("cuts", len(found))
     try:
         for step in walk.run():
             tell("layer", story.add(step))
+            repro.add(step, story.sources)
             dump.add(step)
         if models.options.train:
             tell("stage", "one step of the whole")
@@ -168,6 +170,7 @@ def compare(prepared: Prepared, tell: Progress) -> Verdict:
     except (WorkerError, WorkerCrash) as error:  # what was compared until then is still worth telling
         story.broken = str(error)
     dump.close()
+    story.notes += repro.notes
     return _verdict(story)
 
 
@@ -182,6 +185,7 @@ class Story:
     step: list[Finding] = field(default_factory=list)
     ends: outputs.Ends = outputs.NOT_LOOKED_AT
     broken: str = ""
+    notes: tuple[str, ...] = ()  # about the check itself
 
     def add(self, step: Step) -> LayerVerdict:
         """Take one cut: judge its gradients in training, look for causes, and return its row."""
@@ -193,7 +197,7 @@ class Story:
         if step.finding.verdict == SEMANTIC:
             self.sources += self.bank.sources(step)
         else:
-            self.sources += training.sources(step, gradients, prepared.plan, prepared.weights)
+            self.sources += training.sources(step, gradients, prepared.plan, prepared.weights, self.bank.of_gradients)
         return row
 
     def end_step(self, findings: list[Finding]) -> None:
@@ -241,7 +245,7 @@ def _verdict(story: Story) -> Verdict:
         unpaired_tensorflow=tuple(names[0][i].name for i in matching.only_tensorflow if names[0][i].effect != MOVES),
         unpaired_torch=tuple(names[1][i].name for i in matching.only_torch if names[1][i].effect != MOVES),
         ambiguous=tuple(matching.ambiguous),
-        notes=tuple(dict.fromkeys([*models.notes, *prepared.notes, *weight_plan.notes, *matching.notes])),
+        notes=tuple(dict.fromkeys([*models.notes, *prepared.notes, *weight_plan.notes, *matching.notes, *story.notes])),
         why=why,
         step=tuple(story.step),
         about={

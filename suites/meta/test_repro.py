@@ -1,0 +1,165 @@
+"""`--repro`: the script that it writes shows the first source with the two frameworks and NumPy alone."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from parity.errors import UsageError
+from parity.model.trace import Op
+from parity.pairing.relations import Relation
+from parity.porting import repro_keras, repro_torch
+from parity.porting.repro import LIMIT, SMALL, packed
+from parity.porting.repro_script import Given, Store, carried, moved_back
+from suites.meta.ports import CASES, FOLDER
+
+WAIT_S = 600.0
+ALLOWED = {"base64", "io", "os", "sys", "numpy", "torch", "torch.nn.functional", "tensorflow", "keras"}
+
+Check = Callable[[str, Path], Any]
+
+
+@pytest.fixture(scope="module")
+def check() -> Iterator[Check]:
+    """Return what checks a case of the corpus in workers that are kept."""
+    from parity import port
+    from parity.porting.options import CheckOptions, as_inputs
+    from parity.porting.sides import Workers
+
+    workers = Workers(CheckOptions(inputs=as_inputs(["1"]), timeout_s=WAIT_S))
+
+    def run(name: str, path: Path) -> Any:
+        case = next(case for case in CASES if case.name == name)
+        words = dict(zip(case.options[::2], case.options[1::2], strict=True))
+        sides = (str(FOLDER / case.tensorflow), str(FOLDER / case.torch))
+        weights = words.get("--weights", "tf-to-torch")
+        return port.check(*sides, list(case.inputs), workers=workers, weights=weights, repro=path, timeout_s=WAIT_S)
+
+    yield run
+    workers.close()
+
+
+def _run(path: Path) -> tuple[int, dict[str, float]]:
+    done = subprocess.run(
+        [sys.executable, "-I", str(path)], capture_output=True, text=True, timeout=WAIT_S, cwd=path.parent
+    )
+    found = re.findall(r"^(float\d+): largest difference (\S+) of", done.stdout, re.MULTILINE)
+    assert found, done.stderr[-2000:]
+    return done.returncode, {dtype: float(value) for dtype, value in found}
+
+
+def _imports(source: str) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(str(node.module))
+    return found
+
+
+@pytest.mark.whole_run
+@pytest.mark.parametrize(
+    ("name", "cause", "wrong", "right"),
+    [
+        (
+            "same_padding_stride-shallow",
+            "same-padding-stride",
+            "F.conv2d(x, ",
+            "F.conv2d(F.pad(x, (0, 1, 1, 1)), ",
+        ),
+        ("batchnorm_eps-shallow", "batchnorm-eps", "", ""),
+        ("flatten_order-shallow", "flatten-order", ".flatten(1)", ".permute(0, 2, 3, 1).flatten(1)"),
+    ],
+)
+def test_a_script_shows_the_difference_of_the_check_and_none_once_it_is_fixed(
+    check: Check, tmp_path: Path, name: str, cause: str, wrong: str, right: str
+) -> None:
+    path = tmp_path / "repro.py"
+    verdict = check(name, path)
+    first = next(layer for layer in verdict.layers if layer.forced.verdict == "semantic")
+    text = path.read_text()
+    assert any(str(path) in note for note in verdict.notes)
+    assert _imports(text) <= ALLOWED
+    assert text.index("import torch") < text.index("import tensorflow"), "the other way round may hang"
+    assert f"# cause: {cause}" in text
+    status, found = _run(path)
+    assert status == 1
+    assert found["float64"] == pytest.approx(first.forced.d64, rel=1e-2)
+    assert found["float32"] == pytest.approx(first.forced.d64, rel=1e-2)
+
+    if cause == "batchnorm-eps":
+        epsilon = re.search(r"epsilon=([\d.e-]+)", text)
+        assert epsilon is not None
+        text = re.sub(r"eps=[\d.e-]+", f"eps={epsilon[1]}", text)
+    else:
+        assert wrong in text
+        text = text.replace(wrong, right).replace("padding=1", "padding=0")
+    path.write_text(text)
+    status, found = _run(path)
+    assert (status, found["float64"] < 1e-12) == (0, True), found
+
+
+@pytest.mark.whole_run
+def test_a_script_that_cannot_be_written_leaves_the_verdict_and_says_why(check: Check, tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("a file, not a folder")
+    verdict = check("same_padding_stride-shallow", blocked / "repro.py")
+    assert (verdict.exit, [source.cause for source in verdict.sources]) == (1, ["same-padding-stride"])
+    assert any(note.startswith("repro: cannot write") for note in verdict.notes)
+
+
+def _given(kind: str, **config: Any) -> Given:
+    op = Op(0, "it", kind, (0,), (1,), config)
+    return Given(op, ("x",), {}, {}, ((3, 4, 4, 2),), (3, 4, 4, 2), 3)
+
+
+@pytest.mark.parametrize("half", [repro_keras, repro_torch])
+def test_a_kind_without_a_form_of_its_own_is_one_clear_line(half: Any) -> None:
+    with pytest.raises(UsageError, match=r"^no standalone form for kind op:Unheard: use --dump$"):
+        half.expression(_given("op:Unheard"))
+
+
+def test_a_transpose_is_found_and_nothing_else_is_called_one() -> None:
+    rng = np.random.default_rng(0)
+    kernel = rng.standard_normal((3, 2, 4, 5))
+    assert carried(kernel, kernel.transpose(3, 2, 0, 1)) == ".transpose(3, 2, 0, 1)"
+    assert carried(kernel, kernel) == ""
+    assert carried(kernel[..., 0, 0], kernel[..., 0, 0].T) == ".T"
+    depthwise = kernel.transpose(2, 3, 0, 1).reshape(20, 1, 3, 2)
+    way = carried(kernel, depthwise)
+    assert way is not None
+    np.testing.assert_array_equal(eval(f"kernel{way}"), depthwise)
+    assert carried(kernel, rng.permutation(kernel.reshape(-1)).reshape(kernel.shape)) is None
+
+
+@pytest.mark.parametrize(
+    ("relation", "mine", "theirs"),
+    [
+        (Relation("channels"), (2, 4, 5, 3), (2, 3, 4, 5)),
+        (Relation("same"), (2, 7), (2, 7)),
+        (Relation.explicit(np.random.default_rng(1).permutation(12), (12,), (3, 4)), (2, 12), (2, 3, 4)),
+        (Relation.explicit(np.arange(12).reshape(4, 3).T.reshape(-1), (4, 3), (3, 4)), (2, 4, 3), (2, 3, 4)),
+    ],
+)
+def test_the_lines_that_bring_a_result_back_do_what_the_relation_does(
+    relation: Relation, mine: tuple[int, ...], theirs: tuple[int, ...]
+) -> None:
+    store = Store({})
+    b = np.random.default_rng(2).standard_normal(theirs)
+    lines = moved_back(theirs, relation, mine, store)
+    names: dict[str, Any] = {"b": b, "np": np, "a": store.arrays}
+    exec("\n".join(lines), names)
+    np.testing.assert_array_equal(names["b"], relation.to_tensorflow(b))
+
+
+def test_arrays_that_fit_are_embedded() -> None:
+    assert len(packed({"x": np.zeros(10 * SMALL, np.float32)})) < LIMIT < 10 * SMALL * 10
