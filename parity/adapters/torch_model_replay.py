@@ -22,8 +22,13 @@ _STATISTICS = ("running_mean", "running_var")
 class Weights:
     """The values that stand for a model's weights in one run, made when they are first asked for."""
 
-    def __init__(self, own: Mapping[str, Tensor], make: Callable[[str, Tensor], Tensor]) -> None:
-        self.own, self.make = own, make
+    def __init__(
+        self,
+        own: Mapping[str, Tensor],
+        make: Callable[[str, Tensor], Tensor],
+        constant: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        self.own, self.make, self.constant = own, make, constant
         self.used: dict[str, Tensor] = {}
 
     def whole(self, name: str) -> Tensor:
@@ -71,7 +76,11 @@ def run_call(call: Call, known: Mapping[int, Tensor], weights: Weights) -> list[
 def _value(leaf: Any, known: Mapping[int, Tensor], weights: Weights) -> Any:
     if isinstance(leaf, Ref):
         return known[leaf.tensor]
-    return weights.value(leaf.reference) if isinstance(leaf, Par) else leaf
+    if isinstance(leaf, Par):
+        return weights.value(leaf.reference)
+    if weights.constant is not None and isinstance(leaf, Tensor) and leaf.is_floating_point():
+        return weights.constant(leaf)
+    return leaf
 
 
 def math_attention() -> Any:

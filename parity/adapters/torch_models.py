@@ -172,7 +172,10 @@ class TorchModels:
                 value = value.clone()
             return self._leaf(value, trained, tracked)
 
-        weights = Weights(session.everything(), make)
+        def constant(value: Any) -> Any:  # computed in float32 by the plain model, by a few operations
+            return self._leaf(value, False, tracked, 4.0)
+
+        weights = Weights(session.everything(), make, constant if tracked else None)
         torch.manual_seed(0)
         with torch.set_grad_enabled(differentiate), session.precision():
             value = segment.run(fed, weights)
@@ -214,14 +217,17 @@ class TorchModels:
             },
         }
 
-    def _leaf(self, value: Any, differentiate: bool, tracked: float) -> Any:
+    def _leaf(self, value: Any, differentiate: bool, tracked: float, roundings: float = 1.0) -> Any:
         if not value.is_floating_point():
             return value
         if not tracked:
             return value.detach().requires_grad_(differentiate)
         from parity.adapters.torch_rounding import track
 
-        return track(value, roundoff=tracked, requires_grad=differentiate)
+        error = None
+        if tracked == FLOAT32:  # what float32 cannot hold is rounded before anything is computed
+            error = roundings * tracked * value.abs() * (value.float().double() != value)
+        return track(value, error, roundoff=tracked, requires_grad=differentiate)
 
     # The whole model.
 

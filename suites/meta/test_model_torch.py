@@ -350,6 +350,21 @@ def test_the_twin_is_exact_where_a_model_would_throw_digits_away(twin: Worker, f
     assert np.abs(whole(twin, trace, [x])["value"] - expected).max() < 1e-15
 
 
+def test_the_bound_counts_constants_that_float32_cannot_hold(plain: Worker, twin: Worker, folder: Path) -> None:
+    x = drawn(4, 8)
+    results = []
+    for worker in (plain, twin):
+        trace = traced(worker, folder, "exact", [x])
+        last = trace.ops[-1]  # + torch.arange(8) / 7
+        assert last.config["constant_shape"] == [8]
+        feed = {str(last.inputs[0]): np.zeros((4, 8))}
+        results.append(worker.call("run_segment", feed=feed, want=last.outputs[0], bounds=worker is twin))
+    error = np.abs(results[0]["value"] - results[1]["value"])
+    assert error.max() > 1e-9
+    assert (error <= results[1]["bounds32"]).all()
+    assert results[1]["bounds32"].max() < 1e-6
+
+
 def test_the_twin_starts_from_the_same_weights(plain: Worker, twin: Worker, folder: Path) -> None:
     for worker in (plain, twin):
         load(worker, folder, "image")
