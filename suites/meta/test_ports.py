@@ -53,7 +53,8 @@ class Answer:
     @property
     def told(self) -> str:
         """All that a person could read."""
-        return "\n".join([self.stderr, self.found.get("why", ""), *self.found.get("notes", ())])
+        layers = (layer["forced"].get("note", "") for layer in self.found.get("layers", ()))
+        return "\n".join([self.stderr, self.found.get("why", ""), *self.found.get("notes", ()), *layers])
 
 
 def _inputs(case: Case) -> list[str]:
@@ -151,8 +152,9 @@ def complaints(case: Case, answer: Answer) -> list[str]:
     sources = answer.found.get("sources", [])
     if answer.exit != STATUS[case.verdict]:
         found.append(f"status {answer.exit}, not {STATUS[case.verdict]}: {answer.told.strip()[-600:]}")
-    if case.verdict == "error" and len(answer.stderr.strip().splitlines()) != 1:
-        found.append(f"not one line on stderr: {answer.stderr[-600:]!r}")
+    said = answer.stderr.partition("the end of its stderr:")[0]  # what a worker said before it died may follow
+    if case.verdict == "error" and len(said.strip().splitlines()) != 1:
+        found.append(f"not one line on stderr: {said[-600:]!r}")
     found += [f"{words!r} is not said in {answer.told[-600:]!r}" for words in case.says if words not in answer.told]
     for wanted in case.sources:
         if not any(_meets(wanted, source) for source in sources):

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from suites.meta.ports.case import Case
 
 IMAGE, VECTOR = "9x8x3", "8"
+_ANY = ("unknown", "residual-scale")  # of models that are no functions, nobody can say where they differ
 
 
 def _wrong(
-    name: str, tensorflow: str, torch: str, *says: str, inputs: str = IMAGE, options: tuple[str, ...] = (), **more: str
+    name: str, tensorflow: str, torch: str, *says: str, inputs: str = IMAGE, options: tuple[str, ...] = (), **more: Any
 ) -> Case:
-    """Return a case that must end with status 2, and with these words on stderr."""
+    """Return a case that must end with status 2, or with `verdict`, and with these words on stderr or in the notes."""
     return Case(
         name=f"bad-{name}",
         tensorflow=tensorflow if ":" in tensorflow else f"bad_tensorflow.py:{tensorflow}",
@@ -21,12 +23,13 @@ def _wrong(
         options=options,
         verdict=more.get("verdict", "error"),
         says=says,
+        tolerated=_ANY if more.get("verdict") == "different" else (),
         note=more.get("note", ""),
     )
 
 
 def _builders() -> Iterator[Case]:
-    yield _wrong("raises", "raises", "good", "units_of", "bad_tensorflow.py:29")
+    yield _wrong("raises", "raises", "good", "units_of", "bad_tensorflow.py:25")
     yield _wrong("raises-own", "raises_own", "good", "RuntimeError", "the checkpoint of epoch 12")
     yield _wrong("raises-torch", "good", "raises", "TypeError", "kernel", "bad_torch.py")
     yield _wrong("no-file", "nowhere_tensorflow.py:good", "good", "nowhere_tensorflow.py")
@@ -46,7 +49,7 @@ def _builders() -> Iterator[Case]:
     yield _wrong("returns-dict", "returns_dict", "good", "dict")
     yield _wrong("returns-class", "returns_class", "good", "class")
     yield _wrong("returns-class-torch", "good", "returns_class", "class")
-    yield _wrong("returns-state-torch", "good", "returns_state", "Dict")
+    yield _wrong("returns-state-torch", "good", "returns_state", "state dict")
     yield _wrong("returns-pair-torch", "good", "returns_pair", "tuple")
     yield _wrong("exchanged", "bad_torch.py:good", "bad_tensorflow.py:good", "returned")
     yield _wrong("exits", "exits", "good", "SystemExit")
@@ -70,18 +73,23 @@ def _inputs() -> Iterator[Case]:
 
 
 def _models() -> Iterator[Case]:
+    def on_vectors(name: str, tensorflow: str, torch: str, verdict: str, *says: str, **more: Any) -> Case:
+        return _wrong(name, tensorflow, torch, *says, inputs=VECTOR, verdict=verdict, **more)
+
     yield _wrong("talks", "talks", "talks", verdict="same")
-    yield _wrong("volumes", "volumes", "volumes", "pool", inputs="6x7x8x2", note="no float64 kernel for MaxPool3D")
-    yield _wrong("unhooked", "unhooked", "two_dense", inputs=VECTOR, verdict="same")
-    yield _wrong("scripted", "two_dense", "scripted", inputs=VECTOR, options=("--weights", "torch-to-tf"))
-    yield _wrong("in-place", "two_dense", "in_place", inputs=VECTOR, verdict="same")
-    yield _wrong("compiled", "two_dense", "compiled", inputs=VECTOR, verdict="same")
-    yield _wrong("not-finite", "not_finite", "not_finite", inputs=VECTOR)
-    yield _wrong("drawing", "drawing", "one_dense", inputs=VECTOR, verdict="different")
-    yield _wrong("drawing-torch", "one_dense", "drawing", inputs=VECTOR, verdict="different")
-    yield _wrong("counting", "counting", "one_dense", inputs=VECTOR, verdict="different")
-    yield _wrong("counting-torch", "scaled_dense", "counting", inputs=VECTOR, verdict="different")
-    yield _wrong("branching", "one_dense", "branching", inputs=VECTOR, verdict="same")
+    yield _wrong("volumes", "volumes", "volumes", "float32", inputs="6x7x8x2", verdict="same", note="no float64 kernel")
+    yield on_vectors("unhooked", "unhooked", "two_dense", "same")
+    yield on_vectors("scripted", "two_dense", "scripted", "same", options=("--weights", "torch-to-tf"))
+    yield on_vectors("traced", "two_dense", "traced", "same")
+    yield on_vectors("in-place", "two_dense", "in_place", "same")
+    yield on_vectors("compiled", "two_dense", "compiled", "same")
+    yield on_vectors("halved", "two_dense", "halved", "error")
+    yield on_vectors("not-finite", "not_finite", "not_finite", "error", "ot finite")
+    yield on_vectors("drawing", "drawing", "one_dense", "different", "random")
+    yield on_vectors("drawing-torch", "one_dense", "drawing", "different", "random")
+    yield on_vectors("counting", "counting", "one_dense", "different", "calls")
+    yield on_vectors("counting-torch", "scaled_dense", "counting", "different", "calls")
+    yield on_vectors("branching", "one_dense", "branching", "same", "__bool__")
 
 
 BAD = (*_builders(), *_inputs(), *_models())

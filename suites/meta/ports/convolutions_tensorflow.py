@@ -54,7 +54,7 @@ def causal():
 def volumes():
     volume = keras.Input((9, 8, 7, 2))
     x = layers.Conv3D(4, (3, 2, 3), activation="relu")(volume)
-    x = layers.AveragePooling3D((2, 2, 1))(x)
+    x = layers.Conv3D(4, (2, 2, 1), strides=(2, 2, 1))(x)
     x = layers.Conv3D(5, 2, padding="same", activation="relu")(x)
     return keras.Model(volume, layers.Dense(3)(layers.GlobalAveragePooling3D()(x)))
 

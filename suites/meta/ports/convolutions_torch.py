@@ -101,12 +101,12 @@ class Volumes(nn.Module):
     def __init__(self):
         super().__init__()
         self.conv1 = nn.Conv3d(2, 4, (3, 2, 3))
-        self.pool = nn.AvgPool3d((2, 2, 1))
+        self.down = nn.Conv3d(4, 4, (2, 2, 1), stride=(2, 2, 1))
         self.conv2 = nn.Conv3d(4, 5, 2)
         self.fc = nn.Linear(5, 3)
 
     def forward(self, x):
-        x = self.pool(F.relu(self.conv1(x.permute(0, 4, 1, 2, 3))))
+        x = self.down(F.relu(self.conv1(x.permute(0, 4, 1, 2, 3))))
         x = F.relu(self.conv2(F.pad(x, (0, 1, 0, 1, 0, 1))))
         return self.fc(x.mean(dim=(2, 3, 4)))
 

@@ -116,7 +116,8 @@ def _activations() -> Iterator[Case]:
         "slot.act slot.clamp* slot.add* slot.mul*",
     )
     yield from activation("relu6_missing", "relu6-missing", "relu")
-    yield from activation("activation_missing", "activation-missing", "relu")
+    missing = ("slot_conv slot_conv:relu", "slot.conv")
+    yield from _both("activations", "activation_missing", "activation-missing", *missing)
     yield from _both("activations", "activation_extra", "activation-extra", "- slot_add", "slot.tanh")
     yield from _both("activations", "bias_missing", "bias-missing-or-doubled", "slot_conv", "slot.conv")
     both = ("slot_a slot_b", "slot.a slot.b")

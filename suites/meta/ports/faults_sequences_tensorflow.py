@@ -1,7 +1,7 @@
 """Recurrence, attention and embeddings, in Keras as they should be."""
 
 import numpy as np
-from hosts_tensorflow import hosted, text_deep, text_shallow, tokens
+from hosts_tensorflow import hosted, rows, text_deep, text_shallow, tokens
 from keras import layers
 
 
@@ -41,10 +41,10 @@ def text(embedding):
     return lambda: text_shallow(embedding), lambda: text_deep(embedding)
 
 
-lstm_gate_order_shallow, lstm_gate_order_deep = hosted(tokens(lstm))
-gru_gate_order_shallow, gru_gate_order_deep = hosted(tokens(gru))
-gru_reset_after_shallow, gru_reset_after_deep = hosted(tokens(old_gru))
-bias_doubled_shallow, bias_doubled_deep = hosted(tokens(lstm))
+lstm_gate_order_shallow, lstm_gate_order_deep = hosted(rows(lstm))
+gru_gate_order_shallow, gru_gate_order_deep = hosted(rows(gru))
+gru_reset_after_shallow, gru_reset_after_deep = hosted(rows(old_gru))
+bias_doubled_shallow, bias_doubled_deep = hosted(rows(lstm))
 attention_mask_polarity_shallow, attention_mask_polarity_deep = hosted(tokens(masked))
 attention_heads_shallow, attention_heads_deep = hosted(tokens(attention))
 attention_scale_shallow, attention_scale_deep = hosted(tokens(attention))

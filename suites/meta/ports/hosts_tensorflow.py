@@ -88,6 +88,16 @@ def tokens(sequence):
     return slot
 
 
+def rows(sequence):
+    """Return a slot: `sequence` sees the mean of every row, and what it makes is added to the whole row."""
+
+    def slot(x):
+        y = sequence(ops.mean(x, axis=2))
+        return layers.Add(name="slot_add")([x, layers.Reshape((x.shape[1], 1, y.shape[-1]))(y)])
+
+    return slot
+
+
 def text_shallow(embed, length=11):
     """Return embedding, mean, dense."""
     ids = keras.Input((length,), dtype="int32", name="ids")

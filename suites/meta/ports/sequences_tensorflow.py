@@ -1,6 +1,7 @@
 """Recurrent networks and text, in Keras."""
 
 import keras
+from hosts_tensorflow import fill
 from keras import layers, ops
 
 
@@ -11,6 +12,12 @@ def _head(x, sequence):
 def lstm_last():
     sequence = keras.Input((9, 5))
     return _head(layers.LSTM(7)(sequence), sequence)
+
+
+def lstm_drawn():
+    """Return the last step of an LSTM, with weights that torch's file draws alike."""
+    sequence = keras.Input((9, 5), name="sequence")
+    return fill(_head(layers.LSTM(7, name="rnn")(sequence), sequence))
 
 
 def lstm_sequence():

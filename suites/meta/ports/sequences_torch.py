@@ -2,6 +2,7 @@
 
 import torch
 import torch.nn.functional as F  # noqa: N812
+from hosts_torch import lstm_weights, tensor
 from torch import nn
 
 
@@ -120,7 +121,11 @@ class CellLoop(nn.Module):
 
 
 def lstm_cell_loop():
-    return CellLoop()
+    """Return the loop with the weights that TensorFlow's file draws."""
+    network = CellLoop()
+    network.cell.load_state_dict({name.removesuffix("_l0"): w for name, w in lstm_weights("rnn", 7, 5).items()})
+    network.head.load_state_dict({"weight": tensor("head/kernel", (7, 3), 1, 0), "bias": tensor("head/bias", (3,))})
+    return network
 
 
 class TextLstm(nn.Module):

@@ -1,7 +1,7 @@
 """Networks whose ports have more than one fault, in Keras as they should be."""
 
 import keras
-from hosts_tensorflow import fill, hosted, tokens
+from hosts_tensorflow import fill, hosted, rows
 from keras import layers
 
 
@@ -43,11 +43,12 @@ def wide(x):
     return layers.LeakyReLU(name="slot_act")(x)
 
 
-layer_norm_and_lstm = tokens(
-    lambda s: layers.LSTM(s.shape[-1], return_sequences=True, name="slot_lstm")(
-        layers.LayerNormalization(name="slot_norm")(s)
-    )
-)
+def normed_lstm(s):
+    s = layers.LayerNormalization(name="slot_norm")(s)
+    return layers.LSTM(s.shape[-1], return_sequences=True, name="slot_lstm")(s)
+
+
+layer_norm_and_lstm = rows(normed_lstm)
 
 no_bias_and_padding_shallow, no_bias_and_padding_deep = hosted(strided_conv, stride=2)
 eps_and_swap_shallow, eps_and_swap_deep = hosted(batch_norm)

@@ -69,9 +69,8 @@ class NormAndLstm(nn.Module):
         self.lstm = nn.LSTM(channels, channels, batch_first=True)
 
     def forward(self, x):
-        batch, channels, height, width = x.shape
-        made, _ = self.lstm(self.norm(x.flatten(2).transpose(1, 2)))
-        return made.transpose(1, 2).reshape(batch, channels, height, width)
+        made, _ = self.lstm(self.norm(x.mean(3).transpose(1, 2)))
+        return x + made.transpose(1, 2).unsqueeze(3)
 
 
 def exchanged_scale(network):
