@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
+import numpy as np
+
+from parity.adapters.tensorflow_model_layers import as_written
 from parity.adapters.tensorflow_model_names import Names, is_keras_layer, is_variable, plain_variable
 
 SINGLE = frozenset({"float32", "float16", "half", "bfloat16"})
@@ -27,13 +30,15 @@ _BY_VALUE = frozenset({"constant", "convert_to_tensor", "range"})
 class Doubling:
     """Replaces functions of TensorFlow by ones that make doubles while `active`.
 
-    `promoted` is told of every result that an operation made in less, and of the double that stands for it.
+    `promoted` is told of every result that an operation made in less, and of the double that stands for it; `singled`
+    is called when an operation had to be computed in float32.
     """
 
-    def __init__(self, tf: Any, promoted: Callable[[Any, Any], None]) -> None:
-        self.tf, self._told = tf, promoted
+    def __init__(self, tf: Any, promoted: Callable[[Any, Any], None], singled: Callable[[], None]) -> None:
+        self.tf, self._told, self._singled = tf, promoted, singled
         self._busy = False
         self.notes: list[str] = []
+        self.quiet: Callable[[], AbstractContextManager[None]] = nullcontext  # in which nobody watches operations
         self._legacy: list[Any] = []
         self._recorded: list[Any] = []  # results whose gradient is on the tape already
         self._depth = 0
@@ -102,8 +107,9 @@ class Doubling:
         caller puts it on the tape; for a result that was exchanged, that must be done before.
         """
         from tensorflow.python import pywrap_tfe
-        from tensorflow.python.eager import execute
+        from tensorflow.python.eager import core, execute
 
+        fallback = core._FallbackException
         fast, slow, record = pywrap_tfe.TFE_Py_FastPathExecute, execute.quick_execute, execute.record_gradient
 
         def fast_execute(*args: Any) -> Any:
@@ -114,7 +120,7 @@ class Doubling:
             except Exception as error:
                 if not _lacks_kernel(error):
                     raise
-                made = fast(*args[:3], *(self._singles(args[3:], str(args[1]))))
+                raise fallback("no kernel for float64") from error  # the slow function knows what to do
             return self._promoted(made) if self._depth and not self._busy else made
 
         def slow_execute(op: Any, outputs: int, inputs: Any, attrs: Any, ctx: Any, name: Any = None) -> Any:
@@ -123,10 +129,12 @@ class Doubling:
             except Exception as error:
                 if not self._depth or not _lacks_kernel(error):
                     raise
-                inputs, attrs = (
-                    self._singles(inputs, op.decode() if isinstance(op, bytes) else str(op)),
-                    tuple(_single_type(value, self.tf) for value in attrs),
-                )
+                norm = self._norm(op, inputs, attrs)
+                if norm is not None:
+                    self._recorded = norm  # made of operations that are on the tape themselves
+                    return norm
+                inputs = self._singles(inputs, op.decode() if isinstance(op, bytes) else str(op))
+                attrs = tuple(_single_type(value, self.tf) for value in attrs)
                 made = slow(op, outputs, inputs, attrs, ctx, name)
             if not self._depth or self._busy or not made or not any(_is_single(tensor) for tensor in made):
                 return made
@@ -147,11 +155,36 @@ class Doubling:
             execute.execute = slow_execute
         execute.quick_execute, execute.record_gradient = slow_execute, record_gradient
 
+    def _norm(self, op: Any, inputs: Sequence[Any], attrs: tuple[Any, ...]) -> list[Any] | None:
+        """Return the results of a fused batch normalisation, which TensorFlow has for float32 alone, in doubles."""
+        name = op.decode() if isinstance(op, bytes) else str(op)
+        if not name.startswith("FusedBatchNorm") or "Grad" in name or "Ex" in name:
+            return None
+        tf, words = self.tf, _named(attrs)
+        x, scale, offset, mean, variance = inputs
+        axes = [0, 1, 2] if words.get("data_format", "NHWC") == "NHWC" else [0, 2, 3]
+        turned = [1, -1, 1, 1] if axes[1] == 2 else [-1]
+        with self.quiet():
+            used = (mean, variance)
+            if words.get("is_training", True):
+                used = tf.nn.moments(x, axes)
+                count = tf.cast(tf.size(x) // tf.size(scale), tf.float64)
+                factor = float(words.get("exponential_avg_factor", 1.0))
+                unbiased = used[1] * count / (count - 1.0)
+                mean = used[0] if factor == 1.0 else (1.0 - factor) * mean + factor * used[0]
+                variance = unbiased if factor == 1.0 else (1.0 - factor) * variance + factor * unbiased
+            root = tf.math.rsqrt(used[1] + as_written(np.float32(words.get("epsilon", 1e-4))))
+            shape = [tf.reshape(t, turned) for t in (used[0], root * scale, offset)]
+            y = (x - shape[0]) * shape[1] + shape[2]
+            kept = [tf.identity(mean), tf.identity(variance), tf.identity(used[0]), tf.identity(used[1])]
+            return [y, *kept, tf.zeros([0], tf.float64)][: 6 if name.endswith("V3") else 5]
+
     def _singles(self, values: Any, op: str) -> list[Any]:
         """Return an operation's inputs in float32, for one that TensorFlow has in no other dtype; it is noted."""
         note = f"twin: TensorFlow computes {op} in float32 alone"
         if note not in self.notes:
             self.notes.append(note)
+        self._singled()
         found = []
         with self.paused():
             for value in values:
@@ -233,6 +266,13 @@ def _dtype_name(dtype: Any) -> str:
     return str(name).removesuffix("_ref")
 
 
+def _named(attrs: tuple[Any, ...]) -> dict[str, Any]:
+    def text(value: Any) -> Any:
+        return value.decode() if isinstance(value, bytes) else value
+
+    return {text(key): text(value) for key, value in zip(attrs[::2], attrs[1::2], strict=True)}
+
+
 def _lacks_kernel(error: Exception) -> bool:
     """Tell whether an operation failed because there is none of it for float64."""
     text = str(getattr(error, "message", error))
@@ -295,6 +335,8 @@ def _convert_layer(layer: Any) -> list[str]:
                 layer._set_dtype_policy("float64")
             else:
                 layer.dtype_policy = "float64"
+        if getattr(layer, "fused", False) is True:  # Keras 2: the fused normalisation exists in float32 alone
+            layer.fused = False
         for graph in (layer, getattr(layer, "_functional", None)):
             _convert_graph(graph)
     except Exception as error:

@@ -155,6 +155,24 @@ class Hooks:
             self.tf.config.run_functions_eagerly(eagerly)
 
     @contextmanager
+    def scope(self, path: str) -> Iterator[None]:
+        """Be inside a named part of a graph."""
+        if self.recorder is None or not path:
+            yield
+            return
+        with self.recorder.frame(path, self.recorder.training):
+            yield
+
+    @contextmanager
+    def quiet(self) -> Iterator[None]:
+        """Watch no operation meanwhile."""
+        kept, self._busy = self._busy, True
+        try:
+            yield
+        finally:
+            self._busy = kept
+
+    @contextmanager
     def recording(self, recorder: Recorder) -> Iterator[None]:
         """Let a recorder listen; variables are read visibly meanwhile."""
         plain = {

@@ -67,6 +67,11 @@ def crops(n: int, out: int, kernel: int, stride: int, dilation: int, same: bool)
     return [low, full - out - low]
 
 
+def as_written(number: Any) -> float:
+    """Return a number as its author wrote it: 0.3, not the 0.30000001192092896 that float32 makes of it."""
+    return float(str(number)) if isinstance(number, np.float32) else float(number)
+
+
 def listed(value: Any, rank: int) -> list[int]:
     """Return an int or a sequence as a list of `rank` ints."""
     return [int(v) for v in value] if isinstance(value, Sequence) else [int(value)] * rank
@@ -419,7 +424,7 @@ def _resize(layer: Any, call: Call) -> Leaf:
 
 def _number(value: Any) -> Any:
     found = np.asarray(value)
-    numbers = [float(str(v)) if isinstance(v, np.float32) else float(v) for v in found.reshape(-1)]
+    numbers = [as_written(v) for v in found.reshape(-1)]
     return numbers[0] if found.ndim == 0 else numbers
 
 

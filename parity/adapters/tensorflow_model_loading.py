@@ -239,16 +239,27 @@ def _read_legacy(source: str, error: Exception) -> tuple[Any, list[str]]:
 
 
 def _read_folder(source: str, tf: Any) -> tuple[Any, list[str]]:
+    notes = []
     if (Path(source) / "keras_metadata.pb").is_file():
         try:
             return importlib.import_module("tf_keras").models.load_model(source, compile=False), []
         except Exception as error:
-            note = f"tf_keras could not read {source} ({first_line(error)}); its graph is looked at instead"
-            return tf.saved_model.load(source), [note]
+            notes.append(f"tf_keras could not read {source} ({first_line(error)}); its graph is looked at instead")
     try:
-        return tf.saved_model.load(source), []
+        loaded = tf.saved_model.load(source)
     except Exception as error:
         raise UsageError(f"{source}: no SavedModel that TensorFlow can read: {first_line(error)}") from error
+    return loaded, notes
+
+
+def looked_into(source: str, model: Any) -> tuple[Any, list[str]]:
+    """Return a loaded SavedModel as one whose operations can be watched, and notes on it; any other model as it is."""
+    if is_keras_layer(model) or not any(kind.__name__ == "_UserObject" for kind in type(model).__mro__):
+        return model, []
+    from parity.adapters.tensorflow_model_graphs import GraphModel
+
+    note = f"{source} is a graph without layers: it is told by its operations, and holds its constants in float32"
+    return GraphModel(model, source), [note]
 
 
 def read_weights(model: Any, path: str, keras: Any, tf: Any) -> dict[str, Any] | None:

@@ -2,16 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from parity.adapters.tensorflow_model_tensors import Step
+import numpy as np
 
+from parity.adapters.tensorflow_model_layers import as_written
+from parity.adapters.tensorflow_model_tensors import Derived, Step, WeightRead
+
+Runner = Callable[[list[Any]], list[Any]]
+_FLOATS = ("float16", "bfloat16", "float32", "float64")
 _TAKES_BIAS = frozenset({"conv", "depthwise_conv", "conv_transpose", "dense"})
 
 
-def merged(steps: Sequence[Step], shapes: dict[int, tuple[int, ...]], outputs: Sequence[int]) -> list[Step]:
-    """Return the steps with a bias, added right after a product of the user's own, merged into it."""
+def merged(
+    steps: Sequence[Step], shapes: dict[int, tuple[int, ...]], dtypes: Mapping[int, str], outputs: Sequence[int]
+) -> list[Step]:
+    """Return the steps with casts between floats inside their readers, and biases inside the products they follow."""
+    return _with_norms(_with_biases(_without_casts(steps, dtypes, outputs), shapes, outputs), shapes, outputs)
+
+
+def _without_casts(steps: Sequence[Step], dtypes: Mapping[int, str], outputs: Sequence[int]) -> list[Step]:
+    """Return the steps without casts from float to float: in float64 there are none, and both must be told alike."""
+    casts: dict[int, Step] = {}
+    kept = []
+    for step in steps:
+        floats = step.kind == "cast" and all(dtypes[tensor] in _FLOATS for tensor in (*step.inputs, *step.outputs))
+        if floats and step.raw and not set(step.outputs) & set(outputs):
+            before = casts.get(step.inputs[0])
+            if before is not None:
+                step.inputs, step.run = before.inputs, _one_after_the_other(before.run, step.run)
+            casts[step.outputs[0]] = step
+            continue
+        if set(step.inputs) & set(casts):
+            step.run = _casting(step.run, [casts[t].run if t in casts else None for t in step.inputs])
+            step.inputs = [casts[t].inputs[0] if t in casts else t for t in step.inputs]
+        kept.append(step)
+    return kept
+
+
+def _casting(run: Runner, casts: Sequence[Runner | None]) -> Runner:
+    return lambda tensors: run([t if c is None else c([t])[0] for t, c in zip(tensors, casts, strict=True)])
+
+
+def _with_biases(steps: Sequence[Step], shapes: dict[int, tuple[int, ...]], outputs: Sequence[int]) -> list[Step]:
     readers: dict[int, int] = {}
     for step in steps:
         for tensor in step.inputs:
@@ -48,7 +82,60 @@ def _wants_bias(step: Step) -> bool:
     return step.raw and step.kind in _TAKES_BIAS and not step.config.get("bias") and "kernel" in step.weights and last
 
 
-def _one_after_the_other(
-    first: Callable[[list[Any]], list[Any]], second: Callable[[list[Any]], list[Any]]
-) -> Callable[[list[Any]], list[Any]]:
+def _one_after_the_other(first: Runner, second: Runner) -> Runner:
     return lambda tensors: second(first(tensors))
+
+
+def _with_norms(steps: Sequence[Step], shapes: dict[int, tuple[int, ...]], outputs: Sequence[int]) -> list[Step]:
+    """Return the steps with x * inverse + (beta - mean * inverse), which is how Keras writes it, as a normalisation."""
+    readers: dict[int, int] = {}
+    for step in steps:
+        for tensor in step.inputs:
+            readers[tensor] = readers.get(tensor, 0) + 1
+    found: list[Step] = []
+    for step in steps:
+        before = found[-1] if found else None
+        follows = before is not None and before.outputs == step.inputs and readers[before.outputs[0]] == 1
+        norm = _norm(before, step) if before is not None and follows and before.outputs[0] not in outputs else None
+        if norm is None or before is None:
+            found.append(step)
+            continue
+        weights, eps = norm
+        before.config = {"eps": eps, "momentum": None, "axis": len(shapes[step.outputs[0]]) - 1}
+        before.config |= {"center": "beta" in weights, "scale": "gamma" in weights, "frozen": True, "training": False}
+        before.kind, before.weights, before.outputs = "batch_norm", weights, step.outputs
+        before.variables, before.run = [*before.variables, *step.variables], _one_after_the_other(before.run, step.run)
+    return found
+
+
+def _norm(first: Step, second: Step) -> tuple[dict[str, Any], float] | None:
+    """Return weights and epsilon of a normalisation in two steps; None for anything else."""
+    if not (first.raw and second.raw and (first.kind, second.kind) == ("multiply", "add")):
+        return None
+    inverse = next((source for source in first.sources if isinstance(source, Derived)), None)
+    shift = next((source for source in second.sources if isinstance(source, Derived)), None)
+    root, gamma = _product(inverse)
+    if root is None or shift is None or root.op_type != "Rsqrt":
+        return None
+    spread = root.sources[0]
+    if not isinstance(spread, Derived) or spread.op_type not in ("AddV2", "Add"):
+        return None
+    variance, eps = spread.sources
+    beta, rest = shift.sources if shift.op_type == "Sub" else (None, shift.sources[0])
+    if shift.op_type not in ("Sub", "Neg") or not isinstance(rest, Derived) or rest.op_type != "Mul":
+        return None
+    if not any(source is inverse for source in rest.sources):
+        return None
+    mean = next((source for source in rest.sources if source is not inverse), None)
+    roles = {"gamma": gamma, "beta": beta, "moving_mean": mean, "moving_variance": variance}
+    if any(source is not None and not isinstance(source, WeightRead) for source in roles.values()) or mean is None:
+        return None
+    return {r: s.variable for r, s in roles.items() if isinstance(s, WeightRead)}, as_written(np.asarray(eps)[()])
+
+
+def _product(source: Derived | None) -> tuple[Derived | None, Any]:
+    """Return the root and the factor of `rsqrt(..) * gamma`, or of a root alone."""
+    if source is None or source.op_type != "Mul":
+        return source, None
+    root = next((one for one in source.sources if isinstance(one, Derived)), None)
+    return root, next((one for one in source.sources if one is not root), None)

@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-_SKIPPED = frozenset({"_self_setattr_tracking", "optimizer", "_optimizer", "loss", "_metrics", "_inbound_nodes"})
+_SKIPPED = frozenset(
+    {
+        "_self_setattr_tracking",
+        "optimizer",
+        "_optimizer",
+        "loss",
+        "_metrics",
+        "_inbound_nodes",
+        "_loaded",
+        "_function",
+        "_captures",
+        "_given",
+    }
+)
 
 
 def plain_variable(variable: Any) -> Any:

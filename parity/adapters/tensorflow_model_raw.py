@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.adapters.tensorflow_model_layers import crops, same_pads
+from parity.adapters.tensorflow_model_layers import as_written, crops, same_pads
 
 SCALAR_LIMIT = 1
 SMALL = 4096  # constants up to this size may be read to describe an operation
@@ -17,11 +17,6 @@ SMALL = 4096  # constants up to this size may be read to describe an operation
 SHAPES_ONLY = frozenset({"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike", "BroadcastGradientArgs"})
 # They change variables or the world, and compute nothing that the model returns.
 NO_RESULT = frozenset({"NoOp", "Assert", "PrintV2", "VarHandleOp", "DestroyResourceOp", "VarIsInitializedOp"})
-
-
-def as_written(number: Any) -> float:
-    """Return a number as its author wrote it: 0.3, not the 0.30000001192092896 that float32 makes of it."""
-    return float(str(number)) if isinstance(number, np.float32) else float(number)
 
 
 @dataclass(frozen=True)
@@ -277,7 +272,11 @@ def _fused_norm(raw: Raw) -> Described:
     roles = ("gamma", "beta", "moving_mean", "moving_variance")
     weights = {role: s.value for role, s in zip(roles, raw.sources[1:5], strict=False) if s.what == "weight"}
     training = bool(raw.attributes.get("is_training", True))
-    config = {"eps": float(raw.attributes.get("epsilon", 1e-4)), "momentum": None, "axis": len(_first(raw)) - 1}
+    config = {
+        "eps": as_written(np.float32(raw.attributes.get("epsilon", 1e-4))),
+        "momentum": None,
+        "axis": len(_first(raw)) - 1,
+    }
     return "batch_norm", config | {"center": True, "scale": True, "frozen": not training, "training": training}, weights
 
 
@@ -339,6 +338,9 @@ def _argmax(raw: Raw) -> Described | None:
 def _named(kind: str) -> Callable[[Raw], Described]:
     return lambda _: (kind, {}, {})
 
+
+# Operations whose further results are scratch space of their gradients.
+ONE_RESULT = ("FusedBatchNorm",)
 
 _TABLE: Mapping[str, Callable[[Raw], Described | None]] = {
     "Conv2D": _conv, "Conv3D": _conv, "DepthwiseConv2dNative": lambda raw: _conv(raw, depthwise=True),

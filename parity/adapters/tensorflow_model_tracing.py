@@ -10,8 +10,32 @@ from typing import Any
 
 from parity.adapters.tensorflow_model_activations import activation_of
 from parity.adapters.tensorflow_model_layers import Call, Leaf, describe, known_class
+from parity.adapters.tensorflow_model_making import (
+    FUSED,
+    FromHandles,
+    decoded,
+    execute_raw,
+    fused_activation,
+    label_of,
+    layer_runner,
+    made_by,
+    separable_halves,
+    separable_leaves,
+    short_name,
+    state_of,
+    takes_training,
+    without_activation,
+)
 from parity.adapters.tensorflow_model_names import Names, is_keras_layer, is_variable, plain_variable
-from parity.adapters.tensorflow_model_raw import NO_RESULT, SHAPES_ONLY, Described, Raw, Source, describe_raw
+from parity.adapters.tensorflow_model_raw import (
+    NO_RESULT,
+    ONE_RESULT,
+    SHAPES_ONLY,
+    Described,
+    Raw,
+    Source,
+    describe_raw,
+)
 from parity.adapters.tensorflow_model_tensors import (
     MASK,
     Derived,
@@ -26,9 +50,6 @@ from parity.adapters.tensorflow_model_tensors import (
     tensors_in,
 )
 
-# Kinds whose layers may hold an activation of their own.
-FUSED = frozenset({"conv", "depthwise_conv", "separable_conv", "conv_transpose", "dense", "einsum"})
-
 
 @dataclass
 class Frame:
@@ -36,44 +57,6 @@ class Frame:
 
     path: str
     training: bool
-
-
-def execute_raw(op: str, inputs: Sequence[Any], attributes: tuple[Any, ...], outputs: int) -> list[Any]:
-    """Execute one operation of TensorFlow, seen by a gradient tape as any other."""
-    from tensorflow.python.eager import context, execute
-
-    pairs = zip(attributes[::2], attributes[1::2], strict=True)
-    attributes = tuple(item for pair in pairs if pair[1] is not None for item in pair)  # None stands for the default
-    made = execute.execute(op, outputs, list(inputs), attributes, context.context())
-    if execute.must_record_gradient():
-        execute.record_gradient(op, list(inputs), attributes, made)
-    return list(made)
-
-
-def decoded(attributes: tuple[Any, ...], tf: Any) -> dict[str, Any]:
-    """Return an operation's attributes by name, as plain data where they are any."""
-    found: dict[str, Any] = {}
-    for name, value in zip(attributes[::2], attributes[1::2], strict=True):
-        key = name.decode() if isinstance(name, bytes) else str(name)
-        if isinstance(value, bytes):
-            value = value.decode(errors="replace")
-        if key in ("DstT", "out_type", "output_type"):
-            key, value = ("result" if key == "DstT" else key), tf.as_dtype(value).name
-        if key not in (
-            "T",
-            "SrcT",
-            "Tidx",
-            "Tshape",
-            "Tindices",
-            "Tparams",
-            "Taxis",
-            "Tpaddings",
-            "Tperm",
-            "Tdim",
-            "Tlen",
-        ):
-            found[key] = value
-    return found
 
 
 class Recorder:
@@ -86,12 +69,14 @@ class Recorder:
         self.dtypes: dict[int, str] = {}
         self.notes: list[str] = []
         self.emulated = False
+        self.single = False  # whether the twin computed something in float32 since this was asked last
         self._ids: dict[int, int] = {}
         self._made_of_weights: dict[int, WeightRead | Derived] = {}
         self._handles = names.by_handle()
         self._frames: list[Frame] = []
         self._muted = 0
         self._implicit = True
+        self._results = 0  # how many the operation at hand has
         self._strange: set[int] = set()  # handles of variables that are not the model's
         self._names_used: dict[str, int] = {}
 
@@ -261,20 +246,29 @@ class Recorder:
         finally:
             self._implicit = True
         masked = any(getattr(tensor, MASK, None) is not None for tensor in tensors_in([args, words]))
-        activation = _fused_activation(layer) if self._is_fused(layer) else None
+        activation = fused_activation(layer) if self._is_fused(layer) else None
+        self.single = False
         with self.mute(), without_activation(layer, activation):
             result = original(layer, *args, **kwargs)
         shape = next((tuple(int(n) for n in t.shape) for t in tensors_in(result)), None)
         leaf = self._leaf(layer, Call(self._first_shape(args, kwargs), shape, training, masked, kwargs))
+        if leaf is not None:
+            self._tell_single(leaf.config)
         if leaf is None or not (inputs or leaf.weights):
             return result if activation is None else activation(result)
         if leaf.kind == "separable_conv":
             result = self._separable(layer, leaf, path, args[0], inputs[:1])
         else:
-            run = _layer_runner(self.tf, layer, template, training, activation is not None)
+            run = layer_runner(self.tf, layer, template, training, activation is not None)
             result = self._finish(Step(path, leaf.kind, inputs, [], run, leaf.config), result, layer, leaf, variables)
             self._mask(layer, template, inputs, result, path)
         return result if activation is None else self._activate(activation, result, path, training)
+
+    def _tell_single(self, config: dict[str, Any]) -> None:
+        """Say of an operation of the twin that it was computed in float32, if it was."""
+        if self.single:
+            config["single"] = True
+        self.single = False
 
     def _is_fused(self, layer: Any) -> bool:
         found = self._leaf(layer, Call())
@@ -286,7 +280,7 @@ class Recorder:
         step.outputs = list(dict.fromkeys(self.adopt(tensor) for tensor in tensors_in(result)))
         step.weights = {role: plain_variable(variable) for role, variable in leaf.weights.items()}
         step.variables = [*variables, *step.weights.values()]
-        step.state = [v for v in map(plain_variable, _state_of(layer)) if hasattr(v, "handle")]
+        step.state = [v for v in map(plain_variable, state_of(layer)) if hasattr(v, "handle")]
         step.made_by = made_by(layer)
         self.steps.append(step)
         return result
@@ -392,6 +386,7 @@ class Recorder:
                 self._made_of_weights[outputs[0]._id] = WeightRead(variable)
             return
         sources = [self._source(tensor) for tensor in inputs]
+        self._results = len(outputs)
         if any(source.what == "tensor" for source in sources):
             self._record_raw(op, inputs, attributes, outputs, sources)
         elif any(source.what in ("weight", "derived") for source in sources):
@@ -440,6 +435,8 @@ class Recorder:
     def _record_raw(
         self, op: str, inputs: Sequence[Any], attributes: tuple[Any, ...], outputs: Sequence[Any], sources: list[Source]
     ) -> None:
+        if op.startswith(ONE_RESULT):
+            outputs = outputs[:1]
         numbers: list[int] = []
         template = [self._kept(tensor, numbers) for tensor in inputs]
         made = [tuple(int(n) for n in tensor.shape) for tensor in outputs]
@@ -449,13 +446,15 @@ class Recorder:
         except Exception as error:
             self._note(f"operation {op} could not be described: {error}")
             kind, config, weights = f"op:{op}", {}, {}
-        count, identity = len(outputs), self.tf.identity
+        count, identity, kept = self._results, self.tf.identity, len(outputs)
+        self._tell_single(config)
 
         def run(tensors: list[Any]) -> list[Any]:
-            return execute_raw(op, filled(template, tensors, {}, identity), attributes, count)
+            return execute_raw(op, filled(template, tensors, {}, identity), attributes, count)[:kept]
 
-        step = Step(self._name(_short(op)), kind, numbers, [self.adopt(t) for t in outputs], run, config, weights)
+        step = Step(self._name(short_name(op)), kind, numbers, [self.adopt(t) for t in outputs], run, config, weights)
         step.variables, step.made_by, step.raw = list(weights.values()), f"tf.raw_ops.{op}", True
+        step.sources = tuple(None if isinstance(item, Slot) else item for item in template)
         step.direct = all(source.what != "derived" or same_numbers(source.value) for source in sources)
         self.steps.append(step)
 
@@ -477,149 +476,5 @@ class Recorder:
         for index, tensor in enumerate(outputs):
             found = Derived(compute, kept, index, op)
             if handled:
-                found = _FromHandles(compute, kept, index, op, tuple(handled))
+                found = FromHandles(compute, kept, index, op, tuple(handled))
             self._made_of_weights[tensor._id] = found
-
-
-@dataclass(frozen=True)
-class _FromHandles(Derived):
-    """Made by an operation that reads a variable by its handle."""
-
-    handled: tuple[Any, ...] = ()
-
-    def variables(self) -> tuple[Any, ...]:
-        return (*self.handled, *super().variables())
-
-
-_SHORT: Mapping[str, str] = {
-    "AddV2": "add", "ConcatV2": "concat", "BatchMatMulV2": "matmul", "BatchMatMulV3": "matmul", "RealDiv": "divide",
-    "Mul": "multiply", "Sub": "subtract", "PadV2": "pad", "GatherV2": "gather", "ResourceGather": "gather",
-    "DepthwiseConv2dNative": "depthwise_conv2d", "Conv2DBackpropInput": "conv2d_transpose",
-    "FusedBatchNormV3": "batch_norm", "SplitV": "split", "BiasAdd": "bias_add", "MaxPool": "max_pool",
-    "AvgPool": "avg_pool",
-}  # fmt: skip
-
-
-def _short(op: str) -> str:
-    return _SHORT.get(op, op.lower())
-
-
-def takes_training(layer: Any) -> bool:
-    """Tell whether a layer's call knows a training mode."""
-    known = getattr(layer, "_call_has_training_arg", None)
-    return bool(getattr(layer, "_expects_training_arg", False) if known is None else known)
-
-
-def _fused_activation(layer: Any) -> Any:
-    activation = getattr(layer, "activation", None)
-    return None if activation is None or getattr(activation, "__name__", "") == "linear" else activation
-
-
-@contextmanager
-def without_activation(layer: Any, activation: Any) -> Iterator[None]:
-    """Let a layer pass its result on as it is before its own activation."""
-    if activation is None:
-        yield
-        return
-    held = "activation" in layer.__dict__
-    layer.__dict__["activation"] = _as_it_is  # not by assignment: Keras would track it, or refuse it after building
-    try:
-        yield
-    finally:
-        if held:
-            layer.__dict__["activation"] = activation
-        else:
-            del layer.__dict__["activation"]
-
-
-def _as_it_is(x: Any) -> Any:
-    return x
-
-
-def _layer_runner(tf: Any, layer: Any, template: Any, training: bool, bare: bool) -> Callable[[list[Any]], list[Any]]:
-    def run(tensors: list[Any]) -> list[Any]:
-        args, kwargs = filled(template, tensors, {}, tf.identity)
-        words = {**kwargs, "training": training} if takes_training(layer) else kwargs
-        with without_activation(layer, _fused_activation(layer) if bare else None):
-            result = layer(*args, **words)
-        return list({tensor._id: tensor for tensor in tensors_in(result)}.values())
-
-    return run
-
-
-def separable_leaves(leaf: Leaf, path: str) -> list[tuple[str, Leaf]]:
-    """Return the two convolutions of a separable one, with their names."""
-    config, weights = dict(leaf.config), leaf.weights
-    filters, multiplier, rank = config.pop("filters"), config.pop("multiplier"), config["rank"]
-    first = Leaf("depthwise_conv", {**config, "multiplier": multiplier, "bias": False})
-    first.weights |= {"kernel": weights["depthwise_kernel"]} if "depthwise_kernel" in weights else {}
-    ones, none = [1] * rank, [[0, 0]] * rank
-    points = {"rank": rank, "filters": filters, "kernel": ones, "strides": ones, "padding": "valid", "pads": none}
-    points |= {"dilation": ones, "groups": 1, "bias": config["bias"], "pad_mode": "zeros"}
-    second = Leaf("conv", points)
-    for role, name in (("kernel", "pointwise_kernel"), ("bias", "bias")):
-        second.weights |= {role: weights[name]} if name in weights else {}
-    return [(f"{path}:depthwise", first), (path, second)]
-
-
-def static_parts(layer: Any, leaf: Leaf, path: str) -> list[tuple[str, Leaf]]:
-    """Return the operations that one layer will be, known without running it."""
-    found = separable_leaves(leaf, path) if leaf.kind == "separable_conv" else [(path, leaf)]
-    activation = _fused_activation(layer) if leaf.kind in FUSED else None
-    known = None if activation is None else activation_of(activation, None)
-    if known is not None:
-        found.append((f"{path}:{label_of(known)}", Leaf(*known)))
-    return found
-
-
-def label_of(found: tuple[str, dict[str, Any]]) -> str:
-    """Return what an activation is called after its layer's name."""
-    kind, config = found
-    return str(config.get("function", "log_softmax" if config.get("log") else kind))
-
-
-def separable_halves(layer: Any, config: Mapping[str, Any], tf: Any) -> tuple[Any, Any]:
-    """Return the two functions of a separable convolution, of a list of one tensor each."""
-    import keras
-
-    strides, dilation = tuple(config["strides"]), tuple(config["dilation"])
-    causal = str(layer.padding) == "causal"
-
-    def depthwise(tensors: list[Any]) -> list[Any]:
-        x = tf.pad(tensors[0], [[0, 0], config["pads"][0], [0, 0]]) if causal else tensors[0]
-        kernel = tf.convert_to_tensor(layer.depthwise_kernel)
-        padding = "valid" if causal else layer.padding
-        return [keras.ops.depthwise_conv(x, kernel, strides, padding, layer.data_format, dilation)]
-
-    def pointwise(tensors: list[Any]) -> list[Any]:
-        kernel = tf.convert_to_tensor(layer.pointwise_kernel)
-        y = keras.ops.conv(tensors[0], kernel, 1, "valid", layer.data_format)
-        if not layer.use_bias:
-            return [y]
-        last = layer.data_format == "channels_last"
-        shape = (1,) * (len(y.shape) - 1) + (-1,) if last else (1, -1) + (1,) * (len(y.shape) - 2)
-        return [keras.ops.add(y, tf.reshape(tf.convert_to_tensor(layer.bias), shape))]
-
-    return depthwise, pointwise
-
-
-def _state_of(layer: Any) -> list[Any]:
-    """Return the variables that running a layer may change without training: its statistics."""
-    try:
-        return list(layer.non_trainable_variables) if not hasattr(layer, "gamma") else [
-            variable for variable in (getattr(layer, "moving_mean", None), getattr(layer, "moving_variance", None))
-            if variable is not None
-        ]  # fmt: skip
-    except Exception:
-        return []
-
-
-def made_by(layer: Any) -> str:
-    """Return the class that a layer is of, as its user writes it."""
-    kind = type(layer)
-    library = kind.__module__.split(".")[0]
-    return (
-        f"{library}.layers.{kind.__name__}"
-        if library in ("keras", "tf_keras")
-        else f"{kind.__module__}.{kind.__name__}"
-    )

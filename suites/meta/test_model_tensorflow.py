@@ -156,6 +156,12 @@ def test_every_operation_made_again_alone_gives_what_it_gave_in_the_run(
         assert not {"float32", "float16"} & set(trace.dtypes.values())
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_both_precisions_take_the_same_path(workers: dict[str, Worker], builders: str, name: str) -> None:
+    plain, twin = (traced(workers[role], builders, name) for role in ("plain", "twin"))
+    assert [(op.name, op.kind, op.weights) for op in plain.ops] == [(op.name, op.kind, op.weights) for op in twin.ops]
+
+
 def test_a_functional_model_is_told_in_its_own_words(workers: dict[str, Worker], builders: str) -> None:
     trace = traced(workers["plain"], builders, "network")
     assert [(op.name, op.kind) for op in trace.ops] == [
@@ -332,6 +338,33 @@ def test_a_model_file_is_read_in_both_precisions(workers: dict[str, Worker], tmp
         trace = Trace.from_dict(workers[role].call("trace_model", inputs=inputs_of("network")))
         assert [op.kind for op in trace.ops] == ["conv", "layer_norm"]
         assert set(trace.dtypes.values()) == {dtype}
+
+
+def test_a_saved_graph_is_told_by_its_operations(workers: dict[str, Worker], tmp_path: Path) -> None:
+    saver, folder = tmp_path / "exporter.py", tmp_path / "exported"
+    saver.write_text(
+        textwrap.dedent(f"""
+        import keras
+        def build():
+            made = [keras.layers.Conv2D(4, 3, name="conv", activation="relu")]
+            made += [keras.layers.BatchNormalization(name="bn"), keras.layers.Flatten(), keras.layers.Dense(2)]
+            model = keras.Sequential([keras.Input((9, 8, 3)), *made])
+            model.export({str(folder)!r}, verbose=False)
+            return model
+        """)
+    )
+    workers["plain"].call("load_model", source=f"{saver}:build")
+    expected = Trace.from_dict(workers["plain"].call("trace_model", inputs=inputs_of("network")))
+    answer = values_of(workers["plain"], expected, "network")[expected.outputs[0]]
+    for role in ("plain", "twin"):
+        workers[role].call("load_model", source=str(folder))
+        trace = Trace.from_dict(workers[role].call("trace_model", inputs=inputs_of("network")))
+        assert [op.kind for op in trace.ops if op.weights] == ["conv", "batch_norm", "dense"]
+        assert next(op for op in trace.ops if op.kind == "batch_norm").config["eps"] == 1e-3
+        assert not [note for note in trace.notes if note.startswith(("replay:", "twin:"))]
+        assert set(trace.dtypes.values()) == {"float32" if role == "plain" else "float64"}
+        again = values_of(workers[role], trace, "network")[trace.outputs[0]]
+        np.testing.assert_allclose(again, answer, rtol=1e-4, atol=1e-6)
 
 
 def test_layers_are_listed_without_running(workers: dict[str, Worker], builders: str) -> None:

@@ -1,0 +1,195 @@
+"""One user's model in a worker: what is known of it, and the circumstances under which its code runs."""
+
+from __future__ import annotations
+
+import importlib
+import random
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from parity.adapters.base import Array, WorkerSettings
+from parity.adapters.tensorflow_model_calling import call_model, cast_for
+from parity.adapters.tensorflow_model_double import Doubling, convert
+from parity.adapters.tensorflow_model_hooks import Hooks
+from parity.adapters.tensorflow_model_loading import (
+    call_builder,
+    find_builder,
+    to_stderr,
+)
+from parity.adapters.tensorflow_model_names import Names, plain_variable
+from parity.adapters.tensorflow_model_replay import (
+    restored,
+)
+from parity.adapters.tensorflow_model_tensors import Step, named_outputs
+from parity.adapters.tensorflow_model_tracing import Recorder
+from parity.errors import UsageError
+from parity.model.trace import Weight
+
+
+class TensorflowModelSession:
+    """The state that the methods on a user's own model share."""
+
+    settings: WorkerSettings
+    tf: Any
+    keras: Any
+    _user: Any = None
+    _user_names: Names
+    _user_training: bool
+    _user_called: bool
+    _user_steps: list[Step]
+    _user_inputs: list[int]
+    _recorder: Recorder | None
+
+    def _start_model_session(self) -> None:
+        if getattr(self, "_hooks", None) is None:
+            self._hooks = Hooks(self.tf, self.keras)
+            self._doubling = Doubling(self.tf, self._promoted, self._singled)
+            self._doubling.quiet = self._hooks.quiet
+        self._hooks.install()
+        self._doubling.notes.clear()
+        self.keras.utils.clear_session()  # names such as `conv2d_1` are counted from the start, as in a fresh process
+        if "tf_keras" in sys.modules:
+            sys.modules["tf_keras"].backend.clear_session()
+        random.seed(self.settings.seed)
+        np.random.seed(self.settings.seed)
+        self.keras.utils.set_random_seed(self.settings.seed)
+
+    def _promoted(self, single: Any, double: Any) -> None:
+        if self._hooks.recorder is not None:
+            self._hooks.recorder.alias(single, double)
+
+    def _singled(self) -> None:
+        if self._hooks.recorder is not None:
+            self._hooks.recorder.single = True
+
+    def _built_by(self, source: str) -> Any:
+        path = Path(source.rpartition(":")[0])
+        if path.is_file() and "tf_keras" in path.read_text(errors="replace"):
+            importlib.import_module("tf_keras")  # before the user's code: its default dtype is then the worker's
+        self._legacy_ready()
+        function, file = find_builder(source)
+        self._legacy_ready()
+        return call_builder(source, function, file)
+
+    def _legacy_ready(self) -> None:
+        legacy = sys.modules.get("tf_keras")
+        if legacy is not None:
+            legacy.backend.set_floatx(self.settings.dtype)
+            self._hooks.install()
+            if self.settings.role == "twin":
+                self._doubling.legacy(legacy.layers.Layer)
+
+    @contextmanager
+    def _user_code(self, training: bool | None = None, results: bool = True) -> Iterator[None]:
+        """Run somebody's code: what it prints goes to stderr, and the twin's doubles are in force.
+
+        `training` is given when the model runs, None when it is built; `results`: see `Doubling.active`.
+        """
+        twin = self.settings.role == "twin"
+        with ExitStack() as stack:
+            stack.enter_context(to_stderr())
+            if twin:
+                stack.enter_context(self._doubling.active(results and training is not None))
+            if training is not None:
+                stack.enter_context(self._hooks.watching())
+                self._hooks.no_dropout = training
+                stack.callback(setattr, self._hooks, "no_dropout", False)
+            yield
+
+    def _answer(self, given: Sequence[Any], training: bool) -> list[Array]:
+        """Return the model's own outputs, watched by nobody; its statistics stay."""
+        with restored(self._model_variables()):
+            answer = call_model(self._user, given, training)
+        self._user_names.refresh()
+        return [np.asarray(t.numpy()) for _, t in named_outputs(answer) if hasattr(t, "numpy")]
+
+    def _ready_to_run(self, given: Sequence[Any], training: bool) -> list[str] | None:
+        """Let the first call build what it builds, and bring that to float64 in the twin."""
+        if self._user_called:
+            return None
+        try:
+            with self._user_code(training, results=False):
+                self._answer(given, training)
+        except UsageError:
+            if self.settings.role != "twin":
+                raise
+            with self._user_code(training):  # code of one's own may mix dtypes unless all are made one
+                self._answer(given, training)
+        self._user_called = True
+        return self._settled()
+
+    def _settled(self) -> list[str] | None:
+        """Bring to float64 what the first call built; return notes, or None where there was nothing to do."""
+        if self.settings.role != "twin":
+            return None
+        single = [v for v in self._model_variables() if v.dtype in (self.tf.float32, self.tf.float16, self.tf.bfloat16)]
+        return self._doubled() if single else None
+
+    def _doubled(self) -> list[str]:
+        if self.settings.role != "twin":
+            return []
+        notes = convert(self._user, self._user_names, self.tf)
+        self._user_names = Names(self._user)
+        left = [n for n, v in self._user_names.weights.items() if plain_variable(v).dtype != self.tf.float64]
+        return notes + [f"twin: weight `{name}` could not be brought to float64" for name in left]
+
+    def _mixed(self) -> list[str]:
+        policies = set()
+        for layer in self._user_names.layers:
+            policy = getattr(layer, "dtype_policy", None) or getattr(layer, "_dtype_policy", None)
+            policies.add(str(getattr(policy, "compute_dtype", "")))
+        low = sorted(policies & {"float16", "bfloat16"})
+        self.keras.config.set_dtype_policy(self.settings.dtype)  # a builder's global policy must not outlive it
+        return [f"mixed precision: the model computes in {' and '.join(low)}"] if low else []
+
+    def _weights(self) -> dict[str, Weight]:
+        held = self._user_names.weights
+        return {name: Weight(name, tuple(v.shape), self._trains(v)) for name, v in held.items()}
+
+    def _trains(self, variable: Any) -> bool:
+        return bool(variable.trainable)
+
+    def _loaded_model(self) -> Any:
+        if self._user is None:
+            raise UsageError("no model was loaded in this worker: call `load_model` first")
+        return self._user
+
+    def _names(self) -> Names:
+        self._loaded_model()
+        self._user_names.refresh()
+        return self._user_names
+
+    def _model_variables(self) -> list[Any]:
+        held = [*self._user_names.weights.values(), *self._user_names.others]
+        return [v for v in map(plain_variable, held) if hasattr(v, "read_value")]
+
+    def _watched(self) -> Recorder:
+        self._loaded_model()
+        if self._recorder is None:
+            raise UsageError("the model was not traced yet: call `trace_model` first")
+        return self._recorder
+
+    def _traced(self) -> list[Step]:
+        self._watched()
+        return self._user_steps
+
+    def _fed_inputs(self, inputs: Sequence[Array]) -> dict[int, Any]:
+        self._traced()
+        if len(inputs) != len(self._user_inputs):
+            raise UsageError(f"the traced model has {len(self._user_inputs)} inputs, not {len(inputs)}")
+        for tensor, array in zip(self._user_inputs, inputs, strict=True):
+            shape = self._watched().shapes[tensor]
+            if tuple(array.shape) != shape:
+                raise UsageError(f"the model was traced with an input of shape {shape}, not {tuple(array.shape)}")
+        return {t: self._as_traced(t, array) for t, array in zip(self._user_inputs, inputs, strict=True)}
+
+    def _as_traced(self, tensor: int, array: Array) -> Any:
+        dtype = self._watched().dtypes.get(tensor)
+        if dtype is None:
+            raise UsageError(f"the tensorflow trace has no tensor {tensor}")
+        return self.tf.convert_to_tensor(cast_for(array, dtype))
