@@ -22,7 +22,7 @@ from torch import nn
 
 from parity.errors import UsageError
 
-MODEL_FILES = (".pth", ".pt", ".pt2", ".bin")
+MODEL_FILES = (".pth", ".pt", ".pt2", ".onnx", ".bin")
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 _PREFIXES = ("module.", "_orig_mod.")
 
@@ -165,6 +165,10 @@ def _from_file(path: Path) -> Any:
         sys.path.insert(0, folder)
     if path.suffix == ".pt2":
         return _exported(path)
+    if path.suffix == ".onnx":
+        from parity.adapters.torch_onnx import OnnxModule
+
+        return OnnxModule.from_file(path)
     if _is_torchscript(path):
         from parity.adapters.torch_script import ScriptedGraph
 

@@ -582,7 +582,7 @@ def files(folder: Path, plain: Worker) -> Callable[[str], Path]:
     import os
     import torch
     from torch import nn
-    from their_models import plain
+    from their_models import image, plain
 
     def write():
         model = plain().eval()
@@ -598,6 +598,12 @@ def files(folder: Path, plain: Worker) -> Callable[[str], Path]:
         torch.jit._state.enable()  # compiling is off while a builder runs
         torch.jit.script(model).save("scripted.pt")
         torch.jit.trace(model, torch.zeros(3, 8)).save("traced.pt")
+        torch.onnx.export(model, (torch.zeros(3, 8),), "graph.onnx", dynamo=False, opset_version=17)
+        torch.manual_seed(0)  # as before a builder
+        torch.onnx.export(
+            image().eval(), (torch.zeros(2, 3, 15, 13),), "image.onnx", dynamo=False, opset_version=17,
+            do_constant_folding=False,
+        )
         return model
     """
     (folder / "writes_files.py").write_text(textwrap.dedent(writer))
@@ -621,6 +627,28 @@ def test_a_file_that_holds_a_whole_model(plain: Worker, twin: Worker, files: Cal
     y = x @ weights["0.weight"].T + weights["0.bias"]
     assert np.allclose(outputs[0], np.tanh(y / np.sqrt(1 + 1e-5)), atol=1e-6)
     assert np.abs(outputs[0] - outputs[1]).max() < 1e-6
+
+
+def test_an_onnx_graph(plain: Worker, twin: Worker, folder: Path, files: Callable[[str], Path]) -> None:
+    x, outputs = 200 * drawn(2, 3, 15, 13), []
+    for source in (str(files("image.onnx")), f"{folder / 'their_models.py'}:image"):
+        loaded = twin.call("load_model", source=source)
+        trace = Trace.from_dict(twin.call("trace_model", inputs=[x]))
+        assert not replays(trace)
+        kinds = [op.kind for op in trace.ops if op.kind in ("conv", "batch_norm", "dense", "resize", "global_avg_pool")]
+        assert kinds == ["conv", "conv", "batch_norm", "conv", "resize", "global_avg_pool", "dense"]
+        assert named(trace, "block.conv1").weights["weight"] == "block.conv1.weight"
+        outputs.append(whole(twin, trace, [x])["value"])
+    assert loaded["class"] == "Image"
+    assert np.abs(outputs[0] - outputs[1]).max() < 1e-6  # the file holds 1 / 255 and the means in float32
+    plain.call("load_model", source=str(files("graph.onnx")))
+    trace = Trace.from_dict(plain.call("trace_model", inputs=[drawn(3, 8)]))
+    assert [op.kind for op in trace.ops][-1] == "activation"
+    with pytest.raises(UsageError, match=r"the ONNX graph takes .*, but 2 inputs were given"):
+        plain.call("trace_model", inputs=[drawn(3, 8), drawn(3, 8)])
+    (folder / "no.onnx").write_text("nothing")
+    with pytest.raises(UsageError, match=r"no\.onnx is no valid ONNX file"):
+        plain.call("load_model", source=str(folder / "no.onnx"))
 
 
 @pytest.mark.parametrize("name", ["state.pth", "parallel.pth", "state.safetensors"])

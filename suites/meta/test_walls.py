@@ -17,7 +17,7 @@ PACKAGE = REPOSITORY / "parity"
 
 FRAMEWORKS: Mapping[str, frozenset[str]] = {
     "parity.adapters.tensorflow": frozenset({"tensorflow", "keras", "tf_keras", "tf2onnx"}),
-    "parity.adapters.torch": frozenset({"torch", "torchvision", "triton"}),
+    "parity.adapters.torch": frozenset({"torch", "torchvision", "triton", "onnx"}),
     "parity.adapters.onnxruntime": frozenset({"onnx", "onnxruntime"}),
     "parity.adapters.kerastorch": frozenset({"keras", "torch"}),
 }

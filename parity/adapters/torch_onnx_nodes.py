@@ -1,0 +1,331 @@
+"""ONNX operators (opset 13 to 18 and their like) by torch's functions. Source: the operator schemas of ONNX."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from parity.errors import UsageError
+
+Attributes = Mapping[str, Any]
+
+
+def _pads(attributes: Attributes, sizes: Sequence[int], kernel: Sequence[int]) -> list[list[int]]:
+    """Return what a windowed operator pads per spatial axis."""
+    rank, how = len(kernel), str(attributes.get("auto_pad", "NOTSET"))
+    strides, dilations = attributes.get("strides") or [1] * rank, attributes.get("dilations") or [1] * rank
+    if how in ("SAME_UPPER", "SAME_LOWER"):
+        found = []
+        for size, k, s, d in zip(sizes, kernel, strides, dilations, strict=True):
+            total = max((-(-size // s) - 1) * s + (k - 1) * d + 1 - size, 0)
+            low = total // 2 if how == "SAME_UPPER" else total - total // 2
+            found.append([low, total - low])
+        return found
+    flat = list(attributes.get("pads") or [0] * (2 * rank))
+    return [[flat[axis], flat[axis + rank]] for axis in range(rank)]
+
+
+def _padded(x: Tensor, pads: Sequence[Sequence[int]], value: float = 0.0) -> Tensor:
+    return F.pad(x, [size for pair in reversed(pads) for size in pair], value=value)
+
+
+def _even(pads: Sequence[Sequence[int]]) -> bool:
+    return all(low == high for low, high in pads)
+
+
+def _conv(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    rank = weight.dim() - 2
+    pads = _pads(a, x.shape[2:], weight.shape[2:])
+    padding = [low for low, _ in pads]
+    if not _even(pads):
+        x, padding = _padded(x, pads), [0] * rank
+    function = (F.conv1d, F.conv2d, F.conv3d)[rank - 1]
+    strides, dilations = list(a.get("strides") or [1] * rank), list(a.get("dilations") or [1] * rank)
+    return function(x, weight, bias, strides, padding, dilations, int(a.get("group", 1)))
+
+
+def _conv_transpose(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    rank = weight.dim() - 2
+    pads = _pads(a, x.shape[2:], weight.shape[2:])
+    extra = list(a.get("output_padding") or [0] * rank)
+    strides, dilations = list(a.get("strides") or [1] * rank), list(a.get("dilations") or [1] * rank)
+    if a.get("output_shape") or str(a.get("auto_pad", "NOTSET")) not in ("NOTSET", "VALID"):
+        raise UsageError(
+            "an ONNX ConvTranspose with auto_pad or output_shape cannot be run here: name a builder instead"
+        )
+    function = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[rank - 1]
+    group = int(a.get("group", 1))
+    if _even(pads):
+        return function(x, weight, bias, strides, [low for low, _ in pads], extra, group, dilations)
+    full = function(x, weight, bias, strides, 0, extra, group, dilations)
+    return _padded(full, [[-low, -high] for low, high in pads])
+
+
+def _max_pool(a: Attributes, x: Tensor) -> Tensor:
+    kernel = list(a["kernel_shape"])
+    pads = _pads(a, x.shape[2:], kernel)
+    padding = [low for low, _ in pads]
+    if not _even(pads) or any(2 * low > k for low, k in zip(padding, kernel, strict=True)):
+        x, padding = _padded(x, pads, float("-inf")), [0] * len(kernel)
+    function = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[len(kernel) - 1]
+    strides, dilations = a.get("strides") or [1] * len(kernel), a.get("dilations") or [1] * len(kernel)
+    return function(x, kernel, list(strides), padding, list(dilations), bool(a.get("ceil_mode", 0)))
+
+
+def _avg_pool(a: Attributes, x: Tensor) -> Tensor:
+    kernel = list(a["kernel_shape"])
+    pads, strides = _pads(a, x.shape[2:], kernel), list(a.get("strides") or [1] * len(kernel))
+    function = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[len(kernel) - 1]
+    counted, ceil = bool(a.get("count_include_pad", 0)), bool(a.get("ceil_mode", 0))
+    if _even(pads):
+        return function(x, kernel, strides, [low for low, _ in pads], ceil, counted)
+    pooled = function(_padded(x, pads), kernel, strides, 0, ceil)
+    return pooled if counted else pooled / function(_padded(torch.ones_like(x), pads), kernel, strides, 0, ceil)
+
+
+def _gemm(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    x = x.t() if a.get("transA") else x
+    scales = float(a.get("alpha", 1.0)), float(a.get("beta", 1.0))
+    if scales == (1.0, 1.0) and (bias is None or bias.dim() == 1):
+        return F.linear(x, weight if a.get("transB") else weight.t(), bias)
+    product = torch.matmul(x, weight.t() if a.get("transB") else weight) * scales[0]
+    return product if bias is None else product + bias * scales[1]
+
+
+def _batch_norm(a: Attributes, x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+    momentum = 1.0 - float(a.get("momentum", 0.9))
+    return F.batch_norm(x, mean, variance, scale, bias, bool(a.get("training_mode", 0)), momentum, _eps(a))
+
+
+def _eps(a: Attributes) -> float:
+    # A float32 attribute, printed: 1e-5 is stored as 9.99999974737875e-06.
+    return float(f"{float(a.get('epsilon', 1e-5)):.7g}")
+
+
+def _layer_norm(a: Attributes, x: Tensor, scale: Tensor, bias: Tensor | None = None) -> Tensor:
+    axis = int(a.get("axis", -1)) % x.dim()
+    return F.layer_norm(x, list(x.shape[axis:]), scale, bias, _eps(a))
+
+
+def _ints(value: Any) -> list[int]:
+    if isinstance(value, Tensor):
+        return [int(one) for one in value.reshape(-1).tolist()]
+    return [int(one) for one in value]
+
+
+def _reshape(a: Attributes, x: Tensor, shape: Tensor) -> Tensor:
+    sizes = _ints(shape)
+    if not a.get("allowzero"):
+        sizes = [x.shape[axis] if size == 0 else size for axis, size in enumerate(sizes)]
+    return x.reshape(sizes)
+
+
+def _flatten(a: Attributes, x: Tensor) -> Tensor:
+    axis = int(a.get("axis", 1)) % (x.dim() + 1)
+    if axis == 1:
+        return x.flatten(1)
+    rows = 1
+    for size in x.shape[:axis]:
+        rows *= size
+    return x.reshape(rows, -1)
+
+
+def _axes(a: Attributes, given: Sequence[Any]) -> list[int] | None:
+    """Return axes from an input (newer opsets) or an attribute (older ones)."""
+    if given and given[0] is not None:
+        return _ints(given[0])
+    return _ints(a["axes"]) if a.get("axes") is not None else None
+
+
+def _squeeze(a: Attributes, x: Tensor, *given: Any) -> Tensor:
+    axes = _axes(a, given)
+    return x.squeeze() if axes is None else x.squeeze(tuple(axes))
+
+
+def _unsqueeze(a: Attributes, x: Tensor, *given: Any) -> Tensor:
+    axes = _axes(a, given) or []
+    for axis in sorted(one % (x.dim() + len(axes)) for one in axes):
+        x = x.unsqueeze(axis)
+    return x
+
+
+def _reduce(name: str) -> Callable[..., Tensor]:
+    def run(a: Attributes, x: Tensor, *given: Any) -> Tensor:
+        axes, keep = _axes(a, given), bool(a.get("keepdims", 1))
+        if axes is None and a.get("noop_with_empty_axes"):
+            return x
+        function = getattr(torch, name)
+        found: Tensor = function(x, axes if axes is not None else list(range(x.dim())), keepdim=keep)
+        return found
+
+    return run
+
+
+def _gather(a: Attributes, x: Tensor, index: Tensor) -> Tensor:
+    axis = int(a.get("axis", 0)) % x.dim()
+    index = torch.where(index < 0, index + x.shape[axis], index) if not index.dtype.is_floating_point else index
+    if axis == 0 and x.dim() == 2 and isinstance(x, torch.nn.Parameter):
+        return F.embedding(index, x)
+    if index.dim() == 0:
+        return x.select(axis, int(index))
+    return x[(slice(None),) * axis + (index,)]
+
+
+def _slice(a: Attributes, x: Tensor, *given: Any) -> Tensor:
+    starts = _ints(given[0] if given else a["starts"])
+    ends = _ints(given[1] if given else a["ends"])
+    axes = _ints(given[2]) if len(given) > 2 and given[2] is not None else list(a.get("axes") or range(len(starts)))
+    steps = _ints(given[3]) if len(given) > 3 and given[3] is not None else [1] * len(starts)
+    index = [slice(None)] * x.dim()
+    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
+        if step < 0:
+            chosen = list(range(x.shape[axis]))[start:end:step]
+            x = x.index_select(axis % x.dim(), torch.tensor(chosen, device=x.device))
+            continue
+        index[axis % x.dim()] = slice(start, None if end > 2**31 - 2 else end, step)
+    return x[tuple(index)]
+
+
+def _pad(a: Attributes, x: Tensor, *given: Any) -> Tensor:
+    flat = _ints(given[0] if given else a["pads"])
+    value = float(given[1]) if len(given) > 1 and given[1] is not None else 0.0
+    axes = _ints(given[2]) if len(given) > 2 and given[2] is not None else list(range(len(flat) // 2))
+    pads = [[0, 0] for _ in range(x.dim())]
+    for place, axis in enumerate(axes):
+        pads[axis] = [flat[place], flat[place + len(axes)]]
+    while len(pads) > 1 and pads[0] == [0, 0] and len(pads) > x.dim() - 2:
+        pads = pads[1:]
+    sizes = [size for pair in reversed(pads) for size in pair]
+    mode = {"constant": "constant", "reflect": "reflect", "edge": "replicate"}[str(a.get("mode", "constant"))]
+    return F.pad(x, sizes, mode=mode, value=value) if mode == "constant" else F.pad(x, sizes, mode=mode)
+
+
+def _clip(a: Attributes, x: Tensor, *given: Any) -> Tensor:
+    ends = [*given, None, None][:2] if given else [a.get("min"), a.get("max")]
+    low, high = (None if end is None else float(end) for end in ends)
+    return torch.clamp(x, low, high)
+
+
+_TYPES: Mapping[int, Any] = {
+    1: torch.float32, 2: torch.uint8, 3: torch.int8, 5: torch.int16, 6: torch.int32, 7: torch.int64, 9: torch.bool,
+    10: torch.float16, 11: torch.float64, 16: torch.bfloat16,
+}  # fmt: skip
+
+
+def _constant(a: Attributes) -> Any:
+    value = next(a[key] for key in a if key.startswith("value"))
+    made = value if isinstance(value, Tensor) else torch.tensor(value)
+    return made.to(torch.get_default_dtype()) if made.is_floating_point() else made
+
+
+def _split(a: Attributes, x: Tensor, *given: Any) -> Any:
+    axis = int(a.get("axis", 0))
+    sizes = _ints(given[0]) if given and given[0] is not None else list(a.get("split") or ())
+    if sizes:
+        return x.split(sizes, axis)
+    parts = int(a.get("num_outputs", 2))
+    return x.split(-(-x.shape[axis] // parts), axis)
+
+
+def _resize(a: Attributes, x: Tensor, *given: Any) -> Tensor:
+    rank = x.dim() - 2
+    sizes = _ints(given[2])[2:] if len(given) > 2 and given[2] is not None and given[2].numel() else None
+    scales = None
+    if sizes is None:
+        scales = [float(one) for one in given[1].reshape(-1).tolist()][2:]
+        sizes = [int(size * scale) for size, scale in zip(x.shape[2:], scales, strict=True)]
+    how, where = str(a.get("mode", "nearest")), str(a.get("coordinate_transformation_mode", "half_pixel"))
+    if how == "nearest":
+        floor = where == "asymmetric" and str(a.get("nearest_mode", "round_prefer_floor")) == "floor"
+        return F.interpolate(x, size=sizes, mode="nearest" if floor else "nearest-exact")
+    mode = {"linear": ("linear", "bilinear", "trilinear")[rank - 1], "cubic": "bicubic"}[how]
+    if where not in ("half_pixel", "pytorch_half_pixel", "align_corners"):
+        raise UsageError(f"an ONNX Resize with {where} coordinates cannot be run here: name a builder instead")
+    if how == "cubic" and abs(float(a.get("cubic_coeff_a", -0.75)) + 0.75) > 1e-6:
+        raise UsageError("an ONNX Resize with another cubic coefficient than -0.75 cannot be run here: name a builder")
+    antialias = bool(a.get("antialias", 0))
+    return F.interpolate(x, size=sizes, mode=mode, align_corners=where == "align_corners", antialias=antialias)
+
+
+def _expand(_: Attributes, x: Tensor, shape: Tensor) -> Tensor:
+    return x.expand(torch.broadcast_shapes(x.shape, torch.Size(_ints(shape))))
+
+
+def _depth_to_space(a: Attributes, x: Tensor) -> Tensor:
+    if str(a.get("mode", "DCR")) == "CRD":
+        return F.pixel_shuffle(x, int(a["blocksize"]))
+    n, c, h, w = x.shape
+    b = int(a["blocksize"])
+    parts = x.reshape(n, b, b, c // b**2, h, w).permute(0, 3, 4, 1, 5, 2)
+    return parts.reshape(n, c // b**2, h * b, w * b)
+
+
+def _prelu(_: Attributes, x: Tensor, slope: Tensor) -> Tensor:
+    if slope.numel() == 1 or (slope.dim() > 1 and slope.numel() == slope.shape[0] == x.shape[1]):
+        return F.prelu(x, slope.reshape(-1))
+    return torch.where(x > 0, x, x * slope)
+
+
+def _global(name: str) -> Callable[..., Tensor]:
+    def run(_: Attributes, x: Tensor) -> Tensor:
+        found: Tensor = getattr(F, f"adaptive_{name}_pool{x.dim() - 2}d")(x, 1)
+        return found
+
+    return run
+
+
+def _one(function: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda _, *given: function(*given)
+
+
+def _float(a: Attributes, key: str, default: float) -> float:
+    return float(f"{float(a.get(key, default)):.7g}")
+
+
+NODES: Mapping[str, Callable[..., Any]] = {
+    "Conv": _conv, "ConvTranspose": _conv_transpose, "Gemm": _gemm, "MaxPool": _max_pool, "AveragePool": _avg_pool,
+    "Dense": _one(F.linear), "BatchNormalization": _batch_norm, "LayerNormalization": _layer_norm,
+    "InstanceNormalization": lambda a, x, s, b: F.instance_norm(x, None, None, s, b, True, 0.0, _eps(a)),
+    "GlobalAveragePool": _global("avg"), "GlobalMaxPool": _global("max"), "MatMul": _one(torch.matmul),
+    "Add": _one(torch.add), "Sub": _one(torch.sub), "Mul": _one(torch.mul), "Div": _one(torch.div),
+    "Pow": _one(lambda x, y: torch.pow(x, float(y) if y.numel() == 1 else y)), "Sqrt": _one(torch.sqrt),
+    "Neg": _one(torch.neg), "Abs": _one(torch.abs), "Exp": _one(torch.exp), "Log": _one(torch.log),
+    "Erf": _one(torch.erf), "Reciprocal": _one(torch.reciprocal), "Sin": _one(torch.sin), "Cos": _one(torch.cos),
+    "Relu": _one(F.relu), "Sigmoid": _one(torch.sigmoid), "Tanh": _one(torch.tanh), "Softsign": _one(F.softsign),
+    "LeakyRelu": lambda a, x: F.leaky_relu(x, _float(a, "alpha", 0.01)), "PRelu": _prelu,
+    "Elu": lambda a, x: F.elu(x, _float(a, "alpha", 1.0)), "Selu": _one(F.selu), "Mish": _one(F.mish),
+    "Celu": lambda a, x: F.celu(x, _float(a, "alpha", 1.0)), "HardSwish": _one(F.hardswish),
+    "HardSigmoid": lambda a, x: torch.clamp(x * _float(a, "alpha", 0.2) + _float(a, "beta", 0.5), 0.0, 1.0),
+    "Gelu": lambda a, x: F.gelu(x, approximate=str(a.get("approximate", "none"))), "Softplus": _one(F.softplus),
+    "Softmax": lambda a, x: F.softmax(x, int(a.get("axis", -1))),
+    "LogSoftmax": lambda a, x: F.log_softmax(x, int(a.get("axis", -1))), "Clip": _clip,
+    "Max": _one(lambda x, *rest: _folded(torch.maximum, x, rest)), "Sum": _one(lambda x, *r: _folded(torch.add, x, r)),
+    "Min": _one(lambda x, *rest: _folded(torch.minimum, x, rest)),
+    "Flatten": _flatten, "Reshape": _reshape, "Squeeze": _squeeze, "Unsqueeze": _unsqueeze, "Expand": _expand,
+    "Transpose": lambda a, x: x.permute(list(a.get("perm") or reversed(range(x.dim())))), "Pad": _pad,
+    "Concat": lambda a, *given: torch.cat(list(given), int(a["axis"])), "Gather": _gather, "Slice": _slice,
+    "Split": _split, "Identity": _one(lambda x: x), "Dropout": _one(lambda x, *_: x), "Constant": _constant,
+    "Shape": lambda a, x: torch.tensor(list(x.shape)[a.get("start", 0) : a.get("end")]),
+    "Cast": lambda a, x: x.to(_TYPES[int(a["to"])]), "ReduceMean": _reduce("mean"), "ReduceSum": _reduce("sum"),
+    "ReduceMax": _reduce("amax"), "ReduceMin": _reduce("amin"), "Where": _one(torch.where), "Resize": _resize,
+    "ConstantOfShape": lambda a, shape: torch.full(_ints(shape), float(a["value"]) if "value" in a else 0.0),
+    "Range": _one(lambda start, end, step: torch.arange(int(start), int(end), int(step))),
+    "Equal": _one(torch.eq), "Greater": _one(torch.gt), "Less": _one(torch.lt), "Not": _one(torch.logical_not),
+    "And": _one(torch.logical_and), "Or": _one(torch.logical_or), "GreaterOrEqual": _one(torch.ge),
+    "LessOrEqual": _one(torch.le), "Floor": _one(torch.floor), "Ceil": _one(torch.ceil), "Round": _one(torch.round),
+    "Mod": lambda a, x, y: torch.fmod(x, y) if a.get("fmod") else torch.remainder(x, y), "IsNaN": _one(torch.isnan),
+    "Tile": _one(lambda x, times: x.repeat(_ints(times))), "Size": _one(lambda x: torch.tensor(x.numel())),
+    "DepthToSpace": _depth_to_space, "ArgMax": lambda a, x: x.argmax(int(a.get("axis", 0)), bool(a.get("keepdims", 1))),
+    "Einsum": lambda a, *given: torch.einsum(str(a["equation"]), *given),
+}  # fmt: skip
+"""What each operator computes, from its attributes and inputs."""
+
+
+def _folded(function: Callable[..., Any], first: Any, rest: Sequence[Any]) -> Any:
+    for other in rest:
+        first = function(first, other)
+    return first
