@@ -47,7 +47,7 @@ def known_class(layer: Any) -> type | None:
     """Return the class of Keras whose computation this layer's is; None for a class that computes its own."""
     for kind in type(layer).__mro__:
         if kind.__module__.split(".")[0] in ("keras", "tf_keras"):
-            return kind
+            return None if ".applications." in kind.__module__ else kind
         if not set(vars(kind)) <= _HARMLESS | {name for name in vars(kind) if not callable(vars(kind)[name])}:
             return None
     return None
