@@ -282,7 +282,8 @@ def _gap(value: Array, expected: Array) -> float | None:
     a, b = value.astype(np.float64), expected.astype(np.float64)
     if not np.isfinite(a).all() or not np.isfinite(b).all():
         return float("inf")
-    return float(np.abs(a - b).max(initial=0.0) / (np.abs(b).max(initial=0.0) or 1.0))
+    scale = max(float(np.abs(a).max(initial=0.0)), float(np.abs(b).max(initial=0.0))) or 1.0
+    return float(np.abs(a - b).max(initial=0.0)) / scale
 
 
 def _d64(step: Step) -> float:

@@ -112,6 +112,9 @@ class Orders:
         if named:
             return named[0], all(spatial) or len(shape) < IMAGE_AXES
         found = candidates(shape, other)
+        if not found and len(shape) == len(other) > IMAGE_AXES and shape[-1] == other[1]:
+            # A stride that stands elsewhere: images of other sizes, whose channels still mean the same.
+            return Relation("channels"), False
         return (found[0], False) if found else (None, False)
 
     def _way(self, tensor: int, side: int) -> Way:

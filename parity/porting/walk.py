@@ -205,8 +205,9 @@ class Walk:
 
     def __init__(self, models: Models, found: Sequence[Cut], orders: Orders, inputs: Mapping[str, list[Array]]) -> None:
         self.models, self.cuts, self.orders, self.inputs = models, list(found), orders, inputs
-        self.partner = {cut.torch: cut.tensorflow for cut in found}
-        self.partner |= dict(zip(models[TORCH].inputs, models[TENSORFLOW].inputs, strict=False))
+        self.partner: dict[int, int] = dict(zip(models[TORCH].inputs, models[TENSORFLOW].inputs, strict=False))
+        for cut in found:  # an output may be a tensor that was paired before: the first partner is what feeds others
+            self.partner.setdefault(cut.torch, cut.tensorflow)
         orders.pair(self.partner)
         self._values: dict[int, Array] = dict(zip(models[TENSORFLOW].inputs, inputs[TENSORFLOW], strict=True))
         self._users = self._count_users()
