@@ -15,6 +15,11 @@ from parity.errors import RoundingUnknown, UsageError
 FLOAT32, FLOAT64 = 2.0**-24, 2.0**-53
 
 
+# Kinds for which one bound gives the other; what only moves numbers may stand between.
+_LINEAR = frozenset({"conv", "depthwise_conv", "conv_transpose", "dense", "zero_pad", "flatten", "reshape", "permute",
+                     "identity", "dropout"})  # fmt: skip
+
+
 class TorchModels:
     """The torch adapter's methods on models that it did not build itself."""
 
@@ -149,6 +154,10 @@ class TorchModels:
 
     def _bounded(self, segment: Any, given: Mapping[int, Array], upstream: Array | None) -> dict[str, Any]:
         result: dict[str, Any] = {}
+        if upstream is None and all(call.kind in _LINEAR for call in segment.calls):
+            # Nothing is undecided in a sum of products: its bound is proportional to the unit roundoff.
+            low = self._differentiated(segment, given, None, False, FLOAT32)["value"]
+            return {"bounds32": low, "bounds64": low * (FLOAT64 / FLOAT32)}
         for word, roundoff in (("32", FLOAT32), ("64", FLOAT64)):
             found = self._differentiated(segment, given, upstream, False, roundoff)
             result[f"bounds{word}"] = found["value"]

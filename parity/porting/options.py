@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parity.errors import UsageError
-from parity.workers.client import usable_cpus
 
 Array = NDArray[Any]
 
@@ -61,7 +60,7 @@ class CheckOptions:
     tensorflow_weights: str | None = None
     torch_weights: str | None = None
     device: str = "cpu"
-    threads: int = field(default_factory=lambda: max(1, usable_cpus() // 2))  # of each of four workers side by side
+    threads: int | None = None  # of each worker; None: as many as suit four side by side
     timeout_s: float = 3600.0
 
     def __post_init__(self) -> None:

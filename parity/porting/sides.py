@@ -13,7 +13,7 @@ from parity.errors import ParityError, UsageError, WorkerCrash, WorkerTimeout
 from parity.model.trace import Op, Trace
 from parity.porting.memory import MemoryGuard, resident_bytes
 from parity.porting.options import Array, CheckOptions
-from parity.workers.client import Worker, WorkerOptions
+from parity.workers.client import Worker, WorkerOptions, usable_cpus
 
 TENSORFLOW, TORCH = "tensorflow", "torch"
 TWIN_TENSORFLOW, TWIN_TORCH = "twin_tensorflow", "twin_torch"
@@ -94,11 +94,16 @@ def _worker_options(side: str, options: CheckOptions) -> WorkerOptions:
         python=options.tensorflow_python if family(side) == TENSORFLOW else options.torch_python,
         role="twin" if twin else "plain",
         device="cpu" if twin else options.device,
-        threads=options.threads,
+        threads=options.threads or _threads(side),
         seed=options.seed,
         call_timeout_s=options.timeout_s,
         environment=PATIENT,
     )
+
+
+def _threads(side: str) -> int:
+    """Return half the CPUs: four work side by side; the torch twin, which bounds the rounding too, is waited for."""
+    return usable_cpus() if side == TWIN_TORCH else max(1, usable_cpus() // 2)
 
 
 class Models:

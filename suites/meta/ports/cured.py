@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from suites.meta.ports.case import Case
-from suites.meta.ports.faults import FAULTS
+from suites.meta.ports.faults import AS_IS, FAULTS
 
 # The function of cured_torch.py, where it is not called as the fault.
 _OTHER_NAMES = {
@@ -22,6 +22,8 @@ _OTHER_NAMES = {
     "embedding_offset": "embedding",
     "embedding_padding_index": "embedding",
 }
+# A slope for every element has no module in torch: written out, its weights are drawn alike and not carried.
+_AS_IS = frozenset({"prelu_sharing"})
 _NO_CURE = frozenset({"gru_reset_after"})  # torch has no such GRU
 
 
@@ -33,7 +35,7 @@ def _cured(fault: Case) -> Case:
         torch=f"cured_torch.py:{_OTHER_NAMES.get(name, name)}",
         inputs=fault.inputs,
         int_inputs=fault.int_inputs,
-        options=fault.options,
+        options=AS_IS if name in _AS_IS else fault.options,
     )
 
 

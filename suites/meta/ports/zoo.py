@@ -77,7 +77,7 @@ def _mobilenet_v2() -> Iterator[Source]:
 
 def _efficientnet_b0() -> Iterator[Source]:
     """Yield: bytes are rescaled inside; eps is 1e-3; what strides pads the end more, as all sizes are even."""
-    yield _source("rescaling*", "-", "input-scale")
+    yield Source(("rescaling*", "stem_conv"), ("features.0.0",), ("input-scale",))
     yield _source("stem_conv", "features.0.0", "same-padding-stride")
     yield _source("stem_bn", "features.0.1", "batchnorm-eps")
     for stage, repeats in enumerate((1, 2, 2, 3, 3, 4, 1), start=1):
@@ -101,7 +101,7 @@ ZOO = (
     _network("efficientnet_b0", *_efficientnet_b0(), _SOFTMAX),
     _network(
         "convnext_tiny",
-        _source("*prestem_normalization", "-", "input-scale"),
+        Source(("*prestem_normalization", "*stem_conv"), ("features.0.0",), ("input-scale",)),
         Source(("*head_dense*",), ("-",), ("activation-missing",)),
     ),
 )
