@@ -237,16 +237,38 @@ def _constants(trace: Trace) -> set[str]:
     return {name for name, found in roles.items() if found == {"other"} and name not in trained}
 
 
+def _added(op: Op, producers: Mapping[int, Op]) -> str | None:
+    """Return the weight that an operation adds to its one tensor, as it is or in another shape."""
+    if op.kind != "add":
+        return None
+    if len(op.inputs) == 1:
+        return op.weights.get("other")
+    shaped = [producers.get(tensor) for tensor in op.inputs]
+    held = [one for one in shaped if one is not None and one.kind == "op:weight" and not one.inputs]
+    if len(held) != 1 or len(op.inputs) != 2 or held[0].config.get("function") not in _SHAPING:
+        return None
+    return next(iter(held[0].weights.values()), None)
+
+
+_SHAPING = frozenset({"view", "reshape", "unsqueeze", "getitem", "expand", "view_as"})
+_TRIMMING = frozenset({"slice", "zero_pad", "cropping", "identity"})
+
+
 def _bias_followers(trace: Trace) -> dict[int, str]:
-    """Return the weight that an addition right behind an operation adds to its result, if nothing else reads that."""
-    consumers = trace.consumers()
+    """Return the weight that an addition behind an operation adds to its result, if nothing else reads that.
+
+    The result may be cropped or padded before.
+    """
+    consumers, producers = trace.consumers(), trace.producers()
     found: dict[int, str] = {}
     for op in trace.ops:
-        readers = consumers.get(op.outputs[0], []) if op.outputs else []
-        if len(readers) == 1 and readers[0].kind == "add" and len(readers[0].inputs) == 1:
-            reference = readers[0].weights.get("other")
-            if reference is not None and op.outputs[0] not in trace.outputs:
+        tensor = op.outputs[0] if op.outputs else None
+        while tensor is not None and tensor not in trace.outputs and len(consumers.get(tensor, [])) == 1:
+            reader = consumers[tensor][0]
+            reference = _added(reader, producers)
+            if reference is not None:
                 found[op.index] = reference
+            tensor = reader.outputs[0] if reader.kind in _TRIMMING and op.kind == "conv_transpose" else None
     return found
 
 
