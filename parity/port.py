@@ -152,7 +152,7 @@ def prepare(models: Models, tell: Progress) -> Prepared:
 def compare(prepared: Prepared, tell: Progress) -> Verdict:
     """Compare cut by cut, explain every source, and decide."""
     models, matching = prepared.models, prepared.matching
-    found = cuts(models[TENSORFLOW], models[TORCH], matching, prepared.prints)
+    found = cuts(models[TENSORFLOW], models[TORCH], matching, prepared.prints, models.single)
     walk = Walk(models, found, prepared.orders, prepared.inputs)
     bank = Bank(models, matching, prepared.plan, prepared.weights)
     dump, repro = Dump(models.options.dump), Repro(models.options.repro, models, prepared.weights)

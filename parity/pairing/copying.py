@@ -19,7 +19,7 @@ from parity.pairing.stacked import Stacked
 
 __all__ = ["WeightLink", "WeightPlan", "plan", "read"]
 
-_FREE_ROLES = frozenset({"other", "kernel", "embeddings", "weight", "scale"})
+_FREE_ROLES = frozenset({"other", "kernel", "embeddings", "weight", "scale", "alpha"})
 
 Rows = Callable[[OpPair], Array | None]
 
@@ -131,14 +131,16 @@ class _Planner:
         """
         left = [self._free(side) for side in (0, 1)]
         for shape, mine in left[0].items():
-            other = left[1].get(shape, [])
+            first = (shape[-1:] + shape[:-1]) if len(shape) > 2 else shape  # an image's weights, channels first
+            moved = shape not in left[1] and first in left[1]
+            other = left[1].get(first if moved else shape, [])
             if len(mine) != 1 or len(other) != 1:
                 continue
             (op, role, reference), (torch_op, torch_role, torch_reference) = mine[0], other[0]
             if "other" not in (role, torch_role):
                 continue
             shapes = self.shapes[0][reference], self.shapes[1][torch_reference]
-            ways = fitting(op, torch_op, None, *shapes)
+            ways = _CHANNELS_FIRST if moved and len(shapes[0]) == len(shape) else fitting(op, torch_op, None, *shapes)
             if ways is not None:
                 pair = OpPair(op.index, torch_op.index, ONLY_ONE)
                 self._accept(WeightLink(reference, torch_reference, *ways, role, pair))
@@ -223,6 +225,17 @@ class _Planner:
                 length = (self.shapes[side][name] or (1,))[0]
                 rows.setdefault(name, set()).update(range(*some.indices(length)))
         return {name for name, found in rows.items() if len(found) == (self.shapes[side][name] or (1,))[0]}
+
+
+def _to_first(array: Array) -> Array:
+    return np.moveaxis(array, -1, 0)
+
+
+def _to_last(array: Array) -> Array:
+    return np.moveaxis(array, 0, -1)
+
+
+_CHANNELS_FIRST: tuple[Carry, Carry] = (_to_first, _to_last)
 
 
 def _constants(trace: Trace) -> set[str]:

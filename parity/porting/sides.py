@@ -171,7 +171,7 @@ class Models:
 
     def _same_path(self, framework: str) -> None:
         plain, twin = self.traces[framework], self.traces[f"twin_{framework}"]
-        if [(op.name, op.kind) for op in plain.ops] != [(op.name, op.kind) for op in twin.ops]:
+        if _path(plain) != _path(twin):
             raise UsageError(
                 f"the {framework} model took another path in float64 than in float32 ({len(twin.ops)} operations "
                 f"against {len(plain.ops)}): what it does depends on values or on the dtype, and cannot be compared "
@@ -196,7 +196,7 @@ class Models:
         if side not in self._ids:
             plain, twin = self.traces[family(side)], self.traces[side]
             numbers = dict(zip((*plain.inputs, *plain.outputs), (*twin.inputs, *twin.outputs), strict=True))
-            for mine, theirs in zip(plain.ops, twin.ops, strict=True):
+            for mine, theirs in zip(*(map(_proper, (plain, twin))), strict=True):
                 numbers.update(zip((*mine.inputs, *mine.outputs), (*theirs.inputs, *theirs.outputs), strict=False))
             self._ids[side] = numbers
         return self._ids[side]
@@ -253,6 +253,18 @@ class Models:
         """Replace some or all weights of one side."""
         if weights:
             self.workers.call(side, "set_model_weights", weights=dict(weights))
+
+
+# A cast to the dtype that a tensor has already leaves no trace, and one to float32 does none in float64.
+CASTS = frozenset({"cast", "identity"})
+
+
+def _proper(trace: Trace) -> list[Op]:
+    return [op for op in trace.ops if op.kind not in CASTS]
+
+
+def _path(trace: Trace) -> list[str]:
+    return [op.kind for op in _proper(trace)]
 
 
 def is_fatal(error: ParityError) -> bool:

@@ -20,6 +20,7 @@ from parity.porting.options import Array
 from parity.porting.orders import Orders
 from parity.porting.sides import SIDES, TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH, Models, family, is_fatal
 
+CLOSE, SINGLE_CLOSE = 1e-9, 1e-5  # in relation: between the figures of tensors that hold the same numbers
 RECURRENT = frozenset({"lstm", "gru", "rnn"})
 DRAWS = 4  # of perturbed inputs, where no rule bounds an operation
 SAFETY = 16.0
@@ -68,12 +69,18 @@ class Step:
 Prints = Mapping[int, Sequence[float]]
 
 
-def cuts(tensorflow: Trace, torch: Trace, matching: Matching, prints: tuple[Prints, Prints] = ({}, {})) -> list[Cut]:
+def cuts(
+    tensorflow: Trace,
+    torch: Trace,
+    matching: Matching,
+    prints: tuple[Prints, Prints] = ({}, {}),
+    single: Callable[[Op], bool] = lambda _: False,
+) -> list[Cut]:
     """Return every pair of tensors to compare, in the order in which TensorFlow makes them; outputs last.
 
-    `prints` are the figures of each side's tensors in float64.
+    `prints` are the figures of each side's tensors in float64; `single` tells which are no better than float32.
     """
-    forward = Forward(tensorflow, torch, matching, prints)
+    forward = Forward(tensorflow, torch, matching, prints, single)
     ops = ({op.index: op for op in tensorflow.ops}, {op.index: op for op in torch.ops})
     pairs = sorted(matching.pairs, key=lambda pair: pair.tensorflow)
     tensors: dict[int, int] = dict(zip(tensorflow.inputs, torch.inputs, strict=False))
@@ -98,8 +105,12 @@ def cuts(tensorflow: Trace, torch: Trace, matching: Matching, prints: tuple[Prin
 class Forward:
     """Finds where the two results of a pair hold the same numbers, should one side still have to pick them out."""
 
-    def __init__(self, tensorflow: Trace, torch: Trace, matching: Matching, prints: tuple[Prints, Prints]) -> None:
+    def __init__(
+        self, tensorflow: Trace, torch: Trace, matching: Matching, prints: tuple[Prints, Prints],
+        single: Callable[[Op], bool],
+    ) -> None:  # fmt: skip
         self.traces, self.prints = (tensorflow, torch), prints
+        self.close = SINGLE_CLOSE if any(map(single, tensorflow.ops)) else CLOSE
         self.consumers = (tensorflow.consumers(), torch.consumers())
         self.paired = ({pair.tensorflow for pair in matching.pairs}, {pair.torch for pair in matching.pairs})
 
@@ -123,7 +134,7 @@ class Forward:
     def _same_numbers(self, a: int, b: int) -> tuple[int, int]:
         """Return two tensors as they are, unless one side holds the other's numbers a few operations later."""
         mine, theirs = self.prints[0].get(a), self.prints[1].get(b)
-        if mine is None or theirs is None or _alike(mine, theirs):
+        if mine is None or theirs is None or _alike(mine, theirs, self.close):
             return a, b
         for side, start, wanted in ((1, b, mine), (0, a, theirs)):
             later = self._later(side, [start], self._alike_to(side, wanted), wanted, False)
@@ -132,7 +143,7 @@ class Forward:
         return a, b
 
     def _alike_to(self, side: int, wanted: Sequence[float]) -> Callable[[int], bool]:
-        return lambda tensor: _alike(self.prints[side].get(tensor), wanted)
+        return lambda tensor: _alike(self.prints[side].get(tensor), wanted, self.close)
 
     def _fit(self, a: int, b: int) -> bool:
         """Return whether two shapes hold equally many numbers per sample."""
@@ -152,7 +163,7 @@ class Forward:
         while open_:
             tensor = open_.pop(0)
             if fits(tensor):
-                if _alike(self.prints[side].get(tensor), wanted):
+                if _alike(self.prints[side].get(tensor), wanted, self.close):
                     return tensor
                 if by_shape is None and (any_op or moved[tensor]):
                     by_shape = tensor
@@ -165,8 +176,8 @@ class Forward:
         return by_shape
 
 
-def _alike(first: Sequence[float] | None, second: Sequence[float] | None) -> bool:
-    return first is not None and second is not None and bool(np.allclose(first, second, rtol=1e-9, atol=1e-12))
+def _alike(first: Sequence[float] | None, second: Sequence[float] | None, close: float) -> bool:
+    return first is not None and second is not None and bool(np.allclose(first, second, rtol=close, atol=close / 1000))
 
 
 def _read_later(trace: Trace, tensor: int) -> bool:

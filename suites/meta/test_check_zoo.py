@@ -1,0 +1,64 @@
+"""No false alarm: every correct pair of the layer zoo, checked as if somebody had brought it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from parity.model import zoo
+from parity.model.network import Network
+from suites.meta.ports import FOLDER
+
+# The zoo's own torch form of these is no port as somebody writes one, or the pair cannot be run as it stands.
+NOT_BROUGHT = {
+    "dropout": "its mask is an input",
+    "activation-hard-sigmoid": "the zoo's torch form looks at the dtype, and takes another path in float64",
+    "conv3d-groups2": "TensorFlow has no such kernel on a CPU outside XLA",
+    "transformer-encoder-block": "its random mask may leave a row with nothing to attend to: not a number in torch",
+}
+NETWORKS = {network.name: network for network in [*zoo.kinds(), *zoo.small_networks()]}
+# What the main job runs, too.
+QUICK = ("u-net", "conv2d-transpose-same", "merge-average", "avg-pool3d-same", "prelu-per-element", "separable-conv2d")
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[Any]:
+    """Four workers for all networks."""
+    from parity.porting.options import CheckOptions, InputSpec
+    from parity.porting.sides import Workers
+
+    with Workers(CheckOptions(inputs=(InputSpec((1,)),))) as found:
+        yield found
+
+
+def _check(network: Network, workers: Any) -> None:
+    from parity.port import check
+
+    name = network.name.replace("-", "_")
+    inputs = []
+    for given in network.inputs:
+        size = "x".join(map(str, given.shape))
+        inputs.append(size if given.below is None else f"{size}:0:{given.below - 1}")
+    builders = (str(FOLDER / f"described_{side}.py:{name}") for side in ("tensorflow", "torch"))
+    verdict = check(*builders, inputs, workers=workers)
+    assert verdict.same, verdict.message()
+    assert not verdict.sources
+    assert verdict.layers
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_a_correct_pair_raises_no_alarm(name: str, workers: Any) -> None:
+    _check(NETWORKS[name], workers)
+
+
+@pytest.mark.whole_run
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name not in NOT_BROUGHT and name not in QUICK])
+def test_no_correct_pair_raises_an_alarm(name: str, workers: Any) -> None:
+    _check(NETWORKS[name], workers)
+
+
+def test_what_is_left_out_exists() -> None:
+    assert set(NOT_BROUGHT) <= set(NETWORKS)
+    assert set(QUICK) <= set(NETWORKS)
