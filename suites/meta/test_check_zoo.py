@@ -41,8 +41,8 @@ def _check(network: Network, workers: Any) -> None:
     for given in network.inputs:
         size = "x".join(map(str, given.shape))
         inputs.append(size if given.below is None else f"{size}:0:{given.below - 1}")
-    builders = (str(FOLDER / f"described_{side}.py:{name}") for side in ("tensorflow", "torch"))
-    verdict = check(*builders, inputs, workers=workers)
+    tensorflow, torch = (str(FOLDER / f"described_{side}.py:{name}") for side in ("tensorflow", "torch"))
+    verdict = check(tensorflow, torch, inputs, workers=workers)
     assert verdict.same, verdict.message()
     assert not verdict.sources
     assert verdict.layers
