@@ -74,6 +74,29 @@ class Tall(nn.Module):
         return self.grouped(self.tall(x))
 
 
+class EarlyStride(nn.Module):
+    """The first convolution strides."""
+
+    def __init__(self, channels, *_):
+        super().__init__()
+        self.a = nn.Conv2d(channels, channels, 1, stride=2)
+        self.b = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x):
+        return self.b(F.relu(self.a(x)))
+
+
+class Difference(nn.Module):
+    """The right way round."""
+
+    def __init__(self, channels, *_):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x):
+        return x - F.relu(self.conv(x))
+
+
 class Resized(nn.Module):
     """Half-pixel centres."""
 
@@ -245,6 +268,9 @@ dilation = deep(lambda channels, *_: nn.Conv2d(channels, channels, 3, padding="s
 tall_dilation = deep(Tall)
 resize_bilinear = deep(smooth)
 resize_nearest = deep(nearest)
+padding_mode = deep(lambda channels, *_: nn.Conv2d(channels, channels, 3, padding=1, padding_mode="reflect"))
+stride_placement = deep(EarlyStride, stride=2)
+operand_order = deep(Difference)
 axis_mismatch = deep(lambda *_: nn.Softmax(dim=1))
 axis_mismatch_2d = deep(lambda *_: nn.Softmax2d())
 batchnorm_eps = deep(lambda channels, *_: nn.BatchNorm2d(channels, eps=1.001e-5))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from suites.meta.ports.case import Case, Source
 
@@ -59,6 +60,11 @@ def _geometry() -> Iterator[Case]:
     yield from _both("geometry", "resize_bilinear", "resize-coordinates", "slot_resize", "slot.resize")
     yield from _both("geometry", "resize_nearest", "resize-coordinates", "slot_resize", "slot.interpolate")
     yield from _both("geometry", "axis_mismatch", "axis-mismatch", "slot", "slot slot.softmax")
+    yield from _both("geometry", "padding_mode", "padding-mode", *place)
+    for case in _both("geometry", "stride_placement", "stride-placement", "slot_a", "slot.a"):
+        later = Source(("slot_b",), ("slot.b",), ("stride-placement",))
+        yield replace(case, sources=(*case.sources, later))
+    yield from _both("geometry", "operand_order", "operand-order", "slot_minus", "slot.sub")
 
 
 def _norms() -> Iterator[Case]:

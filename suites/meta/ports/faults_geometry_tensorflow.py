@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 from hosts_tensorflow import gating, hosted
-from keras import layers
+from keras import layers, ops
 
 
 def flattened(x):
@@ -70,6 +70,21 @@ def channel_softmax(x):
     return layers.Softmax(name="slot")(x)
 
 
+def mirrored(x):
+    x = ops.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
+    return layers.Conv2D(x.shape[-1], 3, name="slot")(x)
+
+
+def early_stride(x):
+    x = layers.Conv2D(x.shape[-1], 1, strides=2, activation="relu", name="slot_a")(x)
+    return layers.Conv2D(x.shape[-1], 3, padding="same", name="slot_b")(x)
+
+
+def difference(x):
+    y = layers.Conv2D(x.shape[-1], 3, padding="same", activation="relu", name="slot_conv")(x)
+    return layers.Subtract(name="slot_minus")([x, y])
+
+
 square_dense = gating(lambda v: layers.Dense(v.shape[-1], name="slot_inner")(v))
 
 flatten_order_shallow, flatten_order_deep = hosted(flattened)
@@ -88,3 +103,6 @@ tall_dilation_shallow, tall_dilation_deep = hosted(grouped)
 resize_bilinear_shallow, resize_bilinear_deep = hosted(smooth)
 resize_nearest_shallow, resize_nearest_deep = hosted(nearest)
 axis_mismatch_shallow, axis_mismatch_deep = hosted(channel_softmax)
+padding_mode_shallow, padding_mode_deep = hosted(mirrored)
+stride_placement_shallow, stride_placement_deep = hosted(early_stride, stride=2)
+operand_order_shallow, operand_order_deep = hosted(difference)

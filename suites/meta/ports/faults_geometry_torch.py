@@ -125,6 +125,29 @@ def width_softmax(*_):
     return nn.Softmax(dim=-1)
 
 
+class LateStride(nn.Module):
+    """The second convolution strides, where the first one should."""
+
+    def __init__(self, channels, *_):
+        super().__init__()
+        self.a = nn.Conv2d(channels, channels, 1)
+        self.b = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+
+    def forward(self, x):
+        return self.b(F.relu(self.a(x)))
+
+
+class Difference(nn.Module):
+    """The wrong way round."""
+
+    def __init__(self, channels, *_):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x):
+        return F.relu(self.conv(x)) - x
+
+
 def transposed_conv(network):
     weight = network.slot.weight
     weight.copy_(weight.transpose(0, 1).clone())
@@ -168,3 +191,6 @@ tall_dilation_shallow, tall_dilation_deep = hosted(Tall)
 resize_bilinear_shallow, resize_bilinear_deep = hosted(Smooth)
 resize_nearest_shallow, resize_nearest_deep = hosted(Nearest)
 axis_mismatch_shallow, axis_mismatch_deep = hosted(WidthSoftmax)[0], hosted(width_softmax)[1]
+padding_mode_shallow, padding_mode_deep = hosted(square_conv)
+stride_placement_shallow, stride_placement_deep = hosted(LateStride, stride=2)
+operand_order_shallow, operand_order_deep = hosted(Difference)
