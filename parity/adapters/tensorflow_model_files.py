@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ class TensorflowModelFiles:
 
     settings: WorkerSettings
     tf: Any
+    keras: Any
     _user: Any
     _user_training: bool
 
@@ -35,6 +36,21 @@ class TensorflowModelFiles:
         except Exception:  # a subclassed model that was never called
             held = ()
         return [{"shape": list(tensor.shape)[1:], "dtype": str(tensor.dtype)} for tensor in held]
+
+    def optimizer_settings(self, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what `keras.optimizers.<name>(**given)` is set to, defaults included.
+
+        Raises
+            UsageError: there is no such optimizer, or it does not take these words.
+        """
+        kind = getattr(self.keras.optimizers, name, None)
+        if not isinstance(kind, type):
+            raise UsageError(f"keras.optimizers has no {name}")
+        try:
+            config = kind(**given).get_config()
+        except Exception as error:
+            raise UsageError(f"keras.optimizers.{name}: {str(error).splitlines()[0]}") from error
+        return {key: value for key, value in config.items() if isinstance(value, (int, float, bool, type(None)))}
 
     def save_model(self, path: str) -> None:
         """Write the model (.keras, .h5) or its weights (.safetensors), atomically.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,25 @@ class TorchModelFiles:
     def declared_inputs(self) -> list[dict[str, Any]]:
         """Return nothing: a module does not say what it is fed."""
         return []
+
+    def optimizer_settings(self, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what `torch.optim.<name>(parameters, **given)` is set to, defaults included.
+
+        Raises
+            UsageError: there is no such optimizer, or it does not take these words.
+        """
+        kind = getattr(self.torch.optim, name, None)
+        if not isinstance(kind, type):
+            raise UsageError(f"torch.optim has no {name}")
+        try:
+            defaults = kind([self.torch.zeros(1, requires_grad=True)], **given).defaults
+        except Exception as error:
+            raise UsageError(f"torch.optim.{name}: {str(error).splitlines()[0]}") from error
+        return {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in defaults.items()
+            if isinstance(value, (int, float, bool, tuple, type(None)))
+        }
 
     def save_model(self, path: str) -> None:
         """Write the weights (.pth and .pt: a state dict; .safetensors), atomically.

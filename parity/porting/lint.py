@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -60,11 +61,12 @@ def lint(tensorflow: str, torch: str, options: CheckOptions, optimizers: tuple[s
     Raises
         ParityError: a builder that cannot be used, or an optimizer that cannot be read.
     """
-    extra = compare_optimizers(*(_call(text) for text in optimizers)) if optimizers else []
+    calls = dict(zip(PLAIN, map(_call, optimizers), strict=True)) if optimizers else {}
     sources = {TENSORFLOW: tensorflow, TORCH: torch}
     with PlainWorkers(options) as workers:
         about = workers.each(lambda side: workers.call(side, "load_model", source=sources[side]))
         traces = workers.each(lambda side: Trace.from_dict(workers.call(side, "static_ops")))
+        extra = compare_optimizers(*(_settings(workers, side, calls[side]) for side in PLAIN)) if calls else []
     notes = [note for side in PLAIN for note in (*about[side].get("notes", ()), *traces[side].notes)]
     if about[TORCH].get("was_training"):
         notes.append("the torch builder leaves its module in training mode: call .eval() before inference")
@@ -81,6 +83,13 @@ def lint(tensorflow: str, torch: str, options: CheckOptions, optimizers: tuple[s
         unpaired_torch=tuple(theirs[index].name for index in matching.only_torch),
         notes=tuple(dict.fromkeys([*notes, *matching.ambiguous, *matching.notes])),
     )
+
+
+def _settings(workers: PlainWorkers, side: str, call: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an optimizer's name and all its settings, as its framework fills them in."""
+    given = {key: value for key, value in call.items() if key != "name"}
+    found = workers.call(side, "optimizer_settings", name=call["name"], given=given)
+    return {**found, "name": call["name"]}
 
 
 def _call(text: str) -> dict[str, Any]:

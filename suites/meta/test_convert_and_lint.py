@@ -1,0 +1,82 @@
+"""`parity convert` proves what it wrote; `parity lint` says what differs before anything runs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import load_file
+
+from suites.meta.test_plugin import KERAS, TORCH
+
+PAIR = ("keras_model.py:build", "torch_model.py:good")
+INPUT = ("--input", "9x7x3")
+SAVE = """
+import keras, numpy
+from keras_model import build
+model, rng = build(), numpy.random.default_rng(3)
+for weight in model.weights:
+    weight.assign(rng.uniform(0.1, 0.9, weight.shape))
+model.save("trained.keras")
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with both builder files."""
+    (tmp_path / "keras_model.py").write_text(KERAS)
+    (tmp_path / "torch_model.py").write_text(TORCH)
+    return tmp_path
+
+
+def _parity(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "parity.cli", *words]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
+
+
+def test_lint_names_traps_and_their_effect(folder: Path) -> None:
+    careless = ("keras_model.py:build", "torch_model.py:careless")
+    optimizers = ("--tensorflow-optimizer", "Adam()", "--torch-optimizer", "Adam()")
+    done = _parity(folder, "lint", *careless, *optimizers, "--json", "lint.json")
+    assert done.returncode == 1, done.stderr
+    found = json.loads((folder / "lint.json").read_text())
+    traps = {(difference["trap"], difference["torch"]) for difference in found["differences"]}
+    assert {("same-padding-stride", "conv"), ("batchnorm-eps", "bn"), ("batchnorm-momentum", "bn")} <= traps
+    assert any(trap == "adam-epsilon" for trap, _ in traps)
+    assert all(difference["effect"] for difference in found["differences"])
+    assert "eps 0.001 against 1e-05" in done.stdout
+
+
+@pytest.mark.whole_run
+def test_weights_go_to_torch_and_back_bit_for_bit(folder: Path) -> None:
+    subprocess.run([sys.executable, "-c", SAVE], cwd=folder, check=True, capture_output=True, timeout=300)
+    there = _parity(folder, "convert", *PAIR, *INPUT, "--from", "trained.keras", "--to", "port.safetensors")
+    assert (there.returncode, there.stderr) == (0, "")
+    assert "bit for bit" in there.stdout
+    back = _parity(folder, "convert", *PAIR, *INPUT, "--from", "port.safetensors", "--to", "back.keras")
+    assert (back.returncode, back.stderr) == (0, "")
+    again = _parity(folder, "convert", *PAIR, *INPUT, "--from", "back.keras", "--to", "again.safetensors")
+    assert again.returncode == 0
+    first, second = load_file(folder / "port.safetensors"), load_file(folder / "again.safetensors")
+    assert set(first) == set(second)
+    assert all((first[name] == second[name]).all() for name in first)
+
+
+@pytest.mark.whole_run
+def test_a_pair_that_differs_is_not_converted(folder: Path) -> None:
+    subprocess.run([sys.executable, "-c", SAVE], cwd=folder, check=True, capture_output=True, timeout=300)
+    careless = ("keras_model.py:build", "torch_model.py:careless")
+    done = _parity(folder, "convert", *careless, *INPUT, "--from", "trained.keras", "--to", "port.pth")
+    assert done.returncode == 1
+    assert "nothing was written" in done.stderr
+    assert "batchnorm-eps" in done.stdout
+    assert not (folder / "port.pth").exists()
+
+
+def test_a_missing_file_is_one_line(folder: Path) -> None:
+    done = _parity(folder, "convert", *PAIR, *INPUT, "--from", "none.keras", "--to", "port.pth")
+    assert done.returncode == 2
+    assert done.stderr == "parity convert: --from none.keras: no such file\n"
