@@ -14,6 +14,7 @@ from parity.judge.verdict import IDENTICAL, NOT_COMPARED, PASSING, PRECISION, RO
 
 SCHEMA = 1
 SAME, DIFFERENT, NOT_DECIDED = 0, 1, 2
+IN_FULL = 6  # sources whose every figure is told; the others have a line each
 FUSED = ":"  # what follows names a part of a layer, such as the activation of `dense:relu`
 
 
@@ -82,6 +83,10 @@ class Source:
     kind: str = ""
     message: str = ""
     ruled_out: tuple[str, ...] = ()
+
+    def line(self) -> str:
+        """Return the source in one line."""
+        return f"{names(self.tensorflow, self.torch)}: {self.cause}: {self.evidence}; fix: {self.fix}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON of one source."""
@@ -156,7 +161,9 @@ class Verdict:
     def message(self) -> str:
         """Return what to tell a person: the sources first, each with its evidence and its fix."""
         parts = [self.headline()]
-        parts += [source.message for source in self.sources if source.message]
+        parts += [source.message for source in self.sources[:IN_FULL] if source.message]
+        if len(self.sources) > IN_FULL:
+            parts.append("\n".join(source.line() for source in self.sources[IN_FULL:]))
         return "\n\n".join(parts)
 
     def headline(self) -> str:
