@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.run(options))
     except ParityError as error:
-        print(f"parity {options.command}: {error}", file=sys.stderr)
+        print(f"parity {options.command}: {str(error).partition(chr(10))[0]}", file=sys.stderr)
         return error.exit_status
 
 

@@ -123,23 +123,25 @@ class Doubling:
                 raise fallback("no kernel for float64") from error  # the slow function knows what to do
             return self._promoted(made) if self._depth and not self._busy else made
 
-        def slow_execute(op: Any, outputs: int, inputs: Any, attrs: Any, ctx: Any, name: Any = None) -> Any:
+        def slow_execute(
+            op_name: Any, num_outputs: int, inputs: Any, attrs: Any, ctx: Any, name: Any = None
+        ) -> Any:  # called by these names, too
             try:
-                made = slow(op, outputs, inputs, attrs, ctx, name)
+                made = slow(op_name, num_outputs, inputs, attrs, ctx, name)
             except Exception as error:
                 if not self._depth or not _lacks_kernel(error):
                     raise
-                norm = self._norm(op, inputs, attrs)
+                norm = self._norm(op_name, inputs, attrs)
                 if norm is not None:
                     self._recorded = norm  # made of operations that are on the tape themselves
                     return norm
-                inputs = self._singles(inputs, op.decode() if isinstance(op, bytes) else str(op))
+                inputs = self._singles(inputs, _word(op_name))
                 attrs = tuple(_single_type(value, self.tf) for value in attrs)
-                made = slow(op, outputs, inputs, attrs, ctx, name)
+                made = slow(op_name, num_outputs, inputs, attrs, ctx, name)
             if not self._depth or self._busy or not made or not any(_is_single(tensor) for tensor in made):
                 return made
             if execute.must_record_gradient():
-                record(op.decode() if isinstance(op, bytes) else op, inputs, attrs, made)
+                record(_word(op_name), inputs, attrs, made)
             changed = self._promoted(made)
             self._recorded = changed
             return changed
@@ -391,3 +393,7 @@ def _exchange(thing: Any, exchanged: Mapping[int, Any], seen: set[int]) -> None:
 
 def _is_holder(thing: Any) -> bool:
     return hasattr(thing, "_trackable_children") or is_keras_layer(thing)
+
+
+def _word(op_name: Any) -> str:
+    return op_name.decode() if isinstance(op_name, bytes) else str(op_name)

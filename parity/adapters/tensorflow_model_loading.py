@@ -137,7 +137,7 @@ def _function(source: str, module: ModuleType, name: str) -> Any:
         own = [key for key in public if getattr(vars(module)[key], "__module__", None) == module.__name__] or public
         near = difflib.get_close_matches(name, own, n=3) or own[:5]
         hint = f"; it has {', '.join(f'`{key}`' for key in near)}" if near else "; it defines no function"
-        raise UsageError(f"{source}: {module.__name__} has no `{name}`{hint}")
+        raise UsageError(f"{source}: {source.rpartition(chr(58))[0]} has no `{name}`{hint}")
     if not callable(function):
         raise UsageError(f"{source}: `{name}` is a {type(function).__name__}, not a function that returns a model")
     needed = _needed(function)

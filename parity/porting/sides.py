@@ -136,6 +136,8 @@ class Models:
             for note in self.about[side].get("notes", ()):
                 if note not in self.notes:
                     self.notes.append(note)
+        if self.about[TORCH].get("was_training") and not self.options.train:
+            self.notes.append("the torch builder leaves its module in training mode; it was checked after .eval()")
 
     def trace(self, inputs: Mapping[str, Sequence[Array]]) -> None:
         """Run each model once on its inputs (in its own order of axes) and keep what was seen.

@@ -16,6 +16,8 @@ from parity.pairing import carry
 from parity.trials.networks import probe_inputs
 from parity.workers.client import Worker, WorkerOptions
 
+pytestmark = pytest.mark.whole_run  # half a minute; the same kinds are checked in both frameworks by suites/test_zoo.py
+
 # TensorFlow computes these in float32 whatever it is given.
 SINGLE = frozenset({("resize", "bilinear"), ("resize", "bicubic"), ("upsample", "bilinear")})
 LEFT_OUT = frozenset({"separable_conv", "to_sequence", "select", "dropout"})
