@@ -431,7 +431,8 @@ def test_a_torch_that_secretly_does_less_is_found(small_workers: Pair, faulty: W
     faulty.call("plant", fault=fault)
     trial = trials.ModeTrial({**small_workers.workers, "torch": faulty}, SPEC, seed=1)
     rows = trial.run(find_mode("torch", mode))
-    found = trials.broken(rows)
+    # What the installed versions do on this kind of processor was not planted here.
+    found = [row for row in trials.broken(rows) if trials.known(row, KNOWN_BREACHES) is None]
     assert {row["layer"] for row in found if row["layer"] != WHOLE} == ({"dense1", "dense2"} if fault else set())
     assert verdicts(found) == ({PRECISION} if fault else set())
     assert all(row["note"].startswith("torch computes in less precision") for row in found)
