@@ -128,7 +128,7 @@ class Bank:
         found = {}
         for link in self.plan.links:
             if link.pair == cut.pair and link.torch in roles:
-                found[roles[link.torch]] = np.asarray(link.to_torch(_read(link.tensorflow, self.weights[TENSORFLOW])))
+                found[roles[link.torch]] = np.asarray(link.to_torch(read(link.tensorflow, self.weights[TENSORFLOW])))
         return {role: array.astype(np.float64) for role, array in found.items()}
 
     def _alternatives(self, cut: Cut, carried: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
@@ -141,7 +141,7 @@ class Bank:
         for link in self.plan.links:
             roles = {reference: role for role, reference in ops[link.pair.torch].weights.items()}
             if link.pair != cut.pair and link.torch in roles and roles[link.torch] in shapes:
-                array = np.asarray(link.to_torch(_read(link.tensorflow, self.weights[TENSORFLOW]))).astype(np.float64)
+                array = np.asarray(link.to_torch(read(link.tensorflow, self.weights[TENSORFLOW]))).astype(np.float64)
                 by_pair.setdefault(link.pair, {})[roles[link.torch]] = array
         mine = {op.index: op.name for op in self.models[TENSORFLOW].ops}
         return {
@@ -254,11 +254,7 @@ def _configurations(scene: Scene) -> str:
 def _by_role(op: Op | None, weights: Mapping[str, Array]) -> dict[str, Array]:
     if op is None:
         return {}
-    return {role: np.asarray(_read(reference, weights)).astype(np.float64) for role, reference in op.weights.items()}
-
-
-def _read(reference: str, weights: Mapping[str, Array]) -> Array:
-    return np.asarray(read(reference, weights))
+    return {role: np.asarray(read(reference, weights)).astype(np.float64) for role, reference in op.weights.items()}
 
 
 def _in_torch_order(step: Step) -> Array:
