@@ -3,28 +3,100 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from parity.errors import UsageError
 
 # glibc gives large blocks back to the kernel after every step and faults them in again at the next: tens of thousands
 # of page faults that are no property of a framework. These settings keep the memory, in every lane alike.
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "68719476736"}
+PROFILES = ("smoke", "standard", "full")
+EVERYWHERE = ("cpu", "gpu")
+ALL_WORKS = ("evaluate", "train", "latency")
 
 
 @dataclass(frozen=True)
 class Lane:
-    """One way to run the work: its name in records, the framework that runs it, and what a reader must know of it."""
+    """One way to run the work, as data.
+
+    `kind`: only lanes of equal kind are compared for a headline. `options` go to the adapter's `start_lane`; `threads`
+    overrules the run's own number. `profile` is the least one that times the lane. A variant differs from the lane
+    `against` in `factor` alone; `again` marks the same lane under a second name, for the A/A check.
+    """
 
     name: str
     framework: str
+    kind: str
     description: str
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    works: tuple[str, ...] = ALL_WORKS
+    devices: tuple[str, ...] = EVERYWHERE
+    profile: str = "full"
+    tuned_allocator: bool = True
+    threads: int | None = None
+    against: str | None = None
+    factor: str | None = None
+    again: str | None = None
 
+    @property
+    def allocator(self) -> dict[str, str]:
+        """The allocator's variables of this lane; none means glibc's own defaults."""
+        return dict(ALLOCATOR) if self.tuned_allocator else {}
+
+
+GRAPH, EAGER, FIT = {"run": "graph"}, {"run": "eager"}, {"run": "fit"}
+BOTH = ("evaluate", "train")
 
 LANES = (
-    Lane("torch-eager", "torch", "eager modules, torch.optim.Adam as it comes (not fused), no host reads"),
-    Lane("tf-graph", "tensorflow", "tf.function without XLA, keras.optimizers.Adam, no host reads"),
-)
+    Lane("torch-eager", "torch", "step", "eager modules, torch.optim.Adam as it comes, no host reads", EAGER,
+         profile="smoke"),
+    Lane("tf-graph", "tensorflow", "step", "tf.function without XLA, keras.optimizers.Adam, no host reads", GRAPH,
+         profile="smoke"),
+    Lane("torch-eager-again", "torch", "step", "torch-eager under a second name: what this machine calls a difference"
+         " where there is none", EAGER, works=BOTH, profile="standard", again="torch-eager"),
+    Lane("torch-fit", "torch", "fit", "a training loop that reads loss and accuracy to the host at every step", FIT,
+         works=BOTH),
+    Lane("keras-fit", "tensorflow", "fit", "Keras `fit` and `evaluate`, which read loss and metrics to the host at"
+         " every step", FIT, works=BOTH),
+    Lane("torch-compile", "torch", "compiled", "torch.compile", {"run": "compile"}),
+    Lane("tf-xla", "tensorflow", "compiled", "tf.function(jit_compile=True)", {"run": "xla"}),
+    Lane("torch-graphs", "torch", "replayed", "torch.compile(mode='reduce-overhead'): CUDA graphs", {"run": "graphs"},
+         devices=("gpu",)),
+    Lane("keras-fit-10", "tensorflow", "replayed", "Keras `fit` with steps_per_execution=10",
+         {"run": "fit", "steps_per_execution": 10}, works=BOTH),
+    Lane("torch-bfloat16", "torch", "bfloat16", "autocast to bfloat16", {**EAGER, "precision": "bfloat16"},
+         works=BOTH),
+    Lane("tf-graph-bfloat16", "tensorflow", "bfloat16", "Keras's policy mixed_bfloat16",
+         {**GRAPH, "precision": "bfloat16"}, works=BOTH),
+    Lane("torch-float16", "torch", "float16", "autocast to float16 with a GradScaler",
+         {**EAGER, "precision": "float16"}, works=BOTH, devices=("gpu",)),
+    Lane("tf-graph-float16", "tensorflow", "float16", "Keras's policy mixed_float16 with its LossScaleOptimizer",
+         {**GRAPH, "precision": "float16"}, works=BOTH, devices=("gpu",)),
+    Lane("torch-tf32", "torch", "tf32", "TF32 allowed in convolutions and matrix products",
+         {**EAGER, "precision": "tf32"}, works=BOTH, devices=("gpu",)),
+    Lane("tf-graph-tf32", "tensorflow", "tf32", "TF32 allowed in convolutions and matrix products",
+         {**GRAPH, "precision": "tf32"}, works=BOTH, devices=("gpu",)),
+    Lane("torch-default-allocator", "torch", "default-allocator", "torch-eager with glibc's own settings",
+         EAGER, works=BOTH, devices=("cpu",), tuned_allocator=False, against="torch-eager", factor="allocator"),
+    Lane("tf-graph-default-allocator", "tensorflow", "default-allocator", "tf-graph with glibc's own settings",
+         GRAPH, works=BOTH, devices=("cpu",), tuned_allocator=False, against="tf-graph", factor="allocator"),
+    Lane("torch-one-thread", "torch", "one-thread", "torch-eager with one thread", EAGER, works=BOTH, devices=("cpu",),
+         threads=1, against="torch-eager", factor="threads"),
+    Lane("tf-graph-one-thread", "tensorflow", "one-thread", "tf-graph with one thread", GRAPH, works=BOTH,
+         devices=("cpu",), threads=1, against="tf-graph", factor="threads"),
+    Lane("torch-fused", "torch", "variant", "torch-eager with the fused Adam", {**EAGER, "fused": True},
+         works=("evaluate", "train"), against="torch-eager", factor="optimizer"),
+    Lane("torch-channels-last", "torch", "variant", "torch-eager with channels-last memory",
+         {**EAGER, "channels_last": True}, works=BOTH, against="torch-eager", factor="layout"),
+    Lane("keras-torch", "keras-torch", "control", "Keras `fit` and `evaluate` on its torch backend", FIT, works=BOTH,
+         against="keras-fit", factor="backend"),
+    Lane("ort-from-tf", "onnxruntime", "onnx", "ONNX Runtime on TensorFlow's export", {"source": "tensorflow"},
+         works=("evaluate", "latency")),
+    Lane("ort-from-torch", "onnxruntime", "onnx", "ONNX Runtime on torch's export", {"source": "torch"},
+         works=("evaluate", "latency")),
+)  # fmt: skip
 
 
 def thread_environment(threads: int) -> dict[str, str]:
@@ -33,20 +105,44 @@ def thread_environment(threads: int) -> dict[str, str]:
     return {name: str(threads) for name in names}
 
 
-def lane(name: str) -> Lane:
-    """Return the lane of that name."""
-    for entry in LANES:
+def lane(name: str, lanes: Sequence[Lane] = LANES) -> Lane:
+    """Return the lane of that name.
+
+    Raises
+        UsageError: there is none.
+    """
+    for entry in lanes:
         if entry.name == name:
             return entry
-    raise UsageError(f"no lane `{name}`; lanes: {', '.join(entry.name for entry in LANES)}")
+    raise UsageError(f"no lane `{name}`; lanes: {', '.join(entry.name for entry in lanes)}")
 
 
-def schedule(blocks: int, seed: int) -> list[tuple[int, int, str]]:
+def chosen(profile: str, device: str | None, only: Sequence[str] = ()) -> list[Lane]:
+    """Return the lanes of a profile that can run on `device` (None: not known yet), or those named in `only`.
+
+    A name may stand for all lanes of a framework or of a kind.
+
+    Raises
+        UsageError: a name means no lane.
+    """
+    if only:
+        known = {name for entry in LANES for name in (entry.name, entry.framework, entry.kind)}
+        unknown = [name for name in only if name not in known]
+        if unknown:
+            raise UsageError(f"no lane, framework or kind `{unknown[0]}`; lanes: {', '.join(e.name for e in LANES)}")
+        wanted = [entry for entry in LANES if {entry.name, entry.framework, entry.kind} & set(only)]
+    else:
+        level = PROFILES.index(profile)
+        wanted = [entry for entry in LANES if PROFILES.index(entry.profile) <= level]
+    return [entry for entry in wanted if device is None or device in entry.devices]
+
+
+def schedule(blocks: int, seed: int, lanes: Sequence[Lane] = LANES) -> list[tuple[int, int, str]]:
     """Return (block, order within the block, lane name) for a randomised complete block design."""
     shuffler = random.Random(seed)
     rows = []
     for block in range(blocks):
-        names = [entry.name for entry in LANES]
+        names = [entry.name for entry in lanes]
         shuffler.shuffle(names)
         rows += [(block, order, name) for order, name in enumerate(names)]
     return rows

@@ -1,16 +1,17 @@
-"""One lane in one block: start it, prove it, warm it up, time it."""
+"""One lane in one block: start it, warm it up, time it, take its step apart."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from parity.bench import clock
-from parity.bench.lanes import ALLOCATOR, Lane, thread_environment
+from parity.bench.lanes import Lane, thread_environment
 from parity.errors import ParityError, UsageError
 from parity.model.spec import ModelSpec
 from parity.workers.client import Worker, WorkerOptions
@@ -18,6 +19,8 @@ from parity.workers.client import Worker, WorkerOptions
 Array = NDArray[Any]
 GROUP = 10  # steps per warm-up median
 AGREE = 0.02  # how closely the last five medians must agree
+HURRY = 0.9  # a clock that shows less than this share of what the device itself counted has not waited for it
+LEARNING_RATE, EPSILON = 1e-3, 1e-7
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,45 @@ class Timing:
     warmup_limit: int = 50
     threads: int = 1
     device: str = "cpu"
+    latency_rounds: int = 50
+    phase_steps: int = 10
+    sweep_rounds: int = 5
+
+    def rounds_of(self, setting: Setting) -> int:
+        """How many samples a setting gets."""
+        if setting.work == "latency":
+            return self.latency_rounds
+        return self.rounds if setting.batch == self.batch else self.sweep_rounds
+
+    def steps_of(self, setting: Setting) -> int:
+        """How many consecutive steps a sample is the mean of: one for a latency, whose single values are the point."""
+        return 1 if setting.work == "latency" else self.steps_per_round
+
+
+@dataclass(frozen=True, order=True)
+class Setting:
+    """What is timed: `work` is `train`, `evaluate` or `latency`; images are (height, width, channels)."""
+
+    work: str
+    batch: int
+    height: int
+    width: int
+    channels: int
+
+    @property
+    def name(self) -> str:
+        """A short name, the same on every machine, for test ids and messages."""
+        return f"{self.work}-{self.batch}x{self.height}x{self.width}x{self.channels}"
+
+    def fields(self) -> dict[str, Any]:
+        """Return the record's fields of this setting."""
+        return {
+            "work": self.work,
+            "batch": self.batch,
+            "height": self.height,
+            "width": self.width,
+            "channels": self.channels,
+        }
 
 
 @dataclass
@@ -41,69 +83,126 @@ class LaneRun:
     worker: Worker
     block: int
     order: int
-    rounds: dict[str, list[dict[str, float]]] = field(default_factory=dict)
-    warmups: dict[str, list[float]] = field(default_factory=dict)
-    first_step_s: dict[str, float] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    rounds: dict[Setting, list[dict[str, float]]] = field(default_factory=dict)
+    warmups: dict[Setting, list[float]] = field(default_factory=dict)
+    first_step_s: dict[Setting, float] = field(default_factory=dict)
 
-    def warm_up(self, work: str) -> None:
+    @property
+    def threads(self) -> int:
+        """Threads of this lane's process."""
+        return self.lane.threads or self.timing.threads
+
+    @property
+    def _per_call(self) -> int:
+        """Steps per message in the warm-up: entering `fit` for every single step would time the entering."""
+        return GROUP if self.lane.options.get("run") == "fit" else 1
+
+    def warm_up(self, setting: Setting) -> None:
         """Take the first step, then warm up until the medians agree or the limit is reached; all samples are kept."""
-        self.first_step(work)
+        self.first_step(setting)
         samples: list[float] = []
-        while len(samples) < self.timing.warmup_limit and not settled(samples):
-            samples += [self._ask(work, 1)["seconds"] for _ in range(GROUP)]
-        self.warmups[work] = samples
+        size = GROUP // self._per_call
+        while len(samples) * self._per_call < self.timing.warmup_limit and not settled(samples, size):
+            samples += [self._ask(setting, self._per_call)["step_s"] for _ in range(size)]
+        self.warmups[setting] = samples
 
-    def first_step(self, work: str) -> None:
-        """Take and time the very first step of `work`, which traces or compiles; later calls do nothing."""
-        if work not in self.first_step_s:
-            self.first_step_s[work] = float(self.worker.call("first_step", work=work))
+    def first_step(self, setting: Setting) -> None:
+        """Take and time the very first step, which traces or compiles; later calls do nothing."""
+        if setting not in self.first_step_s:
+            self.first_step_s[setting] = float(self.worker.call("first_step", work=setting.work))
 
-    def round(self, work: str) -> None:
+    def round(self, setting: Setting) -> None:
         """Time one round of consecutive steps and let the benchmark clock advance by the seconds of one step."""
-        done = self._ask(work, self.timing.steps_per_round)
-        self.rounds.setdefault(work, []).append(done)
-        clock.advance(done["seconds"] / self.timing.steps_per_round)
+        done = self._ask(setting, self.timing.steps_of(setting))
+        self.rounds.setdefault(setting, []).append(done)
+        clock.advance(done["step_s"])
 
-    def sample(self, work: str) -> dict[str, Any]:
-        """Return the record's entry for one work: every raw sample, in seconds per step, with its circumstances."""
-        steps, done = self.timing.steps_per_round, self.rounds[work]
-        seconds = [entry["seconds"] / steps for entry in done]
-        wall_s = sum(entry["seconds"] for entry in done)
+    def sample(self, setting: Setting) -> dict[str, Any]:
+        """Return the record's entry for one setting: every raw sample, in seconds per step, with its circumstances."""
+        done = self.rounds[setting]
+        seconds = [entry["step_s"] for entry in done]
+        steps = sum(entry["steps"] for entry in done)
         memory = self.worker.call("memory")
         return {
-            "work": work,
+            **setting.fields(),
             "lane": self.lane.name,
+            "kind": self.lane.kind,
             "block": self.block,
             "order": self.order,
             "seconds": seconds,
-            "warmup_seconds": self.warmups[work],
-            "warmup_settled": settled(self.warmups[work]),
-            "steps_per_sample": steps,
-            "batch": self.timing.batch,
-            "images_per_step": self.timing.batch,
-            "images_per_s": self.timing.batch / statistics.median(seconds),
-            "first_step_s": self.first_step_s[work],
+            "warmup_seconds": self.warmups[setting],
+            "warmup_settled": settled(self.warmups[setting], GROUP // self._per_call),
+            "steps_per_sample": int(done[0]["steps"]),
+            "images_per_step": setting.batch,
+            "images_per_s": setting.batch / statistics.median(seconds),
+            "first_step_s": self.first_step_s[setting],
             "peak_bytes": memory["device_peak_bytes"] or memory["process_peak_bytes"],
             **memory,
-            "threads": self.timing.threads,
+            "threads": self.threads,
             "device": self.timing.device,
-            "allocator": dict(ALLOCATOR),
-            "minor_faults_per_step": sum(entry["minor_faults"] for entry in done) / (steps * len(done)),
-            "cpu_per_wall": sum(entry["cpu_s"] for entry in done) / wall_s,
+            "allocator": self.lane.allocator,
+            "minor_faults_per_step": sum(entry["minor_faults"] for entry in done) / steps,
+            "cpu_per_wall": sum(entry["cpu_s"] for entry in done) / sum(entry["seconds"] for entry in done),
+            "host_reads_per_step": sum(entry.get("host_reads", 0.0) for entry in done) / steps,
         }
+
+    def phases(self, setting: Setting) -> dict[str, Any]:
+        """Take a training step apart and return the record's row: seconds of each phase of each step."""
+        parts = self.worker.call("phases", steps=self.timing.phase_steps)
+        return {"lane": self.lane.name, "block": self.block, "batch": setting.batch, **parts}
+
+    def cold_start(self) -> dict[str, Any]:
+        """Return the record's row about the start of this process: import, build, first step of each work."""
+        first = {
+            setting.work: seconds
+            for setting, seconds in self.first_step_s.items()
+            if setting.batch == self.timing.batch or setting.work == "latency"
+        }
+        return {
+            "lane": self.lane.name,
+            "block": self.block,
+            **self.worker.call("cold_start"),
+            "first_steps": first,
+        }
+
+    def restart(self) -> None:
+        """Make the optimizer and the steps again, for another network in the same process."""
+        self.facts = self.worker.call("start_lane", options=lane_options(self.lane))
 
     def close(self) -> None:
         """End the lane's process."""
         self.worker.close()
 
-    def _ask(self, work: str, steps: int) -> dict[str, float]:
-        done: dict[str, float] = self.worker.call("timed_steps", work=work, steps=steps)
+    def _ask(self, setting: Setting, steps: int) -> dict[str, float]:
+        done: dict[str, float] = dict(self.worker.call("timed_steps", work=setting.work, steps=steps))
+        where = f"inside the clock of `{setting.work}`"
         if done["compilations"]:
             raise ParityError(
-                f"{self.lane.name} traced or compiled {done['compilations']:.0f} times inside the clock of `{work}`:"
+                f"{self.lane.name} traced or compiled {done['compilations']:.0f} times {where}:"
                 " the figure would not be a steady step"
             )
+        images = done.get("images", steps * setting.batch)
+        if images < steps * setting.batch or images % setting.batch:
+            raise ParityError(
+                f"{self.lane.name} worked on {images:.0f} images {where} where {steps} full batches of"
+                f" {setting.batch} were due: a partial or a missing batch is not a step"
+            )
+        for proof in ("device_s", "after_sync_s"):
+            if done.get(proof) is not None:
+                self._refuse_hurry(setting, done, proof)
+        done["steps"] = images / setting.batch
+        done["step_s"] = done["seconds"] / done["steps"]
         return done
+
+    def _refuse_hurry(self, setting: Setting, done: Mapping[str, float], proof: str) -> None:
+        """Refuse a wall clock that stopped before the device did."""
+        whole = done["device_s"] if proof == "device_s" else done["seconds"] + done["after_sync_s"]
+        if done["seconds"] < HURRY * whole:
+            raise ParityError(
+                f"{self.lane.name} stopped its clock of `{setting.work}` after {done['seconds']:.2e} s, and the device"
+                f" worked for {whole:.2e} s: the clock did not wait for it"
+            )
 
 
 def open_lane(
@@ -114,36 +213,46 @@ def open_lane(
     timing: Timing,
     place: tuple[int, int],
     python: str | None = None,
+    graph: Path | None = None,
 ) -> LaneRun:
     """Start a fresh process for `lane`, with these weights (the framework's own names) and this batch of uint8 images.
 
-    `place` is (block, order within the block).
+    `place` is (block, order within the block); `graph` an exported file, for a lane that runs one in place of weights.
 
     Raises
         UsageError: the framework does not use the number of threads that it was given.
     """
-    environment = {**ALLOCATOR, **thread_environment(timing.threads)}
+    threads = lane.threads or timing.threads
+    environment = {**lane.allocator, **thread_environment(threads)}
     options = WorkerOptions(
-        framework=lane.framework, python=python, device=timing.device, threads=timing.threads, environment=environment
+        framework=lane.framework, python=python, device=timing.device, threads=threads, environment=environment
     )
     worker = Worker(options)
     try:
         seen = worker.call("environment")["threads"]
-        if seen != timing.threads:
-            raise UsageError(f"{lane.name} runs {seen} threads where {timing.threads} were asked for")
-        worker.call("build", spec=spec.to_dict(), seed=0)
-        worker.call("set_weights", weights=dict(weights))
+        if seen != threads:
+            raise UsageError(f"{lane.name} runs {seen} threads where {threads} were asked for")
+        if graph is not None:
+            worker.call("load", path=str(graph))
+        else:
+            worker.call("build", spec=spec.to_dict(), seed=0)
+            worker.call("set_weights", weights=dict(weights))
         worker.call("place_images", images=batch[0], labels=batch[1])
-        worker.call("start_training", learning_rate=1e-3, epsilon=1e-7)
+        facts = worker.call("start_lane", options={**lane.options, "learning_rate": LEARNING_RATE, "epsilon": EPSILON})
     except BaseException:
         worker.close()
         raise
-    return LaneRun(lane, timing, worker, *place)
+    return LaneRun(lane, timing, worker, *place, facts=facts)
 
 
-def settled(samples: list[float]) -> bool:
-    """Return whether the last five medians of ten steps agree within 2 %; always False before fifty steps."""
-    if len(samples) < 5 * GROUP:
+def lane_options(lane: Lane) -> dict[str, Any]:
+    """Return what a lane's adapter is told: the lane's own options, and the optimizer's numbers, the same for all."""
+    return {**lane.options, "learning_rate": LEARNING_RATE, "epsilon": EPSILON}
+
+
+def settled(samples: list[float], group: int = GROUP) -> bool:
+    """Return whether the last five medians of `group` samples agree within 2 %; always False before five of them."""
+    if len(samples) < 5 * group:
         return False
-    medians = [statistics.median(samples[i : i + GROUP]) for i in range(len(samples) - 5 * GROUP, len(samples), GROUP)]
+    medians = [statistics.median(samples[i : i + group]) for i in range(len(samples) - 5 * group, len(samples), group)]
     return max(medians) - min(medians) <= AGREE * statistics.median(medians)

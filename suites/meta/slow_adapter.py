@@ -33,9 +33,11 @@ class HonestLane:
 
     def place_images(self, images: Array, labels: Array) -> None:
         self._told |= {"images": list(images.shape), "labels": list(labels.shape)}
+        self._batch = len(images)
 
-    def start_training(self, learning_rate: float, epsilon: float) -> None:
-        self._told |= {"learning_rate": learning_rate, "epsilon": epsilon}
+    def start_lane(self, options: dict[str, Any]) -> dict[str, Any]:
+        self._told["options"] = options
+        return {"run": options.get("run"), "starts": self._told.get("starts", 0)}
 
     def told(self) -> dict[str, Any]:
         """Return what this process was given, and the variables that it started with."""
@@ -47,14 +49,26 @@ class HonestLane:
         return 0.5
 
     def timed_steps(self, work: str, steps: int) -> dict[str, float]:
-        assert work in ("train", "evaluate")
+        assert work in ("train", "evaluate", "latency")
         self._calls += 1
         return {
+            "host_reads": 2.0 * steps,
+            "images": float(self._images(steps)),
             "seconds": 0.002 * steps * self._slowness(),
             "minor_faults": 3.0 * steps,
             "cpu_s": 0.004 * steps * self._slowness(),
             "compilations": self.compiled_per_call,
         }
+
+    def calls(self) -> int:
+        """Return how often it was timed."""
+        return self._calls
+
+    def phases(self, steps: int) -> dict[str, Any]:
+        return {"forward_s": [0.001] * steps, "how": "made up"}
+
+    def cold_start(self) -> dict[str, float]:
+        return {"import_s": 2.0, "build_s": 0.25}
 
     def memory(self) -> dict[str, int | None]:
         return {"process_peak_bytes": 1_000_000, "device_peak_bytes": None}
@@ -64,6 +78,46 @@ class HonestLane:
 
     def _slowness(self) -> float:
         return 1.0
+
+    def _images(self, steps: int) -> int:
+        return steps * self._batch
+
+
+class PartialBatch(HonestLane):
+    """Cuts the last batch of every span."""
+
+    def _images(self, steps: int) -> int:
+        return steps * self._batch - 1
+
+
+class MissingBatch(HonestLane):
+    """Takes one step less than it was asked for."""
+
+    def _images(self, steps: int) -> int:
+        return (steps - 1) * self._batch
+
+
+class ByTens(HonestLane):
+    """Can only run ten steps at once, as a compiled loop does, and says so."""
+
+    def timed_steps(self, work: str, steps: int) -> dict[str, float]:
+        return super().timed_steps(work, 10 * -(-steps // 10))
+
+
+class Unsynchronised(HonestLane):
+    """Stops its clock when the work has been handed to the device, which is busy for ten times as long."""
+
+    def timed_steps(self, work: str, steps: int) -> dict[str, float]:
+        done = super().timed_steps(work, steps)
+        return {**done, "device_s": 10.0 * done["seconds"]}
+
+
+class WaitsAfterwards(HonestLane):
+    """Stops its clock early: reading a result afterwards takes as long again."""
+
+    def timed_steps(self, work: str, steps: int) -> dict[str, float]:
+        done = super().timed_steps(work, steps)
+        return {**done, "after_sync_s": done["seconds"]}
 
 
 class UnsettledLane(HonestLane):

@@ -17,14 +17,15 @@ from hypothesis import strategies as st
 
 from parity.bench import clock
 from parity.bench.gate import loss_of, prove, same_weights
-from parity.bench.lanes import ALLOCATOR, LANES, Lane, lane, schedule, thread_environment
-from parity.bench.run import AGREE, GROUP, LaneRun, Timing, open_lane, settled
+from parity.bench.lanes import ALLOCATOR, LANES, Lane, chosen, lane, schedule, thread_environment
+from parity.bench.run import AGREE, GROUP, LaneRun, Setting, Timing, open_lane, settled
 from parity.errors import ParityError, UsageError
 from parity.model.spec import LayerSpec, ModelSpec
 
 ADAPTERS = Path(__file__).with_name("slow_adapter.py")
 SPEC = ModelSpec("dots", 4, 5, 1, (LayerSpec("flatten", "flatten"), LayerSpec("dense1", "dense", 1)))
 TIMING = Timing(batch=6, rounds=3, steps_per_round=4, warmup_limit=80, threads=1)
+TRAIN, EVALUATE = Setting("train", 6, 4, 5, 1), Setting("evaluate", 6, 4, 5, 1)
 
 # Order.
 
@@ -42,13 +43,13 @@ def test_every_block_is_complete(blocks: int, seed: int) -> None:
 
 
 def test_all_orders_occur_about_equally_often() -> None:
-    rows = schedule(600, seed=1)
+    rows = schedule(600, 1, LANES[:3])
     orders = Counter(tuple(name for number, _, name in rows if number == block) for block in range(600))
-    expected = 600 / math.factorial(len(LANES))
-    assert len(orders) == math.factorial(len(LANES))
+    expected = 600 / math.factorial(3)
+    assert len(orders) == math.factorial(3)
     # Five standard deviations of a fair draw; the seed is fixed, so that this cannot fail by chance.
     assert all(abs(count - expected) < 5 * math.sqrt(expected) for count in orders.values())
-    assert schedule(600, seed=2) != rows
+    assert schedule(600, 2, LANES[:3]) != rows
 
 
 def test_lanes_are_found_by_name() -> None:
@@ -56,6 +57,36 @@ def test_lanes_are_found_by_name() -> None:
     assert len({entry.name for entry in LANES}) == len(LANES)
     with pytest.raises(UsageError, match=re.escape("no lane `torch`; lanes: torch-eager, tf-graph")):
         lane("torch")
+    with pytest.raises(UsageError, match="no lane, framework or kind `pytorch`"):
+        chosen("full", "cpu", ["pytorch"])
+
+
+def test_each_profile_has_the_lanes_of_the_lesser_ones() -> None:
+    smoke, standard, full = (chosen(profile, None) for profile in ("smoke", "standard", "full"))
+    assert set(smoke) < set(standard) < set(full) == set(LANES)
+    assert {entry.framework for entry in smoke} == {"torch", "tensorflow"}
+
+
+def test_lanes_are_chosen_by_name_framework_and_kind() -> None:
+    assert {entry.name for entry in chosen("smoke", "cpu", ["onnx", "tf-xla"])} == {
+        "ort-from-tf",
+        "ort-from-torch",
+        "tf-xla",
+    }
+    assert {entry.framework for entry in chosen("smoke", None, ["torch"])} == {"torch"}
+    assert all("cpu" in entry.devices for entry in chosen("full", "cpu"))
+    assert "torch-graphs" not in {entry.name for entry in chosen("full", "cpu")}
+
+
+def test_lanes_that_are_compared_for_a_headline_do_the_same_work() -> None:
+    for kind in {entry.kind for entry in LANES} - {"variant", "control", "onnx"}:
+        alike = [entry for entry in LANES if entry.kind == kind and entry.again is None]
+        assert {entry.framework for entry in alike} == {"torch", "tensorflow"}, kind
+        assert len({(entry.tuned_allocator, entry.threads, entry.options.get("precision")) for entry in alike}) == 1
+    for entry in LANES:
+        other = entry.against or entry.again
+        assert other is None or other in {known.name for known in LANES}
+        assert (entry.against is None) == (entry.factor is None)
 
 
 def test_all_thread_pools_are_told() -> None:
@@ -218,10 +249,11 @@ def test_same_weights_means_names_and_bits() -> None:
 # One lane in one process.
 
 
-def opened(kind: str, timing: Timing = TIMING) -> LaneRun:
+def opened(kind: str, timing: Timing = TIMING, **changes: Any) -> LaneRun:
     images, labels = np.zeros((timing.batch, 4, 5, 1), np.uint8), np.zeros(timing.batch, np.uint8)
     weights = {"dense1/kernel": np.ones((20, 1), np.float32)}
-    return open_lane(Lane(kind, f"{ADAPTERS}:{kind}", ""), SPEC, weights, (images, labels), timing, (3, 1))
+    made = Lane(kind, f"{ADAPTERS}:{kind}", "step", "", **changes)
+    return open_lane(made, SPEC, weights, (images, labels), timing, (3, 1))
 
 
 @pytest.fixture
@@ -236,45 +268,109 @@ def test_a_lane_is_given_everything_before_its_clock_starts(honest: LaneRun) -> 
     assert told["environment"] == {**ALLOCATOR, "OMP_NUM_THREADS": "1"}
     assert (told["layers"], told["weights"]) == (2, ["dense1/kernel"])
     assert (told["images"], told["labels"]) == ([6, 4, 5, 1], [6])
-    assert (told["learning_rate"], told["epsilon"]) == (1e-3, 1e-7)
+    assert told["options"] == {"learning_rate": 1e-3, "epsilon": 1e-7}
+
+
+def test_a_lane_may_have_an_allocator_and_threads_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ALLOCATOR:
+        monkeypatch.delenv(name, raising=False)
+    run = opened("HonestLane", Timing(batch=6, threads=2), tuned_allocator=False, threads=1, options={"run": "eager"})
+    try:
+        told = run.worker.call("told")
+        assert told["environment"] == {**dict.fromkeys(ALLOCATOR), "OMP_NUM_THREADS": "1"}
+        assert told["options"]["run"] == "eager"
+        run.warm_up(TRAIN)
+        run.round(TRAIN)
+        assert (run.sample(TRAIN)["threads"], run.sample(TRAIN)["allocator"]) == (1, {})
+    finally:
+        run.close()
 
 
 def test_a_lane_is_warmed_up_and_timed_by_its_own_clock(honest: LaneRun) -> None:
-    honest.warm_up("train")
-    assert honest.warmups["train"] == [0.002] * (5 * GROUP)  # steady at once: no more than what settling needs
+    honest.warm_up(TRAIN)
+    assert honest.warmups[TRAIN] == [0.002] * (5 * GROUP)  # steady at once: no more than what settling needs
     before = clock.read()
     for _ in range(3):
-        honest.round("train")
+        honest.round(TRAIN)
     assert clock.read() - before == pytest.approx(3 * 0.002, rel=1e-9)  # seconds of one step per round
-    sample = honest.sample("train")
+    sample = honest.sample(TRAIN)
     assert sample["seconds"] == pytest.approx([0.002] * 3)
     assert (sample["work"], sample["lane"], sample["block"], sample["order"]) == ("train", "HonestLane", 3, 1)
+    assert (sample["batch"], sample["height"], sample["width"], sample["channels"]) == (6, 4, 5, 1)
     assert sample["images_per_s"] == pytest.approx(6 / 0.002)
     assert sample["first_step_s"] == 0.5
     assert sample["warmup_settled"] is True
     assert sample["minor_faults_per_step"] == pytest.approx(3.0)
+    assert sample["host_reads_per_step"] == pytest.approx(2.0)
     assert sample["cpu_per_wall"] == pytest.approx(2.0)
     assert (sample["peak_bytes"], sample["threads"], sample["steps_per_sample"]) == (1_000_000, 1, 4)
+    assert honest.phases(TRAIN)["forward_s"] == [0.001] * TIMING.phase_steps
+    cold = honest.cold_start()
+    assert (cold["lane"], cold["block"], cold["import_s"], cold["first_steps"]) == (
+        "HonestLane",
+        3,
+        2.0,
+        {"train": 0.5},
+    )
+
+
+def test_the_steps_that_were_really_taken_are_divided_by() -> None:
+    run = opened("ByTens")
+    try:
+        run.warm_up(TRAIN)
+        run.round(TRAIN)
+        sample = run.sample(TRAIN)
+        assert (sample["steps_per_sample"], sample["seconds"]) == (10, [pytest.approx(0.002)])
+        assert sample["minor_faults_per_step"] == pytest.approx(3.0)
+    finally:
+        run.close()
+
+
+def test_entering_fit_is_not_timed_once_for_every_step() -> None:
+    run = opened("HonestLane", options={"run": "fit"})
+    try:
+        run.warm_up(TRAIN)
+        assert len(run.warmups[TRAIN]) == 5  # five means of ten steps each, and settled
+        assert run.worker.call("calls") == 5
+    finally:
+        run.close()
+
+
+def test_a_latency_is_the_time_of_one_step() -> None:
+    timing = Timing(batch=6, rounds=3, steps_per_round=4, latency_rounds=7)
+    single = Setting("latency", 1, 4, 5, 1)
+    assert (timing.rounds_of(single), timing.steps_of(single)) == (7, 1)
+    assert (timing.rounds_of(TRAIN), timing.steps_of(TRAIN)) == (3, 4)
+    assert timing.rounds_of(Setting("train", 128, 4, 5, 1)) == timing.sweep_rounds
 
 
 def test_a_warm_up_that_never_settles_ends_and_says_so() -> None:
     run = opened("UnsettledLane")
     try:
-        run.warm_up("evaluate")
-        assert len(run.warmups["evaluate"]) == TIMING.warmup_limit
-        run.round("evaluate")
-        assert run.sample("evaluate")["warmup_settled"] is False
+        run.warm_up(EVALUATE)
+        assert len(run.warmups[EVALUATE]) == TIMING.warmup_limit
+        run.round(EVALUATE)
+        assert run.sample(EVALUATE)["warmup_settled"] is False
     finally:
         run.close()
 
 
-def test_compiling_inside_the_clock_is_an_error() -> None:
-    run = opened("CompilingLane")
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("CompilingLane", "CompilingLane traced or compiled 1 times inside the clock of `train`"),
+        ("PartialBatch", "PartialBatch worked on 23 images inside the clock of `train` where 4 full batches of 6"),
+        ("MissingBatch", "MissingBatch worked on 18 images inside the clock of `train` where 4 full batches of 6"),
+        ("Unsynchronised", "stopped its clock of `train` after 8.00e-03 s, and the device worked for 8.00e-02 s"),
+        ("WaitsAfterwards", "stopped its clock of `train` after 8.00e-03 s, and the device worked for 1.60e-02 s"),
+    ],
+)
+def test_what_is_no_steady_full_step_is_an_error(kind: str, said: str) -> None:
+    run = opened(kind)
     try:
         before = clock.read()
-        said = "CompilingLane traced or compiled 1 times inside the clock of `train`"
         with pytest.raises(ParityError, match=re.escape(said)):
-            run.round("train")
+            run.round(TRAIN)
         assert clock.read() == before
         assert run.rounds == {}
     finally:
