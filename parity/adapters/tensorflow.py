@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from parity.adapters.base import Adapter, Array, WorkerSettings, atomically, check_names
+from parity.adapters.tensorflow_counting import TensorflowCounting
 from parity.adapters.tensorflow_losses import TensorflowLosses
 from parity.adapters.tensorflow_model_files import TensorflowModelFiles
 from parity.adapters.tensorflow_models import TensorflowModels
@@ -24,6 +25,7 @@ OPSET = 18
 
 
 class TensorflowAdapter(
+    TensorflowCounting,
     TensorflowNetworks,
     TensorflowLosses,
     TensorflowOptimizers,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from parity.adapters.base import Adapter, Array, WorkerSettings, atomically, check_names
+from parity.adapters.torch_counting import TorchCounting
 from parity.adapters.torch_kinds import TorchKinds
 from parity.adapters.torch_losses import TorchLosses
 from parity.adapters.torch_model_files import TorchModelFiles
@@ -25,6 +26,7 @@ OPSET = 18
 
 
 class TorchAdapter(
+    TorchCounting,
     TorchNetworks,
     TorchLosses,
     TorchOptimizers,

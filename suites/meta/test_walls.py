@@ -26,7 +26,14 @@ NEVER_IN_PARENT = ("torch", "torchvision", "triton", "tensorflow", "keras", "onn
 
 # One framework's adapter may be many files: `torch_layers` belongs to `torch`, in the same room.
 FAMILY = re.compile(r"^(parity\.adapters\.(?:tensorflow|torch))_\w+")
-_ADAPTER = ("parity.errors", "parity.model", "parity.pairing", "parity.adapters.base", "parity.optimizers")
+_ADAPTER = (
+    "parity.errors",
+    "parity.model",
+    "parity.pairing",
+    "parity.adapters.base",
+    "parity.adapters.ceilings",
+    "parity.optimizers",
+)
 
 _PARENT_SIDE = ("parity.workers.client", "parity.workers.process", "parity.workers.wire")
 _BELOW_WORK = ("parity.errors", "parity.model", "parity.data", "parity.stats", "parity.workers.client")
