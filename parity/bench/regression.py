@@ -1,0 +1,211 @@
+"""Is this run slower than an earlier one? Two records lane by lane, where the machine is the same.
+
+`python -m parity.bench.regression BASELINE RECORD` prints a table; its exit status is 0 where no lane is slower, 1 where
+one is, and 2 where the two cannot be compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from parity.bench.analysis import SETTING, Medians, block_medians, refused
+from parity.bench.plan import differences, machine
+from parity.errors import ParityError, RecordError
+from parity.stats import DEFAULT_MARGIN, unpaired_ratio
+
+Record = Mapping[str, Any]
+
+SCHEMA = 1
+CEILINGS: Final = ("sgemm_gflops", "triad_gb_s", "device_copy_gb_s")
+CONDITIONS: Final = ("threads", "device", "allocator")  # of a sample: where they differ, the lane is not the same work
+FASTER, SLOWER, CANNOT = 0, 1, 2
+
+
+def compare(baseline: Record, record: Record, margin: float = DEFAULT_MARGIN) -> dict[str, Any]:
+    """Return the record's section that holds this run against an earlier one, lane by lane and setting by setting.
+
+    `ratio` is the time then over the time now, so that `faster` means that this run is. Blocks of two campaigns
+    belong to no pairs: the interval is Welch's (`parity.stats.unpaired_ratio`). What moved the whole machine between
+    the two runs is in no block of either; the ceilings that both have measured show it, and every interval is made
+    wider by the largest movement among them (`moved`, a fraction; None where one of the records has no ceilings, and a
+    machine that changed its speed cannot be told from a lane that did).
+
+    The same machine means processor, cores, memory, device and GPU. A lane is compared where setting, threads and
+    allocator are the same. Versions may differ, since they are what is asked about, and are listed; so may profile,
+    blocks, rounds, seed and data, which change how well a step is known and not how long it takes.
+
+    Raises
+        RecordError: a record is not shaped as its schema says.
+    """
+    try:
+        return _compare(baseline, record, margin)
+    except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
+        raise RecordError(
+            f"the two records cannot be compared: one is not shaped as schema {SCHEMA} says ({type(error).__name__})"
+        ) from error
+
+
+def exit_status(found: Mapping[str, Any]) -> int:
+    """Return 0 where no lane is slower, 1 where one is, 2 where nothing could be compared."""
+    if not found["settings"]:
+        return CANNOT
+    return SLOWER if any(row["decision"] == "slower" for row in found["settings"]) else FASTER
+
+
+def text(found: Mapping[str, Any]) -> str:
+    """Return a comparison as a plain table; milliseconds of a step."""
+    if not found["settings"]:
+        return f"not compared: {found['why_not']}"
+    head = ("lane", "work", "batch", "image", "then ms", "now ms", "then / now", "95 % interval", "this run is")
+    rows = [head, *(_line(row) for row in found["settings"])]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    moved = found["moved"]
+    lines.append("")
+    lines.append(
+        "No ceilings are in both records: a machine that changed its speed would look like this as well."
+        if moved is None
+        else f"The machine's own speed moved by {100 * moved:.1f} % between the runs; the intervals allow for it."
+    )
+    lines += [f"differs: {phrase}" for phrase in found["versions"]]
+    lines += [f"not compared: {row['lane']}: {row['why']}" for row in found["not_compared"]]
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Compare two saved records, print the table and return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m parity.bench.regression", description=compare.__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("baseline", type=Path, help="the earlier comparison.json")
+    parser.add_argument("record", type=Path, help="the comparison.json of this run")
+    given = parser.parse_args(arguments)
+    try:
+        found = compare(_read(given.baseline), _read(given.record))
+    except ParityError as error:
+        print(error, file=sys.stderr)
+        return CANNOT
+    status = exit_status(found)
+    print(text(found), file=sys.stderr if status == CANNOT else sys.stdout)
+    return status
+
+
+def _compare(baseline: Record, record: Record, margin: float) -> dict[str, Any]:
+    then, now = _benchmarks(baseline), _benchmarks(record)
+    places = machine(baseline["environment"]), machine(record["environment"])
+    other = differences(*places)
+    found: dict[str, Any] = {
+        "same_machine": not other,
+        "why_not": None,
+        "settings": [],
+        "not_compared": [],
+        "versions": _versions(baseline, record),
+        "moved": None,
+    }
+    if other:
+        return {**found, "why_not": f"not the same machine: {', '.join(other)}"}
+    samples = then["samples"], now["samples"]
+    beyond = [{row["lane"] for row in refused(rows)} for rows in samples]
+    medians = [block_medians(rows) for rows in samples]
+    conditions = [{_place(row): _conditions(row) for row in rows} for rows in samples]
+    found["moved"] = _moved(then.get("limits"), now.get("limits"))
+    skipped: dict[str, str] = {}
+    for key in medians[1]:
+        setting, lane = key
+        if lane in beyond[0] | beyond[1]:
+            skipped[lane] = "a step below its physical limit"
+        elif key not in medians[0]:
+            skipped.setdefault(lane, f"the earlier record has no {setting[0]} at batch {setting[1]} of it")
+        elif unlike := differences(conditions[0][key], conditions[1][key]):
+            skipped[lane] = ", ".join(unlike)
+        else:
+            found["settings"].append(_setting_row(medians, key, margin, found["moved"]))
+    found["not_compared"] = [{"lane": lane, "why": why} for lane, why in skipped.items()]
+    if not found["settings"]:
+        first = next(iter(skipped.items()), None)
+        found["why_not"] = f"no lane in common ({first[0]}: {first[1]})" if first else "this run has no samples"
+    return found
+
+
+def _setting_row(medians: Sequence[Medians], key: Any, margin: float, moved: float | None) -> dict[str, Any]:
+    setting, lane = key
+    then, now = (list(side[key].values()) for side in medians)
+    ratio = unpaired_ratio(now, then, margin=margin, moved=moved or 0.0)
+    figures = {name: value for name, value in asdict(ratio).items() if name not in ("blocks_a", "blocks_b")}
+    return {
+        "lane": lane,
+        **dict(zip(SETTING, setting, strict=True)),
+        **figures,
+        "blocks": ratio.blocks,
+        "preliminary": ratio.preliminary,
+        "then_s": _geometric_mean(then),
+        "now_s": _geometric_mean(now),
+    }
+
+
+def _benchmarks(record: Record) -> Mapping[str, Any]:
+    held = record.get("benchmarks")
+    if not isinstance(held, Mapping) or not held.get("samples"):
+        raise RecordError("a record without timing samples cannot be compared")
+    return held
+
+
+def _place(row: Mapping[str, Any]) -> tuple[tuple[Any, ...], str]:
+    return tuple(row.get(name) for name in SETTING), row["lane"]
+
+
+def _conditions(row: Mapping[str, Any]) -> dict[str, Any]:
+    # An empty allocator means glibc's defaults; a missing one is not known, and so not the same.
+    return {name: row[name] if row.get(name) != {} else "default" for name in CONDITIONS if name in row}
+
+
+def _moved(then: Any, now: Any) -> float | None:
+    """Return how far the machine's ceilings lie apart, the furthest of those that both records have."""
+    if not isinstance(then, Mapping) or not isinstance(now, Mapping):
+        return None
+    pairs = [(then.get(name), now.get(name)) for name in CEILINGS]
+    moves = [abs(math.log(float(b) / float(a))) for a, b in pairs if a and b]
+    return math.expm1(max(moves)) if moves else None
+
+
+def _versions(baseline: Record, record: Record) -> list[str]:
+    sides = []
+    for side in (baseline["environment"], record["environment"]):
+        workers = {name: worker.get("versions") for name, worker in (side.get("workers") or {}).items()}
+        own = {name: side.get(name) for name in ("platform", "python", "git_commit")}
+        sides.append({**own, "packages": side.get("packages"), "workers": workers})
+    return differences(*sides)
+
+
+def _line(row: Mapping[str, Any]) -> tuple[str, ...]:
+    between = "–" if row["low"] is None else f"{row['low']:.3f} to {row['high']:.3f}"
+    said = row["decision"] + (" (preliminary)" if row["preliminary"] else "")
+    size = f"{row['height']}x{row['width']}x{row['channels']}"
+    times = f"{1000 * row['then_s']:.4g}", f"{1000 * row['now_s']:.4g}"
+    return row["lane"], row["work"], str(row["batch"]), size, *times, f"{row['ratio']:.3f}", between, said
+
+
+def _geometric_mean(values: Sequence[float]) -> float:
+    return math.exp(math.fsum(map(math.log, values)) / len(values))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        loaded = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RecordError(f"{path}: no such record") from None
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{path} cannot be read as a record ({type(error).__name__})") from None
+    if not isinstance(loaded, dict) or loaded.get("schema") != SCHEMA:
+        raise RecordError(f"{path} is no record of schema {SCHEMA}")
+    return loaded
+
+
+if __name__ == "__main__":
+    sys.exit(main())
