@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Final
 
@@ -97,8 +97,7 @@ def refused(samples: Iterable[Row]) -> list[dict[str, Any]]:
     found = []
     for row in samples:
         floor_s = row.get("floor_s")
-        median_s = statistics.median(row["seconds"])
-        if floor_s is not None and median_s < floor_s:
+        if floor_s is not None and (median_s := statistics.median(row["seconds"])) < floor_s:
             at = {name: row[name] for name in ("work", "lane", "block")}
             found.append({**at, "median_s": median_s, "floor_s": float(floor_s)})
     return found
@@ -120,7 +119,7 @@ def ratios(
     """
     medians, against = _judged(samples, lanes, gate_passed)
     return [
-        {**_named(setting), **asdict(pair), **_told(ratio, against(setting)), "preliminary": ratio.preliminary}
+        {**_named(setting), **vars(pair), **_told(ratio, against(setting)), "preliminary": ratio.preliminary}
         for pair in lane_pairs(lanes)
         for setting, ratio in _paired(medians, pair.a, pair.b, margin)
     ]
@@ -296,9 +295,10 @@ def _judged(
 
 def _told(ratio: PairedRatio, against: str | None) -> dict[str, Any]:
     """Return a ratio's fields, its decision withheld where something stands against it."""
+    told = {name: getattr(ratio, name) for name in ("ratio", "low", "high", "blocks", "decision")}
     if against is None or ratio.decision == "undecided":
-        return asdict(ratio)
-    return {**asdict(ratio), "decision": "undecided", "withheld": against}
+        return told
+    return {**told, "decision": "undecided", "withheld": against}
 
 
 def _headline(samples: Sequence[Row], batch: int, image: tuple[int, int, int] | None) -> dict[str, Any]:
@@ -309,7 +309,8 @@ def _headline(samples: Sequence[Row], batch: int, image: tuple[int, int, int] | 
 
 
 def _setting(row: Row) -> Setting:
-    return tuple(row.get(name) for name in SETTING)
+    get = row.get
+    return get("work"), get("batch"), get("height"), get("width"), get("channels")
 
 
 def _named(setting: Setting) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Is this run slower than an earlier one? Two records lane by lane, where the machine is the same.
 
-`python -m parity.bench.regression BASELINE RECORD` prints a table; its exit status is 0 where no lane is slower, 1 where
-one is, and 2 where the two cannot be compared.
+`python -m parity.bench.regression BASELINE RECORD` prints a table; its exit status is 0 where no lane is slower, 1
+where one is, and 2 where the two cannot be compared.
 """
 
 from __future__ import annotations
@@ -81,8 +81,7 @@ def text(found: Mapping[str, Any]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compare two saved records, print the table and return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m parity.bench.regression", description=compare.__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="python -m parity.bench.regression", description=main.__doc__)
     parser.add_argument("baseline", type=Path, help="the earlier comparison.json")
     parser.add_argument("record", type=Path, help="the comparison.json of this run")
     given = parser.parse_args(arguments)
@@ -98,8 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _compare(baseline: Record, record: Record, margin: float) -> dict[str, Any]:
     then, now = _benchmarks(baseline), _benchmarks(record)
-    places = machine(baseline["environment"]), machine(record["environment"])
-    other = differences(*places)
+    other = differences(machine(baseline["environment"]), machine(record["environment"]))
     found: dict[str, Any] = {
         "same_machine": not other,
         "why_not": None,
@@ -180,7 +178,7 @@ def _versions(baseline: Record, record: Record) -> list[str]:
         workers = {name: worker.get("versions") for name, worker in (side.get("workers") or {}).items()}
         own = {name: side.get(name) for name in ("platform", "python", "git_commit")}
         sides.append({**own, "packages": side.get("packages"), "workers": workers})
-    return differences(*sides)
+    return differences(sides[0], sides[1])
 
 
 def _line(row: Mapping[str, Any]) -> tuple[str, ...]:
