@@ -1,0 +1,195 @@
+"""What the GPU did while lanes were timed: clocks, power, temperature, throttling and memory, read through NVML.
+
+A thread of the parent asks the driver twice a second. NVML is optional (`pip install parity[gpu]`), and whatever fails
+here is a note in the record: readings must never end a campaign.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import statistics
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+PERIOD_S = 0.5
+MOST_READINGS = 1200  # more are thinned out: every second one goes, and the period doubles
+STOP_LIMIT_S = 5.0
+
+# Source: nvml.h, nvmlClocksEventReasons; the numbers are part of NVML's binary interface.
+REASONS = {
+    0x1: "idle",
+    0x2: "application clocks",
+    0x4: "power cap",
+    0x8: "hardware slowdown",
+    0x10: "sync boost",
+    0x20: "software thermal slowdown",
+    0x40: "hardware thermal slowdown",
+    0x80: "power brake",
+    0x100: "display clocks",
+}
+HARMLESS = frozenset({"idle", "application clocks", "sync boost", "display clocks"})
+"""Reasons for lower clocks that were chosen, or mean that there was nothing to do; all others are throttling."""
+
+FIELDS = ("sm_mhz", "memory_mhz", "power_w", "temperature_c", "memory_used_bytes")
+
+
+class GpuReadings:
+    """Reads one GPU in the background between `start` and `stop`, or inside a `with` block; `facts` is for the record.
+
+    `library` is NVML's Python module; unless given, `pynvml` is imported.
+    """
+
+    def __init__(self, library: Any = None, period_s: float = PERIOD_S) -> None:
+        self._library = library
+        self._period_s = period_s
+        self._handle: Any = None
+        self._notes: list[str] = []
+        self._name: str | None = None
+        self._driver: str | None = None
+        self._readings: list[dict[str, Any]] = []
+        self._throttled: dict[str, int] = {}
+        self._asked = 0
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._start_s = 0.0
+
+    def start(self) -> GpuReadings:
+        """Begin reading; where that is not possible, note why and go on without."""
+        try:
+            self._open()
+        except Exception as error:
+            self._note(_why(error))
+            return self
+        self._start_s = time.monotonic()
+        self._thread = threading.Thread(target=self._watch, name="parity-gpu-readings", daemon=True)
+        self._thread.start()
+        return self
+
+    def stop(self) -> dict[str, Any]:
+        """End reading and return `facts`; a second call returns the same."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(STOP_LIMIT_S)  # the driver can hang; the campaign must not
+            if self._thread.is_alive():
+                self._note("the driver did not answer the last reading")
+            else:
+                self._close()
+            self._thread = None
+        return self.facts()
+
+    def facts(self) -> dict[str, Any]:
+        """Return name, driver, readings, their [lowest, median, highest], and whether the clocks were throttled.
+
+        `readings`: seconds since the start, MHz, W, degrees Celsius, bytes; a figure that this device does not have is
+        None. `throttle_reasons` counts the readings that showed each one. `throttled` is None when nothing was read.
+        """
+        readings = list(self._readings)
+        return {
+            "name": self._name,
+            "driver": self._driver,
+            "readings": readings,
+            "summary": {name: _spread([row[name] for row in readings]) for name in FIELDS},
+            "throttled": any(name not in HARMLESS for name in self._throttled) if readings else None,
+            "throttle_reasons": dict(sorted(self._throttled.items())),
+            "asked": self._asked,
+            "note": "; ".join(self._notes) or None,
+        }
+
+    def __enter__(self) -> GpuReadings:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _open(self) -> None:
+        library = self._library = self._library or importlib.import_module("pynvml")
+        library.nvmlInit()
+        self._handle = self._device(library)
+        self._name, self._driver = (
+            _text(library.nvmlDeviceGetName(self._handle)),
+            _text(library.nvmlSystemGetDriverVersion()),
+        )
+
+    def _device(self, library: Any) -> Any:
+        """Return the device that CUDA calls 0: the first of CUDA_VISIBLE_DEVICES, by identifier or number."""
+        first = os.environ.get("CUDA_VISIBLE_DEVICES", "").partition(",")[0].strip()
+        if first.startswith(("GPU-", "MIG-")):
+            return library.nvmlDeviceGetHandleByUUID(first)
+        if library.nvmlDeviceGetCount() > 1 and os.environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID":
+            self._note("several GPUs and no CUDA_DEVICE_ORDER=PCI_BUS_ID: CUDA's first may be another than NVML's")
+        return library.nvmlDeviceGetHandleByIndex(int(first) if first.isdigit() else 0)
+
+    def _watch(self) -> None:
+        while True:
+            self._asked += 1
+            try:
+                self._readings.append(self._read())
+            except Exception as error:
+                self._note(f"a reading failed: {_why(error)}")
+            if len(self._readings) >= MOST_READINGS:
+                self._readings, self._period_s = self._readings[::2], 2 * self._period_s
+            if self._stopping.wait(self._period_s):
+                return
+
+    def _read(self) -> dict[str, Any]:
+        library, handle = self._library, self._handle
+        names = [name for bit, name in REASONS.items() if bit & self._reasons()]
+        for name in names:
+            self._throttled[name] = self._throttled.get(name, 0) + 1
+        power_mw = self._asked_for(lambda: library.nvmlDeviceGetPowerUsage(handle))
+        return {
+            "t_s": time.monotonic() - self._start_s,
+            "sm_mhz": self._asked_for(lambda: library.nvmlDeviceGetClockInfo(handle, library.NVML_CLOCK_SM)),
+            "memory_mhz": self._asked_for(lambda: library.nvmlDeviceGetClockInfo(handle, library.NVML_CLOCK_MEM)),
+            "power_w": None if power_mw is None else power_mw / 1000,
+            "temperature_c": self._asked_for(
+                lambda: library.nvmlDeviceGetTemperature(handle, library.NVML_TEMPERATURE_GPU)
+            ),
+            "memory_used_bytes": self._asked_for(lambda: library.nvmlDeviceGetMemoryInfo(handle).used),
+            "throttle": names,
+        }
+
+    def _reasons(self) -> int:
+        # The call got its present name with driver 535; older bindings have the other one only.
+        ask = getattr(self._library, "nvmlDeviceGetCurrentClocksEventReasons", None)
+        ask = ask or self._library.nvmlDeviceGetCurrentClocksThrottleReasons
+        return int(self._asked_for(lambda: ask(self._handle)) or 0)
+
+    def _asked_for(self, ask: Callable[[], Any]) -> Any:
+        """Return one figure, or None where this device does not have it."""
+        try:
+            return ask()
+        except Exception as error:
+            self._note(f"a figure is missing: {_why(error)}")
+            return None
+
+    def _close(self) -> None:
+        try:
+            self._library.nvmlShutdown()
+        except Exception as error:
+            self._note(_why(error))
+
+    def _note(self, text: str) -> None:
+        if text not in self._notes:
+            self._notes.append(text)
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, ModuleNotFoundError) and error.name == "pynvml":
+        return "no GPU readings: the package nvidia-ml-py is not installed (pip install parity[gpu])"
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+def _spread(values: list[float | None]) -> list[float] | None:
+    known = [float(value) for value in values if value is not None]
+    return [min(known), float(statistics.median(known)), max(known)] if known else None
