@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from parity.adapters.base import Adapter, Array, WorkerSettings, atomically, check_names
+from parity.adapters.base import Array, WorkerSettings, atomically, check_names
 from parity.adapters.tensorflow_counting import TensorflowCounting
+from parity.adapters.tensorflow_lanes import TensorflowLanes, takes_training
 from parity.adapters.tensorflow_losses import TensorflowLosses
 from parity.adapters.tensorflow_model_files import TensorflowModelFiles
 from parity.adapters.tensorflow_models import TensorflowModels
@@ -33,7 +35,7 @@ class TensorflowAdapter(
     TensorflowTrajectory,
     TensorflowModels,
     TensorflowModelFiles,
-    Adapter,
+    TensorflowLanes,
 ):
     """Keras 3 on the TensorFlow backend; `tf.function` without XLA for the steps that are timed or repeated."""
 
@@ -43,9 +45,11 @@ class TensorflowAdapter(
         super().__init__(settings)
         os.environ["KERAS_BACKEND"] = "tensorflow"
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        start_s = time.perf_counter()
         import keras
         import tensorflow
 
+        self._import_s = time.perf_counter() - start_s
         self.tf, self.keras = tensorflow, keras
         tensorflow.config.threading.set_intra_op_parallelism_threads(settings.threads)
         tensorflow.config.threading.set_inter_op_parallelism_threads(settings.threads)
@@ -57,9 +61,8 @@ class TensorflowAdapter(
             self._exact_constants()
         keras.utils.set_random_seed(settings.seed)
         self.model: Any = None
-        self.optimizer: Any = None
-        self._steps: dict[str, Any] = {}
         self._batch: tuple[Any, Any] | None = None
+        self._forget_lane()
 
     def environment(self) -> dict[str, Any]:
         tf = self.tf
@@ -79,13 +82,10 @@ class TensorflowAdapter(
         described = ModelSpec.from_dict(spec)
         described.shapes()
         self.keras.utils.set_random_seed(self.settings.seed if seed is None else seed)
-        shape = (described.height, described.width, described.channels)
-        self._adopt(
-            described,
-            self.keras.Sequential(
-                [self.keras.Input(shape), *(self._layer(layer) for layer in described.layers)], name=described.name
-            ),
-        )
+        start_s = time.perf_counter()
+        model = self._sequential(described)
+        self._build_s = time.perf_counter() - start_s
+        self._adopt(described, model)
 
     def layers(self) -> list[str]:
         return [layer.name for layer in self._built().layers]
@@ -102,7 +102,7 @@ class TensorflowAdapter(
     def forward(self, x: Array, training: bool = False) -> dict[str, Array]:
         outputs, value = {}, self._tensor(x)
         for layer in self._built().layers:
-            value = layer(value, training=training) if _takes_training(layer) else layer(value)
+            value = layer(value, training=training) if takes_training(layer) else layer(value)
             outputs[layer.name] = value.numpy()
         outputs["output"] = self._built()(self._tensor(x), training=training).numpy()
         return outputs
@@ -112,7 +112,7 @@ class TensorflowAdapter(
         if layer is None:
             raise UsageError(f"the tensorflow model has no layer `{name}`; it has {self.layers()}")
         value = self._tensor(x)
-        result = layer(value, training=training) if _takes_training(layer) else layer(value)
+        result = layer(value, training=training) if takes_training(layer) else layer(value)
         return np.asarray(result.numpy())
 
     def save(self, path: str) -> None:
@@ -156,46 +156,6 @@ class TensorflowAdapter(
             )
         except Exception as error:
             raise ExportError(f"tf2onnx could not convert the tensorflow model: {error}") from error
-
-    def start_training(self, learning_rate: float, epsilon: float) -> None:
-        self.optimizer = self.keras.optimizers.Adam(learning_rate=learning_rate, epsilon=epsilon)
-        self.optimizer.build(self._built().trainable_variables)
-        self._steps = {}
-
-    def train_batch(self, x: Array, y: Array) -> float:
-        return float(self._train_function()(self._tensor(x), self._tensor(y)).numpy())
-
-    def logits(self, x: Array) -> Array:
-        return np.asarray(self._evaluate_function()(self._tensor(x)).numpy(), dtype=np.float64).reshape(-1)
-
-    def place_batch(self, x: Array, y: Array) -> None:
-        self._batch = (self._tensor(x), self._tensor(y))
-
-    def loss(self) -> float:
-        x, y = self._resident()
-        return float(self._loss(self._logits(x, training=False), y).numpy())
-
-    def resident_logits(self) -> Array:
-        return np.asarray(self.step("evaluate")().numpy(), dtype=np.float64).reshape(-1)
-
-    def step(self, work: str) -> Callable[[], Any]:
-        x, y = self._resident()
-        if work == "train":
-            train = self._train_function()
-            return lambda: train(x, y)
-        evaluate = self._evaluate_function()
-        return lambda: evaluate(x)
-
-    def synchronise(self) -> None:
-        self.tf.test.experimental.sync_devices()
-
-    def compilations(self) -> int:
-        return sum(step.experimental_get_tracing_count() for step in self._steps.values())
-
-    def peak_device_bytes(self) -> int | None:
-        if self.settings.device != "gpu":
-            return None
-        return int(self.tf.config.experimental.get_memory_info("GPU:0")["peak"])
 
     def _choose_device(self) -> None:
         tf = self.tf
@@ -243,8 +203,14 @@ class TensorflowAdapter(
             return layers.Activation(layer.kind, name=layer.name)
         raise UsageError(f"the tensorflow adapter cannot build layer kind `{layer.kind}` (layer `{layer.name}`)")
 
+    def _sequential(self, spec: ModelSpec) -> Any:
+        shape = (spec.height, spec.width, spec.channels)
+        layers = [self._layer(layer) for layer in spec.layers]
+        return self.keras.Sequential([self.keras.Input(shape), *layers], name=spec.name)
+
     def _adopt(self, spec: ModelSpec, model: Any) -> None:
-        self.spec, self.model, self.optimizer, self._steps = spec, model, None, {}
+        self.spec, self.model = spec, model
+        self._forget_lane()
 
     def _built(self) -> Any:
         self._described()
@@ -257,44 +223,3 @@ class TensorflowAdapter(
 
     def _tensor(self, x: Array) -> Any:
         return self.tf.convert_to_tensor(np.asarray(x).astype(self.settings.dtype, copy=False))
-
-    def _logits(self, x: Any, training: bool) -> Any:
-        layers = self._built().layers
-        last = self._described().layers[-1].kind == "sigmoid"
-        for layer in layers[:-1] if last else layers:
-            x = layer(x, training=training) if _takes_training(layer) else layer(x)
-        return self.tf.squeeze(x, axis=-1)
-
-    def _loss(self, logits: Any, y: Any) -> Any:
-        # On logits, not through keras.losses.BinaryCrossentropy: that one clips probabilities in eager mode and
-        # silently recovers the logits under tf.function, so its value depends on how it is called.
-        return self.tf.reduce_mean(self.tf.nn.sigmoid_cross_entropy_with_logits(labels=y, logits=logits))
-
-    def _train_function(self) -> Any:
-        if self.optimizer is None:
-            raise UsageError("no optimizer: call `start_training` first")
-        if "train" not in self._steps:
-            variables = self._built().trainable_variables
-
-            def train(x: Any, y: Any) -> Any:
-                with self.tf.GradientTape() as tape:
-                    loss = self._loss(self._logits(x, training=True), y)
-                self.optimizer.apply(tape.gradient(loss, [v.value for v in variables]), variables)
-                return loss
-
-            self._steps["train"] = self.tf.function(train, jit_compile=False)
-        return self._steps["train"]
-
-    def _evaluate_function(self) -> Any:
-        if "evaluate" not in self._steps:
-            self._steps["evaluate"] = self.tf.function(lambda x: self._logits(x, training=False), jit_compile=False)
-        return self._steps["evaluate"]
-
-    def _resident(self) -> tuple[Any, Any]:
-        if self._batch is None:
-            raise UsageError("no batch on the device: call `place_batch` first")
-        return self._batch
-
-
-def _takes_training(layer: Any) -> bool:
-    return bool(getattr(layer, "_call_has_training_arg", False))
