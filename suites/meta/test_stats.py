@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 from parity.errors import UsageError
-from parity.stats import PairedRatio, paired_ratio, quartiles, wilson_interval
+from parity.stats import (
+    P99_SAMPLES,
+    PairedRatio,
+    firm_confidence,
+    paired_ratio,
+    percentiles,
+    quartiles,
+    unpaired_ratio,
+    wilson_interval,
+)
 
 
 def _ratio_with_logs(*logs: float) -> PairedRatio:
@@ -54,6 +63,24 @@ def test_decision_against_one_and_the_margin(logs: tuple[float, ...], decision: 
     assert _ratio_with_logs(*logs).decision == decision
 
 
+def test_a_winner_needs_a_ratio_outside_the_margin() -> None:
+    # Surely above 1, and the interval leaves the band, but the ratio itself is within it: no winner.
+    assert _ratio_with_logs(0.042, 0.044, 0.046, 0.052).decision == "undecided"
+    assert _ratio_with_logs(0.052, 0.054, 0.056, 0.062).decision == "faster"
+
+
+def test_a_winner_needs_the_stricter_interval() -> None:
+    # logs 0.1, 0.2, 0.3: the standard error is 0.057735, t(0.975, 2) = 4.3027 and t(0.99, 2) = 6.9646 (any t table)
+    almost, enough = 0.057735 * 6.9, 0.057735 * 7.0
+    result = _ratio_with_logs(almost - 0.1, almost, almost + 0.1)
+    assert result.low is not None
+    assert result.low > 1
+    assert result.decision == "undecided"
+    assert _ratio_with_logs(enough - 0.1, enough, enough + 0.1).decision == "faster"
+    assert _ratio_with_logs(0.1 - enough, -enough, -0.1 - enough).decision == "slower"
+    assert firm_confidence() == pytest.approx(0.98)
+
+
 def test_one_block_decides_nothing() -> None:
     result = paired_ratio([1.0], [100.0])
     assert result.ratio == pytest.approx(100.0)
@@ -85,7 +112,7 @@ def test_nominal_95_percent_covers_at_least_93(blocks: int) -> None:
         null = paired_ratio(a, b)
         false_claims += null.decision in ("faster", "slower")
     assert covered / trials >= 0.93
-    assert false_claims / trials <= 0.07
+    assert false_claims / trials <= 0.03
 
 
 @pytest.mark.parametrize(
@@ -167,3 +194,50 @@ def test_one_sample_has_no_spread() -> None:
 def test_no_samples_are_refused() -> None:
     with pytest.raises(UsageError, match="samples must be a non-empty"):
         quartiles([])
+
+
+def test_the_unpaired_interval_is_that_of_welch() -> None:
+    from scipy.stats import ttest_ind
+
+    a, b = [0.10, 0.11, 0.104, 0.13], [0.21, 0.19, 0.205, 0.25, 0.2, 0.22]
+    result = unpaired_ratio(a, b)
+    expected = ttest_ind(np.log(b), np.log(a), equal_var=False).confidence_interval(0.95)
+    assert (result.low, result.high) == pytest.approx((math.exp(expected.low), math.exp(expected.high)), rel=1e-12)
+    assert result.ratio == pytest.approx(math.exp(np.log(b).mean() - np.log(a).mean()))
+    assert (result.blocks_a, result.blocks_b, result.blocks, result.preliminary) == (4, 6, 4, True)
+    assert (result.decision, unpaired_ratio(b, a).decision) == ("faster", "slower")
+
+
+def test_a_moved_machine_widens_both_sides() -> None:
+    a, b = [0.100, 0.101, 0.102], [0.110, 0.111, 0.112]
+    still, moved = unpaired_ratio(a, b), unpaired_ratio(a, b, moved=0.2)
+    assert (still.decision, moved.decision) == ("faster", "undecided")
+    assert None not in (still.low, still.high)
+    assert moved.low == pytest.approx(still.low / 1.2)  # type: ignore[operator]
+    assert moved.high == pytest.approx(still.high * 1.2)  # type: ignore[operator]
+
+
+def test_unpaired_edges() -> None:
+    assert unpaired_ratio([1.0], [2.0, 2.0]).low is None
+    assert unpaired_ratio([1.0], [2.0, 2.0]).decision == "undecided"
+    assert unpaired_ratio([1.0, 1.0], [1.0, 1.0, 1.0]).decision == "within margin"
+    with pytest.raises(UsageError, match="moved"):
+        unpaired_ratio([1.0], [1.0], moved=-0.1)
+    with pytest.raises(UsageError, match="b must be a non-empty"):
+        unpaired_ratio([1.0], [])
+
+
+def test_percentiles_known_answer() -> None:
+    # Type 7 on 0..299: the p-th percentile is p/100 * 299.
+    result = percentiles([float(i) for i in range(300)])
+    assert (result.n, result.p50) == (300, 149.5)
+    assert result.p90 == pytest.approx(269.1)
+    assert result.p99 == pytest.approx(296.01)
+
+
+def test_p99_needs_enough_samples_for_one_to_lie_beyond_it() -> None:
+    assert percentiles([1.0] * P99_SAMPLES).p99 == 1.0
+    assert percentiles([1.0] * (P99_SAMPLES - 1)).p99 is None
+    assert 1 - 0.99**P99_SAMPLES >= 0.95 > 1 - 0.99 ** (P99_SAMPLES - 1)
+    with pytest.raises(UsageError, match="samples must be a non-empty"):
+        percentiles([])
