@@ -174,12 +174,12 @@ class TensorflowModelSession:
             raise UsageError("the model was not traced yet: call `trace_model` first")
         return self._recorder
 
-    def _traced(self) -> list[Step]:
+    def _steps_traced(self) -> list[Step]:
         self._watched()
         return self._user_steps
 
     def _fed_inputs(self, inputs: Sequence[Array]) -> dict[int, Any]:
-        self._traced()
+        self._steps_traced()
         if len(inputs) != len(self._user_inputs):
             raise UsageError(f"the traced model has {len(self._user_inputs)} inputs, not {len(inputs)}")
         for tensor, array in zip(self._user_inputs, inputs, strict=True):

@@ -154,7 +154,7 @@ class TensorflowModels(TensorflowModelSession):
 
     def begin_run(self, inputs: Sequence[Array], wanted: Sequence[int]) -> None:
         """Start a run from the model's inputs; `advance` then yields the wanted tensors."""
-        self._propagated = Propagated(self._traced(), self._fed_inputs(inputs), wanted, self._user_inputs)
+        self._propagated = Propagated(self._steps_traced(), self._fed_inputs(inputs), wanted, self._user_inputs)
 
     def advance(self, tensor: int) -> Array:
         """Return one wanted tensor of the run that `begin_run` started."""
@@ -165,7 +165,7 @@ class TensorflowModels(TensorflowModelSession):
 
     def fingerprints(self, inputs: Sequence[Array]) -> dict[str, list[float]]:
         """Return [size, sum, sum|x|, sum x^2, max, min] of every tensor of one propagated run."""
-        steps, values = self._traced(), self._fed_inputs(inputs)
+        steps, values = self._steps_traced(), self._fed_inputs(inputs)
         found = {str(tensor): fingerprint(value.numpy()) for tensor, value in values.items()}
         last = {tensor: index for index, step in enumerate(steps) for tensor in step.inputs}
         with self._user_code(self._user_training):
@@ -193,7 +193,7 @@ class TensorflowModels(TensorflowModelSession):
         """
         if edits or bounds:
             raise UsageError("the tensorflow worker applies no edits and knows no bounds: ask the torch twin")
-        steps, want = self._traced(), int(want)
+        steps, want = self._steps_traced(), int(want)
         values = {int(tensor): self._as_traced(int(tensor), array) for tensor, array in feed.items()}
         fed = dict(values)
         order = needed(steps, [want], frozenset(values), self._user_inputs)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from parity.model.trace import Op, Trace
-from parity.pairing import byhand, fingerprints, stacked
+from parity.pairing import attending, byhand, fingerprints, stacked
 from parity.pairing.assign import assign
 from parity.pairing.evidence import ALIKE_NAMES, NO_WAY, Scores, evidence, names_alike
 from parity.pairing.families import counts
@@ -23,6 +23,7 @@ from parity.pairing.stacked import Stacked
 BY_HAND, GRAPH, ORDER, NAME, VALUE, ONLY_ONE = "map", "graph", "order", "name", "value", "only-one"
 
 _CERTAIN = 100.0  # more than all evidence together
+_ROLE = 3.0  # of queries, keys and values: more than what tells apart layers that read one tensor otherwise
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ def match_weighted(tensorflow: Trace, torch: Trace, by_hand: Mapping[str, str] |
     a = stacked.merged(first, together)
     whole = skeleton(tensorflow, light=True), skeleton(torch, light=True)
     scores = evidence(a, b, whole)
+    _attend(scores, a, b, attending.roles(tensorflow), attending.roles(torch))
     hand = byhand.resolve(tensorflow, torch, by_hand or {})
     certain = _hold(scores, a, b, hand)
     chosen = {int(i): int(j) for i, j in zip(*assign(a, b, scores), strict=True)}
@@ -176,6 +178,15 @@ def _hold(scores: Scores, a: Skeleton, b: Skeleton, hand: byhand.ByHand) -> dict
     for i, j in certain.items():
         scores[i, j] = _CERTAIN
     return certain
+
+
+def _attend(scores: Scores, a: Skeleton, b: Skeleton, mine: Mapping[int, int], other: Mapping[int, int]) -> None:
+    """Let, in place, what a layer makes for an attention speak: queries are no keys."""
+    here, there = a.node_of(), b.node_of()
+    for i, role in mine.items():
+        for j, their_role in other.items():
+            if i in here and j in there and a.ops[here[i]] is not None and b.ops[there[j]] is not None:
+                scores[here[i], there[j]] += _ROLE if role == their_role else -_ROLE
 
 
 def _leave_out(scores: Scores, a: Skeleton, b: Skeleton, stacks: Iterable[Stacked]) -> None:
