@@ -11,7 +11,8 @@ import os
 import resource
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from parity.errors import UsageError
 from parity.model.spec import ModelSpec
 
 Array = NDArray[Any]
-WORKS = ("train", "evaluate")
+WORKS = ("train", "evaluate", "latency")
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,43 @@ class Adapter(ABC):
         x = images.astype(np.float32) / np.float32(255.0)
         return np.ascontiguousarray(np.moveaxis(x, -1, 1)) if self.image_layout == "NCHW" else x
 
+    def start_lane(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Make the optimizer and the steps of a benchmark's lane, and return facts as read back from the framework.
+
+        Raises
+            UsageError: an option that this adapter does not have.
+            MissingDevice: an option that needs a GPU, on a CPU.
+        """
+        raise UsageError(f"{type(self).__name__} has no lanes (asked for {dict(options)})")
+
+    def optimizer_steps(self) -> int:
+        """Return how many steps the optimizer has taken."""
+        raise UsageError(f"{type(self).__name__} does not count the steps of its optimizer")
+
+    def phases(self, steps: int) -> dict[str, Any]:
+        """Return the seconds of each phase of each of `steps` training steps on the resident batch, and `how`."""
+        raise UsageError(f"{type(self).__name__} cannot take {steps} steps apart")
+
+    def cold_start(self) -> dict[str, float]:
+        """Return the seconds that importing the framework and building the model took in this process."""
+        raise UsageError(f"{type(self).__name__} did not time its own start")
+
+    def resident_images(self) -> int:
+        """Return how many images the resident batch holds, as its tensor's own shape says."""
+        raise UsageError(f"{type(self).__name__} does not know its batch")
+
+    def host_reads_per_step(self, work: str) -> float:  # noqa: ARG002
+        """Return how many numbers a step reads to the host; none unless a lane does so."""
+        return 0.0
+
+    def mark(self) -> Any:
+        """Put a mark into the device's own queue and return it; None where the device has no clock."""
+        return None
+
+    def marked_s(self, start: Any, end: Any) -> float | None:  # noqa: ARG002
+        """Wait for the mark `end` and return the device's own seconds between two marks; None without marks."""
+        return None
+
     def place_images(self, images: Array, labels: Array) -> None:
         """Keep a batch of uint8 images (n, h, w, c) and labels (n,) resident, turned into the model's input."""
         self.place_batch(self.canonical_batch(images), np.asarray(labels, dtype=np.float32))
@@ -148,34 +186,33 @@ class Adapter(ABC):
         self.synchronise()
         return time.perf_counter() - start_s
 
-    def timed_steps(self, work: str, steps: int) -> dict[str, float]:
+    def timed_steps(self, work: str, steps: int) -> dict[str, Any]:
         """Return how long `steps` consecutive steps took, synchronised at both ends.
 
         `seconds` of wall time for all of them; `minor_faults` and `cpu_s` of this process over the same span;
-        `compilations` that happened inside it.
+        `compilations` that happened inside it; `images` that went through, and `host_reads`. `device_s` is what the
+        device's own clock says of the same span, which a wall clock that did not wait cannot know; None without one.
         """
         if work not in WORKS or steps < 1:
             raise UsageError(f"`work` (={work!r}) must be one of {WORKS} and `steps` (={steps}) at least 1")
         step = self.step(work)
-        gc.collect()
-        gc.freeze()
-        gc.disable()
         compiled = self.compilations()
-        try:
+        with quiet_collector():
             self.synchronise()
-            before, start_s = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
+            before, start, start_s = resource.getrusage(resource.RUSAGE_SELF), self.mark(), time.perf_counter()
             for _ in range(steps):
                 step()
+            end = self.mark()
             self.synchronise()
             seconds, after = time.perf_counter() - start_s, resource.getrusage(resource.RUSAGE_SELF)
-        finally:
-            gc.enable()
-            gc.unfreeze()
         return {
             "seconds": seconds,
             "minor_faults": float(after.ru_minflt - before.ru_minflt),
             "cpu_s": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
             "compilations": float(self.compilations() - compiled),
+            "images": float(steps * self.resident_images()),
+            "host_reads": steps * self.host_reads_per_step(work),
+            "device_s": self.marked_s(start, end),
         }
 
     def memory(self) -> dict[str, int | None]:
@@ -186,6 +223,19 @@ class Adapter(ABC):
         if self.spec is None:
             raise UsageError("no model has been built in this worker yet: call `build` first")
         return self.spec
+
+
+@contextmanager
+def quiet_collector() -> Iterator[None]:
+    """Keep the garbage collector out of a clocked span: collected and frozen before, off during."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.unfreeze()
 
 
 def process_peak_bytes() -> int:
