@@ -122,13 +122,12 @@ def make(
     data_digest: str,
     image: tuple[int, int, int],
     environment: Mapping[str, Any],
-    interpreters: Mapping[str, Any] | None = None,
 ) -> Plan:
     """Return the plan of a campaign with its fingerprint: all that two samples must share to stand in one table.
 
     `settings`: what each lane is timed at, by its name. `image`: (height, width, channels) of the run.
-    `environment`: the record's section of that name; its versions, processor, cores and memory count. `interpreters`:
-    versions by framework, for workers that run in another interpreter than this one.
+    `environment`: the record's section of that name; its versions, processor, cores and memory count. Its `workers`
+    count with their versions: give those of other interpreters, and none that may or may not have started yet.
 
     The number of blocks is part of the fingerprint: adding blocks to a campaign because its answer is not yet the
     wished-for one would make winners of equals more often than the interval says.
@@ -146,7 +145,7 @@ def make(
         "timing": vars(timing),
         "data": data_digest,
         "image": "x".join(map(str, image)),
-        "versions": {**_versions(environment), **(interpreters or {})},
+        "versions": _versions(environment),
         "machine": machine(environment),
     }
     return Plan(tuple(lanes), own, blocks, seed, timing, json.loads(json.dumps(fingerprint)))
@@ -316,12 +315,10 @@ def _described(entry: Lane, settings: Sequence[Setting]) -> dict[str, Any]:
 
 
 def _versions(environment: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the versions in an environment; the code of this package itself is one of them.
-
-    What workers say of themselves is left out: whether any has started yet depends on the tests that ran before.
-    """
+    """Return the versions in an environment; the code of this package itself is one of them."""
     own = {"python": environment.get("python"), "platform": environment.get("platform")}
-    return {**own, "parity": environment.get("git_commit"), **(environment.get("packages") or {})}
+    workers = {f"{name} worker": worker.get("versions") for name, worker in (environment.get("workers") or {}).items()}
+    return {**own, "parity": environment.get("git_commit"), **(environment.get("packages") or {}), **workers}
 
 
 def _key(row: Mapping[str, Any]) -> Key:

@@ -84,6 +84,14 @@ def test_only_equal_kinds_of_two_frameworks_are_a_headline() -> None:
     assert named["torch-eager", "torch-eager-again"].kind == "A/A"
 
 
+def test_two_lanes_of_one_framework_are_no_pair_of_their_own() -> None:
+    twin = Lane("torch-other", "torch", "step", "")
+    assert [(pair.a, pair.b) for pair in lane_pairs((A, twin, B))] == [
+        ("torch-eager", "tf-graph"),
+        ("torch-other", "tf-graph"),
+    ]
+
+
 def test_a_ratio_needs_blocks_in_which_both_ran() -> None:
     rows = samples({"torch-eager": 0.1, "tf-graph": 0.12})
     alone = [row for row in rows if row["lane"] == "torch-eager" or row["block"] < 7]

@@ -114,7 +114,10 @@ OTHER_TIMING = replace(TIMING, rounds=9)
         (planned(environment={**ENVIRONMENT, "memory_bytes": 2**33}), "machine.memory_gib (24 then, 8 now)"),
         (planned(environment={**ENVIRONMENT, "packages": {"torch": "2.7"}}), "versions.torch (2.6 then, 2.7 now)"),
         (planned(environment={**ENVIRONMENT, "git_commit": "def"}), "versions.parity (abc then, def now)"),
-        (planned(interpreters={"torch": {"torch": "2.5"}}), "versions.torch ("),
+        (
+            planned(environment={**ENVIRONMENT, "workers": {"torch": {"versions": {"torch": "2.5"}}}}),
+            "versions.torch wo",
+        ),
     ],
 )
 def test_another_campaign_is_refused_in_one_line_that_says_what_differs(other: Plan, said: str) -> None:
