@@ -19,6 +19,7 @@ from parity.adapters.tensorflow_models import TensorflowModels
 from parity.adapters.tensorflow_modes import TensorflowModes
 from parity.adapters.tensorflow_network import TensorflowNetworks
 from parity.adapters.tensorflow_optimizers import TensorflowOptimizers
+from parity.adapters.tensorflow_supply import TensorflowSupply
 from parity.adapters.tensorflow_trajectory import TensorflowTrajectory
 from parity.errors import ExportError, MissingDevice, UsageError
 from parity.model.spec import LayerSpec, ModelSpec
@@ -28,6 +29,7 @@ OPSET = 18
 
 class TensorflowAdapter(
     TensorflowCounting,
+    TensorflowSupply,
     TensorflowNetworks,
     TensorflowLosses,
     TensorflowOptimizers,

@@ -40,4 +40,29 @@ def predict(adapter: Any, folder: str, split: str, batch: int) -> Array:
     return np.concatenate(parts)
 
 
-JOBS: Mapping[str, Callable[..., Any]] = {"train_epoch": train_epoch, "predict": predict}
+def cache_shares_memory(adapter: Any, folder: str, split: str) -> bool:
+    """Return whether a tensor over the mapped images of `split` lies at the map's own address: nothing was copied."""
+    return bool(adapter.shares_memory(_mapped(folder, split)))
+
+
+def cache_epochs(
+    adapter: Any, folder: str, split: str, rows: Array | None, batch: int, epochs: int, keep: bool = False
+) -> dict[str, Any]:
+    """Take epochs of batches out of the prepared images: `array_epochs` of the adapter over the mapped file."""
+    found: dict[str, Any] = adapter.array_epochs(_mapped(folder, split), rows, batch, epochs, keep)
+    return found
+
+
+def _mapped(folder: str, split: str) -> Array:
+    """Map the images copy-on-write: neither framework takes a read-only array, and the file stays as it is."""
+    prepared = cache.load(Path(folder))
+    mapped: Array = np.load(prepared.folder / cache.array_file("images", split), mmap_mode="c")
+    return mapped
+
+
+JOBS: Mapping[str, Callable[..., Any]] = {
+    "train_epoch": train_epoch,
+    "predict": predict,
+    "cache_epochs": cache_epochs,
+    "cache_shares_memory": cache_shares_memory,
+}
