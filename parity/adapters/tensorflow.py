@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from parity.adapters.base import Array, WorkerSettings, atomically, check_names
+from parity.adapters.keras_layers import takes_training
 from parity.adapters.tensorflow_counting import TensorflowCounting
-from parity.adapters.tensorflow_lanes import TensorflowLanes, takes_training
+from parity.adapters.tensorflow_lanes import TensorflowLanes
 from parity.adapters.tensorflow_losses import TensorflowLosses
 from parity.adapters.tensorflow_model_files import TensorflowModelFiles
 from parity.adapters.tensorflow_models import TensorflowModels

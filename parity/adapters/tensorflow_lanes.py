@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from parity.adapters.base import Adapter, Array
+from parity.adapters.base import WORKS, Adapter, Array, quiet_collector
+from parity.adapters.keras_layers import takes_training
+from parity.adapters.tensorflow_fit import KerasFit
 from parity.errors import MissingDevice, ParityError, UsageError
 from parity.model.spec import ModelSpec
 
@@ -25,8 +27,13 @@ PHASES_HOW = (
     " gradients; then one scalar is read to the host. The gradients are written out between the functions, and nothing"
     " is fused across them, so the sum is not exactly a step"
 )
+FIT_PHASES_HOW = (
+    "`fit` runs forward, backward and optimizer in one graph that it makes itself, which cannot be taken apart without"
+    " being another one; `host_read_s` is from when the device had finished an execution to when Keras hands loss and"
+    " accuracy to callbacks, divided by the steps of an execution"
+)
 CHOICES: Mapping[str, tuple[Any, ...]] = {
-    "run": ("graph", "xla"),
+    "run": ("graph", "xla", "fit"),
     "precision": ("float32", "tf32", *LOW),
     "channels_last": (False,),
     "fused": (False,),
@@ -83,6 +90,8 @@ class TensorflowLanes(Adapter):
     _steps: dict[str, Any]
     _traces: list[Trace]
     _batch: tuple[Any, Any] | None
+    _fit: KerasFit | None
+    _last: Any
     _import_s: float
     _build_s: float
 
@@ -124,24 +133,71 @@ class TensorflowLanes(Adapter):
         return _wide(self._evaluate_function()(self._tensor(x)))
 
     def place_batch(self, x: Array, y: Array) -> None:
+        shape = None if self._batch is None else self._batch[0].shape
         self._batch = (self._tensor(x), self._tensor(y))
         if self.settings.device == "gpu" and not self._batch[0].device.endswith("GPU:0"):
             raise MissingDevice(f"the batch lies on {self._batch[0].device}, not on the GPU")
+        if self._fit is not None and self._batch[0].shape != shape:
+            self._make_fit()  # Keras would loosen its graph to any batch size, and run that from then on
 
     def resident_logits(self) -> Array:
+        if self._fit is not None:  # `evaluate` gives no logits away; `loss` ties these to what it computes
+            return np.asarray(self._fit.model.predict_on_batch(self._resident()[0]), dtype=np.float64).reshape(-1)
         return _wide(self.step("evaluate")())
 
     def loss(self) -> float:
         x, y = self._resident()
+        if self._fit is not None:
+            return float(self._fit.run("evaluate", self._fit_dataset(), 1, lambda _: None)["loss"])
         return float(self._loss_function()(x, y).numpy())
 
     def step(self, work: str) -> Callable[[], Any]:
+        """Return one step on the resident batch; in the lane `fit`, one execution, which may be several steps."""
         x, y = self._resident()
-        if work == "train":
-            train = self._train_function()
-            return lambda: train(x, y)
-        evaluate = self._evaluate_function()
-        return lambda: evaluate(x)
+        if self._fit is not None:
+            return partial(self._fit.run, work, self._fit_dataset(), 1, lambda _: None)
+        call = partial(self._train_function(), x, y) if work == "train" else partial(self._evaluate_function(), x)
+
+        def step() -> Any:
+            self._last = call()
+            return self._last
+
+        return step
+
+    def timed_steps(self, work: str, steps: int) -> dict[str, Any]:
+        """Return how long at least `steps` consecutive steps took, as `Adapter.timed_steps` says.
+
+        Of several steps per execution only whole executions are timed, so `images` may be more than was asked for. On
+        a GPU, `after_sync_s` is how much longer the device went on after the clock had stopped.
+        """
+        if self._fit is None:
+            done = super().timed_steps(work, steps)
+            return {**done, "after_sync_s": self._after_sync_s()} if self._is_asynchronous() else done
+        if work not in WORKS or steps < 1:
+            raise UsageError(f"`work` (={work!r}) must be one of {WORKS} and `steps` (={steps}) at least 1")
+        compiled = self.compilations()
+        with quiet_collector():
+            done = self._fit.timed(work, self._fit_dataset(), steps, self.synchronise)
+        return {**done, "compilations": float(self.compilations() - compiled)}
+
+    def resident_images(self) -> int:
+        return int(self._resident()[0].shape[0])
+
+    def _is_asynchronous(self) -> bool:
+        """Whether a step returns before it is done; on a CPU the call of a traced function does not."""
+        return self.settings.device == "gpu"
+
+    def _after_sync_s(self) -> float:
+        """Return how much longer it takes to read the last step's result now than when nothing is left to do.
+
+        A copy to the host waits for all that was asked of the device before it.
+        """
+        taken = []
+        for _ in range(4):
+            start_s = time.perf_counter()
+            self._last.numpy()
+            taken.append(time.perf_counter() - start_s)
+        return max(0.0, taken[0] - max(taken[1:]))
 
     def first_step(self, work: str) -> float:
         seconds = super().first_step(work)
@@ -175,6 +231,8 @@ class TensorflowLanes(Adapter):
         """
         if steps < 1:
             raise UsageError(f"`steps` (={steps}) must be at least 1")
+        if self._fit is not None:
+            return self._fit_phases(steps)
         x, y = self._resident()
         forward, backward, apply = self._phase_functions()
         taken = []
@@ -187,6 +245,12 @@ class TensorflowLanes(Adapter):
         names = ("forward_s", "backward_s", "optimizer_s", "host_read_s")
         timed = zip(*taken[PHASE_WARMUP:], strict=True)
         return {**{name: list(seconds) for name, seconds in zip(names, timed, strict=True)}, "how": PHASES_HOW}
+
+    def _fit_phases(self, steps: int) -> dict[str, Any]:
+        fit = self._fitted()
+        executions = PHASE_WARMUP + steps
+        read_s = fit.host_reads("train", self._fit_dataset(), executions, self.synchronise)[PHASE_WARMUP:]
+        return {"host_read_s": [seconds / fit.per_execution for seconds in read_s], "how": FIT_PHASES_HOW}
 
     # Starting a lane.
 
@@ -215,12 +279,14 @@ class TensorflowLanes(Adapter):
         self.tf.config.experimental.enable_tensor_float_32_execution(lane.precision == "tf32")
         self.optimizer = self._new_optimizer(lane)
         self.optimizer.build(self._built().trainable_variables)
+        self._make_fit()
         if self.settings.device == "gpu":
             self.tf.config.experimental.reset_memory_stats("GPU:0")
 
     def _forget_lane(self) -> None:
         """Go back to what holds without `start_lane`; a network that is built next is built for that."""
         self._lane, self.optimizer, self._steps, self._traces = LaneOptions(), None, {}, []
+        self._fit = self._last = None
         self.tf.config.experimental.enable_tensor_float_32_execution(False)
 
     def _hold_policy(self, model: Any) -> None:
@@ -267,12 +333,38 @@ class TensorflowLanes(Adapter):
             "layout": self.keras.config.image_data_format(),
             "steps_per_execution": self._lane.steps_per_execution,
             "host_reads_per_step": 0.0,
+            **(self._fit.facts() if self._fit else {}),
         }
 
     def _optimizer(self) -> Any:
         if self.optimizer is None:
             raise UsageError("no optimizer: call `start_lane` or `start_training` first")
         return self.optimizer
+
+    # Keras's own loop.
+
+    def _make_fit(self) -> None:
+        """Compile the network without its sigmoid for Keras's own loop, on the same variables and optimizer."""
+        if self._lane.run != "fit":
+            return
+        spec, layers = self._described(), self._built().layers
+        last = spec.layers[-1].kind == "sigmoid"
+        shape = (spec.height, spec.width, spec.channels)
+        model = self.keras.Sequential([self.keras.Input(shape), *(layers[:-1] if last else layers)])
+        self._fit = KerasFit(self.keras, model, self._optimizer(), self._lane.steps_per_execution, self._noted)
+
+    def _fitted(self) -> KerasFit:
+        if self._fit is None:
+            raise UsageError("no Keras loop: call `start_lane` with run='fit' first")
+        return self._fit
+
+    def _fit_dataset(self) -> Any:
+        """Return the resident batch for ever, as full batches; a GPU has the next one copied to it beforehand."""
+        x, y = self._resident()
+        dataset = self.tf.data.Dataset.from_tensors((x, y[:, None])).repeat()
+        if self.settings.device == "gpu":
+            dataset = dataset.apply(self.tf.data.experimental.prefetch_to_device("/gpu:0"))
+        return dataset
 
     # Steps of one's own.
 
@@ -329,7 +421,9 @@ class TensorflowLanes(Adapter):
     def _function(self, name: str, body: Callable[..., Any]) -> Any:
         """Return `body` as the lane compiles it, the same function at every call; each of its traces is noted."""
         if name not in self._steps:
-            self._steps[name] = self.tf.function(self._noted(name, body), jit_compile=self._lane.run == "xla")
+            self._steps[name] = self.tf.function(
+                self._noted(name, body), jit_compile=self._lane.run == "xla", autograph=False
+            )
         return self._steps[name]
 
     def _noted(self, name: str, body: Callable[..., Any]) -> Callable[..., Any]:
@@ -351,6 +445,8 @@ class TensorflowLanes(Adapter):
         """
         wanted = self._lane.run == "xla"
         wrong = {trace.step for trace in self._traces if trace.xla != wanted}
+        if self._fit is not None and self._fit.model.jit_compile:
+            wrong.add("train")
         for name, function in self._steps.items():
             for concrete in function._list_all_concrete_functions():
                 if concrete.function_def.attr["_XlaMustCompile"].b != wanted:
@@ -363,11 +459,6 @@ class TensorflowLanes(Adapter):
         if self._batch is None:
             raise UsageError("no batch on the device: call `place_batch` first")
         return self._batch
-
-
-def takes_training(layer: Any) -> bool:
-    """Return whether a layer can be told that it is in training."""
-    return bool(getattr(layer, "_call_has_training_arg", False))
 
 
 def _wide(logits: Any) -> Array:
