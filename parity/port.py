@@ -11,15 +11,15 @@ import numpy as np
 
 from parity.errors import PairingError, UsageError, WorkerCrash, WorkerError
 from parity.judge.verdict import NOT_COMPARED, SEMANTIC, Finding
-from parity.model.trace import MOVES, Trace
+from parity.model.trace import MOVES, Trace, weights_that_matter
 from parity.pairing.copying import WeightPlan, plan
 from parity.pairing.match import Matching, match_all, match_weighted
-from parity.porting import outputs, training
+from parity.porting import outputs, reshaping, training
 from parity.porting.causes import Bank
 from parity.porting.convert import Conversion, directions, write
 from parity.porting.convert import settings as convert_settings
 from parity.porting.dump import Dump
-from parity.porting.fresh import trained_like
+from parity.porting.fresh import neutral, trained_like
 from parity.porting.options import (
     AS_IS,
     CHANNELS_FIRST,
@@ -136,15 +136,19 @@ def prepare(models: Models, tell: Progress) -> Prepared:
     tell("stage", "pairing layers and weights")
     weighted = match_weighted(models[TENSORFLOW], models[TORCH], options.by_hand)
     orders = Orders(models, options)
-    weight_plan = plan(models[TENSORFLOW], models[TORCH], weighted, orders.rows)
+    reshaped = reshaping.find(models, weighted, orders)
+    orders.keep(reshaped)
+    weight_plan = plan(models[TENSORFLOW], models[TORCH], weighted, orders.rows, orders.columns)
     built = dict(models.workers.each(models.weights, (TENSORFLOW, TORCH)))
     weights, notes = share_weights(models, weight_plan, built)
     prints = models.workers.each(lambda side: models.prints(side, fed[side.removeprefix("twin_")]), TWINS)
     matching = match_all(
         models[TENSORFLOW], models[TORCH], weighted, prints[TWIN_TENSORFLOW], prints[TWIN_TORCH], options.by_hand
     )
+    walked = Orders(models, options)
+    walked.keep(reshaped)
     return Prepared(
-        models, fed, matching, weight_plan, Orders(models, options), weights, built,
+        models, fed, matching, weight_plan, walked, weights, built,
         (prints[TWIN_TENSORFLOW], prints[TWIN_TORCH]), tuple(notes),
     )  # fmt: skip
 
@@ -213,24 +217,17 @@ def _row(step: Step, gradients: Sequence[Finding]) -> LayerVerdict:
     return LayerVerdict(mine, theirs, cut.kind, step.finding, step.d32, tuple(gradients))
 
 
-def _whole_step(prepared: Prepared, tell: Progress) -> list[Finding]:
-    if not prepared.models.options.train:
-        return []
-    tell("stage", "one step of the whole")
-    return training.whole_step(prepared.models, prepared.inputs, prepared.plan, prepared.orders)
-
-
 def _verdict(story: Story) -> Verdict:
     prepared, layers = story.prepared, story.layers
     models, weight_plan, matching = prepared.models, prepared.plan, prepared.matching
-    unmatched = (weight_plan.unmatched_tensorflow, weight_plan.unmatched_torch)
+    unmatched, idle = _without_partner(prepared)
     extra = [*story.ends.verdicts, *(finding.verdict for finding in story.step)]
     why = story.broken.partition("\n")[0] or story.ends.why
     if story.broken:
         extra.append(NOT_COMPARED)
     if any(unmatched) and models.options.weights != AS_IS:
         extra.append(NOT_COMPARED)
-        why = why or _unmatched_line(*unmatched)
+        why = why or _unmatched_line(models, *unmatched)
     verdict = decide(layers, extra)
     if verdict == NOT_COMPARED and not why:
         why = next((f"`{row.tensorflow}`: {row.forced.note}" for row in layers if row.verdict == NOT_COMPARED), "")
@@ -245,7 +242,18 @@ def _verdict(story: Story) -> Verdict:
         unpaired_tensorflow=tuple(names[0][i].name for i in matching.only_tensorflow if names[0][i].effect != MOVES),
         unpaired_torch=tuple(names[1][i].name for i in matching.only_torch if names[1][i].effect != MOVES),
         ambiguous=tuple(matching.ambiguous),
-        notes=tuple(dict.fromkeys([*models.notes, *prepared.notes, *weight_plan.notes, *matching.notes, *story.notes])),
+        notes=tuple(
+            dict.fromkeys(
+                [
+                    *models.notes,
+                    *prepared.notes,
+                    *weight_plan.notes,
+                    *matching.notes,
+                    *idle,
+                    *story.notes,
+                ]
+            )
+        ),
         why=why,
         step=tuple(story.step),
         about={
@@ -259,13 +267,36 @@ def _verdict(story: Story) -> Verdict:
     )
 
 
-def _unmatched_line(tensorflow: Sequence[str], torch: Sequence[str]) -> str:
-    parts = [
-        f"{side} weights without a partner: {', '.join(f'`{name}`' for name in names[:4])}"
-        + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-        for side, names in (("TensorFlow", tensorflow), ("PyTorch", torch))
-        if names
-    ]
+def _without_partner(prepared: Prepared) -> tuple[tuple[list[str], list[str]], list[str]]:
+    """Return the weights of either side that have no partner, but for those that change nothing, and notes on these."""
+    models, found, notes = prepared.models, list[list[str]](), list[str]()
+    pairs = prepared.matching.pairs
+    for side, names, paired, label in (
+        (TENSORFLOW, prepared.plan.unmatched_tensorflow, {pair.tensorflow for pair in pairs}, "TensorFlow's"),
+        (TORCH, prepared.plan.unmatched_torch, {pair.torch for pair in pairs}, "torch's"),
+    ):
+        trains = {name for name, weight in models[side].weights.items() if weight.trainable and models.options.train}
+        quiet = neutral([name for name in names if name not in trains], prepared.weights[side], models[side], paired)
+        found.append([name for name in names if name not in quiet])
+        if quiet:
+            more = f" and {len(quiet) - 3} more" if len(quiet) > 3 else ""
+            listed = ", ".join(f"`{name}`" for name in quiet[:3]) + more
+            notes.append(
+                f"{label} {listed} without a partner: scales of one and shifts of zero change nothing until they train"
+            )
+    return (found[0], found[1]), notes
+
+
+def _unmatched_line(models: Models, tensorflow: Sequence[str], torch: Sequence[str]) -> str:
+    parts = []
+    for side, label, names in ((TENSORFLOW, "TensorFlow", tensorflow), (TORCH, "PyTorch", torch)):
+        if not names:
+            continue
+        used = weights_that_matter(models[side])
+        idle = "" if set(names) & used else " (no output depends on them)"
+        more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+        listed = ", ".join(f"`{name}`" for name in names[:4]) + more
+        parts.append(f"{label} weights without a partner: {listed}{idle}")
     return "; ".join(parts)
 
 

@@ -141,3 +141,13 @@ def used_weights(ops: Iterable[Op]) -> Iterator[tuple[Op, str, str]]:
         for role, reference in op.weights.items():
             for name in weight_names(reference):
                 yield op, role, name
+
+
+def weights_that_matter(trace: Trace) -> set[str]:
+    """Return the weights that some output depends on."""
+    wanted, found = set(trace.outputs), set[str]()
+    for op in reversed(trace.ops):
+        if wanted & set(op.outputs):
+            wanted.update(op.inputs)
+            found.update(name for reference in op.weights.values() for name in weight_names(reference))
+    return found

@@ -12,7 +12,7 @@ from parity.model.layout import Array
 from parity.model.trace import Op, Trace, used_weights, weight_names
 from parity.pairing import references
 from parity.pairing.carry import Carry
-from parity.pairing.fitting import as_layer, fitting, role_pairs, takes_rows
+from parity.pairing.fitting import as_layer, fitting, role_pairs, takes_rows, with_units
 from parity.pairing.match import GRAPH, ONLY_ONE, Matching, OpPair
 from parity.pairing.references import Shape, read
 from parity.pairing.stacked import Stacked
@@ -59,13 +59,20 @@ class WeightPlan:
         return _carried(moves, weights, self.tensorflow_shapes)
 
 
-def plan(tensorflow: Trace, torch: Trace, matching: Matching, rows: Rows = lambda _: None) -> WeightPlan:
+def plan(
+    tensorflow: Trace,
+    torch: Trace,
+    matching: Matching,
+    rows: Rows = lambda _: None,
+    columns: Rows = lambda _: None,
+) -> WeightPlan:
     """Return how the weights of paired operations are carried.
 
     `rows` says in which order torch's layer reads the elements that TensorFlow's reads in sequence (`torch_row[j] =
-    tf_row[rows[j]]`), for a layer behind a Flatten; None where both read alike.
+    tf_row[rows[j]]`), for a layer behind a Flatten; None where both read alike. `columns` says the same of what a dense
+    layer makes, for one before a Reshape.
     """
-    maker = _Planner(tensorflow, torch)
+    maker = _Planner(tensorflow, torch, columns)
     for pair in matching.pairs:
         maker.add(pair, rows)
     for one in matching.stacked:
@@ -77,7 +84,8 @@ def plan(tensorflow: Trace, torch: Trace, matching: Matching, rows: Rows = lambd
 class _Planner:
     """Collects links pair by pair, and accounts for every weight."""
 
-    def __init__(self, tensorflow: Trace, torch: Trace) -> None:
+    def __init__(self, tensorflow: Trace, torch: Trace, columns: Rows = lambda _: None) -> None:
+        self.columns = columns
         self.ops = ({op.index: op for op in tensorflow.ops}, {op.index: op for op in torch.ops})
         self.shapes = tuple(
             {name: weight.shape for name, weight in side.weights.items()} for side in (tensorflow, torch)
@@ -104,6 +112,9 @@ class _Planner:
                 continue
             order = self._order(pair, rows, mine, role, shapes[0]) if rows else None
             ways = fitting(mine, other, link, shapes[0], shapes[1], order)
+            units = self.columns(pair) if mine.kind == "dense" else None
+            if ways is not None and units is not None and shapes[0][-1:] == (units.size,):
+                ways = with_units(ways, units)
             if ways is None:
                 self.notes.append(
                     f"`{refs[0]}` {shapes[0]} of tensorflow's `{mine.name}` does not fit `{refs[1]}` {shapes[1]}"

@@ -122,6 +122,13 @@ def _reordered(forth: Carry, back: Carry, rows: Array) -> tuple[Carry, Carry]:
     return (lambda kernel: forth(kernel[rows])), (lambda weight: back(weight)[inverse])
 
 
+def with_units(ways: tuple[Carry, Carry], units: Array) -> tuple[Carry, Carry]:
+    """Return the way of a kernel or bias whose last axis stands in another order in torch."""
+    forth, back = ways
+    inverse = np.argsort(units)
+    return (lambda array: forth(array[..., units])), (lambda array: back(array)[..., inverse])
+
+
 def _by_shape(tensorflow: Op, torch: Op, mine: Shape, other: Shape) -> Iterator[tuple[Carry, Carry]]:
     """Yield ways to carry that might fit, the likeliest first."""
     kind = tensorflow.kind

@@ -1,19 +1,22 @@
-"""Weights that nobody has trained yet hide faults: give constants of a fresh model trained-like values."""
+"""Weights that nobody has trained yet: they hide faults, and those without a partner may do nothing at all."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from parity.model.trace import Trace, used_weights
+from parity.model.trace import Op, Trace, used_weights
 
 Array = NDArray[Any]
 
 VARIANCES = frozenset({"moving_variance", "running_var"})
 MEANS = frozenset({"moving_mean", "running_mean"})
+SHIFTS = frozenset({"bias", "beta"})
+SCALES = frozenset({"gamma", "weight", "scale"})
+NORMS = frozenset({"batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm"})
 
 
 def trained_like(weights: Mapping[str, Array], trace: Trace, seed: int) -> dict[str, Array]:
@@ -30,6 +33,29 @@ def trained_like(weights: Mapping[str, Array], trace: Trace, seed: int) -> dict[
             continue
         found[name] = _drawn(rng, roles.get(name, ""), array).astype(np.float32)
     return found
+
+
+def neutral(names: Iterable[str], weights: Mapping[str, Array], trace: Trace, paired: Container[int]) -> list[str]:
+    """Return which of the named weights change nothing: a scale of ones or a shift of zeros in a paired operation.
+
+    The other side left the scale of a normalisation out, or a bias; as long as nobody trains it, both are one function.
+    """
+    used: dict[str, list[tuple[Op, str]]] = {}
+    for op, role, name in used_weights(trace.ops):
+        used.setdefault(name, []).append((op, role))
+    return [
+        name
+        for name in names
+        if name in weights
+        and used.get(name)
+        and all(op.index in paired and _does_nothing(op, role, weights[name]) for op, role in used[name])
+    ]
+
+
+def _does_nothing(op: Op, role: str, array: Array) -> bool:
+    if role in SHIFTS:
+        return bool((array == 0).all())
+    return op.kind in NORMS and role in SCALES and bool((array == 1).all())
 
 
 def _constant(array: Array) -> bool:

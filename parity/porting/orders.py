@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,6 +18,21 @@ from parity.porting.sides import TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH,
 SPATIAL = frozenset(
     {"conv", "depthwise_conv", "conv_transpose", "max_pool", "avg_pool", "adaptive_avg_pool", "adaptive_max_pool"}
 )
+
+
+@dataclass(frozen=True)
+class Reshaped:
+    """A pair of layers whose units stand in another order in torch, whose unit j is TensorFlow's `order[j]`.
+
+    With the vectors on the way to the image that they become.
+    """
+
+    pair: OpPair
+    order: Array
+    tensorflow: frozenset[int]
+    torch: frozenset[int]
+
+
 Way = tuple[int, list[Op]]  # where a tensor comes from, and what moved it since, in order
 
 
@@ -27,6 +43,7 @@ class Orders:
         self.models = models
         self._known: dict[tuple[int, int], Relation | None] = {}
         self._partners: dict[int, int] = {}
+        self._reshaped: list[Reshaped] = []
         self._sure: set[tuple[int, int]] = set()
         self._producers = (models[TENSORFLOW].producers(), models[TORCH].producers())
         for mine, theirs in zip(models[TENSORFLOW].inputs, models[TORCH].inputs, strict=False):
@@ -59,6 +76,15 @@ class Orders:
         """Keep what the values showed."""
         self._known[(mine, theirs)] = relation
 
+    def keep(self, reshaped: Sequence[Reshaped]) -> None:
+        """Keep which vectors stand in another order since they become images."""
+        self._reshaped = list(reshaped)
+        self._known = {key: relation for key, relation in self._known.items() if key in self._sure}
+
+    def columns(self, pair: OpPair) -> Array | None:
+        """Return the order of a dense layer's units in torch, as TensorFlow's unit for each of torch's."""
+        return next((one.order for one in self._reshaped if one.pair == pair), None)
+
     def pair(self, partners: Mapping[int, int]) -> None:
         """Keep which tensor of torch (key) is which of TensorFlow's."""
         self._partners = dict(partners)
@@ -77,6 +103,9 @@ class Orders:
         return rows_of(relation) if relation is not None else None
 
     def _derive(self, mine: int, theirs: int) -> tuple[Relation | None, bool]:
+        for one in self._reshaped:
+            if mine in one.tensorflow and theirs in one.torch:
+                return Relation.explicit(one.order, (one.order.size,), (one.order.size,)), True
         way_a, way_b = self._way(mine, 0), self._way(theirs, 1)
         if way_a[0] == mine and way_b[0] == theirs:
             return self._guess(mine, theirs)
@@ -128,9 +157,17 @@ class Orders:
             tensor = maker.inputs[0]
 
     def _map(self, way: Way, end: int, side: str) -> Array:
-        """Return which number of the start stands where at the end, for one sample: both flattened."""
-        trace = self.models[TENSORFLOW if side == TWIN_TENSORFLOW else TORCH]
         start, ops = way
+        if ops and ops[-1].outputs[0] != end:
+            raise ParityError("a way that does not end where it should")
+        return self.moved(start, ops, side)
+
+    def moved(self, start: int, ops: Sequence[Op], side: str) -> Array:
+        """Return which number of the tensor `start` stands where behind `ops`, for one sample.
+
+        Only those that move numbers are run; the others must leave every number in its place.
+        """
+        trace = self.models[TENSORFLOW if side == TWIN_TENSORFLOW else TORCH]
         shape = trace.shapes[start]
         index: Array = np.arange(int(np.prod(shape[1:])))
         result_shape = shape
@@ -147,8 +184,6 @@ class Orders:
                 index = index[moved[0].reshape(-1).astype(np.int64)]
             at = last
             result_shape = trace.shapes[last]
-        if at != end:
-            raise ParityError("a way that does not end where it should")
         return index.reshape(result_shape[1:])
 
 

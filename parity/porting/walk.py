@@ -22,6 +22,9 @@ from parity.porting.sides import SIDES, TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN
 
 CLOSE, SINGLE_CLOSE = 1e-9, 1e-5  # in relation: between the figures of tensors that hold the same numbers
 RECURRENT = frozenset({"lstm", "gru", "rnn"})
+TRIMMED = frozenset({"conv_transpose"})  # what ports cut to size afterwards
+TRIMMING = frozenset({"slice", "cropping", "zero_pad"})
+NOTHING: frozenset[str] = frozenset()
 DRAWS = 4  # of perturbed inputs, where no rule bounds an operation
 SAFETY = 16.0
 
@@ -118,17 +121,18 @@ class Forward:
         """Return the tensors to compare: two results as they are, or what is left of one, such as its last step.
 
         `index` numbers the results. What is picked out further on holds the same numbers (by its figures), or, behind
-        a recurrent layer or what only moves numbers, has a shape that fits.
+        a recurrent layer, what only moves numbers, or what trims the result of a transposed convolution, has a shape
+        that fits.
         """
         a, b = mine.outputs[index], theirs.outputs[index]
         if self._fit(a, b):
             return self._same_numbers(a, b)
         starts = (mine.outputs if index == 0 else (a,), theirs.outputs if index == 0 else (b,))
-        recurrent = mine.kind in RECURRENT
-        later = self._later(1, starts[1], lambda tensor: self._fit(a, tensor), self.prints[0].get(a), recurrent)
+        after = None if mine.kind in RECURRENT else TRIMMING if mine.kind in TRIMMED else NOTHING
+        later = self._later(1, starts[1], lambda tensor: self._fit(a, tensor), self.prints[0].get(a), after)
         if later is not None:
             return a, later
-        later = self._later(0, starts[0], lambda tensor: self._fit(tensor, b), self.prints[1].get(b), recurrent)
+        later = self._later(0, starts[0], lambda tensor: self._fit(tensor, b), self.prints[1].get(b), after)
         return (a, b) if later is None else (later, b)
 
     def _same_numbers(self, a: int, b: int) -> tuple[int, int]:
@@ -137,7 +141,7 @@ class Forward:
         if mine is None or theirs is None or _alike(mine, theirs, self.close):
             return a, b
         for side, start, wanted in ((1, b, mine), (0, a, theirs)):
-            later = self._later(side, [start], self._alike_to(side, wanted), wanted, False)
+            later = self._later(side, [start], self._alike_to(side, wanted), wanted, NOTHING)
             if later is not None:
                 return (a, later) if side else (later, b)
         return a, b
@@ -156,8 +160,12 @@ class Forward:
         starts: Sequence[int],
         fits: Callable[[int], bool],
         wanted: Sequence[float] | None,
-        any_op: bool,
+        after: frozenset[str] | None,
     ) -> int | None:
+        """Return the first tensor that holds the wanted numbers, else the first that fits behind what only moves.
+
+        `after` are further kinds of operations behind which a shape alone may decide; None allows all.
+        """
         by_shape: int | None = None
         open_, moved = list(starts), dict.fromkeys(starts, True)
         while open_:
@@ -165,13 +173,14 @@ class Forward:
             if fits(tensor):
                 if _alike(self.prints[side].get(tensor), wanted, self.close):
                     return tensor
-                if by_shape is None and (any_op or moved[tensor]):
+                if by_shape is None and (after is None or moved[tensor]):
                     by_shape = tensor
             for reader in self.consumers[side].get(tensor, ()):
                 if reader.index not in self.paired[side]:
                     for made in reader.outputs:
                         if made not in moved:
-                            moved[made] = moved[tensor] and reader.effect == MOVES
+                            moves = reader.effect == MOVES or (after is not None and reader.kind in after)
+                            moved[made] = moved[tensor] and moves
                             open_.append(made)
         return by_shape
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -164,7 +165,17 @@ def _crops(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
         pads = flat_pads([[0, max(-hi, 0)] for _, hi in wanted])
         fix = f"padding=0, output_padding=0 and bias=False in `{theirs.name}`, then y = F.pad(y, {pads}) + bias"
     says = f"with the whole result cropped by {', '.join(numbers(pair) for pair in wanted)}"
-    yield change(theirs, "conv-transpose-crop", says, fix, {"crops": wanted})
+    yield from _instead_of_slices(scene, change(theirs, "conv-transpose-crop", says, fix, {"crops": wanted}))
+
+
+def _instead_of_slices(scene: Scene, remedy: Remedy) -> Iterator[Remedy]:
+    """Yield a remedy, and the same without what torch cuts off the result afterwards."""
+    yield remedy
+    slices = [skip(op, "", "", "") for op in scene.extra_torch if op.kind in ("slice", "cropping")]
+    if slices:
+        edits = (*remedy.edits, *(edit for one in slices for edit in one.edits))
+        keys = remedy.keys.union(*(one.keys for one in slices))
+        yield dataclasses.replace(remedy, edits=edits, keys=frozenset(keys))
 
 
 def _zero_pad(mine: Op, theirs: Op) -> Iterator[Remedy]:

@@ -13,10 +13,11 @@ from suites.meta.ports.case import Case, Source
 from suites.meta.ports.correct import CORRECT
 from suites.meta.ports.cured import CURED
 from suites.meta.ports.faults import FAULTS
+from suites.meta.ports.further import FURTHER
 from suites.meta.ports.several import SEVERAL
 from suites.meta.ports.zoo import ZOO
 
 FOLDER = Path(__file__).resolve().parent
-CASES: tuple[Case, ...] = (*CORRECT, *CURED, *FAULTS, *SEVERAL, *BAD, *ZOO)
+CASES: tuple[Case, ...] = (*CORRECT, *CURED, *FAULTS, *SEVERAL, *FURTHER, *BAD, *ZOO)
 
-__all__ = ["BAD", "CASES", "CORRECT", "CURED", "FAULTS", "FOLDER", "SEVERAL", "ZOO", "Case", "Source"]
+__all__ = ["BAD", "CASES", "CORRECT", "CURED", "FAULTS", "FOLDER", "FURTHER", "SEVERAL", "ZOO", "Case", "Source"]
