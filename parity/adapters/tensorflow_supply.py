@@ -80,8 +80,8 @@ class TensorflowSupply:
         """Take whole epochs of batches as the model's float32 input, and return {"seconds", "ids", "pixels"}.
 
         `workers`: threads of the pipeline, with two batches prefetched; 0 prepares in this thread. One more epoch comes
-        first, untimed: it traces. `seconds` per epoch; `ids`: positions in `files` that the last epoch delivered;
-        `pixels`, when they are kept: its uint8 images (n, h, w, c) in that order.
+        first, untimed: it traces. `seconds` of each other epoch; `ids`: positions in `files` that the last epoch
+        delivered; `pixels`, when they are kept: its uint8 images (n, h, w, c) in that order.
         """
         _check(source)
         tf = self.tf

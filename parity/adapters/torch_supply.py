@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from parity.adapters.base import Array, WorkerSettings
 from parity.errors import UsageError
 
 SOURCES = ("DataLoader", "DataLoader-Pillow")
+END_LIMIT_S = 5.0
 LOADER_TIMEOUT_S = 120.0  # a loader that delivers nothing for this long is an error, not a hang
 
 
@@ -34,8 +36,6 @@ class _Supplied(Protocol):
 
     def _loader(self, source: str, files: list[str], size: tuple[int, int, int], batch: int, workers: int) -> Any: ...
 
-    def _one_thread(self) -> Any: ...
-
 
 class TorchSupply:
     """torchvision's decoder and antialiased resize, Pillow's in a Dataset, and the prepared cache."""
@@ -49,19 +49,18 @@ class TorchSupply:
         return [np.ascontiguousarray(self._decoded(source, file).permute(1, 2, 0).numpy()) for file in files]
 
     def stage_seconds(self: _Supplied, source: str, stage: str, files: list[str], size: list[int]) -> float:
-        """Return the seconds of one pass over the files in one thread: `decode`, or `resize` (decoded and resized).
+        """Return the seconds of one pass over the files in this thread: `decode`, or `resize` (decoded and resized).
 
         `size`: (height, width, channels) of the model's input.
         """
         height, width, channels = size
-        with self._one_thread():
-            start_s = time.perf_counter()
-            for file in files:
-                if stage == "decode":
-                    self._decoded(source, file)
-                else:
-                    self._prepared_image(source, file, (height, width, channels))
-            return time.perf_counter() - start_s
+        start_s = time.perf_counter()
+        for file in files:
+            if stage == "decode":
+                self._decoded(source, file)
+            else:
+                self._prepared_image(source, file, (height, width, channels))
+        return time.perf_counter() - start_s
 
     def supply_epochs(
         self: _Supplied,
@@ -75,15 +74,15 @@ class TorchSupply:
     ) -> dict[str, Any]:
         """Take whole epochs of batches as the model's float32 input, and return {"seconds", "ids", "pixels"}.
 
-        `workers`: loader processes; 0 prepares in this thread. One more epoch comes first, untimed: it starts the
-        loaders. `seconds` per epoch; `ids`: positions in `files` that the last epoch delivered; `pixels`, when they are
-        kept: its uint8 images (n, h, w, c) in that order.
+        `workers`: loader processes; 0 prepares in this thread, with the threads of this worker. One more epoch comes
+        first, untimed: it starts the loaders. `seconds` of each other epoch; `ids`: positions in `files` that the last
+        epoch delivered; `pixels`, when they are kept: its uint8 images (n, h, w, c) in that order.
         """
         height, width, channels = size
         seconds: list[float] = []
         ids: list[int] = []
         kept: list[Array] = []
-        with self._one_thread():
+        with _ended_children():
             loader = self._loader(source, files, (height, width, channels), batch, workers)
             for _ in range(epochs + 1):
                 start_s, ids, kept = time.perf_counter(), [], []
@@ -93,7 +92,6 @@ class TorchSupply:
                     if keep:
                         kept.append(_canonical(x))
                 seconds.append(time.perf_counter() - start_s)
-            del loader  # ends its processes
         return {"seconds": seconds[1:], "ids": ids, "pixels": np.concatenate(kept) if kept else None}
 
     def shares_memory(self: _Supplied, array: Array) -> bool:
@@ -184,15 +182,19 @@ class TorchSupply:
             multiprocessing_context="fork" if workers else None,
         )
 
-    @contextmanager
-    def _one_thread(self: _Supplied) -> Iterator[None]:
-        """Count a loader as one core: torch's own threads stay out of it."""
-        before = self.torch.get_num_threads()
-        self.torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            self.torch.set_num_threads(before)
+
+@contextmanager
+def _ended_children() -> Iterator[None]:
+    """End the processes that the block started, also when it raised: its traceback would keep a loader alive."""
+    before = set(multiprocessing.active_children())
+    try:
+        yield
+    finally:
+        for child in set(multiprocessing.active_children()) - before:
+            child.terminate()
+            child.join(END_LIMIT_S)
+            child.kill()  # does nothing to one that has ended
+            child.join()
 
 
 class _Files:
