@@ -57,9 +57,9 @@ class FaultySupplyTorch(TorchAdapter):
     def _resized(self, source: str, image: Any, height: int, width: int) -> Any:
         if self.fault != "no-antialias" or source != "DataLoader":
             return super()._resized(source, image, height, width)
-        from torchvision.transforms.v2 import functional
-
-        return functional.resize(image, [height, width], antialias=False)
+        floats = image[None].to(self.torch.float32)
+        stretched = self.torch.nn.functional.interpolate(floats, (height, width), mode="bilinear")
+        return (stretched[0] + 0.5).to(self.torch.uint8)
 
     def _loader(self, source: str, files: list[str], size: tuple[int, int, int], batch: int, workers: int) -> Any:
         loader = super()._loader(source, files, size, batch, workers)
