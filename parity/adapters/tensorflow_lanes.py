@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from abc import abstractmethod
@@ -14,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from parity.adapters.base import WORKS, Adapter, Array, quiet_collector
+from parity.adapters.keras_fit import KerasFit
 from parity.adapters.keras_layers import takes_training
-from parity.adapters.tensorflow_fit import KerasFit
 from parity.errors import MissingDevice, ParityError, UsageError
 from parity.model.spec import ModelSpec
 
@@ -178,6 +179,12 @@ class TensorflowLanes(Adapter):
         compiled = self.compilations()
         with quiet_collector():
             done = self._fit.timed(work, self._fit_dataset(), steps, self.synchronise)
+        due = math.ceil(steps / self._fit.per_execution) * self._fit.per_execution * self.resident_images()
+        if done["images"] != due:
+            raise ParityError(
+                f"`fit` worked on {done['images']:.0f} images where {due} were due: a partial or a missing batch is not"
+                " a step"
+            )
         return {**done, "compilations": float(self.compilations() - compiled)}
 
     def resident_images(self) -> int:

@@ -1,0 +1,123 @@
+"""The TensorFlow adapter with lanes that can be made dishonest on purpose, for the tests of what the bench refuses."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from parity.adapters.base import WorkerSettings
+from parity.adapters.tensorflow import TensorflowAdapter
+from parity.errors import UsageError
+
+FAULTS = (
+    "",
+    "other-shape",
+    "python-scalar",
+    "eager",
+    "partial-batch",
+    "dataset-ends",
+    "xla-off",
+    "xla-on",
+    "xla-everywhere",
+    "unsynchronised",
+    "loss-on-probabilities",
+)
+LATE_S = 0.2
+
+
+class SlowResult:
+    """A result that the device is still working on when it is first asked for."""
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    def numpy(self) -> float:
+        """Return a number, late the first time."""
+        if not self._asked:
+            self._asked = True
+            time.sleep(LATE_S)
+        return 0.0
+
+
+class FaultyLanes(TensorflowAdapter):
+    """Runs its lanes with the planted fault, until another one is planted."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self.fault = ""
+        super().__init__(settings)
+
+    def plant(self, fault: str) -> None:
+        """Plant `fault` for every lane that starts from now on."""
+        if fault not in FAULTS:
+            raise UsageError(f"unknown fault `{fault}`")
+        self.fault = fault
+        self.tf.config.run_functions_eagerly(fault == "eager")
+        if fault == "xla-everywhere":
+            os.environ["TF_XLA_FLAGS"] = "--tf_xla_auto_jit=2"
+        else:
+            os.environ.pop("TF_XLA_FLAGS", None)
+
+    def compiled_while(self, method: str, **arguments: Any) -> bool:
+        """Return whether XLA's own compiler ran during a call of `method`, as TensorFlow's profiler saw it."""
+        profiler = self.tf.profiler.experimental
+        with tempfile.TemporaryDirectory() as folder:
+            profiler.start(folder)
+            try:
+                getattr(self, method)(**arguments)
+            finally:
+                profiler.stop()
+            seen = b"".join(file.read_bytes() for file in Path(folder).rglob("*.xplane.pb"))
+        return b"CompileCpuExecutable" in seen
+
+    def step(self, work: str) -> Callable[[], Any]:
+        if self.fault == "other-shape":
+            return self._shapes_that_change(work)
+        if self.fault == "python-scalar":
+            return self._scalar_that_changes()
+        if self.fault == "unsynchronised":
+            self._last = SlowResult()
+            return lambda: None
+        return super().step(work)
+
+    def _shapes_that_change(self, work: str) -> Callable[[], Any]:
+        x, y = self._resident()
+        train, evaluate, sizes = self._train_function(), self._evaluate_function(), iter(range(len(x), 0, -1))
+
+        def step() -> Any:
+            size = next(sizes)
+            return train(x[:size], y[:size]) if work == "train" else evaluate(x[:size])
+
+        return step
+
+    def _scalar_that_changes(self) -> Callable[[], Any]:
+        x, _ = self._resident()
+        scaled = self._function("evaluate", lambda x, factor: factor * self._logits(x, training=False))
+        factors = iter(range(1000))
+        return lambda: scaled(x, float(next(factors)))
+
+    def _is_asynchronous(self) -> bool:
+        return self.fault == "unsynchronised" or super()._is_asynchronous()
+
+    def _fit_dataset(self) -> Any:
+        x, y = self._resident()
+        slices = self.tf.data.Dataset.from_tensor_slices((x, y[:, None]))
+        if self.fault == "partial-batch":
+            return slices.concatenate(slices.take(len(x) // 2)).batch(len(x)).repeat()
+        return slices.batch(len(x)).repeat(2) if self.fault == "dataset-ends" else super()._fit_dataset()
+
+    def _function(self, name: str, body: Callable[..., Any]) -> Any:
+        if self.fault in ("xla-off", "xla-on") and name not in self._steps:
+            self._steps[name] = self.tf.function(self._noted(name, body), jit_compile=self.fault == "xla-on")
+        return super()._function(name, body)
+
+    def _make_fit(self) -> None:
+        super()._make_fit()
+        if self._fit is not None and self.fault == "xla-on":
+            self._fit.model.jit_compile = True
+        if self._fit is not None and self.fault == "loss-on-probabilities":
+            losses, model = self.keras.losses, self._fit.model
+            model.compile(optimizer=self._optimizer(), loss=losses.BinaryCrossentropy(), jit_compile=False)
