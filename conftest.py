@@ -44,6 +44,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--seed", type=int, default=0, help="of weights, shuffling and probes (%(default)s)")
     group.addoption("--threads", type=_positive, help="threads of every worker (default: usable CPUs)")
     group.addoption("--referee", action="store_true", help="also run Keras on its torch backend as a referee")
+    group.addoption("--blocks", type=_positive, help="blocks of fresh processes per benchmark (default: by profile)")
+    group.addoption(
+        "--lanes",
+        type=_names,
+        default=(),
+        metavar="NAME,...",
+        help="time only these lanes, frameworks or kinds of lane",
+    )
+    group.addoption(
+        "--resume", action="store_true", help="go on with an interrupted benchmark: its finished blocks are kept"
+    )
+    group.addoption("--baseline", metavar="RECORD", help="compare the benchmark with that of an earlier record")
     group.addoption("--report-dir", metavar="DIR", help="where the report goes (default: reports/)")
 
 
@@ -54,6 +66,9 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"--data {data}: no such folder; give the one that holds train, val and test")
     if config.getoption("seed") < 0:
         raise pytest.UsageError("--seed must not be negative")
+    baseline = config.getoption("baseline")
+    if baseline and not Path(baseline).is_file():
+        raise pytest.UsageError(f"--baseline {baseline}: no such record")
     for name in ("tensorflow", "torch", "onnxruntime"):
         python = config.getoption(f"{name}_python")
         if python and not Path(python).exists():
@@ -67,6 +82,19 @@ def pytest_report_header(config: pytest.Config) -> str:
         f"parity: profile {config.getoption('profile')}, device {config.getoption('device')}, data "
         f"{data.name if data else 'synthetic (embedded)'}, report in {_report_dir(config).name}/"
     )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Plan the benchmark: one test for each setting of each lane in each block, in the block's random order."""
+    if "row" in metafunc.fixturenames:
+        from parity.errors import ParityError
+        from parity.timing import rows
+
+        try:
+            planned = rows(_options(metafunc.config))
+        except ParityError as error:
+            raise pytest.UsageError(str(error)) from None
+        metafunc.parametrize("row", planned, ids=[row.name for row in planned])
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -103,9 +131,26 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         campaign = Campaign(_options(config))
         if any("campaign" in getattr(item, "fixturenames", ()) for item in session.items):
             campaign.prepare(_progress(config))
+        if any("row" in getattr(item, "fixturenames", ()) for item in session.items):
+            _announce(config, campaign)
     except ParityError as error:
         pytest.exit(str(error), returncode=error.exit_status)
     config.stash[CAMPAIGN] = campaign
+
+
+def _announce(config: pytest.Config, campaign: Campaign) -> None:
+    """Say how long the benchmark will take, and what an interrupted one has left to it."""
+    from parity.bench.plan import Progress
+    from parity.timing import make_plan, take_over
+
+    if campaign.options.resume:
+        campaign.kept = take_over(campaign)
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or config.getoption("benchmark_disable", False):
+        return
+    reporter.write_line(f"parity benchmark: {Progress(make_plan(campaign)).announcement()}")
+    if campaign.kept is not None:
+        reporter.write_line(f"parity benchmark: {campaign.kept.sentence}")
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -168,6 +213,7 @@ def run_record(request: pytest.FixtureRequest) -> Campaign:
 
 
 def _options(config: pytest.Config) -> CampaignOptions:
+    """Return what the command line asked for."""
     from parity.campaign import CampaignOptions
     from parity.workers.client import usable_cpus
 
@@ -188,6 +234,10 @@ def _options(config: pytest.Config) -> CampaignOptions:
         batch=option("batch"),
         seed=option("seed"),
         threads=option("threads") or usable_cpus(),
+        blocks=option("blocks"),
+        lanes=option("lanes"),
+        resume=option("resume"),
+        baseline=Path(option("baseline")).absolute() if option("baseline") else None,
         report_dir=_report_dir(config),
         command=_command(config),
     )
@@ -257,6 +307,10 @@ def _size(text: str) -> tuple[int, int]:
     if not found or min(int(found[1]), int(found[2])) < 4:
         raise argparse.ArgumentTypeError(f"`{text}` is no image size: write HxW, such as 150x150, at least 4x4")
     return int(found[1]), int(found[2])
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name for name in (part.strip() for part in text.split(",")) if name)
 
 
 def _positive(text: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
@@ -13,8 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from parity.bench.run import Timing
-from parity.errors import MissingDevice, UsageError
+from parity.bench.lanes import Lane, chosen
+from parity.bench.plan import Kept
+from parity.bench.run import Setting, Timing
+from parity.errors import MissingDevice, ParityError, UsageError
 from parity.judge.verdict import Finding
 from parity.model.layout import Array
 from parity.model.spec import ModelSpec, example_cnn
@@ -24,6 +27,7 @@ from parity.report.render import write_report
 from parity.workers.client import Worker, WorkerOptions, usable_cpus
 
 PARTIAL_NAME = "comparison.partial.json"
+INTERRUPTED_NAME = "comparison.interrupted.json"
 KERMANY = (
     "Kermany, Zhang, Goldbaum: Labeled Optical Coherence Tomography (OCT) and Chest X-Ray Images for Classification,"
     " Mendeley Data, 2018, CC BY 4.0 (if this folder is that data set)"
@@ -45,13 +49,17 @@ class Profile:
     warmup_limit: int
     probe_batch: int
     trained_steps: int
+    latency_rounds: int
+    sweep: bool = False
 
 
 PROFILES: Mapping[str, Profile] = {
-    "smoke": Profile(1, 1, 3, 2, 10, 2, 4),
-    "standard": Profile(3, 3, 8, 3, 20, 4, 8),
-    "full": Profile(8, 10, 20, 5, 200, 8, 32),
+    "smoke": Profile(1, 1, 3, 2, 10, 2, 4, 5),
+    "standard": Profile(3, 3, 8, 3, 20, 4, 8, 30),
+    "full": Profile(8, 10, 10, 5, 60, 8, 32, 300, sweep=True),
 }
+SWEEP_BATCHES, SWEEP_SIZES = (1, 8, 32, 128), (150, 224)
+SWEPT_KINDS = ("step", "onnx")
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,10 @@ class CampaignOptions:
     batch: int = 32
     seed: int = 0
     threads: int = field(default_factory=usable_cpus)
+    blocks: int | None = None
+    lanes: tuple[str, ...] = ()
+    resume: bool = False
+    baseline: Path | None = None
     report_dir: Path = Path("reports")
     command: str = "pytest suites/ --benchmark-autosave"
 
@@ -87,6 +99,34 @@ class CampaignOptions:
         """The example network at the chosen input size."""
         return example_cnn(self.height, self.width, self.channels)
 
+    @property
+    def bench_blocks(self) -> int:
+        """Blocks of the benchmark."""
+        return self.blocks or self.amounts.blocks
+
+    def bench_lanes(self, device: str | None) -> list[Lane]:
+        """Return the lanes to be timed on `device` (None: on any)."""
+        return chosen(self.profile, device, self.lanes)
+
+    def settings(self, lane: Lane) -> list[Setting]:
+        """Return what a lane is timed at, in order: the run's own batch and size, single images, then the sweeps.
+
+        Memory peaks only ever grow in a process, so the largest comes last.
+        """
+        works = [work for work in ("evaluate", "train") if work in lane.works]
+        found = [self._setting(work, self.batch) for work in works]
+        if "latency" in lane.works:
+            found.append(self._setting("latency", 1))
+        if self.amounts.sweep and lane.kind in SWEPT_KINDS and lane.again is None:
+            found += [self._setting(work, batch) for batch in SWEEP_BATCHES if batch != self.batch for work in works]
+            if lane.kind == "step":
+                sizes = [size for size in SWEEP_SIZES if (size, size) != (self.height, self.width)]
+                found += [Setting(work, self.batch, size, size, self.channels) for size in sizes for work in works]
+        return found
+
+    def _setting(self, work: str, batch: int) -> Setting:
+        return Setting(work, batch, self.height, self.width, self.channels)
+
 
 class Campaign:
     """The shared state of one run; everything expensive is made when first asked for, and made again after a crash."""
@@ -96,11 +136,13 @@ class Campaign:
         self.spec = options.spec
         self.record = records.new_record(options.profile, options.command)
         self.device_note: str | None = None
+        self.kept: Kept | None = None
         self._device: str | None = None if options.device == "auto" else options.device
         self._pair: Pair | None = None
         self._runtime: Worker | None = None
         self._prepared: Any = None
         self._weights: dict[str, dict[str, Array]] = {}
+        self._set_aside()
 
     @property
     def device(self) -> str:
@@ -169,9 +211,12 @@ class Campaign:
             self._weights[name] = self._train_briefly(pair)
         return self._weights[name]
 
-    def radiographs(self, count: int, split: str = "train") -> tuple[Array, Array]:
-        """Return `count` uint8 images (n, h, w, c) spread over `split`, both classes among them, and their labels."""
-        prepared = self.prepare()
+    def radiographs(self, count: int, split: str = "train", size: tuple[int, int] | None = None) -> tuple[Array, Array]:
+        """Return `count` uint8 images (n, h, w, c) spread over `split`, both classes among them, and their labels.
+
+        `size` (height, width) is the run's own unless given.
+        """
+        prepared = self._resized(size) if size and size != (self.spec.height, self.spec.width) else self.prepare()
         labels = prepared.labels(split)
         order = np.linspace(0, len(labels) - 1, min(count, len(labels))).astype(int)
         return np.array(prepared.images(split)[order]), np.array(labels[order])
@@ -186,6 +231,7 @@ class Campaign:
             warmup_limit=amounts.warmup_limit,
             threads=options.threads,
             device=self.device,
+            latency_rounds=amounts.latency_rounds,
         )
 
     def add_findings(
@@ -244,6 +290,11 @@ class Campaign:
             self.record["environment"] = environment(self.options, self.device, self.device_note)
         self.record["environment"]["workers"][name] = worker.call("environment")
 
+    def interrupted(self) -> Path:
+        """Return the record that `--resume` goes on with: that of a run that was cut off, else the last one written."""
+        cut_off = self.options.report_dir / INTERRUPTED_NAME
+        return cut_off if cut_off.exists() else self.options.report_dir / records.RECORD_NAME
+
     def checkpoint(self) -> None:
         """Save what has been measured so far, so that a killed run loses nothing: `parity render` reads it too."""
         records.write(self.record, self.options.report_dir / PARTIAL_NAME)
@@ -252,6 +303,12 @@ class Campaign:
         """Write the record, the report and its plots, and return the report's path."""
         write_report(self.record, self.options.report_dir)
         (self.options.report_dir / PARTIAL_NAME).unlink(missing_ok=True)
+        if (
+            self.options.resume
+            and isinstance(self.record["benchmarks"], dict)
+            and self.record["benchmarks"].get("samples")
+        ):
+            (self.options.report_dir / INTERRUPTED_NAME).unlink(missing_ok=True)  # all of it is in the record now
         return self.options.report_dir / "comparison.md"
 
     def close(self) -> None:
@@ -260,6 +317,22 @@ class Campaign:
             self._pair.close()
         if self._runtime is not None:
             self._runtime.close()
+
+    def _set_aside(self) -> None:
+        """Keep what a run that was killed had timed: this run's own checkpoints would write over it."""
+        partial = self.options.report_dir / PARTIAL_NAME
+        try:
+            benchmarks = records.read(partial)["benchmarks"]
+        except ParityError:  # no such file, or none that can be read
+            return
+        if benchmarks.get("samples"):
+            partial.replace(self.options.report_dir / INTERRUPTED_NAME)
+
+    def _resized(self, size: tuple[int, int]) -> Any:
+        from parity.data import cache
+
+        options = self.options
+        return cache.prepare(options.data, *size, options.channels, skip_unreadable=options.skip_unreadable)
 
     def _train_briefly(self, pair: Pair) -> dict[str, Array]:
         prepared, amounts = self.prepare(), self.options.amounts
@@ -352,6 +425,27 @@ def _git_commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
+
+
+def interpreter_versions(python: str) -> dict[str, str]:
+    """Return the versions of our packages that another interpreter has; nothing is imported there.
+
+    Raises
+        UsageError: it does not run.
+    """
+    code = (
+        "import json,importlib.metadata as m,sys\n"
+        "found={}\n"
+        "for name in sys.argv[1:]:\n"
+        "    try: found[name]=m.version(name)\n"
+        "    except m.PackageNotFoundError: pass\n"
+        "print(json.dumps(found))"
+    )
+    try:
+        done = subprocess.run([python, "-c", code, *PACKAGES], capture_output=True, text=True, timeout=60, check=True)
+        return dict(json.loads(done.stdout))
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        raise UsageError(f"{python} cannot be asked for its packages ({type(error).__name__})") from None
 
 
 def _versions() -> dict[str, str]:

@@ -165,8 +165,8 @@ def forced(pair: Pair, inputs: Mapping[str, Array]) -> list[Finding]:
         if layer.name in absent:
             findings.append(absent[layer.name])
             continue
-        x, own = inputs[layer.name], _own(weights, layer.name)
-        given = pair.each(partial(_ask, step, x))
+        x, own = inputs[layer.name], own_weights(weights, layer.name)
+        given = pair.each(partial(ask_layer, step, x))
         quartet = Quartet(
             *(
                 given[side] if _family(side) == "tensorflow" else in_tensorflow_order(given[side], step)
@@ -198,12 +198,12 @@ class Observation:
 def observe(pair: Pair, x: Array) -> Observation:
     """Run `x` (n, h, w, c) through the whole network on all sides, and bound the rounding on the way."""
     weights = pair.weights()
-    outputs = pair.each(lambda side, worker: worker.call("forward", x=_in_order(side, x, "image", {})))
+    outputs = pair.each(lambda side, worker: worker.call("forward", x=in_order(side, x, "image", {})))
     value, low, high = x, np.zeros(1), np.zeros(1)
     bounds = {}
     for step in pair.spec.shapes():
         layer, twin = step.layer, outputs["twin_tensorflow"][step.layer.name]
-        own = _own(weights, layer.name)
+        own = own_weights(weights, layer.name)
         low = propagated_bound(layer, value, own, twin, low, unit_roundoff("float32"))
         high = propagated_bound(layer, value, own, twin, high, unit_roundoff("float64"))
         bounds[layer.name], value = (low, high), twin
@@ -236,15 +236,27 @@ def measured_bounds(
     the a-priori bound, which holds for any order of summation that somebody could choose.
     Source: Higham, section 3.3 (running error analysis).
     """
-    weights, own_error = pair.weights(), {}
+    return carried_errors(pair.spec, pair.weights(), inputs, findings, side)
+
+
+def carried_errors(
+    spec: ModelSpec,
+    weights: Mapping[str, Array],
+    inputs: Mapping[str, Array],
+    findings: Iterable[Finding],
+    side: str,
+) -> dict[str, Doubles]:
+    """Return `measured_bounds` of a network that no pair holds; `weights` under Keras's names."""
+    own_error = {}
     for finding in findings:
         error = finding.error_torch if side == "torch" else finding.error_tensorflow
         own_error[finding.tensor] = np.inf if error is None else error * finding.scale
     bounds, carried = {}, np.zeros(1)
-    for step in pair.spec.shapes():
+    for step in spec.shapes():
         layer, x = step.layer, inputs[step.layer.name]
         shape = np.zeros((len(x), *step.output_shape))
-        carried = propagated_bound(layer, x, _own(weights, layer.name), shape, carried, 0.0) + own_error[layer.name]
+        before = propagated_bound(layer, x, own_weights(weights, layer.name), shape, carried, 0.0)
+        carried = before + own_error[layer.name]
         bounds[layer.name] = carried
     return bounds
 
@@ -256,7 +268,7 @@ def modes(pair: Pair, x: Array) -> list[Finding]:
     """
     findings = []
     for side in ("tensorflow", "torch"):
-        fed = _in_order(side, x, "image", {})
+        fed = in_order(side, x, "image", {})
         quiet, training = (pair.workers[side].call("forward", x=fed, training=mode) for mode in (False, True))
         for name, array in quiet.items():
             findings.append(same_bits(f"{side}:{name}", array, training[name]))
@@ -293,18 +305,21 @@ def _previous(names: list[str]) -> list[tuple[str, str | None]]:
     return list(zip(names, [None, *names[:-1]], strict=True))
 
 
-def _own(weights: Mapping[str, Array], layer: str) -> dict[str, Array]:
+def own_weights(weights: Mapping[str, Array], layer: str) -> dict[str, Array]:
+    """Return one layer's weights by their role, out of Keras-named ones."""
     return {name.partition("/")[2]: array for name, array in weights.items() if name.partition("/")[0] == layer}
 
 
-def _in_order(side: str, x: Array, named: str, sizes: Mapping[str, int]) -> Array:
+def in_order(side: str, x: Array, named: str, sizes: Mapping[str, int]) -> Array:
+    """Return `x`, in TensorFlow's order and of a named layout, in the order of one side."""
     if _family(side) == "tensorflow":
         return x
     return layout.to_torch(x, layout.activation_layout(named), sizes)
 
 
-def _ask(step: LayerShape, x: Array, side: str, worker: Worker) -> Array:
-    fed = _in_order(side, x, step.input_layout, dict(step.input_sizes))
+def ask_layer(step: LayerShape, x: Array, side: str, worker: Worker) -> Array:
+    """Return what one side's layer makes of `x` (TensorFlow's order), in that side's own order."""
+    fed = in_order(side, x, step.input_layout, dict(step.input_sizes))
     return np.asarray(worker.call("layer_forward", name=step.layer.name, x=fed))
 
 

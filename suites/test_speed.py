@@ -8,58 +8,71 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from parity.bench import clock
-from parity.bench.lanes import lane, schedule
 
 if TYPE_CHECKING:
-    from parity.bench.run import LaneRun
     from parity.campaign import Campaign
-    from parity.timing import Proof
+    from parity.timing import Bench, Row
 
 pytestmark = pytest.mark.section("benchmarks")
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One fresh process for each lane in each block, in the block's random order."""
-    if "lane_run" in metafunc.fixturenames:
-        from parity.campaign import PROFILES
-
-        option = metafunc.config.getoption
-        rows = schedule(PROFILES[option("profile")].blocks, option("seed"))
-        ids = [f"{name}-block{block}" for block, _, name in rows]
-        metafunc.parametrize("lane_run", rows, ids=ids, indirect=True, scope="module")
-
-
 @pytest.fixture(scope="module")
-def proof(campaign: Campaign) -> Proof:
-    """Prove the pair on the very weights and batch that are timed, and return them with the twin's logits."""
-    from parity.timing import prove_pair
+def bench(request: pytest.FixtureRequest, campaign: Campaign) -> Iterator[Bench]:
+    """The benchmark of this run; what an interrupted one has finished is taken over when `--resume` is given."""
+    from parity.timing import Bench
 
-    return prove_pair(campaign)
+    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
 
+    def say(line: str) -> None:
+        if reporter is not None:
+            reporter.ensure_newline()
+            reporter.write_line(f"parity benchmark: {line}")
 
-@pytest.fixture(scope="module")
-def lane_run(request: pytest.FixtureRequest, campaign: Campaign, proof: Proof) -> Iterator[LaneRun]:
-    """Start the lane's fresh process and let it through the gate."""
-    from parity.timing import open_proven_lane
-
-    block, order, name = request.param
-    run = open_proven_lane(campaign, lane(name), proof, (block, order))
-    yield run
-    run.close()
+    made = Bench(campaign, say)
+    yield made
+    made.close()
 
 
-@pytest.mark.parametrize("work", ["evaluate", "train"])
 @pytest.mark.benchmark(timer=clock.read, disable_gc=False)
-def test_step(campaign: Campaign, lane_run: LaneRun, benchmark: Any, work: str) -> None:
-    from parity.timing import add_sample
-
-    lane_run.warm_up(work)
-    benchmark.group = work
-    benchmark.pedantic(lane_run.round, args=(work,), rounds=lane_run.timing.rounds, iterations=1)
+def test_step(bench: Bench, row: Row, benchmark: Any) -> None:
+    why_not = bench.why_not(row)
+    if why_not:
+        pytest.skip(why_not)
     if benchmark.disabled:
-        campaign.withdraw("benchmarks", "timing was switched off by --benchmark-disable")
+        bench.withdraw("timing was switched off by --benchmark-disable")
         return
-    sample = lane_run.sample(work)
-    add_sample(campaign, sample)
+    timed = bench.ready(row)
+    benchmark.group = row.setting.name
+    benchmark.pedantic(timed.round, rounds=timed.rounds, iterations=1)
+    sample = bench.keep(row)
     benchmark.extra_info.update({k: v for k, v in sample.items() if isinstance(v, str | int | float) or v is None})
-    assert len(sample["seconds"]) >= lane_run.timing.rounds
+    assert len(sample["seconds"]) == timed.rounds
+
+
+def test_no_step_is_faster_than_the_machine_allows(bench: Bench) -> None:
+    if not bench.has_samples:
+        pytest.skip("no lane was timed")
+    refused = bench.measure_limits()
+    assert not refused, f"faster than the floor, which is a fault of the clock or of the floor: {refused}"
+
+
+def test_the_same_lane_twice_tells_what_can_be_seen(bench: Bench) -> None:
+    check = bench.aa_check()
+    if check is None:
+        pytest.skip("no lane was timed under two names in this run")
+    for setting in check["settings"]:
+        inside = setting["passed"]
+        if setting["blocks"] > 1:
+            assert inside == (setting["firm_low"] <= 1 <= setting["firm_high"])
+        else:
+            assert inside is None
+    # A sound campaign fails here now and then by the interval's own definition: it names no winner then.
+    if check["passed"] is False:
+        assert bench.no_winner() is not None
+
+
+def test_input_supply(bench: Bench) -> None:
+    supply = bench.measure_supply()
+    assert supply["rows"]
+    assert all(rate > 0 for row in supply["rows"] for rate in row["images_per_s"])
+    assert not supply.get("problems"), supply["problems"]

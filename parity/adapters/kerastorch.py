@@ -6,6 +6,7 @@ It runs what TensorFlow's side runs, layer by layer, on the kernels that PyTorch
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,15 +15,20 @@ from typing import Any
 import numpy as np
 
 from parity.adapters import keras_layers
-from parity.adapters.base import Array, WorkerSettings, check_names
-from parity.errors import MissingDevice
+from parity.adapters.base import Array, WorkerSettings, check_names, process_peak_bytes, quiet_collector
+from parity.adapters.keras_fit import KerasFit
+from parity.errors import MissingDevice, UsageError
 from parity.model.network import Network, Node
+from parity.model.spec import LayerSpec, ModelSpec
 
 SLOPE = 0.3  # Keras's own
 
 
 class KerasTorchAdapter(keras_layers.KerasWeights):
-    """Networks of any shape through Keras's layers, differentiated by torch; it neither trains nor saves models."""
+    """Networks of any shape through Keras's layers on torch; and the example network in Keras's own loop."""
+
+    import_s = 0.0
+    build_s = 0.0
 
     def __init__(self, settings: WorkerSettings) -> None:
         self.settings = settings
@@ -51,6 +57,9 @@ class KerasTorchAdapter(keras_layers.KerasWeights):
         keras.utils.set_random_seed(settings.seed)
         self.network = None
         self._layers: dict[str, Any] = {}
+        self._model: Any = None
+        self._batch: tuple[Any, Any] | None = None
+        self._fit: KerasFit | None = None
 
     def environment(self) -> dict[str, Any]:
         """Return versions, backend, device, threads and precision flags, as JSON data."""
@@ -66,6 +75,137 @@ class KerasTorchAdapter(keras_layers.KerasWeights):
                 "tf32_cudnn": bool(torch.backends.cudnn.allow_tf32),
             },
         }
+
+    # A lane of the benchmark: Keras's own loop around the example network.
+
+    def build(self, spec: Mapping[str, Any], seed: int = 0) -> None:
+        """Build the model described by `ModelSpec.to_dict()` data, without its last sigmoid: losses take logits."""
+        described = ModelSpec.from_dict(spec)
+        described.shapes()
+        self.keras.utils.set_random_seed(seed)
+        start_s = time.perf_counter()
+        layers = [self._layer(layer) for layer in described.layers]
+        last = described.layers[-1].kind == "sigmoid"
+        shape = (described.height, described.width, described.channels)
+        self._model = self.keras.Sequential([self.keras.Input(shape), *(layers[:-1] if last else layers)])
+        self.build_s, self._fit = time.perf_counter() - start_s, None
+
+    def get_weights(self) -> dict[str, Array]:
+        """Return all weights, named `layer/variable`, in Keras's layouts."""
+        return {name: self._array(variable.value) for name, variable in self._variables().items()}
+
+    def set_weights(self, weights: Mapping[str, Array]) -> None:
+        """Replace all weights; names and shapes must be exactly those of `get_weights`."""
+        variables = self._variables()
+        check_names("Keras-on-torch", weights, {name: tuple(v.shape) for name, v in variables.items()})
+        for name, variable in variables.items():
+            variable.assign(np.asarray(weights[name]).astype(self.settings.dtype))
+
+    def place_images(self, images: Array, labels: Array) -> None:
+        """Keep a batch of uint8 images (n, h, w, c) and labels (n,) resident, turned into the model's input."""
+        x = images.astype(np.float32) / np.float32(255.0)
+        self._batch = (self._fed(x), self._fed(np.asarray(labels, dtype=np.float32)[:, None]))
+
+    def start_lane(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Compile the model for Keras's own loop and return facts as read back from it.
+
+        Raises
+            UsageError: another `run` than fit, or an option that Keras on torch does not have.
+        """
+        known = {"run", "learning_rate", "epsilon"}
+        if options.get("run") != "fit" or set(options) - known:
+            raise UsageError(f"Keras on torch has the lane run='fit' with {sorted(known)} (asked for {dict(options)})")
+        adam = self.keras.optimizers.Adam(learning_rate=options["learning_rate"], epsilon=options["epsilon"])
+        self._fit = KerasFit(self.keras, self._built(), adam, 1, lambda _, body: body)
+        return {"run": "fit", "precision": "float32", "optimizer": type(adam).__name__, "backend": "torch",
+                **self._fit.facts()}  # fmt: skip
+
+    def optimizer_steps(self) -> int:
+        """Return how many steps the optimizer has taken."""
+        return int(self._fitted().model.optimizer.iterations.value)
+
+    def resident_logits(self) -> Array:
+        """Return the logits of the resident batch; `evaluate` gives none away, and `loss` ties these to it."""
+        logits = self._fitted().model.predict_on_batch(self._resident()[0])
+        return np.asarray(logits, dtype=np.float64).reshape(-1)
+
+    def loss(self) -> float:
+        """Return the loss of the resident batch under the present weights, by Keras's `evaluate`."""
+        return float(self._fitted().run("evaluate", self._batches(), 1, lambda _: None)["loss"])
+
+    def first_step(self, work: str) -> float:
+        """Return the seconds of the very first execution of `work`, with what Keras prepares for it."""
+        self._synchronise()
+        start_s = time.perf_counter()
+        self._fitted().run(work, self._batches(), 1, lambda _: None)
+        self._synchronise()
+        return time.perf_counter() - start_s
+
+    def timed_steps(self, work: str, steps: int) -> dict[str, Any]:
+        """Return how long `steps` consecutive steps took, as `Adapter.timed_steps` says."""
+        if work not in ("train", "evaluate") or steps < 1:
+            raise UsageError(f"`work` (={work!r}) must be train or evaluate and `steps` (={steps}) at least 1")
+        with quiet_collector():
+            done = self._fitted().timed(work, self._batches(), steps, self._synchronise)
+        return {**done, "compilations": 0.0, "device_s": None}
+
+    def phases(self, steps: int) -> dict[str, Any]:
+        """Return no phase: Keras's loop on torch is one call."""
+        return {"how": f"Keras's own loop is one call per step: none of {steps} steps was taken apart"}
+
+    def cold_start(self) -> dict[str, float]:
+        """Return the seconds that importing Keras and torch took in this process, and building the model."""
+        return {"import_s": self.import_s, "build_s": self.build_s}
+
+    def memory(self) -> dict[str, int | None]:
+        """Return the process's peak resident bytes so far, and the accelerator allocator's peak."""
+        cuda = self.device.type == "cuda"
+        peak = int(self.torch.cuda.max_memory_allocated()) if cuda else None
+        return {"process_peak_bytes": process_peak_bytes(), "device_peak_bytes": peak}
+
+    def _batches(self) -> Iterator[tuple[Any, Any]]:
+        """Give the resident batch for ever, by a generator, which is what Keras takes."""
+        batch = self._resident()
+        while True:
+            yield batch
+
+    def _synchronise(self) -> None:
+        if self.device.type == "cuda":
+            self.torch.cuda.synchronize()
+
+    def _resident(self) -> tuple[Any, Any]:
+        if self._batch is None:
+            raise UsageError("no batch on the device: call `place_images` first")
+        return self._batch
+
+    def _built(self) -> Any:
+        if self._model is None:
+            raise UsageError("no model has been built in this worker yet: call `build` first")
+        return self._model
+
+    def _fitted(self) -> KerasFit:
+        if self._fit is None:
+            raise UsageError("no Keras loop: call `start_lane` with run='fit' first")
+        return self._fit
+
+    def _variables(self) -> dict[str, Any]:
+        return {
+            f"{layer.name}/{variable.name}": variable for layer in self._built().layers for variable in layer.weights
+        }
+
+    def _layer(self, layer: LayerSpec) -> Any:
+        layers = self.keras.layers
+        if layer.kind == "conv2d":
+            return layers.Conv2D(layer.size, layer.kernel, padding="valid", use_bias=layer.bias, name=layer.name)
+        if layer.kind == "max_pool2d":
+            return layers.MaxPooling2D(layer.size, name=layer.name)
+        if layer.kind == "flatten":
+            return layers.Flatten(name=layer.name)
+        if layer.kind == "dense":
+            return layers.Dense(layer.size, use_bias=layer.bias, name=layer.name)
+        return layers.Activation(layer.kind, name=layer.name)
+
+    # Networks of any shape.
 
     def build_network(self, network: Mapping[str, Any], seed: int = 0) -> dict[str, list[int]]:
         """Build every node of `Network.to_dict()` data and return each tensor's shape, without the batch axis."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.adapters.base import Array, WorkerSettings, process_peak_bytes
+from parity.adapters.base import Array, WorkerSettings, process_peak_bytes, quiet_collector
 from parity.errors import ExportError, MissingDevice, UsageError
 from parity.model.spec import ModelSpec
 
@@ -29,6 +31,8 @@ OPERATORS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
 class OnnxruntimeAdapter:
     """Checks and runs exported graphs, several at a time, each under a name of its own."""
 
+    import_s = 0.0
+
     def __init__(self, settings: WorkerSettings) -> None:
         import onnx
         import onnx.reference
@@ -42,6 +46,11 @@ class OnnxruntimeAdapter:
         self._sessions: dict[str, Any] = {}
         self._tensors: dict[str, dict[str, str]] = {}
         self._twins: dict[str, Any] = {}
+        self._path: str | None = None
+        self._lane: Any = None
+        self._images: Array | None = None
+        self._fed: Array | None = None
+        self._build_s = 0.0
 
     def environment(self) -> dict[str, Any]:
         """Return versions, device, threads and providers, as JSON data."""
@@ -106,6 +115,95 @@ class OnnxruntimeAdapter:
         wanted = list(dict.fromkeys([output, *found.values()]))
         values = dict(zip(wanted, run(wanted, session.get_inputs()[0].name), strict=True))
         return {**{layer: values[tensor] for layer, tensor in found.items()}, "output": values[output]}
+
+    # A lane of the benchmark: one graph as a user deploys it, fed one resident batch.
+
+    def load(self, path: str) -> None:
+        """Take the graph that `start_lane` will run, as the exporter wrote it.
+
+        Raises
+            UsageError: no such file.
+        """
+        if not Path(path).is_file():
+            raise UsageError(f"no ONNX file at {path}")
+        self._path, self._lane = path, None
+
+    def place_images(self, images: Array, labels: Array) -> None:  # noqa: ARG002
+        """Keep a batch of uint8 images (n, h, w, c), to be fed in the order of axes that the graph asks for."""
+        self._images = images.astype(np.float32) / np.float32(255.0)
+        self._fed = None
+
+    def start_lane(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Open the session and return facts as read back from it; `source` in the options is for the reader.
+
+        Raises
+            UsageError: no graph was loaded.
+            MissingDevice: the runtime would quietly compute on the CPU.
+        """
+        if self._path is None:
+            raise UsageError("no graph: call `load` first")
+        start_s = time.perf_counter()
+        self._lane = self._session(Path(self._path).read_bytes())
+        self._build_s = time.perf_counter() - start_s
+        return {
+            "run": "session",
+            "source": options.get("source"),
+            "precision": "float32",
+            "providers": self._lane.get_providers(),
+            "threads": self._lane.get_session_options().intra_op_num_threads,
+            "input": list(self._lane.get_inputs()[0].shape),
+            "host_reads_per_step": 1.0,
+            "reads": "run() returns host arrays",
+        }
+
+    def resident_logits(self) -> Array:
+        """Return the logits of the resident batch, worked back from the probabilities that the graph puts out."""
+        p = np.asarray(self._step(), dtype=np.float64).reshape(-1)
+        with np.errstate(divide="ignore"):  # a probability of 0 or 1 has an infinite logit, and fails the gate
+            return np.log(p) - np.log1p(-p)
+
+    def first_step(self, work: str) -> float:
+        """Return the seconds of the very first run of the session."""
+        self._refuse_training(work)
+        start_s = time.perf_counter()
+        self._step()
+        return time.perf_counter() - start_s
+
+    def timed_steps(self, work: str, steps: int) -> dict[str, Any]:
+        """Return how long `steps` runs took; `run` returns host arrays, so each of them has ended."""
+        self._refuse_training(work)
+        images = 0
+        with quiet_collector():
+            before, start_s = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
+            for _ in range(steps):
+                images += len(self._step())
+            seconds, after = time.perf_counter() - start_s, resource.getrusage(resource.RUSAGE_SELF)
+        return {
+            "seconds": seconds,
+            "minor_faults": float(after.ru_minflt - before.ru_minflt),
+            "cpu_s": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
+            "compilations": 0.0,
+            "images": float(images),
+            "host_reads": float(steps),
+            "device_s": None,
+        }
+
+    def cold_start(self) -> dict[str, float]:
+        """Return the seconds of importing the runtime and of opening the session."""
+        return {"import_s": self.import_s, "build_s": self._build_s}
+
+    def _refuse_training(self, work: str) -> None:
+        if work == "train":
+            raise UsageError("the ONNX runtime does not train")
+
+    def _step(self) -> Array:
+        if self._lane is None or self._images is None:
+            raise UsageError("no session or no batch: call `load`, `place_images` and `start_lane` first")
+        given = self._lane.get_inputs()[0]
+        if self._fed is None:
+            last = given.shape[-1] == self._images.shape[-1]
+            self._fed = self._images if last else np.ascontiguousarray(np.moveaxis(self._images, -1, 1))
+        return np.asarray(self._lane.run(None, {given.name: self._fed})[0])
 
     def memory(self) -> dict[str, int | None]:
         """Return the process's peak resident bytes so far."""

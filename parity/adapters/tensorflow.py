@@ -48,11 +48,9 @@ class TensorflowAdapter(
         super().__init__(settings)
         os.environ["KERAS_BACKEND"] = "tensorflow"
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        start_s = time.perf_counter()
         import keras
         import tensorflow
 
-        self._import_s = time.perf_counter() - start_s
         self.tf, self.keras = tensorflow, keras
         tensorflow.config.threading.set_intra_op_parallelism_threads(settings.threads)
         tensorflow.config.threading.set_inter_op_parallelism_threads(settings.threads)
@@ -87,7 +85,7 @@ class TensorflowAdapter(
         self.keras.utils.set_random_seed(self.settings.seed if seed is None else seed)
         start_s = time.perf_counter()
         model = self._sequential(described)
-        self._build_s = time.perf_counter() - start_s
+        self.build_s = time.perf_counter() - start_s
         self._adopt(described, model)
 
     def layers(self) -> list[str]:

@@ -25,8 +25,9 @@ PHASE_WARMUP = 3
 PHASES_HOW = (
     "three functions, each compiled as the lane's step is: the loss alone; the loss with its gradients, of which the"
     " loss alone, timed just before on the same weights, is taken off to give `backward_s`; the optimizer on those"
-    " gradients; then one scalar is read to the host. The gradients are written out between the functions, and nothing"
-    " is fused across them, so the sum is not exactly a step"
+    " gradients; then one scalar is read to the host. The gradients are written out between the functions, nothing is"
+    " fused across them, and the loss alone need not keep what gradients need, so the sum is not exactly a step. The"
+    " batch is resident: there is no input to time"
 )
 FIT_PHASES_HOW = (
     "`fit` runs forward, backward and optimizer in one graph that it makes itself, which cannot be taken apart without"
@@ -93,8 +94,6 @@ class TensorflowLanes(Adapter):
     _batch: tuple[Any, Any] | None
     _fit: KerasFit | None
     _last: Any
-    _import_s: float
-    _build_s: float
 
     @abstractmethod
     def _built(self) -> Any: ...
@@ -225,11 +224,6 @@ class TensorflowLanes(Adapter):
         if self.settings.device != "gpu":
             return None
         return int(self.tf.config.experimental.get_memory_info("GPU:0")["peak"])
-
-    def cold_start(self) -> dict[str, float]:
-        """Return the seconds that importing Keras and TensorFlow took in this process, and building the model."""
-        self._built()
-        return {"import_s": self._import_s, "build_s": self._build_s}
 
     def phases(self, steps: int) -> dict[str, Any]:
         """Take `steps` training steps apart on the resident batch; each phase is synchronised at both ends.

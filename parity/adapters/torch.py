@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from parity.adapters.base import Adapter, Array, WorkerSettings, atomically, check_names
+from parity.adapters.base import Array, WorkerSettings, atomically, check_names
 from parity.adapters.torch_counting import TorchCounting
 from parity.adapters.torch_kinds import TorchKinds
+from parity.adapters.torch_lanes import TorchLanes
 from parity.adapters.torch_losses import TorchLosses
 from parity.adapters.torch_model_files import TorchModelFiles
 from parity.adapters.torch_models import TorchModels
@@ -37,7 +39,7 @@ class TorchAdapter(
     TorchKinds,
     TorchModels,
     TorchModelFiles,
-    Adapter,
+    TorchLanes,
 ):
     """`torch.nn` modules in eager mode, Adam in its default form."""
 
@@ -61,8 +63,8 @@ class TorchAdapter(
         torch.manual_seed(settings.seed)
         self.dtype = torch.float64 if settings.role == "twin" else torch.float32
         self.model: Any = None
-        self.optimizer: Any = None
         self._batch: tuple[Any, Any] | None = None
+        self._forget_lane()
 
     def environment(self) -> dict[str, Any]:
         torch = self.torch
@@ -86,9 +88,12 @@ class TorchAdapter(
         described = ModelSpec.from_dict(spec)
         shapes = described.shapes()
         self.torch.manual_seed(self.settings.seed if seed is None else seed)
+        start_s = time.perf_counter()
         modules = OrderedDict((shape.layer.name, self._module(shape)) for shape in shapes)
         self.model = self.torch.nn.Sequential(modules).to(self.device, self.dtype)
-        self.spec, self.optimizer = described, None
+        self.build_s = time.perf_counter() - start_s
+        self.spec = described
+        self._forget_lane()
 
     def layers(self) -> list[str]:
         return [name for name, _ in self._built().named_children()]
@@ -174,40 +179,6 @@ class TorchAdapter(
         except Exception as error:
             raise ExportError(f"torch.onnx.export could not convert the torch model: {error}") from error
 
-    def start_training(self, learning_rate: float, epsilon: float) -> None:
-        self.optimizer = self.torch.optim.Adam(self._built().parameters(), lr=learning_rate, eps=epsilon)
-
-    def train_batch(self, x: Array, y: Array) -> float:
-        return float(self._train(self._tensor(x), self._tensor(y)).item())
-
-    def logits(self, x: Array) -> Array:
-        return self._array(self._evaluate(self._tensor(x))).astype(np.float64).reshape(-1)
-
-    def place_batch(self, x: Array, y: Array) -> None:
-        self._batch = (self._tensor(x), self._tensor(y))
-
-    def loss(self) -> float:
-        x, y = self._resident()
-        with self.torch.no_grad():
-            return float(self._loss(self._logits(x), y).item())
-
-    def resident_logits(self) -> Array:
-        return self._array(self.step("evaluate")()).astype(np.float64).reshape(-1)
-
-    def step(self, work: str) -> Callable[[], Any]:
-        x, y = self._resident()
-        return (lambda: self._train(x, y)) if work == "train" else (lambda: self._evaluate(x))
-
-    def synchronise(self) -> None:
-        if self.device.type == "cuda":
-            self.torch.cuda.synchronize()
-
-    def compilations(self) -> int:
-        return 0
-
-    def peak_device_bytes(self) -> int | None:
-        return int(self.torch.cuda.max_memory_allocated()) if self.device.type == "cuda" else None
-
     def _module(self, shape: LayerShape) -> Any:
         nn, layer = self.torch.nn, shape.layer
         if layer.kind == "conv2d":
@@ -233,31 +204,3 @@ class TorchAdapter(
 
     def _array(self, tensor: Any) -> Array:
         return np.array(tensor.detach().cpu().numpy())
-
-    def _logits(self, x: Any) -> Any:
-        model = self._built()
-        last = self._described().layers[-1].kind == "sigmoid"
-        return (model[:-1] if last else model)(x).squeeze(-1)
-
-    def _loss(self, logits: Any, y: Any) -> Any:
-        return self.torch.nn.functional.binary_cross_entropy_with_logits(logits, y)
-
-    def _train(self, x: Any, y: Any) -> Any:
-        if self.optimizer is None:
-            raise UsageError("no optimizer: call `start_training` first")
-        self._built().train()
-        self.optimizer.zero_grad(set_to_none=True)
-        loss = self._loss(self._logits(x), y)
-        loss.backward()
-        self.optimizer.step()
-        return loss.detach()
-
-    def _evaluate(self, x: Any) -> Any:
-        self._built().eval()
-        with self.torch.no_grad():
-            return self._logits(x)
-
-    def _resident(self) -> tuple[Any, Any]:
-        if self._batch is None:
-            raise UsageError("no batch on the device: call `place_batch` first")
-        return self._batch

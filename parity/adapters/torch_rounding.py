@@ -13,8 +13,10 @@ import torch
 
 from parity.adapters import (
     torch_rounding_activations,
+    torch_rounding_fourier,
     torch_rounding_layers,
     torch_rounding_moves,
+    torch_rounding_numbers,
     torch_rounding_rules,
     torch_rounding_windows,
 )
@@ -29,6 +31,8 @@ RULE_BOOKS = (
     torch_rounding_activations,
     torch_rounding_layers,
     torch_rounding_windows,
+    torch_rounding_numbers,
+    torch_rounding_fourier,
 )
 """Importing them registers their rules."""
 

@@ -94,6 +94,8 @@ def val(x: Any) -> Any:
         return x._value
     if isinstance(x, torch.Tensor) and x.is_floating_point():
         return x.to(torch.float64)
+    if isinstance(x, torch.Tensor) and x.is_complex():
+        return x.to(torch.complex128)
     return x
 
 

@@ -62,14 +62,16 @@ def to_error(tensor: Any) -> Any:
     """Return what takes a tensor's place where an operation is applied to errors."""
     if isinstance(tensor, Tracked):
         return tensor._error
-    return torch.zeros_like(tensor, dtype=torch.float64) if tensor.is_floating_point() else tensor
+    counts = tensor.is_floating_point() or tensor.is_complex()
+    return torch.zeros_like(tensor, dtype=torch.float64) if counts else tensor
 
 
 def zip_results(values: Any, errors: Any, u: float) -> Any:
     """Return one tracked tensor per floating result of an operation that has one or several."""
     if isinstance(values, (tuple, list)):
         return type(values)(zip_results(value, error, u) for value, error in zip(values, errors, strict=True))
-    return Tracked(values, errors, u) if values.is_floating_point() or values.dtype == torch.bool else values
+    counts = values.is_floating_point() or values.is_complex() or values.dtype == torch.bool
+    return Tracked(values, errors, u) if counts else values
 
 
 def _move(name: str) -> Any:
@@ -102,7 +104,7 @@ def _constant(name: str) -> Any:
     def run(u: float, *args: Any, **kwargs: Any) -> Any:
         made = getattr(aten, name)(*swap(args, val), **kwargs)
         off = constant_error(float(args[-1]), u) if name in ("full_like", "new_full") else 0.0
-        return make(made, off, u) if made.dtype == torch.float64 else made
+        return make(made, off, u) if made.dtype in (torch.float64, torch.complex128) else made
 
     return run
 
@@ -115,7 +117,7 @@ RULES.update({name: _constant(name) for name in CONSTANTS})
 @rule("copy_")
 def _copy(u: float, target: Any, source: Any, non_blocking: bool = False) -> Any:  # noqa: ARG001
     if not isinstance(target, Tracked):
-        if target.is_floating_point():
+        if target.is_floating_point() or target.is_complex():
             raise RoundingUnknown("`aten.copy_` writes a tracked tensor into a plain one, which would lose its error")
         return target.copy_(val(source))
     target._value.copy_(val(source))
@@ -127,6 +129,9 @@ def _copy(u: float, target: Any, source: Any, non_blocking: bool = False) -> Any
 def _to_copy(u: float, x: Any, *, dtype: Any = None, **kwargs: Any) -> Any:
     if dtype is None or dtype == x.dtype or dtype == torch.float64:
         return zip_results(x._value.to(torch.float64).clone(), x._error.clone(), u)
+    if dtype.is_complex:
+        complex_ = x._value.to(torch.complex128)
+        return make(complex_, x._error + (u * x._value.abs() if dtype == torch.complex64 else 0.0), u)
     if not dtype.is_floating_point:
         return aten._to_copy(x._value, dtype=dtype, **kwargs)
     if dtype != torch.float32:

@@ -66,7 +66,8 @@ def mul(u: float, a: Any, b: Any) -> Any:
     value = va * vb
     carried = abs(va) * eb + ea * (abs(vb) + eb)
     powers = not isinstance(vb, torch.Tensor) and vb != 0 and math.isfinite(vb) and abs(math.frexp(vb)[0]) == 0.5
-    rounded = 0.0 if powers else u * (value.abs() + carried)
+    roundings = 4 if value.is_complex() else 1  # a complex product is four real ones and two sums
+    rounded = 0.0 if powers else roundings * u * (value.abs() + carried)
     return make(value, carried + rounded + floor(value, u), u)
 
 
@@ -90,12 +91,13 @@ def reciprocal(u: float, x: Any) -> Any:
 
 @rule("abs")
 def _abs(u: float, x: Any) -> Any:
-    return make(x._value.abs(), x._error, u)
+    value = x._value.abs()
+    return make(value, x._error + (6 * u * value if x.is_complex() else 0.0), u)
 
 
 @rule("sgn", "sign")
 def _sign(u: float, x: Any) -> Any:
-    value = torch.sign(x._value)
+    value = torch.sgn(x._value)
     return make(value, undecided(x._value, x._error) * (1.0 + value.abs()), u)
 
 
@@ -298,12 +300,19 @@ def _reduce_extreme(name: str) -> Any:
 RULES.update({name: _reduce_extreme(name) for name in ("amax", "amin")})
 
 
+# Where the number of an axis stands among the arguments that follow the tensor.
+_AXIS_AT = {"max": 0, "min": 0, "median": 0, "nanmedian": 0, "sort": 0, "topk": 1, "kthvalue": 1}
+
+
 def _with_indices(name: str) -> Any:
     def run(u: float, x: Any, *args: Any, **kwargs: Any) -> Any:
         found = getattr(aten, name)(x._value, *args, **kwargs)
-        if isinstance(found, torch.Tensor):  # the largest of all
-            return RULES["amax" if name == "max" else "amin"](u, x)
-        dim = int(kwargs.get("dim", args[0] if args and name in ("max", "min", "sort") else -1))
+        if isinstance(found, torch.Tensor):  # one of all
+            if name in ("max", "min"):
+                return RULES["amax" if name == "max" else "amin"](u, x)
+            return make(found, x._error.amax() if x.dim() else x._error, u)
+        place = _AXIS_AT[name]
+        dim = int(kwargs.get("dim", args[place] if len(args) > place else -1))
         # Sorting is 1-Lipschitz in the largest error.
         worst = torch.amax(x._error, dim, keepdim=True) if x.dim() else x._error
         values, indices = found
@@ -313,7 +322,7 @@ def _with_indices(name: str) -> Any:
     return run
 
 
-RULES.update({name: _with_indices(name) for name in ("max", "min", "topk", "sort", "kthvalue", "median")})
+RULES.update({name: _with_indices(name) for name in _AXIS_AT})
 
 
 def _accumulate(name: str) -> Any:

@@ -241,7 +241,7 @@ def _bicubic_backward(name: str) -> Callable[..., Any]:
     return bounded
 
 
-for _name in ("upsample_bicubic2d", "_upsample_bicubic2d_aa"):
+for _name in ("upsample_bicubic2d", "_upsample_bicubic2d_aa", "_upsample_bilinear2d_aa"):
     rule(_name)(_bicubic(_name))
     rule(f"{_name}_backward")(_bicubic_backward(_name))
 

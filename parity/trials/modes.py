@@ -112,6 +112,16 @@ def bounds(
     return {**found, "input": gradient.error}
 
 
+def output_bounds(
+    layers: Sequence[LayerSpec], weights: Mapping[str, Array], x: Array, says: str
+) -> tuple[Doubles, Doubles]:
+    """Return the exact output of `layers` fed `x` (TensorFlow's order), and how far a mode's own may be off."""
+    given, admitted, known = {name: _given(array) for name, array in weights.items()}, promise(says), _given(x)
+    for layer in layers:
+        known = _forward(layer, known, _own(given, layer.name), admitted)
+    return known.value, known.error
+
+
 def _given(array: Array) -> Known:
     return Known(array.astype(np.float64), np.zeros(array.shape), held=False)
 

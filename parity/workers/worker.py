@@ -57,7 +57,7 @@ def describe(error: BaseException) -> dict[str, Any]:
     return {"error": kind.__name__, "ours": ours is not None, "message": message, "traceback": trace}
 
 
-def _load_adapter(config: dict[str, Any]) -> object:
+def _load_adapter(config: dict[str, Any]) -> Any:
     try:
         import numpy  # noqa: F401
         import safetensors.numpy  # noqa: F401
@@ -69,9 +69,13 @@ def _load_adapter(config: dict[str, Any]) -> object:
     from parity import adapters
     from parity.adapters.base import WorkerSettings
 
+    start_s = time.perf_counter()
     kind = adapters.load(config["framework"])
     with adapters.framework_imports(config["framework"]):  # many adapters import theirs on construction
-        return kind(WorkerSettings(**config["settings"]))
+        adapter: Any = kind(WorkerSettings(**config["settings"]))
+    if hasattr(adapter, "import_s"):  # nearly all of it is the framework
+        adapter.import_s = time.perf_counter() - start_s
+    return adapter
 
 
 def _serve(connection: Connection, adapter: object, folder: Path) -> None:

@@ -48,7 +48,8 @@ ROOMS: Mapping[str, tuple[str, ...]] = {
     "parity.stats": ("parity.errors",),
     "parity.adapters": ("parity.errors", "parity.model", "parity.pairing"),
     "parity.adapters.keras_layers": ("parity.errors", "parity.model"),
-    "parity.adapters.tensorflow": (*_ADAPTER, "parity.adapters.keras_layers"),
+    "parity.adapters.keras_fit": ("parity.errors",),
+    "parity.adapters.tensorflow": (*_ADAPTER, "parity.adapters.keras_layers", "parity.adapters.keras_fit"),
     "parity.adapters.torch": _ADAPTER,
     "parity.adapters.onnxruntime": ("parity.errors", "parity.model", "parity.pairing", "parity.adapters.base"),
     "parity.adapters.kerastorch": (
@@ -56,6 +57,7 @@ ROOMS: Mapping[str, tuple[str, ...]] = {
         "parity.model",
         "parity.adapters.base",
         "parity.adapters.keras_layers",
+        "parity.adapters.keras_fit",
     ),
     "parity.workers": ("parity.errors", "parity.model", *_PARENT_SIDE),
     "parity.workers.client": ("parity.errors", "parity.model", *_PARENT_SIDE),
@@ -301,3 +303,41 @@ def test_a_package_resolves_its_relative_imports() -> None:
         "parity.stats",
     }
     assert imports("from .. import stats", "parity.judge.bound") == {"parity.stats"}
+
+
+def _parts_of(adapter: str) -> dict[str, dict[str, str]]:
+    """Return what each part of a framework's adapter defines; an adapter inherits from all its parts."""
+    found: dict[str, dict[str, str]] = {}
+    for path in sorted((PACKAGE / "adapters").glob(f"{adapter}*.py")):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and node.name.lower().startswith(adapter):
+                methods = [item for item in node.body if isinstance(item, ast.FunctionDef)]
+                found[node.name] = {m.name: ast.dump(m) for m in methods if not _is_open(m)}
+    return found
+
+
+def _is_open(method: ast.FunctionDef) -> bool:
+    """Whether a method only says what another part defines."""
+    last = method.body[-1]
+    return isinstance(last, ast.Raise) or (isinstance(last, ast.Expr) and isinstance(last.value, ast.Constant))
+
+
+def _hidden(parts: Mapping[str, Mapping[str, str]]) -> dict[str, list[str]]:
+    owners: dict[str, dict[str, str]] = {}
+    for part, methods in parts.items():
+        for name, text in methods.items():
+            if not (name.startswith("__") or text in owners.get(name, {}).values()):
+                owners.setdefault(name, {})[part] = text
+    return {name: sorted(some) for name, some in owners.items() if len(some) > 1}
+
+
+@pytest.mark.parametrize("adapter", ["tensorflow", "torch"])
+def test_no_part_of_an_adapter_hides_a_method_of_another(adapter: str) -> None:
+    parts = _parts_of(adapter)
+    assert len(parts) > 5
+    assert _hidden(parts) == {}
+
+
+def test_a_hidden_method_is_noticed() -> None:
+    assert _hidden({"A": {"_traced": "one", "_own": "x"}, "B": {"_traced": "two"}}) == {"_traced": ["A", "B"]}
+    assert _hidden({"A": {"_traced": "one", "__init__": "x"}, "B": {"_traced": "one", "__init__": "y"}}) == {}

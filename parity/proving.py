@@ -1,0 +1,234 @@
+"""Prove what is about to be timed: the pair first, layer by layer, then every lane in its own process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from parity.bench.gate import prove, prove_step, same_weights
+from parity.bench.run import EPSILON, LEARNING_RATE, LaneRun, Setting
+from parity.errors import ParityError
+from parity.judge.bound import SIGMOID_ULPS, layer_bound, unit_roundoff
+from parity.judge.compare import Quartet, judge
+from parity.judge.verdict import Finding, overall
+from parity.model.layout import Array
+from parity.model.spec import ModelSpec
+from parity.pair import (
+    Pair,
+    ask_layer,
+    carried_errors,
+    forced,
+    in_order,
+    in_tensorflow_order,
+    layer_inputs,
+    own_weights,
+)
+from parity.pairing import weights as pairing_weights
+from parity.trials.modes import output_bounds
+from parity.workers.client import Worker, WorkerOptions
+
+KERNELS = {"keras-torch": "torch"}
+"""Whose kernels a lane computes with, where that is not the framework of its name."""
+OPTIMIZERS = {"keras-torch": "tensorflow"}
+"""Whose optimizer a lane steps with: Keras's Adam adds its epsilon elsewhere than torch's does."""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """The weights and the images on which the pair was proven, and what a lane is held against.
+
+    `twin_logits` (n,) and `allowed` (n,) by framework, in the order of `images`; `step_losses` of each
+    framework's float64 twin before each of the first steps on the first `batch` images; `alone` names the only framework there is.
+    """
+
+    spec: ModelSpec
+    weights: dict[str, Array]
+    images: Array
+    labels: Array
+    batch: int
+    twin_logits: Array
+    allowed: dict[str, Array]
+    step_losses: dict[str, list[float]]
+    verdict: str
+    proven_logits: dict[str, Array] = field(default_factory=dict)
+    alone: str | None = None
+
+    def own_weights(self, framework: str) -> dict[str, Array]:
+        """Return the weights under a framework's own names, in its own layouts."""
+        torch = framework == "torch"
+        return pairing_weights.to_torch(self.weights, self.spec) if torch else dict(self.weights)
+
+    def first(self, setting: Setting) -> tuple[Array, Array]:
+        """Return the images and labels of one batch."""
+        return self.images[: setting.batch], self.labels[: setting.batch]
+
+
+def prove_pair(
+    pair: Pair, weights: Mapping[str, Array], images: Array, labels: Array, batch: int, steps: int = 1
+) -> tuple[Proof, list[Finding]]:
+    """Prove a built pair layer by layer on the very weights and images that will be timed; the findings say how.
+
+    The first `batch` images are trained on for `steps` steps by the twin, for lanes to be held against.
+    """
+    spec = pair.spec
+    pair.copy_weights(weights)
+    x = _canonical(images)
+    inputs = layer_inputs(pair, x)
+    findings = forced(pair, inputs)
+    last = spec.layers[-2].name
+    twin = pair.workers["twin_tensorflow"]
+    logits = twin.call("forward", x=x)[last].reshape(-1)
+    proven, allowed = {}, {}
+    for framework in ("tensorflow", "torch"):
+        allowed[framework] = _logit_bounds(spec, weights, inputs, findings, framework)
+        pair.workers[framework].call("place_images", images=images[:batch], labels=labels[:batch])
+        proven[framework] = pair.workers[framework].call("resident_logits")
+    allowed["onnxruntime"] = np.maximum(allowed["tensorflow"], allowed["torch"])
+    losses = {
+        framework: _step_losses(pair.workers[f"twin_{framework}"], images[:batch], labels[:batch], steps)
+        for framework in ("tensorflow", "torch")
+    }
+    pair.copy_weights(weights)
+    proof = Proof(
+        spec, dict(weights), images, labels, batch, logits, allowed, losses, overall(findings), proven
+    )  # fmt: skip
+    return proof, findings
+
+
+def prove_alone(
+    framework: str, options: WorkerOptions, spec: ModelSpec, images: Array, labels: Array, batch: int, steps: int = 1
+) -> tuple[Proof, list[Finding]]:
+    """Prove one framework against its own float64 twin, where the other one cannot run at all.
+
+    `options` are those of its float32 worker; the twin computes on the CPU.
+    """
+    twin_options = WorkerOptions(framework, python=options.python, role="twin", threads=options.threads)
+    with Worker(options) as plain, Worker(twin_options) as twin:
+        for worker in (plain, twin):
+            worker.call("build", spec=spec.to_dict(), seed=0)
+        held = plain.call("get_weights")
+        twin.call("set_weights", weights=held)
+        weights = pairing_weights.to_tensorflow(held, spec) if framework == "torch" else held
+        inputs, logits = _alone_inputs(framework, twin, spec, _canonical(images))
+        findings = _alone_findings(framework, (plain, twin), spec, weights, inputs)
+        plain.call("place_images", images=images[:batch], labels=labels[:batch])
+        proven = plain.call("resident_logits")
+        losses = {framework: _step_losses(twin, images[:batch], labels[:batch], steps)}
+    bound = _logit_bounds(spec, weights, inputs, findings, framework)
+    allowed = {framework: bound, "onnxruntime": bound}
+    proof = Proof(spec, weights, images, labels, batch, logits, allowed, losses, overall(findings),
+                  {framework: proven}, framework)  # fmt: skip
+    return proof, findings
+
+
+def prove_lane(run: LaneRun, proof: Proof, setting: Setting) -> dict[str, Any]:
+    """Let a lane's fresh process through the gate on one setting and return the figures.
+
+    Raises
+        ParityError: its weights, logits or loss, or what its first steps do to the loss, are not what was proven.
+    """
+    lane, kernels = run.lane, KERNELS.get(run.lane.framework, run.lane.framework)
+    if lane.framework != "onnxruntime" and not same_weights(
+        run.worker.call("get_weights"), proof.own_weights(lane.framework)
+    ):
+        raise ParityError(f"{lane.name} is not timed: it does not hold the weights that it was given")
+    images, labels = proof.first(setting)
+    run.first_step(setting)  # before anything else traces it
+    logits = np.asarray(run.worker.call("resident_logits"))
+    precision = str(lane.options.get("precision", "float32"))
+    allowed = proof.allowed[kernels][: len(images)]
+    if precision != "float32":
+        allowed = output_bounds(proof.spec.layers[:-1], proof.weights, _canonical(images), precision)[1].reshape(-1)
+    if lane.framework == "onnxruntime":
+        allowed = allowed + _through_sigmoid(proof.twin_logits[: len(images)])
+    loss = None if lane.framework == "onnxruntime" else run.worker.call("loss")
+    figures = prove(lane.name, logits, loss, labels, proof.twin_logits[: len(images)], allowed, precision)
+    proven = proof.proven_logits.get(kernels)
+    if proven is not None and setting.batch == proof.batch:
+        figures["identical_to_proven"] = bool(np.array_equal(logits, proven))
+    return figures
+
+
+def prove_training(run: LaneRun, proof: Proof, setting: Setting) -> dict[str, Any]:
+    """Hold what a lane's first training steps did to the loss against the float64 twin's; call it after them.
+
+    Raises
+        ParityError: the loss moved otherwise.
+    """
+    twin = proof.step_losses.get(OPTIMIZERS.get(run.lane.framework, run.lane.framework))
+    taken = int(run.worker.call("optimizer_steps"))
+    if twin is None or setting.batch != proof.batch or not 0 < taken < len(twin):
+        return {}
+    loss = float(run.worker.call("loss"))
+    precision = str(run.lane.options.get("precision", "float32"))
+    return prove_step(run.lane.name, loss, twin, taken, precision)
+
+
+def export(pair: Pair, folder: Path) -> dict[str, Path]:
+    """Write both networks as ONNX and return the files by framework."""
+    files = {framework: folder / f"bench_{framework}.onnx" for framework in ("tensorflow", "torch")}
+    for framework, file in files.items():
+        pair.workers[framework].call("export_onnx", path=str(file))
+    return files
+
+
+def _through_sigmoid(logits: Array) -> Array:
+    """Return what a float32 probability, which is all that an exported graph puts out, may move its logit by.
+
+    The derivative of the logit is 1 / (p (1 - p)), and the error of p is at most that many roundoffs times p.
+    """
+    return SIGMOID_ULPS * unit_roundoff("float32") * (1.0 + np.exp(np.asarray(logits, dtype=np.float64)))
+
+
+def _canonical(images: Array) -> Array:
+    return images.astype(np.float32) / np.float32(255.0)
+
+
+def _logit_bounds(
+    spec: ModelSpec, weights: Mapping[str, Array], inputs: Mapping[str, Array], findings: list[Finding], framework: str
+) -> Array:
+    return carried_errors(spec, weights, inputs, findings, framework)[spec.layers[-2].name].reshape(-1)
+
+
+def _step_losses(twin: Worker, images: Array, labels: Array, steps: int) -> list[float]:
+    """Return the twin's loss before each of its first training steps, and after the last."""
+    twin.call("start_training", learning_rate=LEARNING_RATE, epsilon=EPSILON)
+    twin.call("place_images", images=images, labels=labels)
+    losses = [float(twin.call("loss"))]
+    for _ in range(steps):
+        twin.call("timed_steps", work="train", steps=1)
+        losses.append(float(twin.call("loss")))
+    return losses
+
+
+def _alone_inputs(framework: str, twin: Worker, spec: ModelSpec, x: Array) -> tuple[dict[str, Array], Array]:
+    outputs = twin.call("forward", x=in_order(framework, x, "image", {}))
+    inputs, value = {}, x
+    for step in spec.shapes():
+        inputs[step.layer.name] = value.astype(np.float32)
+        value = outputs[step.layer.name]
+        value = in_tensorflow_order(value, step) if framework == "torch" else value
+    return inputs, np.asarray(outputs[spec.layers[-2].name]).reshape(-1)
+
+
+def _alone_findings(
+    framework: str,
+    workers: tuple[Worker, Worker],
+    spec: ModelSpec,
+    weights: Mapping[str, Array],
+    inputs: Mapping[str, Array],
+) -> list[Finding]:
+    findings = []
+    for step in spec.shapes():
+        layer, x = step.layer, inputs[step.layer.name]
+        plain, twin = (ask_layer(step, x, framework, worker) for worker in workers)
+        if framework == "torch":
+            plain, twin = in_tensorflow_order(plain, step), in_tensorflow_order(twin, step)
+        own = own_weights(weights, layer.name)
+        bounds = [layer_bound(layer, x, own, twin, unit_roundoff(precision)) for precision in ("float32", "float64")]
+        findings.append(judge(layer.name, layer.kind, Quartet(plain, plain, twin, twin), *bounds))
+    return findings
