@@ -288,6 +288,19 @@ class RoundingAdapter(TorchAdapter):
             "log sum exp": on_linear(lambda x: torch.logsumexp(x, -1), 5),
             "cumulative": on_linear(lambda x: x.cumsum(-1), 5),
             "branches": on_linear(lambda x: torch.where(x > 0, x.exp() - 1.0, 2.0 * x), 5),
+            "two exponentials": on_linear(lambda x: torch.logaddexp(x, 0.5 * x) + torch.logaddexp2(x, x * x), 5),
+            "randomised slope": lambda: (nn.Sequential(nn.Linear(6, 6), nn.RReLU()).eval(), [normal(5, 6)]),
+            "remainders": on_linear(lambda x: torch.fmod(x, 0.7) + x % 0.31 + torch.remainder(x, 2.0), 5),
+            "whole numbers": on_linear(lambda x: x * (torch.round(3 * x) + x.floor() + (2 * x).ceil() + x.trunc()), 5),
+            "order": on_linear(
+                lambda x: x.topk(2, 0)[0].sum(0) + x.sort(0)[0] + x.kthvalue(2, 0)[0] + x.median(0)[0], 5
+            ),
+            "running": on_linear(lambda x: x.cummax(1)[0] + (x.cumprod(1) + x.logcumsumexp(1)).detach(), 5),
+            "angles": on_linear(lambda x: torch.atan2(x, x.flip(0)) + torch.hypot(x, x.flip(0)) + torch.sinc(x), 5),
+            "distances": on_linear(lambda x: torch.cdist(x, x.flip(1) + 3.0), 5),
+            "fourier": on_linear(lambda x: torch.fft.fft(torch.fft.fft(x, dim=-1), dim=-2).real, 5),
+            "filtered": on_linear(lambda x: torch.fft.irfft(torch.fft.rfft(x) * 0.5, n=6), 5),
+            "spectrum": on_linear(lambda x: torch.fft.rfft(x).abs(), 5),
         }
 
     def _losses(self) -> dict[str, Build]:

@@ -19,6 +19,7 @@ SEEDS = range(3)
 # would see nothing; a worst case over many layers cannot promise more.
 USUAL = 2e-4
 SANE: Mapping[str, float] = {
+    "angles": 3e-2,  # where both numbers are near zero, so is what the gradient is divided by
     "attention": 1e-3,
     "attention without weights": 1e-3,
     "batch norm trained": 4e-3,
@@ -40,6 +41,7 @@ upsample bilinear;upsample bicubic;reflection pad;pixel shuffle;relu;relu6;leaky
 gelu tanh;silu;mish;softplus;softsign;hardswish;hardsigmoid;hardtanh;sigmoid;tanh;log sigmoid;tanhshrink;softshrink;
 hardshrink;threshold;glu;softmax;log softmax;lstm;gru;rnn;attention;attention without weights;encoder layer;
 causal attention;normalise;deviation;clamp;largest;indexing;powers;log sum exp;cumulative;branches;bce with logits;bce;
+two exponentials;randomised slope;remainders;whole numbers;order;running;angles;distances;fourier;filtered;spectrum;
 cross entropy;smoothed cross entropy;mse;l1;smooth l1;huber;kl;poisson;cosine
 """.replace("\n", "").split(";")  # fmt: skip
 
