@@ -129,6 +129,7 @@ class Bench:
         self._is_proven = False
         self._failed: dict[tuple[int, str], str] = {}
         self._missing: dict[str, str] = {}
+        self._unimportable: set[str] = set()
         self._absent = self._find_absent()
         self._readings = GpuReadings() if campaign.device == "gpu" else None
         self._begin()
@@ -231,7 +232,8 @@ class Bench:
         task = supply.choose(prepared, base, options.batch, options.threads, amount)
         demand = supply.demand_of(self.campaign.record[SECTION].get("samples", []))
         pythons = {"tensorflow": options.tensorflow_python, "torch": options.torch_python}
-        found = supply.measure(task, demand, pythons)
+        frameworks = {name: name for name in supply.FRAMEWORKS if name not in self._unimportable}
+        found = supply.measure(task, demand, pythons, frameworks)
         self.campaign.fill(SECTION, {"supply": found})
         return dict(found)
 
@@ -268,6 +270,8 @@ class Bench:
                 self.campaign.note_worker(framework, worker)
         except (MissingDevice, MissingFramework) as error:
             self._missing[framework] = str(error)
+            if isinstance(error, MissingFramework):
+                self._unimportable.add(framework)
 
     def _python(self, framework: str) -> str | None:
         options = self.campaign.options

@@ -32,7 +32,7 @@ def test_query_key_and_value_may_be_one_layer_in_torch() -> None:
     other = traces.torch(attending(True), rename=traces.noise(2))
     weighted, everything = both(mine, other)
     for matching in (weighted, everything):
-        rows = [([*names_left(one.tensorflow, mine)], names_left([one.torch], other)) for one in matching.stacked]
+        rows = [([*names_left(one.tensorflow, mine)], names_left(one.torch, other)) for one in matching.stacked]
         assert rows == [(["q0", "k0", "v0"], ["qkv0"]), (["q1", "k1", "v1"], ["qkv1"])]
     found = names_of(everything, mine, other)
     assert found == {name: name for name in ("first", "mixed0", "out0", "sum0", "mixed1", "out1", "sum1")}

@@ -1,0 +1,68 @@
+"""The torch adapter with lanes that can be made dishonest on purpose, for the tests of what the bench refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from parity.adapters.base import WorkerSettings
+from parity.adapters.torch import TorchAdapter
+
+FAULTS = ("", "other-shape", "guard", "cut-batch", "quietly-eager", "layout-lie", "wrong-rate", "no-update", "hurry")
+
+
+class FaultyLanes(TorchAdapter):
+    """Torch as it is, until `plant` names one of `FAULTS`."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        super().__init__(settings)
+        self._fault, self._taken = "", 0
+
+    def plant(self, fault: str) -> None:
+        """Be dishonest in this way from now on."""
+        if fault not in FAULTS:
+            raise ValueError(fault)
+        self._fault = fault
+
+    def step(self, work: str) -> Callable[[], Any]:
+        """Return the real step, fed another shape at its third call, or guarded by something that changes."""
+        real = super().step(work)
+        x, y = self._resident()
+
+        def step() -> Any:
+            self._taken += 1
+            if self._fault == "other-shape" and self._taken % 3 == 0:
+                half = len(y) // 2
+                return self._train(x[:half], y[:half]) if work == "train" else self._evaluate(x[:half])
+            if self._fault == "guard" and self._taken % 3 == 0:
+                other = x.detach().clone().requires_grad_()  # the compiled graph was made for an input without
+                return self._train(other, y) if work == "train" else self._evaluate(other)
+            return real()
+
+        return step
+
+    def place_batch(self, x: Any, y: Any) -> None:
+        """Keep the batch, cut by one image where that is the fault."""
+        cut = 1 if self._fault == "cut-batch" else 0
+        super().place_batch(x[cut:], y[cut:])
+
+    def start_lane(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Start the lane with another learning rate, or without what was asked for, where that is the fault."""
+        if self._fault == "wrong-rate":
+            options = {**options, "learning_rate": 1.02 * options["learning_rate"]}
+        facts = super().start_lane(options)
+        if self._fault == "quietly-eager":
+            self._compiled = {}
+        if self._fault == "layout-lie":
+            self.model = self._built().to(memory_format=self.torch.contiguous_format)
+            self._batch = (self._resident()[0].contiguous(), self._resident()[1])
+        return facts
+
+    def _update(self) -> None:
+        if self._fault != "no-update":
+            super()._update()
+
+    def synchronise(self) -> None:
+        """Wait for the device, or not."""
+        if self._fault != "hurry":
+            super().synchronise()
