@@ -231,9 +231,8 @@ class Bench:
         amount = supply.AMOUNTS[options.profile]
         task = supply.choose(prepared, base, options.batch, options.threads, amount)
         demand = supply.demand_of(self.campaign.record[SECTION].get("samples", []))
-        pythons = {"tensorflow": options.tensorflow_python, "torch": options.torch_python}
-        frameworks = {name: name for name in supply.FRAMEWORKS if name not in self._unimportable}
-        found = supply.measure(task, demand, pythons, frameworks)
+        pythons = {name: self._python(name) for name in supply.FRAMEWORKS if name not in self._unimportable}
+        found = supply.measure(task, demand, pythons)
         self.campaign.fill(SECTION, {"supply": found})
         return dict(found)
 

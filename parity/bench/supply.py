@@ -99,7 +99,7 @@ def measure(
 ) -> dict[str, Any]:
     """Measure every source of both frameworks on the host and return the record's `supply` section.
 
-    `demand`: rows of `demand_of`. `pythons`: interpreters by framework. `opened`: workers by framework to use in place
+    `demand`: rows of `demand_of`. `pythons`: interpreters by framework; only those named are measured. `opened`: workers by framework to use in place
     of fresh ones; they stay open. What goes wrong with one source is a line in `problems`, and the others are measured
     all the same.
     """
@@ -108,7 +108,7 @@ def measure(
     pixels: dict[str, Array] = {}
     decoded: dict[str, list[Array]] = {REFERENCE: [_reference(file) for file in task.files]}
     zero_copy: dict[str, bool | None] = {}
-    for framework in opened or FRAMEWORKS:
+    for framework in opened or pythons or FRAMEWORKS:
         worker = opened[framework] if opened else _worker(framework, (pythons or {}).get(framework))
         try:
             measured = _Measured(worker, task, rows, problems, pixels, decoded)
