@@ -14,7 +14,7 @@ from parity.judge.verdict import NOT_COMPARED, SEMANTIC, Finding
 from parity.model.trace import MOVES, Trace, weights_that_matter
 from parity.pairing.copying import WeightPlan, plan
 from parity.pairing.match import Matching, match_all, match_weighted
-from parity.porting import outputs, reshaping, training
+from parity.porting import outputs, reshaping, stacking, training
 from parity.porting.causes import Bank
 from parity.porting.convert import Conversion, directions, write
 from parity.porting.convert import settings as convert_settings
@@ -138,7 +138,8 @@ def prepare(models: Models, tell: Progress) -> Prepared:
     orders = Orders(models, options)
     reshaped = reshaping.find(models, weighted, orders)
     orders.keep(reshaped)
-    weight_plan = plan(models[TENSORFLOW], models[TORCH], weighted, orders.rows, orders.columns)
+    weight_plan = plan(models[TENSORFLOW], models[TORCH], weighted, orders.rows, orders.columns,
+                       lambda one: stacking.units(models, one))  # fmt: skip
     built = dict(models.workers.each(models.weights, (TENSORFLOW, TORCH)))
     weights, notes = share_weights(models, weight_plan, built)
     prints = models.workers.each(lambda side: models.prints(side, fed[side.removeprefix("twin_")]), TWINS)

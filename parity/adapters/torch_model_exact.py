@@ -47,6 +47,9 @@ def rewrite(
         return _undropped(function, args, own, training)
     if name == "scaled_dot_product_attention":
         args, own = _without_dropout(args, own)
+    if name in ("rrelu", "rrelu_") and not training:
+        args, own = _middle_slope(args, own)
+        function, name = functional.leaky_relu, "leaky_relu"
     if not twin:
         return function, args, own
     if name == "float":
@@ -105,6 +108,13 @@ def _without_dropout(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tup
     if len(args) > 4:
         args = (*args[:4], 0.0, *args[5:])
     return args, {key: 0.0 if key == "dropout_p" else value for key, value in kwargs.items()}
+
+
+def _middle_slope(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the arguments of the leaky ReLU that a randomised one is in evaluation."""
+    given = dict(zip(("input", "lower", "upper", "training", "inplace"), args, strict=False)) | kwargs
+    slope = (given.get("lower", 1 / 8) + given.get("upper", 1 / 3)) / 2
+    return (given["input"], slope), {"inplace": given.get("inplace", False)}
 
 
 def _exact_slope(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Called:

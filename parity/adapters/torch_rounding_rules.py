@@ -145,7 +145,8 @@ def power(u: float, base: Any, exponent: Any) -> Any:
         return make(base._value**exponent, base._error * exponent, u)
     special = {2: square, 0.5: sqrt, -0.5: rsqrt, -1: reciprocal}.get(exponent)
     if special is not None:
-        return special(u, base)
+        found = special(u, base)
+        return make(found._value, found._error + 3 * u * found._value.abs(), u)  # others go through logarithms
     roundings = 6.0 + abs(exponent)
     return power_bound(u, base, base._value**exponent, float(exponent), constant_error(float(exponent), u), roundings)
 

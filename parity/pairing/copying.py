@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -19,9 +19,16 @@ from parity.pairing.stacked import Stacked
 
 __all__ = ["WeightLink", "WeightPlan", "plan", "read"]
 
+# Kinds whose kernels' rows belong to the elements of a vector, and the roles that may stand in another order.
+_READS_VECTORS = frozenset({"dense", "einsum", "lstm", "gru", "rnn"})
+_ORDERED_ROLES = frozenset(
+    {"kernel", "forward_kernel", "backward_kernel", "gamma", "beta", "moving_mean", "moving_variance"}
+    | {"alpha", "scale", "other"}
+)
 _FREE_ROLES = frozenset({"other", "kernel", "embeddings", "weight", "scale", "alpha"})
 
 Rows = Callable[[OpPair], Array | None]
+Units = Callable[[Stacked], Sequence[Array] | None]
 
 
 @dataclass(frozen=True)
@@ -65,18 +72,20 @@ def plan(
     matching: Matching,
     rows: Rows = lambda _: None,
     columns: Rows = lambda _: None,
+    units: Units = lambda _: None,
 ) -> WeightPlan:
     """Return how the weights of paired operations are carried.
 
     `rows` says in which order torch's layer reads the elements that TensorFlow's reads in sequence (`torch_row[j] =
     tf_row[rows[j]]`), for a layer behind a Flatten; None where both read alike. `columns` says the same of what a dense
-    layer makes, for one before a Reshape.
+    layer makes, for one before a Reshape. `units` says which of a stacked layer's units belong to each of the layers
+    that the other side keeps apart; None where they follow one another.
     """
     maker = _Planner(tensorflow, torch, columns)
     for pair in matching.pairs:
         maker.add(pair, rows)
     for one in matching.stacked:
-        maker.add_stacked(one)
+        maker.add_stacked(one, units)
     maker.add_free()
     return maker.finish()
 
@@ -123,17 +132,22 @@ class _Planner:
                 continue
             self._accept(WeightLink(refs[0], refs[1], *ways, role, pair))
 
-    def add_stacked(self, one: Stacked) -> None:
-        """Link layers that are apart in TensorFlow with the rows that torch has for each."""
-        torch = self.ops[1][one.torch]
-        for place, index in enumerate(one.tensorflow):
+    def add_stacked(self, one: Stacked, units: Units) -> None:
+        """Link layers that one side has apart with the rows, or columns, that the other has for each."""
+        side = one.whole_side
+        whole, parts = self.ops[side][one.whole], [self.ops[1 - side][index] for index in one.apart]
+        told = units(one)
+        for number, part in enumerate(parts):
             weights = {}
-            for role, reference in torch.weights.items():
-                shape = self.shapes[1].get(reference)
-                if shape and shape[0] % len(one.tensorflow) == 0:
-                    length = shape[0] // len(one.tensorflow)
-                    weights[role] = f"{reference}@{place * length}:{(place + 1) * length}"
-            self._link(OpPair(index, one.torch, GRAPH), self.ops[0][index], replace(torch, weights=weights), None)
+            for role, reference in whole.weights.items():
+                shape = self.shapes[side].get(reference)
+                count = shape[-1 if side == 0 else 0] if shape else 0
+                if count % len(parts) == 0:
+                    usual = np.arange(count).reshape(len(parts), -1)[number]
+                    weights[role] = references.places(reference, told[number] if told else usual, side == 0)
+            some = replace(whole, weights=weights)
+            mine, other = (some, part) if side == 0 else (part, some)
+            self._link(OpPair(mine.index, other.index, GRAPH), mine, other, None)
 
     def add_free(self) -> None:
         """Link what no pair of operations holds and only one weight of the other side fits: a class token, a position.
@@ -194,9 +208,9 @@ class _Planner:
         self.links.append(link)
 
     def _order(self, pair: OpPair, rows: Rows, mine: Op, role: str, shape: Shape) -> Array | None:
-        if role not in ("kernel", "gamma", "beta", "moving_mean", "moving_variance", "alpha", "scale", "other"):
+        if role not in _ORDERED_ROLES:
             return None
-        if mine.kind not in ("dense", "einsum") and len(shape) != 1:
+        if mine.kind not in _READS_VECTORS and len(shape) != 1:
             return None
         try:
             order = rows(pair)
@@ -230,12 +244,14 @@ class _Planner:
     def _covered(self, side: int) -> set[str]:
         """Return the weights that links move whole; one of which only some rows move has no partner."""
         rows: dict[str, set[int]] = {}
+        counts: dict[str, int] = {}
         for link in self.links:
             for part in references.parts(link.torch if side else link.tensorflow):
                 name, some = references.rows_of_part(part)
-                length = (self.shapes[side][name] or (1,))[0]
-                rows.setdefault(name, set()).update(range(*some.indices(length)))
-        return {name for name, found in rows.items() if len(found) == (self.shapes[side][name] or (1,))[0]}
+                shape = self.shapes[side][name]
+                rows.setdefault(name, set()).update(some.all_of(shape))
+                counts[name] = some.count(shape)
+        return {name for name, found in rows.items() if len(found) == counts[name]}
 
 
 def _to_first(array: Array) -> Array:

@@ -44,7 +44,7 @@ class Matching:
     only_torch: tuple[int, ...]
     ambiguous: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    stacked: tuple[Stacked, ...] = ()  # what torch computes as one layer; none of it stands in `pairs` or `only_`
+    stacked: tuple[Stacked, ...] = ()  # what one side computes as one layer; none of it stands in `pairs` or `only_`
 
 
 def match_weighted(tensorflow: Trace, torch: Trace, by_hand: Mapping[str, str] | None = None) -> Matching:
@@ -53,18 +53,19 @@ def match_weighted(tensorflow: Trace, torch: Trace, by_hand: Mapping[str, str] |
     Raises
         UsageError: `by_hand` names a layer that is not there.
     """
-    first, b = skeleton(tensorflow), skeleton(torch)
-    together = stacked.groups(first, b)
-    a = stacked.merged(first, together)
+    first, second = skeleton(tensorflow), skeleton(torch)
+    roles = attending.roles(tensorflow), attending.roles(torch)
+    together = stacked.groups(first, second, roles[0]), stacked.groups(second, first, roles[1])
+    a, b = stacked.merged(first, together[0]), stacked.merged(second, together[1])
     whole = skeleton(tensorflow, light=True), skeleton(torch, light=True)
     scores = evidence(a, b, whole)
-    _attend(scores, a, b, attending.roles(tensorflow), attending.roles(torch))
+    _attend(scores, a, b, *roles)
     hand = byhand.resolve(tensorflow, torch, by_hand or {})
     certain = _hold(scores, a, b, hand)
     chosen = {int(i): int(j) for i, j in zip(*assign(a, b, scores), strict=True)}
     chosen = _well_placed(a, b, chosen, certain)
     weighted = {i: j for i, j in chosen.items() if _has_weights(a, i) and _has_weights(b, j)}
-    pieces = [(group, weighted.pop(group[0])) for group in together if group[0] in weighted]
+    pieces = _pieces(weighted, (first, second), together)
     unsure = _unsure(a, b, whole)
     pairs = tuple(
         OpPair(_index(a, i), _index(b, j), BY_HAND if certain.get(i) == j else _how(a, b, i, j, unsure))
@@ -75,8 +76,28 @@ def match_weighted(tensorflow: Trace, torch: Trace, by_hand: Mapping[str, str] |
         [op for op in tensorflow.ops if op.weights],
         [op for op in torch.ops if op.weights],
         _sentences(a, b, unsure, [pair for pair in weighted.items() if pair[0] not in certain]),
-        found=tuple(Stacked(tuple(_index(first, node) for node in group), _index(b, j)) for group, j in pieces),
+        found=pieces,
     )
+
+
+def _pieces(
+    weighted: dict[int, int],
+    graphs: tuple[Skeleton, Skeleton],
+    together: tuple[Sequence[tuple[int, ...]], Sequence[tuple[int, ...]]],
+) -> tuple[Stacked, ...]:
+    """Take, in place, the pairs that stand for several operations of one side out of the others."""
+    found = []
+    for group in together[0]:
+        if group[0] in weighted:
+            whole = weighted.pop(group[0])
+            found.append(Stacked(tuple(_index(graphs[0], n) for n in group), (_index(graphs[1], whole),)))
+    for group in together[1]:
+        whole_of = {j: i for i, j in weighted.items()}
+        if group[0] in whole_of:
+            whole = whole_of[group[0]]
+            del weighted[whole]
+            found.append(Stacked((_index(graphs[0], whole),), tuple(_index(graphs[1], n) for n in group)))
+    return tuple(found)
 
 
 def match_all(
@@ -194,7 +215,7 @@ def _leave_out(scores: Scores, a: Skeleton, b: Skeleton, stacks: Iterable[Stacke
     here, there = a.node_of(), b.node_of()
     for one in stacks:
         scores[[here[index] for index in one.tensorflow], :] = NO_WAY
-        scores[:, there[one.torch]] = NO_WAY
+        scores[:, [there[index] for index in one.torch]] = NO_WAY
 
 
 def _well_placed(a: Skeleton, b: Skeleton, pairs: Mapping[int, int], certain: Mapping[int, int]) -> dict[int, int]:
@@ -289,7 +310,7 @@ def _matching(
     paired = {pair.tensorflow for pair in pairs}, {pair.torch for pair in pairs}
     for one in found:
         paired[0].update(one.tensorflow)
-        paired[1].add(one.torch)
+        paired[1].update(one.torch)
     return Matching(
         pairs,
         tuple(op.index for op in mine if op.index not in paired[0]),

@@ -1,8 +1,13 @@
-"""Read and write weights through references: a name, rows of one, the sum of several, or several stacked."""
+"""Read and write weights through references: a name, rows of one, the sum of several, or several stacked.
+
+`name@lo:hi` are rows, `name@last:lo:hi` columns along the last axis, and several ranges stand with commas between them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +15,7 @@ from parity.errors import PairingError
 from parity.model.layout import Array
 
 Shape = tuple[int, ...]
+_LAST = "last:"
 
 
 def shape_of(reference: str, shapes: Mapping[str, Shape]) -> Shape | None:
@@ -40,13 +46,41 @@ def write(reference: str, array: Array, arrays: dict[str, Array], shapes: Mappin
             _write_part(other, np.zeros_like(value), arrays, shapes)
 
 
-def rows_of_part(part: str) -> tuple[str, slice]:
-    """Return the name and the rows that one part of a reference means."""
-    name, _, rows = part.partition("@")
-    if not rows:
-        return name, slice(None)
-    low, _, high = rows.partition(":")
-    return name, slice(int(low or 0), int(high) if high else None)
+@dataclass(frozen=True)
+class Rows:
+    """Some places along the first or the last axis of a weight; `indices` is None for all of it."""
+
+    axis: int = 0
+    indices: Array | None = None
+
+    def count(self, shape: Shape) -> int:
+        """Return how many places the axis has, 1 for a scalar."""
+        return shape[self.axis] if shape else 1
+
+    def all_of(self, shape: Shape) -> set[int]:
+        """Return the places that are meant."""
+        return set(range(self.count(shape))) if self.indices is None else {int(one) for one in self.indices}
+
+    def where(self) -> tuple[Any, ...]:
+        """Return the index that picks them."""
+        return (..., self.indices) if self.axis < 0 else (self.indices,)
+
+
+def rows_of_part(part: str) -> tuple[str, Rows]:
+    """Return the name and the places that one part of a reference means."""
+    name, _, text = part.partition("@")
+    if not text:
+        return name, Rows()
+    last = text.startswith(_LAST)
+    ranges = [one.partition(":") for one in text.removeprefix(_LAST).split(",")]
+    return name, Rows(-1 if last else 0, np.concatenate([np.arange(int(low), int(high)) for low, _, high in ranges]))
+
+
+def places(name: str, indices: Array, last: bool = False) -> str:
+    """Return the reference of some places of a weight."""
+    ends = np.flatnonzero(np.diff(indices) != 1)
+    runs = zip([indices[0], *indices[ends + 1]], [*indices[ends], indices[-1]], strict=True)
+    return f"{name}@{_LAST if last else ''}" + ",".join(f"{low}:{high + 1}" for low, high in runs)
 
 
 def parts(reference: str) -> list[str]:
@@ -59,7 +93,9 @@ def _shape_of_part(part: str, shapes: Mapping[str, Shape]) -> Shape | None:
     if name not in shapes:
         return None
     whole = tuple(shapes[name])
-    return (len(range(*rows.indices(whole[0]))), *whole[1:]) if whole else whole
+    if rows.indices is None or not whole:
+        return whole
+    return (*whole[:-1], len(rows.indices)) if rows.axis < 0 else (len(rows.indices), *whole[1:])
 
 
 def _read_sum(reference: str, arrays: Mapping[str, Array]) -> Array:
@@ -73,14 +109,14 @@ def _read_sum(reference: str, arrays: Mapping[str, Array]) -> Array:
 
 def _read_part(part: str, arrays: Mapping[str, Array]) -> Array:
     name, rows = rows_of_part(part)
-    return arrays[name] if rows == slice(None) else arrays[name][rows]
+    return arrays[name] if rows.indices is None else arrays[name][rows.where()]
 
 
 def _write_part(part: str, value: Array, arrays: dict[str, Array], shapes: Mapping[str, Shape]) -> None:
     name, rows = rows_of_part(part)
-    if rows == slice(None):
+    if rows.indices is None:
         arrays[name] = np.ascontiguousarray(value).reshape(value.shape)  # a scalar stays one
         return
     if name not in arrays:
         arrays[name] = np.zeros(shapes[name], value.dtype)
-    arrays[name][rows] = value
+    arrays[name][rows.where()] = value

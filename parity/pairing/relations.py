@@ -19,6 +19,7 @@ from parity.model.layout import Array
 Shape = tuple[int, ...]
 
 SAME, CHANNELS, EXPLICIT = "same", "channels", "explicit"
+FOLDED = "folded"  # the same order, but an axis is a part of the batch on one side, or one of length one is in front
 _SWAPPED = "batch-second"  # torch's recurrent layers and transformers may have the batch as their second axis
 
 # Another order must agree better by this factor than the likeliest one: where a fault made all of them
@@ -60,6 +61,8 @@ class Relation:
             return np.ascontiguousarray(np.moveaxis(array, -1, 1))
         if self.name == _SWAPPED:
             return np.ascontiguousarray(np.swapaxes(array, 0, 1))
+        if self.name == FOLDED:
+            return array.reshape(self.torch_shape)
         if self.perm is None:
             return array
         return array.reshape(len(array), -1)[:, self.perm].reshape(len(array), *self.torch_shape)
@@ -70,6 +73,8 @@ class Relation:
             return np.ascontiguousarray(np.moveaxis(array, 1, -1))
         if self.name == _SWAPPED:
             return np.ascontiguousarray(np.swapaxes(array, 0, 1))
+        if self.name == FOLDED:
+            return array.reshape(self.tf_shape)
         if self.perm is None:
             return array
         moved = np.empty((len(array), self.perm.size), array.dtype)
@@ -80,6 +85,8 @@ class Relation:
         """Whether tensors of these whole shapes can be so related."""
         if self.name == SAME:
             return tf_shape == torch_shape
+        if self.name == FOLDED:
+            return (self.tf_shape, self.torch_shape) == (tf_shape, torch_shape)
         if self.name == _SWAPPED:
             return len(tf_shape) > 1 and (tf_shape[1], tf_shape[0], *tf_shape[2:]) == torch_shape
         if not tf_shape or not torch_shape or tf_shape[0] != torch_shape[0]:
@@ -92,8 +99,8 @@ class Relation:
         """Return which of a sample's elements of TensorFlow each of torch's is; `tf_shape` is the sample's own."""
         if self.perm is not None:
             return self.perm
-        if self.name == _SWAPPED:
-            raise PairingError("a tensor whose batch is the second axis has no order within one sample")
+        if self.name in (_SWAPPED, FOLDED):
+            raise PairingError("a tensor whose batch is no axis of its own in front has no order within one sample")
         numbers = np.arange(prod(tf_shape)).reshape(1, *tf_shape)
         return self.to_torch(numbers).reshape(-1)
 
@@ -113,9 +120,16 @@ def candidates(tf_shape: Shape, torch_shape: Shape) -> list[Relation]:
             if not any(np.array_equal(perm, other) for other in known):
                 known.append(perm)
                 found.append(Relation(EXPLICIT, perm, *sample))
+    if _folds(tf_shape, torch_shape) or _folds(torch_shape, tf_shape):
+        found.append(Relation(FOLDED, None, tf_shape, torch_shape))
     if Relation(_SWAPPED).fits(tf_shape, torch_shape) and prod(tf_shape[:2]) > max(tf_shape[:2]):
         found.append(Relation(_SWAPPED))
     return found
+
+
+def _folds(long: Shape, short: Shape) -> bool:
+    """Return whether one shape is the other with its first two axes as one."""
+    return len(long) == len(short) + 1 > 2 and (long[0] * long[1], *long[2:]) == short
 
 
 def choose(tf_array: Array, torch_array: Array, preferred: Relation | None = None) -> Relation | None:
@@ -125,7 +139,8 @@ def choose(tf_array: Array, torch_array: Array, preferred: Relation | None = Non
     """
     found = candidates(tf_array.shape, torch_array.shape)
     if preferred is not None and preferred.fits(tf_array.shape, torch_array.shape):
-        found.insert(0, with_shapes(preferred, tf_array.shape[1:], torch_array.shape[1:]))
+        known = preferred.name == FOLDED
+        found.insert(0, preferred if known else with_shapes(preferred, tf_array.shape[1:], torch_array.shape[1:]))
     if len(found) < 2:
         return found[0] if found else None
     distances = [_distance(relation.to_torch(tf_array), torch_array) for relation in found]

@@ -1,10 +1,10 @@
-"""Layers that one side keeps apart and the other stacks into one: query, key and value as a single Linear."""
+"""Layers that one side keeps apart and the other stacks into one: query, key and value as a single layer."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -17,16 +17,32 @@ _SAID = (r"(^|[^a-z])q(uery)?([^a-z]|$)", r"(^|[^a-z])k(ey)?([^a-z]|$)", r"(^|[^
 
 @dataclass(frozen=True)
 class Stacked:
-    """TensorFlow's operations (their indices, in the order of torch's rows) that torch computes as one."""
+    """Operations (their indices) that one side keeps apart, in the order of the rows of the one that the other has."""
 
     tensorflow: tuple[int, ...]
-    torch: int
+    torch: tuple[int, ...]
+
+    @property
+    def whole_side(self) -> int:
+        """Which side has one operation: 0 is TensorFlow."""
+        return 0 if len(self.tensorflow) == 1 else 1
+
+    @property
+    def whole(self) -> int:
+        """The one operation."""
+        return (self.tensorflow, self.torch)[self.whole_side][0]
+
+    @property
+    def apart(self) -> tuple[int, ...]:
+        """The several operations."""
+        return (self.tensorflow, self.torch)[1 - self.whole_side]
 
 
-def groups(a: Skeleton, b: Skeleton) -> list[tuple[int, ...]]:
+def groups(a: Skeleton, b: Skeleton, roles: Mapping[int, int] | None = None) -> list[tuple[int, ...]]:
     """Return the nodes of `a` that read the same tensor and whose weights together are as large as one layer's of `b`.
 
-    Only where `a` has no layer of that size itself, and as many groups as `b` has such layers.
+    Only where `a` has no layer of that size itself, and as many groups as `b` has such layers. `roles` says which
+    operations make queries, keys or values.
     """
     sizes = [_linear_sizes(graph) for graph in (a, b)]
     wanted = Counter(sizes[1].values())
@@ -38,7 +54,7 @@ def groups(a: Skeleton, b: Skeleton) -> list[tuple[int, ...]]:
     found: dict[int, list[tuple[int, ...]]] = {}
     for (_, size), nodes in siblings.items():
         if len(nodes) in _PARTS and size * len(nodes) in wanted:
-            found.setdefault(size * len(nodes), []).append(_in_rows(a, nodes))
+            found.setdefault(size * len(nodes), []).append(_in_rows(a, nodes, roles or {}))
     return [group for size, some in found.items() if len(some) == wanted[size] for group in some]
 
 
@@ -85,11 +101,13 @@ def _linear_sizes(graph: Skeleton) -> dict[int, int]:
     }
 
 
-def _in_rows(graph: Skeleton, nodes: Sequence[int]) -> tuple[int, ...]:
-    """Return the nodes in the order of the stacked rows: query, key, value if they say so, else as they ran."""
-    names = [op.name.lower() for node in nodes if (op := graph.ops[node]) is not None]
-    tails = [re.split(r"[/.]", name)[-1] for name in names]
+def _in_rows(graph: Skeleton, nodes: Sequence[int], roles: Mapping[int, int]) -> tuple[int, ...]:
+    """Return the nodes in the order of the stacked rows: query, key, value by what they do or say, else as they ran."""
+    ops = [op for node in nodes if (op := graph.ops[node]) is not None]
+    tails = [re.split(r"[/.]", op.name.lower())[-1] for op in ops]
+    used = [roles.get(op.index) for op in ops]
     said = [next((rank for rank, word in enumerate(_SAID) if re.search(word, tail)), None) for tail in tails]
-    if None in said or len(set(said)) < len(said):
-        return tuple(nodes)
-    return tuple(node for _, node in sorted(zip(said, nodes, strict=True)))
+    for ranks in (used, said):
+        if None not in ranks and len(set(ranks)) == len(ranks):
+            return tuple(node for _, node in sorted(zip(ranks, nodes, strict=True)))
+    return tuple(nodes)

@@ -117,7 +117,8 @@ class Orders:
         except ParityError as error:
             if is_fatal(error):
                 raise
-            return self._guess(mine, theirs)
+            folded = self._across_samples(way_a, way_b, start)
+            return (folded, sure) if folded is not None else self._guess(mine, theirs)
         if map_a.size != map_b.size:
             return self._guess(mine, theirs)
         shapes = self.models[TENSORFLOW].shapes[way_a[0]][1:], self.models[TORCH].shapes[way_b[0]][1:]
@@ -162,29 +163,55 @@ class Orders:
             raise ParityError("a way that does not end where it should")
         return self.moved(start, ops, side)
 
-    def moved(self, start: int, ops: Sequence[Op], side: str) -> Array:
-        """Return which number of the tensor `start` stands where behind `ops`, for one sample.
+    def _across_samples(self, way_a: Way, way_b: Way, start: Relation) -> Relation | None:
+        """Return the order behind operations that move the border of the samples, as where frames become a sequence.
+
+        None unless every sample of the result is ordered alike.
+        """
+        try:
+            mine = self.moved(*way_a, TWIN_TENSORFLOW, whole=True)
+            theirs = self.moved(*way_b, TWIN_TORCH, whole=True)
+        except ParityError as error:
+            if is_fatal(error):
+                raise
+            return None
+        numbers = np.arange(mine.size).reshape(self.models[TENSORFLOW].shapes[way_a[0]])
+        told = start.to_torch(numbers).reshape(-1)
+        if theirs.size != mine.size or told.size != mine.size or mine.shape[:1] != theirs.shape[:1]:
+            return None
+        place = np.empty(mine.size, np.int64)
+        place[mine.reshape(-1)] = np.arange(mine.size)
+        rows = place[told[theirs]].reshape(len(mine), -1)
+        rows = rows - np.arange(len(mine))[:, None] * rows.shape[1]
+        if rows.min() < 0 or rows.max() >= rows.shape[1] or (rows != rows[0]).any():
+            return None
+        return Relation.explicit(rows[0], mine.shape[1:], theirs.shape[1:])
+
+    def moved(self, start: int, ops: Sequence[Op], side: str, whole: bool = False) -> Array:
+        """Return which number of the tensor `start` stands where behind `ops`, for one sample, or for the whole batch.
 
         Only those that move numbers are run; the others must leave every number in its place.
         """
         trace = self.models[TENSORFLOW if side == TWIN_TENSORFLOW else TORCH]
+        first = 0 if whole else 1
         shape = trace.shapes[start]
-        index: Array = np.arange(int(np.prod(shape[1:])))
+        index: Array = np.arange(int(np.prod(shape[first:])))
         result_shape = shape
         at = start
         for moves in _stretches(ops):
             last = moves[-1].outputs[0]
             if moves[0].effect == MOVES:
-                count = int(np.prod(trace.shapes[at][1:]))
-                probe = np.broadcast_to(np.arange(count, dtype=np.float64), (shape[0], count)).reshape(trace.shapes[at])
+                count = int(np.prod(trace.shapes[at][first:]))
+                numbers = np.arange(count, dtype=np.float64)
+                probe = np.resize(numbers, trace.shapes[at])  # of every sample the same, unless of the whole
                 answer = self.models.segment(side, {at: np.ascontiguousarray(probe)}, last)
                 moved = np.asarray(answer["value"])
-                if moved.size != probe.size or moved.shape[:1] != shape[:1]:
+                if moved.size != probe.size or (moved.shape[:1] != shape[:1] and not whole):
                     raise ParityError(f"`{moves[0].name}` does more than move numbers within a sample")
-                index = index[moved[0].reshape(-1).astype(np.int64)]
+                index = index[moved.reshape(-1)[:count].astype(np.int64)]
             at = last
             result_shape = trace.shapes[last]
-        return index.reshape(result_shape[1:])
+        return index.reshape(result_shape[first:])
 
 
 def _stretches(ops: Sequence[Op]) -> list[list[Op]]:

@@ -15,7 +15,7 @@ from parity.judge.compare import Quartet, judge
 from parity.judge.verdict import NOT_COMPARED, SEMANTIC, Finding
 from parity.model.trace import MOVES, Op, Trace
 from parity.pairing.match import Matching, OpPair
-from parity.pairing.relations import Relation, choose
+from parity.pairing.relations import CHANNELS, SAME, Relation, choose
 from parity.porting.options import Array
 from parity.porting.orders import Orders
 from parity.porting.sides import SIDES, TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH, Models, family, is_fatal
@@ -90,8 +90,10 @@ def cuts(
     found: list[tuple[int, int, OpPair | None, str]] = []
     for pair in pairs:
         mine, theirs = ops[0][pair.tensorflow], ops[1][pair.torch]
-        for index, (a, b) in enumerate(zip(mine.outputs, theirs.outputs, strict=False)):
-            if a not in tensors and (index == 0 or _read_later(tensorflow, a) or _read_later(torch, b)):
+        results = list(zip(mine.outputs, theirs.outputs, strict=False))
+        read = [_read_later(tensorflow, a) or _read_later(torch, b) for a, b in results]
+        for index, (a, b) in enumerate(results):
+            if a not in tensors and (read[index] or (index == 0 and not any(read))):
                 a, b = forward.fitted(mine, theirs, index)
                 if a in tensors:
                     continue
@@ -138,13 +140,33 @@ class Forward:
     def _same_numbers(self, a: int, b: int) -> tuple[int, int]:
         """Return two tensors as they are, unless one side holds the other's numbers a few operations later."""
         mine, theirs = self.prints[0].get(a), self.prints[1].get(b)
-        if mine is None or theirs is None or _alike(mine, theirs, self.close):
+        if mine is None or theirs is None:
             return a, b
+        if _alike(mine, theirs, self.close):
+            return self._in_plain_order(a, b, mine)
         for side, start, wanted in ((1, b, mine), (0, a, theirs)):
             later = self._later(side, [start], self._alike_to(side, wanted), wanted, NOTHING)
             if later is not None:
                 return (a, later) if side else (later, b)
         return a, b
+
+    def _in_plain_order(self, a: int, b: int, wanted: Sequence[float]) -> tuple[int, int]:
+        """Return two tensors of the same numbers, rather moved on until both have the same axes, if one comes to that.
+
+        One side may split the heads of its queries before the other does.
+        """
+        if self._plain(a, b):
+            return a, b
+        for side, start in ((1, b), (0, a)):
+            fits = (lambda tensor: self._plain(a, tensor)) if side else (lambda tensor: self._plain(tensor, b))
+            later = self._later(side, [start], fits, wanted, NOTHING, alike_only=True)
+            if later is not None:
+                return (a, later) if side else (later, b)
+        return a, b
+
+    def _plain(self, a: int, b: int) -> bool:
+        shapes = (self.traces[0].shapes.get(a, ()), self.traces[1].shapes.get(b, ()))
+        return any(Relation(name).fits(*shapes) for name in (SAME, CHANNELS))
 
     def _alike_to(self, side: int, wanted: Sequence[float]) -> Callable[[int], bool]:
         return lambda tensor: _alike(self.prints[side].get(tensor), wanted, self.close)
@@ -161,6 +183,7 @@ class Forward:
         fits: Callable[[int], bool],
         wanted: Sequence[float] | None,
         after: frozenset[str] | None,
+        alike_only: bool = False,
     ) -> int | None:
         """Return the first tensor that holds the wanted numbers, else the first that fits behind what only moves.
 
@@ -173,7 +196,7 @@ class Forward:
             if fits(tensor):
                 if _alike(self.prints[side].get(tensor), wanted, self.close):
                     return tensor
-                if by_shape is None and (after is None or moved[tensor]):
+                if by_shape is None and not alike_only and (after is None or moved[tensor]):
                     by_shape = tensor
             for reader in self.consumers[side].get(tensor, ()):
                 if reader.index not in self.paired[side]:

@@ -71,3 +71,24 @@ def test_layers_of_their_own_are_not_taken_for_a_stack() -> None:
     weighted, _ = both(mine, other)
     assert not weighted.stacked
     assert len(weighted.pairs) == 9
+
+
+def test_query_key_and_value_may_be_one_layer_in_tensorflow() -> None:
+    mine = traces.tensorflow(attending(True), rename=traces.noise(1))
+    other = traces.torch(attending(False), rename=traces.noise(2))
+    weighted, _ = both(mine, other)
+    rows = [(names_left(one.tensorflow, mine), names_left(one.torch, other)) for one in weighted.stacked]
+    assert sorted(rows) == [(["qkv0"], ["q0", "k0", "v0"]), (["qkv1"], ["q1", "k1", "v1"])]
+    made = plan(mine.trace, other.trace, weighted)
+    assert not made.unmatched_tensorflow
+    assert not made.unmatched_torch
+    rng = np.random.default_rng(0)
+    held = {name: rng.normal(size=weight.shape) for name, weight in mine.trace.weights.items()}
+    moved = made.to_torch(held)
+    stack = mine.trace.ops[mine.index["qkv1"]].weights["kernel"]
+    parts = [moved[other.trace.ops[other.index[name]].weights["weight"]] for name in ("q1", "k1", "v1")]
+    assert np.array_equal(np.concatenate([part.T for part in parts], axis=1), held[stack])
+    assert all(np.array_equal(array, held[name]) for name, array in made.to_tensorflow(moved).items())
+    turned = plan(mine.trace, other.trace, weighted, units=lambda _: np.arange(36).reshape(12, 3).T).to_torch(held)
+    keys = turned[other.trace.ops[other.index["k1"]].weights["weight"]]
+    assert np.array_equal(keys.T, held[stack][:, 1::3])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from parity.errors import PairingError
 from parity.model.layout import Array
-from parity.pairing.relations import Relation, candidates, choose, rows_of, through, with_shapes
+from parity.pairing.relations import FOLDED, Relation, candidates, choose, rows_of, through, with_shapes
 
 
 def numbers(shape: tuple[int, ...], dtype: str = "float32", seed: int = 0) -> Array:
@@ -74,6 +74,17 @@ def test_what_was_flattened_on_one_side_only_has_that_sides_order() -> None:
 def test_shapes_of_other_sizes_have_no_relation(mine: tuple[int, ...], other: tuple[int, ...]) -> None:
     assert candidates(mine, other) == []
     assert choose(np.zeros(mine), np.zeros(other), None) is None
+
+
+@pytest.mark.parametrize(("mine", "other"), [((2, 3, 4, 5), (6, 4, 5)), ((6, 4, 5), (2, 3, 4, 5)), ((3, 8), (1, 3, 8))])
+def test_heads_may_be_a_part_of_the_batch(mine: tuple[int, ...], other: tuple[int, ...]) -> None:
+    array = numbers(mine)
+    relation = choose(array, array.reshape(other))
+    assert relation is not None
+    assert relation.name == FOLDED
+    assert relation.fits(mine, other)
+    assert same_bits(relation.to_torch(array), array.reshape(other))
+    assert same_bits(relation.to_tensorflow(array.reshape(other)), array)
 
 
 def test_values_choose_among_relations() -> None:

@@ -45,4 +45,29 @@ def _cases() -> Iterator[Case]:
     yield _port("unscaled_norms", "other_scales", inputs="19x17x6", cause="weight-scale", place=place)
 
 
-FURTHER = tuple(_cases())
+def _attention() -> Iterator[Case]:
+    for torch in ("three", "three_disordered", "three_fused"):
+        yield _port("stacked_attention", torch, inputs="10x12")
+    yield _port("interleaved_attention", "three_without_biases", inputs="10x12")
+    for torch in ("keys_first", "ready_made", "ready_made_with_weights"):
+        yield _port("attention_by_hand", torch, inputs="9x12")
+
+
+def _sequences() -> Iterator[Case]:
+    yield _port("frames_to_sequence", inputs="5x12x10x2")
+    yield _port("translator", ids="7:0:19 6:0:24")
+
+
+def _functions() -> Iterator[Case]:
+    yield _port("fourier_mixing", inputs="10x12")
+    yield _port("prototypes", inputs="9")
+    place = ("prototypes/*", "*")
+    yield _port("prototypes", "squared", inputs="9", cause="unknown activation-missing", place=place)
+    yield _port("whole_numbers", inputs="8")
+    yield _port("whole_numbers", "subtracted_floor", inputs="8")
+    yield _port("whole_numbers", "sign_of_the_number", inputs="8", cause="unknown", place=("*", "*"))
+    yield _port("largest_four", inputs="15x6")
+    yield _port("squashed", inputs="6x8")
+
+
+FURTHER = (*_cases(), *_attention(), *_sequences(), *_functions())

@@ -1,7 +1,7 @@
 """Networks as they stand in tutorials and papers' repositories, in Keras."""
 
 import keras
-from keras import layers
+from keras import layers, ops
 
 
 def generator():
@@ -46,3 +46,116 @@ def unscaled_norms():
     pooled = layers.AveragePooling2D(3, strides=1, padding="same")(image)
     x = layers.Concatenate()([conv(image, 4, 1), conv(conv(image, 4, 1), 6, 5), conv(pooled, 4, 1)])
     return keras.Model(image, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
+
+
+def stacked_attention():
+    """Return attention whose queries, keys and values come out of one Dense, (3, heads, width) of it."""
+    sequence = keras.Input((10, 12))
+    qkv = ops.reshape(layers.Dense(36, name="qkv")(sequence), (-1, 10, 3, 3, 4))
+    q, k, v = (ops.transpose(qkv, (2, 0, 3, 1, 4))[place] for place in range(3))
+    weights = ops.softmax(ops.matmul(q, ops.transpose(k, (0, 1, 3, 2))) * 4**-0.5)
+    mixed = ops.reshape(ops.transpose(ops.matmul(weights, v), (0, 2, 1, 3)), (-1, 10, 12))
+    return keras.Model(sequence, layers.Dense(12, name="proj")(mixed))
+
+
+def interleaved_attention():
+    """Return the same with the three of each head side by side, and no biases."""
+    sequence = keras.Input((10, 12))
+    qkv = ops.reshape(layers.Dense(36, use_bias=False, name="qkv")(sequence), (-1, 10, 3, 3, 4))
+    q, k, v = (ops.transpose(qkv[:, :, :, place], (0, 2, 1, 3)) for place in range(3))
+    weights = ops.softmax(ops.einsum("bhqd,bhkd->bhqk", q, k) * 0.5, axis=-1)
+    mixed = ops.transpose(ops.einsum("bhqk,bhkd->bhqd", weights, v), (0, 2, 1, 3))
+    return keras.Model(sequence, layers.Dense(12, name="proj")(ops.reshape(mixed, (-1, 10, 12))))
+
+
+class HeadsByHand(layers.Layer):
+    """As the tutorials write it; nothing says which Dense is which, and they run in another order."""
+
+    def __init__(self, width, heads):
+        super().__init__()
+        self.heads, self.width = heads, width
+        self.wv, self.wk, self.wq, self.wo = (layers.Dense(width) for _ in range(4))
+
+    def split(self, x):
+        return ops.transpose(ops.reshape(x, (-1, x.shape[1], self.heads, self.width // self.heads)), (0, 2, 1, 3))
+
+    def call(self, x):
+        v, k, q = self.split(self.wv(x)), self.split(self.wk(x)), self.split(self.wq(x))
+        weights = ops.softmax(q @ ops.transpose(k, (0, 1, 3, 2)) / (self.width // self.heads) ** 0.5, -1)
+        return self.wo(ops.reshape(ops.transpose(weights @ v, (0, 2, 1, 3)), (-1, x.shape[1], self.width)))
+
+
+def attention_by_hand():
+    sequence = keras.Input((9, 12))
+    return keras.Model(sequence, HeadsByHand(12, 3)(sequence))
+
+
+def frames_to_sequence():
+    """Return a convolution on every frame of a film, flattened, then an LSTM."""
+    film = keras.Input((5, 12, 10, 2))
+    x = layers.TimeDistributed(layers.Conv2D(4, 3, activation="relu"))(film)
+    x = layers.TimeDistributed(layers.MaxPooling2D())(x)
+    x = layers.Bidirectional(layers.LSTM(7))(layers.TimeDistributed(layers.Flatten())(x))
+    return keras.Model(film, layers.Dense(1)(x))
+
+
+def translator():
+    """Return an encoder whose last states start the decoder."""
+    source, target = keras.Input((7,), dtype="int32"), keras.Input((6,), dtype="int32")
+    _, h, c = layers.LSTM(8, return_state=True)(layers.Embedding(20, 6, name="source")(source))
+    y = layers.LSTM(8, return_sequences=True)(layers.Embedding(25, 6, name="target")(target), initial_state=[h, c])
+    return keras.Model([source, target], layers.Dense(25)(y))
+
+
+class Fourier(layers.Layer):
+    """Mixes places and channels."""
+
+    def call(self, x):
+        return ops.fft2((x, ops.zeros_like(x)))[0]
+
+
+def fourier_mixing():
+    sequence = keras.Input((10, 12))
+    x = layers.LayerNormalization(epsilon=1e-5)(sequence + Fourier()(sequence))
+    y = layers.Dense(12)(layers.Dense(20, activation="gelu")(x))
+    x = layers.LayerNormalization(epsilon=1e-5)(x + y)
+    return keras.Model(sequence, layers.Dense(4)(layers.GlobalAveragePooling1D()(x)))
+
+
+class Prototypes(layers.Layer):
+    """The distance to each of seven points."""
+
+    def build(self, shape):
+        self.points = self.add_weight(shape=(7, shape[-1]), initializer="glorot_uniform", name="points")
+
+    def call(self, x):
+        return ops.sqrt(ops.sum(ops.square(ops.expand_dims(x, 1) - self.points), axis=-1))
+
+
+def prototypes():
+    features = keras.Input((9,))
+    return keras.Model(features, Prototypes()(layers.Dense(6, activation="tanh")(features)))
+
+
+def whole_numbers():
+    """Return numbers rounded to sixteenths, and their remainders."""
+    features = keras.Input((8,))
+    x = ops.round(layers.Dense(6, activation="sigmoid")(features) * 15.0) / 15.0
+    return keras.Model(features, ops.mod(layers.Dense(5)(x) * 3.0, 1.0))
+
+
+def largest_four():
+    sequence = keras.Input((15, 6))
+    x = layers.Conv1D(8, 3, activation="relu", padding="same")(sequence)
+    x = ops.top_k(ops.transpose(x, (0, 2, 1)), 4)[0]
+    return keras.Model(sequence, layers.Dense(3)(layers.Flatten()(x)))
+
+
+def squashed():
+    """Return vectors squashed as capsules are, behind a leaky ReLU and a softplus written out."""
+    vectors = keras.Input((6, 8))
+    x = layers.LeakyReLU(negative_slope=(1 / 8 + 1 / 3) / 2)(layers.Dense(8)(vectors))
+    x = ops.logaddexp(x, 0.0)
+    size = ops.norm(x, axis=-1, keepdims=True)
+    x = (size**2 / (1 + size**2)) * x / (size + 1e-8)
+    return keras.Model(vectors, layers.Dense(3)(layers.Flatten()(x)))

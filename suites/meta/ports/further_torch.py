@@ -1,5 +1,7 @@
 """Networks as they stand in tutorials and papers' repositories, in torch."""
 
+import math
+
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
@@ -141,3 +143,235 @@ def other_scales():
     made = Branches()
     nn.init.constant_(made.wide[0].bn.weight, 0.5)
     return made
+
+
+class Three(nn.Module):
+    """A Linear each for queries, keys and values."""
+
+    def __init__(self, bias=True, order="qkv"):
+        super().__init__()
+        for name in order:
+            setattr(self, name, nn.Linear(12, 12, bias=bias))
+        self.out = nn.Linear(12, 12)
+        self.order = order
+
+    def mix(self, q, k, v):
+        return ((q @ k.transpose(-2, -1)) / math.sqrt(4)).softmax(-1) @ v
+
+    def forward(self, x):
+        batch, length, _ = x.shape
+        parts = {name: getattr(self, name)(x).view(batch, length, 3, 4).transpose(1, 2) for name in self.order}
+        return self.out(self.mix(parts["q"], parts["k"], parts["v"]).transpose(1, 2).reshape(batch, length, 12))
+
+
+class ThreeFused(Three):
+    """The same through torch's fused function."""
+
+    def mix(self, q, k, v):
+        return F.scaled_dot_product_attention(q, k, v)
+
+
+def three():
+    return Three()
+
+
+def three_disordered():
+    return Three(order="vkq")
+
+
+def three_fused():
+    return ThreeFused()
+
+
+def three_without_biases():
+    return Three(bias=False)
+
+
+class KeysFirst(nn.Module):
+    """Keys, queries and values out of one Linear, in that order."""
+
+    def __init__(self):
+        super().__init__()
+        self.kqv, self.out = nn.Linear(12, 36), nn.Linear(12, 12)
+
+    def forward(self, x):
+        batch, length, _ = x.shape
+        k, q, v = (part.view(batch, length, 3, 4).transpose(1, 2) for part in self.kqv(x).chunk(3, -1))
+        return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, length, 12))
+
+
+def keys_first():
+    return KeysFirst()
+
+
+class Ready(nn.Module):
+    """torch's own attention; with its weights, which takes the heads into the batch."""
+
+    def __init__(self, weights):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(12, 3, batch_first=True)
+        self.weights = weights
+
+    def forward(self, x):
+        return self.attention(x, x, x, need_weights=self.weights)[0]
+
+
+def ready_made():
+    return Ready(False)
+
+
+def ready_made_with_weights():
+    return Ready(True)
+
+
+class Frames(nn.Module):
+    """Frames are folded into the batch, and each is flattened with its channels first."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(2, 4, 3), nn.Linear(14, 1)
+        self.lstm = nn.LSTM(80, 7, batch_first=True, bidirectional=True)
+
+    def forward(self, film):
+        batch, time = film.shape[:2]
+        x = film.permute(0, 1, 4, 2, 3).reshape(batch * time, 2, 12, 10)
+        x = F.max_pool2d(F.relu(self.conv(x)), 2).reshape(batch, time, -1)
+        _, (h, _) = self.lstm(x)
+        return self.fc(torch.cat([h[0], h[1]], dim=1))
+
+
+def frames_to_sequence():
+    return Frames()
+
+
+class Translator(nn.Module):
+    """The states go from one LSTM into the other as they are."""
+
+    def __init__(self):
+        super().__init__()
+        self.source, self.target = nn.Embedding(20, 6), nn.Embedding(25, 6)
+        self.encoder, self.decoder = nn.LSTM(6, 8, batch_first=True), nn.LSTM(6, 8, batch_first=True)
+        self.fc = nn.Linear(8, 25)
+
+    def forward(self, source, target):
+        _, state = self.encoder(self.source(source))
+        return self.fc(self.decoder(self.target(target), state)[0])
+
+
+def translator():
+    return Translator()
+
+
+class FourierMixing(nn.Module):
+    """As in FNet."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm1, self.norm2, self.out = nn.LayerNorm(12), nn.LayerNorm(12), nn.Linear(12, 4)
+        self.ff = nn.Sequential(nn.Linear(12, 20), nn.GELU(), nn.Linear(20, 12))
+
+    def forward(self, x):
+        x = self.norm1(x + torch.fft.fft(torch.fft.fft(x, dim=-1), dim=-2).real)
+        return self.out(self.norm2(x + self.ff(x)).mean(1))
+
+
+def fourier_mixing():
+    return FourierMixing()
+
+
+class Prototypes(nn.Module):
+    """torch has a function for it."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc, self.points = nn.Linear(9, 6), nn.Parameter(torch.randn(7, 6))
+
+    def forward(self, x):
+        return torch.cdist(torch.tanh(self.fc(x)), self.points)
+
+
+def prototypes():
+    return Prototypes()
+
+
+class Squared(Prototypes):
+    """The root was forgotten."""
+
+    def forward(self, x):
+        return (torch.tanh(self.fc(x))[:, None] - self.points).pow(2).sum(-1)
+
+
+def squared():
+    return Squared()
+
+
+class WholeNumbers(nn.Module):
+    """Rounded, and what is left over."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(8, 6), nn.Linear(6, 5)
+
+    def left_over(self, x):
+        return torch.remainder(x, 1.0)
+
+    def forward(self, x):
+        return self.left_over(self.second(torch.round(torch.sigmoid(self.first(x)) * 15) / 15) * 3)
+
+
+def whole_numbers():
+    return WholeNumbers()
+
+
+class SubtractedFloor(WholeNumbers):
+    """The remainder by hand."""
+
+    def left_over(self, x):
+        return x - x.floor()
+
+
+def subtracted_floor():
+    return SubtractedFloor()
+
+
+class SignOfTheNumber(WholeNumbers):
+    """C's remainder has the sign of the number, Python's that of the divisor."""
+
+    def left_over(self, x):
+        return torch.fmod(x, 1.0)
+
+
+def sign_of_the_number():
+    return SignOfTheNumber()
+
+
+class LargestFour(nn.Module):
+    """The largest along time."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.fc = nn.Conv1d(6, 8, 3, padding=1), nn.Linear(32, 3)
+
+    def forward(self, x):
+        return self.fc(F.relu(self.conv(x.permute(0, 2, 1))).topk(4, dim=2)[0].flatten(1))
+
+
+def largest_four():
+    return LargestFour()
+
+
+class Squashed(nn.Module):
+    """A randomised ReLU is a leaky one in evaluation."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.act, self.last = nn.Linear(8, 8), nn.RReLU(), nn.Linear(48, 3)
+
+    def forward(self, x):
+        x = F.softplus(self.act(self.first(x)))
+        size = x.norm(dim=-1, keepdim=True)
+        return self.last(((size**2 / (1 + size**2)) * x / (size + 1e-8)).flatten(1))
+
+
+def squashed():
+    return Squashed()
