@@ -89,6 +89,6 @@ def test_query_key_and_value_may_be_one_layer_in_tensorflow() -> None:
     parts = [moved[other.trace.ops[other.index[name]].weights["weight"]] for name in ("q1", "k1", "v1")]
     assert np.array_equal(np.concatenate([part.T for part in parts], axis=1), held[stack])
     assert all(np.array_equal(array, held[name]) for name, array in made.to_tensorflow(moved).items())
-    turned = plan(mine.trace, other.trace, weighted, units=lambda _: np.arange(36).reshape(12, 3).T).to_torch(held)
+    turned = plan(mine.trace, other.trace, weighted, units=lambda _: [*np.arange(36).reshape(12, 3).T]).to_torch(held)
     keys = turned[other.trace.ops[other.index["k1"]].weights["weight"]]
     assert np.array_equal(keys.T, held[stack][:, 1::3])
