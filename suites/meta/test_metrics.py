@@ -11,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parity.errors import UsageError
-from parity.study.metrics import THRESHOLD, binary_metrics
+from parity.study.metrics import (
+    THRESHOLD,
+    binary_metrics,
+    calibration_bins,
+    calibration_error,
+    choose_threshold,
+    roc_points,
+)
 
 # Two true positives, one false negative, one false positive, two true negatives; by logit: 2, 0.5, -1 | 1, -0.5, -3.
 LABELS = np.array([1, 1, 1, 0, 0, 0], np.uint8)
@@ -104,3 +111,89 @@ def test_the_confusion_matrix_explains_every_figure(rows: list[tuple[int, int]])
     pairs = [(p, n) for p in logits[labels == 1] for n in logits[labels == 0]]
     wins = sum(1.0 if p > n else 0.5 if p == n else 0.0 for p, n in pairs)
     assert found["auc"] == (pytest.approx(wins / len(pairs)) if pairs else None)
+
+
+def test_known_answers_of_the_further_figures() -> None:
+    found = binary_metrics(LABELS, LOGITS)
+    assert found["specificity"] == pytest.approx(2 / 3)
+    assert found["balanced_accuracy"] == pytest.approx(2 / 3)
+    # Ranked: 2 (1), 1 (0), 0.5 (1), -0.5 (0), -1 (1), -3 (0): precision at each true positive is 1, 2/3 and 3/5.
+    assert found["pr_auc"] == pytest.approx((1 + 2 / 3 + 3 / 5) / 3)
+    p = 1 / (1 + np.exp(-LOGITS))
+    assert found["brier"] == pytest.approx(np.mean((p - LABELS) ** 2), rel=1e-12)
+
+
+def test_the_further_figures_that_are_not_defined() -> None:
+    one = binary_metrics(np.ones(3), np.array([1.0, -1.0, 2.0]))
+    assert (one["specificity"], one["balanced_accuracy"], one["pr_auc"]) == (None, None, None)
+    assert one["brier"] is not None
+    assert one["ece"] is not None
+
+
+def test_calibration_error_by_hand() -> None:
+    # Bin 0.6 to 0.7 holds two images, one of them positive; bin 0.9 to 1 one image, positive.
+    logits = np.log(np.array([0.61, 0.69, 0.95]) / np.array([0.39, 0.31, 0.05]))
+    expected = (2 * abs(0.65 - 0.5) + abs(0.95 - 1)) / 3
+    assert calibration_error(np.array([0, 1, 1]), logits) == pytest.approx(expected)
+    assert [row["n"] for row in calibration_bins(np.array([0, 1, 1]), logits)] == [2, 1]
+
+
+def test_a_probability_on_an_edge_belongs_to_the_bin_above_and_one_to_the_last() -> None:
+    rows = calibration_bins(np.array([0, 1, 1]), np.array([0.0, 0.01, 900.0]))
+    assert [row["n"] for row in rows] == [2, 1]
+    assert rows[-1]["predicted"] == 1.0
+
+
+def test_calibrated_probabilities_have_a_small_error_and_overconfident_ones_a_large_one() -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0.0, 2.0, 20_000)
+    labels = (rng.uniform(size=20_000) < 1 / (1 + np.exp(-logits))).astype(int)
+    assert calibration_error(labels, logits) < 0.015
+    assert calibration_error(labels, 4 * logits) > 0.08  # the planted fault: logits four times too sure
+
+
+def test_the_threshold_changes_what_it_decides_and_nothing_else() -> None:
+    half, high = binary_metrics(LABELS, LOGITS), binary_metrics(LABELS, LOGITS, 1.5)
+    assert high["confusion"] == [[3, 0], [2, 1]]
+    assert high["threshold"] == pytest.approx(1 / (1 + math.exp(-1.5)))
+    assert (high["precision"], high["specificity"]) == (1.0, 1.0)
+    for name in ("loss", "auc", "pr_auc", "brier", "ece"):
+        assert high[name] == half[name]
+
+
+def test_the_threshold_is_chosen_by_youdens_index() -> None:
+    # All positives lie above 1, all negatives but one below: any cut in (0.9, 1.2) is perfect but for one image.
+    labels = np.array([0, 0, 0, 0, 1, 1])
+    logits = np.array([-2.0, 0.5, 0.9, 3.0, 1.2, 4.0])
+    assert choose_threshold(labels, logits) == pytest.approx(1.05)
+
+
+def test_of_equally_good_thresholds_the_nearest_to_one_half_is_taken() -> None:
+    assert choose_threshold(np.array([0, 1]), np.array([-3.0, 5.0])) == 0.0  # not 1, halfway between them
+    assert choose_threshold(np.array([0, 1]), np.array([2.0, 5.0])) == pytest.approx(3.5)
+    assert choose_threshold(np.array([1, 0]), np.array([-1.0, 1.0])) in (-2.0, 2.0)  # worse than chance: call all one
+    assert choose_threshold(np.array([1, 1]), np.array([-1.0, 1.0])) is None
+
+
+@settings(deadline=None, max_examples=60)
+@given(rows=st.lists(st.tuples(st.integers(0, 1), st.integers(-9, 9)), min_size=2, max_size=30))
+def test_no_threshold_is_better_than_the_chosen_one(rows: list[tuple[int, int]]) -> None:
+    labels, logits = np.array([y for y, _ in rows]), np.array([float(z) for _, z in rows])
+    chosen = choose_threshold(labels, logits)
+    if chosen is None:
+        assert len(set(labels)) == 1
+        return
+    best = binary_metrics(labels, logits, chosen)["balanced_accuracy"]
+    others = [binary_metrics(labels, logits, cut)["balanced_accuracy"] for cut in np.arange(-10.5, 10.6)]
+    assert best == pytest.approx(max(others))
+
+
+def test_roc_points_run_along_the_curve() -> None:
+    grid = np.array([0.0, 1 / 3, 2 / 3, 1.0])
+    # 2 beats all negatives; then the negative 1; then 0.5; then -0.5; then -1; then -3.
+    assert roc_points(LABELS, LOGITS, grid) == pytest.approx([1 / 3, 2 / 3, 1.0, 1.0])
+    assert np.trapezoid(roc_points(LABELS, LOGITS, np.linspace(0, 1, 3001)), dx=1 / 3000) == pytest.approx(
+        6 / 9, abs=1e-3
+    )
+    with pytest.raises(UsageError, match="both classes"):
+        roc_points(np.ones(2), np.zeros(2), grid)
