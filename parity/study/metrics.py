@@ -82,7 +82,8 @@ def calibration_error(labels: NDArray[Any], logits: NDArray[Any], bins: int = CA
     here over the probability of the positive class, as in a reliability diagram of two classes.
     """
     found = calibration_bins(labels, logits, bins)
-    return sum(row["n"] * abs(row["predicted"] - row["observed"]) for row in found) / sum(row["n"] for row in found)
+    gap = sum(row["n"] * abs(row["predicted"] - row["observed"]) for row in found)
+    return float(gap / sum(row["n"] for row in found))
 
 
 def choose_threshold(labels: NDArray[Any], logits: NDArray[Any]) -> float | None:
