@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -70,8 +72,9 @@ class Doubling:
 
     def _install(self) -> None:
         self._installed = True
-        for path, position in _MAKERS.items():
-            holder: Any = self.tf
+        second = importlib.import_module("tensorflow.compat.v2")  # by which Keras 2 calls the same functions
+        for root, (path, position) in product((self.tf, second), _MAKERS.items()):
+            holder: Any = root
             *folders, name = path.split(".")
             for folder in folders:
                 holder = getattr(holder, folder)
@@ -86,11 +89,15 @@ class Doubling:
             )
         )
 
-    def legacy(self, base: Any) -> None:
-        """Let layers of Keras 2 that name a dtype of their own be made in float64: they are traced when made."""
+    def legacy(self, base: Any, norm: Any) -> None:
+        """Let layers of Keras 2 that name a dtype of their own be made in float64: they are traced when made.
+
+        Their batch normalisation takes the fused kernel, which has a variance of its own, in doubles as in float32.
+        """
         if base in self._legacy:
             return
         self._legacy.append(base)
+        self._fused(norm)
         original = base._set_dtype_policy
 
         def set_policy(layer: Any, dtype: Any) -> Any:
@@ -99,6 +106,43 @@ class Doubling:
             return original(layer, "float64" if self._depth and single else dtype)
 
         base._set_dtype_policy = set_policy
+
+    def _fused(self, norm: Any) -> None:
+        """Give Keras 2's batch normalisation the moving variance of the fused kernel, which there is for float32 only.
+
+        That kernel divides by one less than the count; without it, as in doubles, the layer divides by the count.
+        """
+        made, called, moved, asked = norm.__init__, norm.call, norm._assign_moving_average, norm._fused_can_be_used
+
+        def init(layer: Any, *args: Any, **words: Any) -> None:
+            if self._depth and words.get("fused"):
+                words["fused"] = None
+            made(layer, *args, **words)
+
+        def can_be_used(layer: Any) -> bool:
+            kernel, words = asked(layer), ""
+            try:
+                layer._raise_if_fused_cannot_be_used()
+            except ValueError as error:
+                words = str(error)
+            layer._fused_in_float32 = kernel or "dtype" in words
+            return bool(kernel)
+
+        def call(layer: Any, inputs: Any, *args: Any, **words: Any) -> Any:
+            rank, count = len(inputs.shape), self.tf.size(inputs) // inputs.shape[layer.axis[0]]
+            fused = getattr(layer, "_fused_in_float32", False) and rank in (4, 5) and not layer.fused
+            layer._count_of_batch = count if fused else None
+            return called(layer, inputs, *args, **words)
+
+        def moving(layer: Any, variable: Any, value: Any, *others: Any) -> Any:
+            count = getattr(layer, "_count_of_batch", None)
+            if self._depth and count is not None and variable is layer.moving_variance:
+                with self.quiet():
+                    many = self.tf.cast(count, value.dtype)
+                    value = value * (many / (many - 1.0))
+            return moved(layer, variable, value, *others)
+
+        norm.__init__, norm.call, norm._assign_moving_average, norm._fused_can_be_used = init, call, moving, can_be_used
 
     def _operations(self) -> None:
         """Every operation's float32 result becomes a double right after it; both are seen by gradient tapes.
@@ -171,7 +215,7 @@ class Doubling:
             if words.get("is_training", True):
                 used = tf.nn.moments(x, axes)
                 count = tf.cast(tf.size(x) // tf.size(scale), tf.float64)
-                factor = float(words.get("exponential_avg_factor", 1.0))
+                factor = as_written(np.float32(words.get("exponential_avg_factor", 1.0)))
                 unbiased = used[1] * count / (count - 1.0)
                 mean = used[0] if factor == 1.0 else (1.0 - factor) * mean + factor * used[0]
                 variance = unbiased if factor == 1.0 else (1.0 - factor) * variance + factor * unbiased

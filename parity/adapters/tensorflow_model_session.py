@@ -82,7 +82,7 @@ class TensorflowModelSession:
             legacy.backend.set_floatx(self.settings.dtype)
             self._hooks.install()
             if self.settings.role == "twin":
-                self._doubling.legacy(legacy.layers.Layer)
+                self._doubling.legacy(legacy.layers.Layer, legacy.layers.BatchNormalization)
 
     @contextmanager
     def _user_code(self, training: bool | None = None, results: bool = True) -> Iterator[None]:

@@ -70,4 +70,12 @@ def _functions() -> Iterator[Case]:
     yield _port("squashed", inputs="6x8")
 
 
-FURTHER = (*_cases(), *_attention(), *_sequences(), *_functions())
+def _training() -> Iterator[Case]:
+    """Yield Keras 2's norms: behind a Dense the moving variance is divided by the count, in torch by one less."""
+    yield _port("legacy_norms", inputs="9x8x3")
+    place = ("batch_normalization_1", "5")
+    train = ("--train",)
+    yield _port("legacy_norms", inputs="9x8x3", options=train, cause="batchnorm-running-variance", place=place)
+
+
+FURTHER = (*_training(), *_cases(), *_attention(), *_sequences(), *_functions())

@@ -159,3 +159,21 @@ def squashed():
     size = ops.norm(x, axis=-1, keepdims=True)
     x = (size**2 / (1 + size**2)) * x / (size + 1e-8)
     return keras.Model(vectors, layers.Dense(3)(layers.Flatten()(x)))
+
+
+def legacy_norms():
+    """Return Keras 2's norms behind a convolution, where they take a fused kernel, and behind a Dense, where not."""
+    import tf_keras
+
+    made = tf_keras.layers
+    return tf_keras.Sequential(
+        [
+            made.Conv2D(5, 3, input_shape=(9, 8, 3)),
+            made.BatchNormalization(epsilon=1e-5, momentum=0.9, fused=True),
+            made.ReLU(),
+            made.GlobalAveragePooling2D(),
+            made.Dense(6),
+            made.BatchNormalization(epsilon=1e-5, momentum=0.9),
+            made.Dense(2),
+        ]
+    )

@@ -375,3 +375,15 @@ class Squashed(nn.Module):
 
 def squashed():
     return Squashed()
+
+
+class Pooled(nn.Module):
+    """Global average pooling, flat."""
+
+    def forward(self, x):
+        return x.mean((2, 3))
+
+
+def legacy_norms():
+    conv, dense = nn.Conv2d(3, 5, 3), nn.Linear(5, 6)
+    return nn.Sequential(conv, nn.BatchNorm2d(5), nn.ReLU(), Pooled(), dense, nn.BatchNorm1d(6), nn.Linear(6, 2))
