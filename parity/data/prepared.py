@@ -65,6 +65,14 @@ class Prepared:
         """SHA-256 of each image file of a split, in the order of the arrays."""
         return list(self._splits[_known(split)]["sha256"])
 
+    def sizes(self, split: str) -> NDArray[np.int64]:
+        """Height and width in pixels of each image file of a split as stored, int64 (N, 2)."""
+        return np.asarray(self._splits[_known(split)]["sizes"], dtype=np.int64).reshape(-1, 2)
+
+    def modes(self, split: str) -> list[str]:
+        """Pillow's mode of each image file of a split as stored, such as `L` or `RGB`."""
+        return list(self._splits[_known(split)]["modes"])
+
     @cached_property
     def _splits(self) -> dict[str, dict[str, list[Any]]]:
         splits: dict[str, dict[str, list[Any]]] = read_index(self.folder)["splits"]
