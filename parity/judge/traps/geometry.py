@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from parity.judge.traps.remedy import Remedy, change, numbers, skip
+from parity.judge.traps.remedy import Remedy, change, insert, numbers, skip, together
 from parity.judge.traps.scene import Scene, same
 from parity.model.trace import Op
 
@@ -101,10 +101,35 @@ def _padding(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
         yield with_pads(
             scene, theirs, change(theirs, "same-padding-stride", says, padding_line(theirs, wanted), {"pads": wanted})
         )
+    yield from _mirrored(scene, mine, theirs)
     modes = [str(op.config.get("pad_mode") or "zeros") for op in (mine, theirs)]
     if modes[0] != modes[1]:
         fix = f'padding_mode="{modes[0]}" in `{theirs.name}`'
         yield change(theirs, "padding-mode", f"with {modes[0]} as padding", fix, {"pad_mode": modes[0]})
+
+
+# Modes of padding layers, as torch's convolutions call them.
+_PAD_MODES = {"reflect": "reflect", "symmetric": "symmetric", "replicate": "replicate", "edge": "replicate",
+              "circular": "circular", "wrap": "circular"}  # fmt: skip
+
+
+def _mirrored(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
+    """TensorFlow pads in a layer of its own, with numbers of the image; torch pads zeros, maybe in its convolution."""
+    rank = len(pads_of(theirs))
+    layers = [op for op in scene.extra_tensorflow if op.kind == "zero_pad" and len(op.config.get("pads") or []) == rank]
+    modes = [_PAD_MODES.get(str(op.config.get("mode")).lower()) for op in layers]
+    origin = scene.origin(theirs, "torch")
+    if len(layers) != 1 or modes[0] is None or not any(map(any, around(scene, theirs, "torch"))) or origin is None:
+        return
+    pads = [[int(lo), int(hi)] for lo, hi in layers[0].config["pads"]]
+    plain = with_pads(scene, theirs, change(theirs, "", "", "", {"pads": [[0, 0]] * rank, "pad_mode": "zeros"}))
+    padded = insert(theirs.inputs[0], "", "", "", "zero_pad", {"pads": pads, "mode": modes[0], "value": 0.0})
+    fix = f'x = F.pad(x, {flat_pads(pads)}, mode="{modes[0]}") before `{theirs.name}`, and padding=0 there'
+    if modes[0] in ("reflect", "replicate", "circular") and all(lo == hi for lo, hi in pads):
+        fix = f'padding={numbers(lo for lo, _ in pads)}, padding_mode="{modes[0]}" in `{theirs.name}`'
+    both = together([plain, padded])
+    says = f"with {modes[0]} as padding of {flat_pads(pads)} instead of zeros"
+    yield Remedy("padding-mode", both.edits, says, fix, 0.9, both.keys)
 
 
 def _steps(scene: Scene, mine: Op, theirs: Op, wanted: Pads, held: Pads) -> Iterator[Remedy]:

@@ -170,9 +170,10 @@ def exact_numbers(value: float) -> list[float]:
     A trace in float32 rounds the constants of a model's code; the float64 twin computes with what was meant.
     """
     single = np.float32(value)
-    if value == 0.0 or float(single) != value or value.is_integer():
+    shortest = float(str(single))
+    if value == 0.0 or value not in (float(single), shortest) or value.is_integer():
         return [value]
-    found = [float(str(single))]
+    found = [shortest]
     for power in (1.0, -1.0, 2.0, -2.0):
         near = abs(value) ** power
         whole = round(near)
