@@ -33,7 +33,7 @@ from parity.workers.client import Worker, WorkerOptions
 
 KERNELS = {"keras-torch": "torch"}
 """Whose kernels a lane computes with, where that is not the framework of its name."""
-SIGMAS = 8.0  # a normal error passes six in one case of 5e8; the draws know their own size to a quarter
+SIGMAS = 8.0  # a normal error passes five in one case of two million; four draws know their own size to a third
 OPTIMIZERS = {"keras-torch": "tensorflow"}
 """Whose optimizer a lane steps with: Keras's Adam adds its epsilon elsewhere than torch's does."""
 
@@ -43,7 +43,7 @@ class Proof:
     """The weights and the images on which the pair was proven, and what a lane is held against.
 
     `twin_logits` (n,), and `allowed` (n,) by framework, are in the order of `images`; `step_losses` are those of each
-    framework's float64 twin, before each of the first steps on the first `batch` images. `alone` names the only
+    framework's float64 twin, before each of the first steps on the images. `alone` names the only
     framework there is.
     """
 
@@ -51,26 +51,30 @@ class Proof:
     weights: dict[str, Array]
     images: Array
     labels: Array
-    batch: int
     twin_logits: Array
     allowed: dict[str, Array]
     step_losses: dict[str, list[float]]
     verdict: str
     proven_logits: dict[str, Array] = field(default_factory=dict)
     alone: str | None = None
-    _lowered: dict[tuple[str, int], Array] = field(default_factory=dict)
+    _lowered: dict[str, Array] = field(default_factory=dict)
+
+    @property
+    def batch(self) -> int:
+        """How many images were proven: the batch of the run."""
+        return len(self.labels)
 
     def lowered(self, precision: str, images: int) -> Array:
         """Return how far each logit (n,) of a lane in less than float32 may be off.
 
-        That is `SIGMAS` times what roundings at random do: no correct lane in a thousand million goes further, while a
-        certain bound over 87,616 products would be larger than any logit.
+        That is `SIGMAS` times what roundings at random do: no correct lane in a million goes further, while a certain
+        bound over 87,616 products would be larger than any logit.
         """
-        if (precision, images) not in self._lowered:
-            x = _canonical(self.images[:images])
+        if precision not in self._lowered:
+            x = _canonical(self.images[: self.batch])
             spread = sampled_errors(self.spec.layers[:-1], self.weights, x, precision)
-            self._lowered[precision, images] = SIGMAS * spread.reshape(-1)
-        return self._lowered[precision, images]
+            self._lowered[precision] = SIGMAS * spread.reshape(-1)
+        return _again(self._lowered[precision], images)
 
     def own_weights(self, framework: str) -> dict[str, Array]:
         """Return the weights under a framework's own names, in its own layouts."""
@@ -78,16 +82,16 @@ class Proof:
         return pairing_weights.to_torch(self.weights, self.spec) if torch else dict(self.weights)
 
     def first(self, setting: Setting) -> tuple[Array, Array]:
-        """Return the images and labels of one batch."""
-        return self.images[: setting.batch], self.labels[: setting.batch]
+        """Return the images and labels of one batch; a batch larger than the proven one holds its images again."""
+        return _again(self.images, setting.batch), _again(self.labels, setting.batch)
 
 
 def prove_pair(
-    pair: Pair, weights: Mapping[str, Array], images: Array, labels: Array, batch: int, steps: int = 1
+    pair: Pair, weights: Mapping[str, Array], images: Array, labels: Array, steps: int = 1
 ) -> tuple[Proof, list[Finding]]:
     """Prove a built pair layer by layer on the very weights and images that will be timed; the findings say how.
 
-    The first `batch` images are trained on for `steps` steps by the twin, for lanes to be held against.
+    The twins train on the images for `steps` steps, for lanes to be held against.
     """
     spec = pair.spec
     pair.copy_weights(weights)
@@ -100,22 +104,22 @@ def prove_pair(
     proven, allowed = {}, {}
     for framework in ("tensorflow", "torch"):
         allowed[framework] = _logit_bounds(spec, weights, inputs, findings, framework)
-        pair.workers[framework].call("place_images", images=images[:batch], labels=labels[:batch])
+        pair.workers[framework].call("place_images", images=images, labels=labels)
         proven[framework] = pair.workers[framework].call("resident_logits")
     allowed["onnxruntime"] = np.maximum(allowed["tensorflow"], allowed["torch"])
     losses = {
-        framework: _step_losses(pair.workers[f"twin_{framework}"], images[:batch], labels[:batch], steps)
+        framework: _step_losses(pair.workers[f"twin_{framework}"], images, labels, steps)
         for framework in ("tensorflow", "torch")
     }
     pair.copy_weights(weights)
     proof = Proof(
-        spec, dict(weights), images, labels, batch, logits, allowed, losses, overall(findings), proven
+        spec, dict(weights), images, labels, logits, allowed, losses, overall(findings), proven
     )  # fmt: skip
     return proof, findings
 
 
 def prove_alone(
-    framework: str, options: WorkerOptions, spec: ModelSpec, images: Array, labels: Array, batch: int, steps: int = 1
+    framework: str, options: WorkerOptions, spec: ModelSpec, images: Array, labels: Array, steps: int = 1
 ) -> tuple[Proof, list[Finding]]:
     """Prove one framework against its own float64 twin, where the other one cannot run at all.
 
@@ -130,12 +134,12 @@ def prove_alone(
         weights = pairing_weights.to_tensorflow(held, spec) if framework == "torch" else held
         inputs, logits = _alone_inputs(framework, twin, spec, _canonical(images))
         findings = _alone_findings(framework, (plain, twin), spec, weights, inputs)
-        plain.call("place_images", images=images[:batch], labels=labels[:batch])
+        plain.call("place_images", images=images, labels=labels)
         proven = plain.call("resident_logits")
-        losses = {framework: _step_losses(twin, images[:batch], labels[:batch], steps)}
+        losses = {framework: _step_losses(twin, images, labels, steps)}
     bound = _logit_bounds(spec, weights, inputs, findings, framework)
     allowed = {framework: bound, "onnxruntime": bound}
-    proof = Proof(spec, weights, images, labels, batch, logits, allowed, losses, overall(findings),
+    proof = Proof(spec, weights, images, labels, logits, allowed, losses, overall(findings),
                   {framework: proven}, framework)  # fmt: skip
     return proof, findings
 
@@ -155,13 +159,14 @@ def prove_lane(run: LaneRun, proof: Proof, setting: Setting) -> dict[str, Any]:
     run.first_step(setting)  # before anything else traces it
     logits = np.asarray(run.worker.call("resident_logits"))
     precision = str(lane.options.get("precision", "float32"))
-    allowed = proof.allowed[kernels][: len(images)]
+    allowed = _again(proof.allowed[kernels], len(images))
+    twin = _again(proof.twin_logits, len(images))
     if precision != "float32":
         allowed = proof.lowered(precision, len(images))
     if lane.framework == "onnxruntime":
-        allowed = allowed + _through_sigmoid(proof.twin_logits[: len(images)])
+        allowed = allowed + _through_sigmoid(twin)
     loss = None if lane.framework == "onnxruntime" else run.worker.call("loss")
-    figures = prove(lane.name, logits, loss, labels, proof.twin_logits[: len(images)], allowed, precision)
+    figures = prove(lane.name, logits, loss, labels, twin, allowed, precision)
     proven = proof.proven_logits.get(kernels)
     if proven is not None and setting.batch == proof.batch:
         figures["identical_to_proven"] = bool(np.array_equal(logits, proven))
@@ -197,6 +202,11 @@ def _through_sigmoid(logits: Array) -> Array:
     The derivative of the logit is 1 / (p (1 - p)), and the error of p is at most that many roundoffs times p.
     """
     return SIGMOID_ULPS * unit_roundoff("float32") * (1.0 + np.exp(np.asarray(logits, dtype=np.float64)))
+
+
+def _again(rows: Array, count: int) -> Array:
+    """Return the first `count` rows, from the start again where there are fewer."""
+    return rows[np.arange(count) % len(rows)]
 
 
 def _canonical(images: Array) -> Array:

@@ -28,7 +28,6 @@ from parity.report.findings import no_winner_reason
 from parity.workers.client import Worker, WorkerOptions
 
 SECTION = "benchmarks"
-FIT_STEPS = 30  # steps that a lane which enters `fit` may have taken after its first call
 
 
 @dataclass(frozen=True)
@@ -384,6 +383,8 @@ class Bench:
             self._open = None
             run.close()
             self.progress.note(block, name, time.perf_counter() - self._opened_s)
+            if self._readings is not None:  # kept lane by lane: an interrupted run has them too
+                self.campaign.fill(SECTION, {"gpu": self._readings.facts()})
 
     # Proofs, ceilings and counts.
 
@@ -409,23 +410,21 @@ class Bench:
 
     def _prove(self, spec: ModelSpec) -> tuple[Proof, list[Any]]:
         options, device = self.campaign.options, self.campaign.device
-        size = (spec.height, spec.width)
-        asked = [setting for settings in self.plan.settings.values() for setting in settings]
-        count = max(setting.batch for setting in asked if (setting.height, setting.width) == size)
-        images, labels = self._images(spec, count)
-        steps = FIT_STEPS if any(entry.options.get("run") == "fit" for entry in self.plan.lanes) else 1
+        images, labels = self._images(spec, options.batch)
+        # As many steps as the longest call takes: Keras's `fit` may run several in one execution.
+        steps = max(int(entry.options.get("steps_per_execution", 1)) for entry in self.plan.lanes)
         missing = {"tensorflow", "torch"} & set(self._missing)
         if missing:
             (present,) = {"tensorflow", "torch"} - missing
             worker = WorkerOptions(present, python=self._python(present), device=device, threads=options.threads)
-            return prove_alone(present, worker, spec, images, labels, options.batch, steps)
+            return prove_alone(present, worker, spec, images, labels, steps)
         if spec == self.campaign.spec:
             pair = self.campaign.pair()
-            return prove_pair(pair, self.campaign.weights("fresh"), images, labels, options.batch, steps)
+            return prove_pair(pair, self.campaign.weights("fresh"), images, labels, steps)
         wanted = PairOptions(options.tensorflow_python, options.torch_python, device, options.threads, options.seed)
         with Pair(wanted) as pair:
             pair.build(spec, seed=options.seed)
-            return prove_pair(pair, pair.weights(), images, labels, options.batch, steps)
+            return prove_pair(pair, pair.weights(), images, labels, steps)
 
     def _images(self, spec: ModelSpec, count: int) -> tuple[Array, Array]:
         """Return `count` images of a size and their labels; a data set with fewer gives some of them again."""
