@@ -253,7 +253,7 @@ def test_workflow_is_readable_and_careful() -> None:
     assert sum(row[1] == "timeout-minutes" for row in rows) == 2
     uses = [value for _, key, value in rows if key == "uses"]
     assert uses
-    assert all(re.fullmatch(r"actions/[\w-]+@v\d+", value) for value in uses)
+    assert all(re.fullmatch(r"actions/[\w/-]+@v\d+", value) for value in uses)
 
 
 @pytest.mark.parametrize("line", ["\truns-on: x", "   name: x", "just words", "if: a: b"])
