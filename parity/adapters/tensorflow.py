@@ -20,6 +20,7 @@ from parity.adapters.tensorflow_models import TensorflowModels
 from parity.adapters.tensorflow_modes import TensorflowModes
 from parity.adapters.tensorflow_network import TensorflowNetworks
 from parity.adapters.tensorflow_optimizers import TensorflowOptimizers
+from parity.adapters.tensorflow_study import TensorflowStudy
 from parity.adapters.tensorflow_supply import TensorflowSupply
 from parity.adapters.tensorflow_trajectory import TensorflowTrajectory
 from parity.errors import ExportError, MissingDevice, UsageError
@@ -31,6 +32,7 @@ OPSET = 18
 class TensorflowAdapter(
     TensorflowCounting,
     TensorflowSupply,
+    TensorflowStudy,
     TensorflowNetworks,
     TensorflowLosses,
     TensorflowOptimizers,

@@ -20,6 +20,7 @@ from parity.adapters.torch_models import TorchModels
 from parity.adapters.torch_modes import TorchModes
 from parity.adapters.torch_network import TorchNetworks
 from parity.adapters.torch_optimizers import TorchOptimizers
+from parity.adapters.torch_study import TorchStudy
 from parity.adapters.torch_supply import TorchSupply
 from parity.adapters.torch_trajectory import TorchTrajectory
 from parity.errors import ExportError, MissingDevice, UsageError
@@ -31,6 +32,7 @@ OPSET = 18
 class TorchAdapter(
     TorchCounting,
     TorchSupply,
+    TorchStudy,
     TorchNetworks,
     TorchLosses,
     TorchOptimizers,
