@@ -48,6 +48,7 @@ class Adapter(ABC):
     image_layout: str  # "NHWC" or "NCHW": how `forward` wants a batch of images
     import_s = 0.0  # seconds that loading this adapter and its framework took; the worker sets it
     build_s = 0.0  # seconds that building the model took
+    start_s = 0.0  # seconds that starting the lane took: its optimizer, its steps, what they import
 
     def __init__(self, settings: WorkerSettings) -> None:
         self.settings = settings
@@ -156,9 +157,9 @@ class Adapter(ABC):
         raise UsageError(f"{type(self).__name__} cannot take {steps} steps apart")
 
     def cold_start(self) -> dict[str, float]:
-        """Return the seconds that importing the framework and building the model took in this process."""
+        """Return the seconds that importing the framework, building the model and starting the lane took here."""
         self._described()
-        return {"import_s": self.import_s, "build_s": self.build_s}
+        return {"import_s": self.import_s, "build_s": self.build_s, "start_s": self.start_s}
 
     def resident_images(self) -> int:
         """Return how many images the resident batch holds, as its tensor's own shape says."""

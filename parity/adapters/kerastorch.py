@@ -29,6 +29,7 @@ class KerasTorchAdapter(keras_layers.KerasWeights):
 
     import_s = 0.0
     build_s = 0.0
+    start_s = 0.0
 
     def __init__(self, settings: WorkerSettings) -> None:
         self.settings = settings
@@ -115,10 +116,29 @@ class KerasTorchAdapter(keras_layers.KerasWeights):
         known = {"run", "learning_rate", "epsilon"}
         if options.get("run") != "fit" or set(options) - known:
             raise UsageError(f"Keras on torch has the lane run='fit' with {sorted(known)} (asked for {dict(options)})")
-        adam = self.keras.optimizers.Adam(learning_rate=options["learning_rate"], epsilon=options["epsilon"])
+        start_s = time.perf_counter()
+        adam = self.keras.optimizers.Adam(options.get("learning_rate", 1e-3), epsilon=options.get("epsilon", 1e-7))
         self._fit = KerasFit(self.keras, self._built(), adam, 1, lambda _, body: body)
-        return {"run": "fit", "precision": "float32", "optimizer": type(adam).__name__, "backend": "torch",
-                **self._fit.facts()}  # fmt: skip
+        if self.device.type == "cuda":
+            self.torch.cuda.reset_peak_memory_stats()
+        facts = self._lane_facts(adam)
+        self.start_s = time.perf_counter() - start_s
+        return facts
+
+    def _lane_facts(self, adam: Any) -> dict[str, Any]:
+        layers, backends = self._built().layers, self.torch.backends
+        return {
+            "run": "fit",
+            "precision": "float32",
+            "backend": self.keras.config.backend(),
+            "compute_dtype": sorted({layer.compute_dtype for layer in layers}),
+            "tf32": bool(backends.cudnn.allow_tf32 and backends.cuda.matmul.allow_tf32),
+            "optimizer": type(adam).__name__,
+            "learning_rate": float(adam.learning_rate),
+            "epsilon": float(adam.epsilon),
+            "layout": self.keras.config.image_data_format(),
+            **self._fitted().facts(),
+        }
 
     def optimizer_steps(self) -> int:
         """Return how many steps the optimizer has taken."""
@@ -155,7 +175,7 @@ class KerasTorchAdapter(keras_layers.KerasWeights):
 
     def cold_start(self) -> dict[str, float]:
         """Return the seconds that importing Keras and torch took in this process, and building the model."""
-        return {"import_s": self.import_s, "build_s": self.build_s}
+        return {"import_s": self.import_s, "build_s": self.build_s, "start_s": self.start_s}
 
     def memory(self) -> dict[str, int | None]:
         """Return the process's peak resident bytes so far, and the accelerator allocator's peak."""

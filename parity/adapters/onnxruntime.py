@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from parity.errors import ExportError, MissingDevice, UsageError
 from parity.model.spec import ModelSpec
 
 CUDA = "CUDAExecutionProvider"
+SPINNING = "session.intra_op.allow_spinning"
+LANE_OPTIONS = frozenset({"threads", "source", "learning_rate", "epsilon"})
 
 # Which operators stand for a layer kind, and which one may follow that still belongs to it (the bias).
 OPERATORS: Mapping[str, tuple[frozenset[str], frozenset[str]]] = {
@@ -134,23 +136,33 @@ class OnnxruntimeAdapter:
         self._fed = None
 
     def start_lane(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Open the session and return facts as read back from it; `source` in the options is for the reader.
+        """Open the session and return facts as read back from it.
+
+        `threads` is of one operation (default: the worker's own). `source`, and the `learning_rate` and `epsilon` that
+        every lane is given, are for the reader.
 
         Raises
-            UsageError: no graph was loaded.
+            UsageError: no graph was loaded, or an option that the runtime does not have.
             MissingDevice: the runtime would quietly compute on the CPU.
         """
+        unknown = sorted(set(options) - LANE_OPTIONS)
+        if unknown:
+            raise UsageError(f"an ONNX Runtime lane has no option `{unknown[0]}`; it has {sorted(LANE_OPTIONS)}")
         if self._path is None:
             raise UsageError("no graph: call `load` first")
         start_s = time.perf_counter()
-        self._lane = self._session(Path(self._path).read_bytes())
+        self._lane = self._session(Path(self._path).read_bytes(), int(options.get("threads", self.settings.threads)))
         self._build_s = time.perf_counter() - start_s
+        self._fed = None
+        held = self._lane.get_session_options()
         return {
             "run": "session",
             "source": options.get("source"),
             "precision": "float32",
             "providers": self._lane.get_providers(),
-            "threads": self._lane.get_session_options().intra_op_num_threads,
+            "threads": held.intra_op_num_threads,
+            "inter_op_threads": held.inter_op_num_threads,
+            "spinning": held.get_session_config_entry(SPINNING) != "0",
             "input": list(self._lane.get_inputs()[0].shape),
             "host_reads_per_step": 1.0,
             "reads": "run() returns host arrays",
@@ -190,7 +202,7 @@ class OnnxruntimeAdapter:
 
     def cold_start(self) -> dict[str, float]:
         """Return the seconds of importing the runtime and of opening the session."""
-        return {"import_s": self.import_s, "build_s": self._build_s}
+        return {"import_s": self.import_s, "build_s": self._build_s, "start_s": 0.0}
 
     def _refuse_training(self, work: str) -> None:
         if work == "train":
@@ -201,8 +213,7 @@ class OnnxruntimeAdapter:
             raise UsageError("no session or no batch: call `load`, `place_images` and `start_lane` first")
         given = self._lane.get_inputs()[0]
         if self._fed is None:
-            last = given.shape[-1] == self._images.shape[-1]
-            self._fed = self._images if last else np.ascontiguousarray(np.moveaxis(self._images, -1, 1))
+            self._fed = _in_order_of(self._images, given.shape)
         return np.asarray(self._lane.run(None, {given.name: self._fed})[0])
 
     def memory(self) -> dict[str, int | None]:
@@ -213,13 +224,13 @@ class OnnxruntimeAdapter:
         gpu = [CUDA] if self.settings.device == "gpu" else []
         return [*gpu, "CPUExecutionProvider"]
 
-    def _session(self, serialized: bytes) -> Any:
+    def _session(self, serialized: bytes, threads: int | None = None) -> Any:
         options = self.ort.SessionOptions()
-        options.intra_op_num_threads = self.settings.threads
+        options.intra_op_num_threads = threads or self.settings.threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         # Idle threads that spin would slow whatever runs next (microsoft/onnxruntime#13808).
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry(SPINNING, "0")
         session = self.ort.InferenceSession(serialized, options, providers=self._providers())
         # A provider that cannot load falls back to the CPU with no more than a warning.
         if self.settings.device == "gpu" and CUDA not in session.get_providers():
@@ -231,6 +242,20 @@ class OnnxruntimeAdapter:
         for tensor in dict.fromkeys(found.values()):
             if tensor not in already:
                 model.graph.output.append(self.onnx.helper.make_empty_tensor_value_info(tensor))
+
+
+def _in_order_of(images: Array, shape: Sequence[Any]) -> Array:
+    """Return images (n, h, w, c) as the graph's input of that shape wants them: TensorFlow's export or torch's.
+
+    Raises
+        UsageError: the images are of another size.
+    """
+    h, w, c = images.shape[1:]
+    if list(shape[1:]) == [h, w, c]:
+        return images
+    if list(shape[1:]) == [c, h, w]:
+        return np.ascontiguousarray(np.moveaxis(images, -1, 1))
+    raise UsageError(f"the graph takes {list(shape)}, which images of {h} x {w} x {c} do not fit in any order of axes")
 
 
 def _facts(graph: Any) -> dict[str, Any]:

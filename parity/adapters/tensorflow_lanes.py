@@ -114,10 +114,13 @@ class TensorflowLanes(Adapter):
             UsageError: an option that TensorFlow does not have.
             MissingDevice: TF32 without a GPU that has it.
         """
+        start_s = time.perf_counter()
         lane = LaneOptions.read(options)
         self._refuse_impossible(lane)
         self._begin_lane(lane)
-        return self._lane_facts()
+        facts = self._lane_facts()
+        self.start_s = time.perf_counter() - start_s
+        return facts
 
     def start_training(self, learning_rate: float, epsilon: float) -> None:
         self._begin_lane(LaneOptions(learning_rate=learning_rate, epsilon=epsilon))

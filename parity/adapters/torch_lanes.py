@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import tempfile
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
@@ -12,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.adapters.base import Adapter, Array
+from parity.adapters.base import Adapter, Array, quiet_collector
 from parity.errors import MissingDevice, ParityError, UsageError
 
 CHOICES: Mapping[str, tuple[Any, ...]] = {
@@ -23,8 +25,13 @@ COMPILED = ("compile", "graphs")
 PHASE_WARMUP = 3  # steps taken apart before the first that counts
 PHASES_HOW = (
     "one real step with the device synchronised between its phases: loss (forward), loss.backward(), optimizer.step()"
-    " with zero_grad, loss.item(); what runs across two phases at once in a real step is counted in both"
+    " with zero_grad, then {read}; what runs across two phases at once in a real step is counted in both. The batch is"
+    " resident: there is no input to time"
 )
+READS = {
+    True: "loss and accuracy are read to the host, as this lane does at every step",
+    False: "loss.item(), which is no part of this lane's step",
+}
 
 
 @dataclass(frozen=True)
@@ -61,10 +68,14 @@ class TorchLanes(Adapter):
     model: Any
     optimizer: Any
     device: Any
+    dtype: Any
     _lane: LaneOptions
     _compiled: dict[str, Any]
     _scaler: Any
     _seen_compiling: set[str]
+    _images_passed: int  # images that went through a forward pass so far
+    _graphs_recorded = 0  # CUDA graphs recorded so far
+    _kernels: str | None = None  # the folder that compiled kernels are written to
     _batch: tuple[Any, Any] | None
 
     @abstractmethod
@@ -88,10 +99,13 @@ class TorchLanes(Adapter):
             MissingDevice: one that this device does not have.
             ParityError: torch does not do what was asked for.
         """
+        start_s = time.perf_counter()
         lane = LaneOptions.read(options)
         self._refuse_impossible(lane)
         self._begin_lane(lane)
-        return self._lane_facts()
+        facts = self._lane_facts()
+        self.start_s = time.perf_counter() - start_s
+        return facts
 
     def start_training(self, learning_rate: float, epsilon: float) -> None:
         self._begin_lane(LaneOptions(learning_rate=learning_rate, epsilon=epsilon))
@@ -112,10 +126,13 @@ class TorchLanes(Adapter):
         before = self._batch
         self._batch = (self._image(x), self._tensor(y))
         if self._lane.run in COMPILED and before is not None and before[0].shape != self._batch[0].shape:
-            self._forget_compiled()  # a new shape is compiled as a first one is, not as one more among many
+            self._compile(self._lane)  # a new shape is compiled as a first one is, not as one more among many
 
     def resident_logits(self) -> Array:
-        return _wide(self.step("evaluate")())
+        logits = self.step("evaluate")()
+        if logits.dtype != (self._low() or self.dtype):
+            raise ParityError(f"the lane says precision={self._lane.precision!r}, and its logits are {logits.dtype}")
+        return _wide(logits)
 
     def resident_images(self) -> int:
         return int(self._resident()[0].shape[0])
@@ -136,11 +153,16 @@ class TorchLanes(Adapter):
     def first_step(self, work: str) -> float:
         compiled = self.compilations()
         seconds = super().first_step(work)
-        if self._lane.run in COMPILED and work not in self._seen_compiling and self.compilations() == compiled:
-            raise ParityError(f"the lane says run={self._lane.run!r}, and its first step of `{work}` compiled nothing")
-        self._seen_compiling.add(work)
+        if self._lane.run in COMPILED:
+            self._check_compiled(work, self.compilations() - compiled)
         self._check_layout()
         return seconds
+
+    def timed_steps(self, work: str, steps: int) -> dict[str, Any]:
+        """Return how long `steps` steps took, as `Adapter.timed_steps` says; each forward pass counts its images."""
+        before = self._images_passed
+        done = super().timed_steps(work, steps)
+        return {**done, "images": float(self._images_passed - before)}
 
     def synchronise(self) -> None:
         if self.device.type == "cuda":
@@ -160,9 +182,12 @@ class TorchLanes(Adapter):
         return float(start.elapsed_time(end)) / 1000.0
 
     def compilations(self) -> int:
-        """Return how many graphs torch.compile has made in this process, each recompilation among them."""
+        """Return how many graphs torch.compile has made in this process, each recompilation among them.
+
+        A CUDA graph that is recorded, which happens at a step after the first, counts as one more.
+        """
         dynamo = sys.modules.get("torch._dynamo.utils")
-        return 0 if dynamo is None else int(dynamo.counters["stats"]["unique_graphs"])
+        return self._graphs_recorded + (0 if dynamo is None else int(dynamo.counters["stats"]["unique_graphs"]))
 
     def host_reads_per_step(self, work: str) -> float:  # noqa: ARG002
         return 2.0 if self._lane.run == "fit" else 0.0
@@ -178,10 +203,11 @@ class TorchLanes(Adapter):
         if steps < 1:
             raise UsageError(f"`steps` (={steps}) must be at least 1")
         self._built().train()
-        taken = [self._apart() for _ in range(PHASE_WARMUP + steps)][PHASE_WARMUP:]
+        with quiet_collector():
+            taken = [self._step_apart() for _ in range(PHASE_WARMUP + steps)][PHASE_WARMUP:]
         names = ("forward_s", "backward_s", "optimizer_s", "host_read_s")
-        return {**{name: list(seconds) for name, seconds in zip(names, zip(*taken, strict=True), strict=True)},
-                "how": PHASES_HOW}  # fmt: skip
+        found = {name: list(seconds) for name, seconds in zip(names, zip(*taken, strict=True), strict=True)}
+        return {**found, "how": PHASES_HOW.format(read=READS[self._lane.run == "fit"])}
 
     # Starting a lane.
 
@@ -193,6 +219,8 @@ class TorchLanes(Adapter):
             raise MissingDevice("precision='float16' needs a GPU: torch trains in it there, with a GradScaler")
         if lane.precision == "tf32" and not (gpu and self.torch.cuda.get_device_capability()[0] >= 8):
             raise MissingDevice("precision='tf32' needs a GPU of compute capability 8.0 or later")
+        if lane.precision == "tf32" and os.environ.get("NVIDIA_TF32_OVERRIDE") == "0":
+            raise UsageError("precision='tf32' is switched off by NVIDIA_TF32_OVERRIDE=0, whatever torch is told")
         if lane.precision != "float32" and self.settings.role == "twin":
             raise UsageError(f"a twin computes in float64, not in {lane.precision}")
 
@@ -218,19 +246,22 @@ class TorchLanes(Adapter):
     def _forget_lane(self) -> None:
         """Go back to what holds without `start_lane`; a network that is built next is built for that."""
         self._lane, self.optimizer, self._scaler = LaneOptions(), None, None
-        self._compiled, self._seen_compiling = {}, set()
-
-    def _forget_compiled(self) -> None:
-        self.torch._dynamo.reset()
-        self._seen_compiling = set()
-        self._compile(self._lane)
+        self._compiled, self._seen_compiling, self._images_passed = {}, set(), 0
 
     def _compile(self, lane: LaneOptions) -> None:
-        """Compile the loss (its backward pass with it), the evaluation, and on `compile` the optimizer's step too."""
+        """Compile the loss (its backward pass with it), the evaluation, and on `compile` the optimizer's step too.
+
+        Nothing is compiled before the first call, and nothing that another process compiled is taken over: a first step
+        that finds its kernels on the disk is no cold start.
+        """
         torch = self.torch
-        config = torch._dynamo.config
-        if hasattr(config, "fail_on_recompile_limit_hit"):
-            config.fail_on_recompile_limit_hit = True  # by default the step would quietly run eagerly from then on
+        if self._kernels is None:
+            self._kernels = tempfile.mkdtemp(prefix="compiled-")  # in the worker's own folder, and gone with it
+            os.environ["TORCHINDUCTOR_CACHE_DIR"] = self._kernels
+        torch._dynamo.reset()
+        self._seen_compiling = set()
+        self._refuse_fallbacks()
+        torch._dynamo.callback.on_compile_start(self._note_recording)
         mode = {"mode": "reduce-overhead"} if lane.run == "graphs" else {}
         self._compiled = {
             "loss": torch.compile(self._loss_of, fullgraph=True, dynamic=False, **mode),
@@ -238,6 +269,22 @@ class TorchLanes(Adapter):
         }
         if lane.run == "compile":
             self._compiled["optimizer"] = torch.compile(self._optimizer().step, dynamic=False)
+
+    def _refuse_fallbacks(self) -> None:
+        """Make torch fail where it would run a step in another way than the lane says, with no more than a warning."""
+        import torch._inductor.config as inductor
+
+        dynamo = self.torch._dynamo.config
+        if hasattr(dynamo, "fail_on_recompile_limit_hit"):
+            dynamo.fail_on_recompile_limit_hit = True  # eagerly, from the limit on
+        dynamo.suppress_errors = False  # eagerly, where something cannot be compiled
+        if hasattr(inductor.triton, "cudagraph_or_error"):
+            inductor.triton.cudagraph_or_error = True  # kernel by kernel, where no CUDA graph can be recorded
+
+    def _note_recording(self, *event: Any) -> None:
+        """Count a CUDA graph that is about to be recorded; older versions of torch do not say what is about to be."""
+        if event and event[0].callback_trigger.name == "CUDAGRAPH_RECORDING":
+            self._graphs_recorded += 1
 
     def _lane_facts(self) -> dict[str, Any]:
         torch, lane, optimizer = self.torch, self._lane, self._optimizer()
@@ -249,19 +296,55 @@ class TorchLanes(Adapter):
             "optimizer": type(optimizer).__name__,
             "fused": bool(optimizer.defaults.get("fused")),
             "foreach": optimizer.defaults.get("foreach"),
+            "adam": self._adam(),
             "grad_scaler": self._scaler is not None,
             "learning_rate": float(optimizer.param_groups[0]["lr"]),
             "epsilon": float(optimizer.param_groups[0]["eps"]),
             "jit_compile": bool(self._compiled),
             "compiled": sorted(self._compiled),
-            "layout": "channels_last" if lane.channels_last else "contiguous",
+            "layout": self._layout(),
             "host_reads_per_step": self.host_reads_per_step("train"),
         }
         if self.device.type == "cuda":
             facts["cudnn_benchmark"] = bool(torch.backends.cudnn.benchmark)
-        if facts["fused"] != lane.fused or facts["tf32"] != (lane.precision == "tf32"):
+        asked = (lane.fused, lane.precision == "tf32", _named(lane.channels_last))
+        if (facts["fused"], facts["tf32"], facts["layout"]) != asked:
             raise ParityError(f"torch does not do what the lane asks for: {facts}")
         return facts
+
+    def _adam(self) -> str:
+        """Return how the optimizer takes its step: fused, foreach or tensor by tensor; torch decides where nobody did.
+
+        Source: torch/optim/optimizer.py, `_default_to_fused_or_foreach`, which Adam asks at every step.
+        """
+        defaults, parameters = self._optimizer().defaults, list(self._built().parameters())
+        if defaults["fused"]:
+            return "fused"
+        foreach = defaults["foreach"]
+        if foreach is None:
+            from torch.optim.optimizer import _default_to_fused_or_foreach
+
+            foreach = _default_to_fused_or_foreach(parameters, differentiable=False)[1]
+        return "foreach" if foreach else "tensor by tensor"
+
+    def _layout(self) -> str:
+        """Return the memory format of images and kernels; one channel fits both, and then what was asked for counts."""
+        torch = self.torch
+        images = [] if self._batch is None else [self._batch[0]]
+        held = [tensor for tensor in (*self._built().parameters(), *images) if tensor.dim() == 4]
+        formats = {_named(False): torch.contiguous_format, _named(True): torch.channels_last}
+        fitting = [name for name in formats if all(t.is_contiguous(memory_format=formats[name]) for t in held)]
+        asked = _named(self._lane.channels_last)
+        return asked if asked in fitting else "mixed" if not fitting else fitting[0]
+
+    def _check_compiled(self, work: str, graphs: int) -> None:
+        """Refuse a first step that did not compile all that the lane compiles of it."""
+        compiled = "train" if work == "train" else "evaluate"
+        due = len(self._compiled) - 1 if compiled == "train" else 1
+        if compiled not in self._seen_compiling and graphs < max(1, due):
+            done = f"{graphs} of {due} graphs" if graphs else "nothing"
+            raise ParityError(f"the lane says run={self._lane.run!r}, and its first step of `{work}` compiled {done}")
+        self._seen_compiling.add(compiled)
 
     def _check_layout(self) -> None:
         """Refuse a lane whose first convolution does not put out the memory format that it says."""
@@ -301,6 +384,7 @@ class TorchLanes(Adapter):
         return self._loss(logits, y)
 
     def _forward(self, x: Any, y: Any) -> Any:
+        self._images_passed += len(x)
         if self._lane.run == "graphs":
             self.torch.compiler.cudagraph_mark_step_begin()
         return self._compiled.get("loss", self._loss_of)(x, y)
@@ -324,6 +408,7 @@ class TorchLanes(Adapter):
         return loss.detach()
 
     def _evaluate(self, x: Any) -> Any:
+        self._images_passed += len(x)
         with self.torch.no_grad(), self._autocast():
             if self._lane.run == "graphs":
                 self.torch.compiler.cudagraph_mark_step_begin()
@@ -331,27 +416,36 @@ class TorchLanes(Adapter):
 
     def _fit_train(self, x: Any, y: Any) -> Any:
         """Take one step of a training loop as people write it: loss and accuracy are read at every step."""
-        self._optimizer().zero_grad(set_to_none=True)
-        with self._autocast():
-            logits = self._logits(x)
-        loss = self._loss(logits, y)
+        loss, logits = self._fit_forward(x, y)
         self._differentiate(loss)
         self._update()
-        return loss.item(), ((logits > 0) == (y > 0.5)).sum().item() / len(y)
+        return self._read_results(loss, logits, y)
 
     def _fit_evaluate(self, x: Any, y: Any) -> Any:
-        with self.torch.no_grad(), self._autocast():
-            logits = self._logits(x)
-        self._loss(logits, y).item()
-        ((logits > 0) == (y > 0.5)).sum().item()
+        with self.torch.no_grad():
+            loss, logits = self._fit_forward(x, y)
+        self._read_results(loss, logits, y)
         return logits
 
-    def _apart(self) -> tuple[float, float, float, float]:
+    def _fit_forward(self, x: Any, y: Any) -> tuple[Any, Any]:
+        self._images_passed += len(x)
+        with self._autocast():
+            logits = self._logits(x)
+        return self._loss(logits, y), logits
+
+    def _read_results(self, loss: Any, logits: Any, y: Any) -> tuple[float, float]:
+        """Read the loss and the accuracy to the host."""
+        return loss.item(), ((logits > 0) == (y > 0.5)).sum().item() / len(y)
+
+    def _step_apart(self) -> tuple[float, float, float, float]:
         x, y = self._resident()
-        loss, forward_s = self._clocked(lambda: self._forward(x, y))
+        fit = self._lane.run == "fit"
+        (loss, logits), forward_s = self._clocked(
+            lambda: self._fit_forward(x, y) if fit else (self._forward(x, y), None)
+        )
         _, backward_s = self._clocked(lambda: self._differentiate(loss))
         _, optimizer_s = self._clocked(self._update)
-        _, host_read_s = self._clocked(loss.item)
+        _, host_read_s = self._clocked(lambda: self._read_results(loss, logits, y) if fit else loss.item())
         return forward_s, backward_s, optimizer_s, host_read_s
 
     def _clocked(self, call: Callable[[], Any]) -> tuple[Any, float]:
@@ -371,6 +465,10 @@ class TorchLanes(Adapter):
         if self._batch is None:
             raise UsageError("no batch on the device: call `place_batch` first")
         return self._batch
+
+
+def _named(channels_last: bool) -> str:
+    return "channels_last" if channels_last else "contiguous"
 
 
 def _wide(logits: Any) -> Array:

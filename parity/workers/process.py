@@ -76,7 +76,8 @@ class ChildProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
-                env=dict(environment),
+                # Temporary files of a worker, which often ends without clearing up, go when its folder goes.
+                env={**environment, "TMPDIR": str(self.folder)},
                 pass_fds=(descriptor,),
                 start_new_session=True,  # Ctrl-C in a terminal goes to the parent alone
             )
