@@ -188,9 +188,18 @@ def _arithmetic(name: str, scale: Callable[[float, bool], tuple[float, float] | 
                 found = scale(number, right)
                 if found is not None:
                     return "rescale", {"scale": found[0], "offset": found[1]}, {}
-        return name, {}, {}
+        return name, _constant(first, False) or _constant(second, True), {}
 
     return make
+
+
+def _constant(source: Source, right: bool) -> dict[str, Any]:
+    """Return what an operation's configuration tells of a small constant operand."""
+    numbers = source.numbers()
+    if numbers is None or numbers.dtype.kind not in "fiub":
+        return {}
+    told = {"constant_shape": list(numbers.shape), "constant": [float(one) for one in numbers.reshape(-1)]}
+    return told if right else {**told, "reversed": True}
 
 
 def _divided(number: float, right: bool) -> tuple[float, float] | None:

@@ -182,7 +182,7 @@ class Bank:
     ) -> Array:
         """Return how far the two twins may be apart after the remedy: twice the float64 bound of the remedied layer."""
         answer = self.models.segment(TWIN_TORCH, feed, step.cut.torch, edits=edits, bounds=True)
-        single = any("float32's bound decides" in note for note in step.notes)
+        single = step.single
         key = "bounds32" if single else "bounds64"
         if key in answer:
             return 2.0 * np.asarray(_permuted(np.broadcast_to(answer[key], value.shape), remedies))

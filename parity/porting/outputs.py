@@ -16,7 +16,6 @@ from parity.porting.sides import SIDES, TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN
 # Rounding errors of a whole run scale with the unit roundoff; what float32 loses against its own twin therefore says
 # what the twins may lose against each other. The factor covers that signs of errors are chance.
 SAFETY = 256.0
-SAFETY_SINGLE = 16.0  # where a twin has float32 in it, and loses as much as the float32 sides do
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,7 @@ def compare(models: Models, inputs: Mapping[str, list[Array]], orders: Orders) -
         gap, allowed, lost = _gap(
             {side: v if family(side) == TENSORFLOW else relation.to_tensorflow(v) for side, v in values.items()}
         )
-        if any(map(models.single, models[TENSORFLOW].ops)):
-            allowed = max(allowed, SAFETY_SINGLE * lost)
+        allowed = max(allowed, models.slack(lost))
         if gap > allowed:
             verdicts.append(SEMANTIC)
             why = why or (

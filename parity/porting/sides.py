@@ -22,6 +22,8 @@ TWINS = (TWIN_TENSORFLOW, TWIN_TORCH)
 # TensorFlow resizes so in float32 whatever it is given (DESIGN.md section 3).
 ALONE = re.compile(r"twin: TensorFlow computes \w+ in float32 alone")  # what the adapter notes of its twin
 SINGLE = frozenset({"bilinear", "bicubic", "lanczos", "area"})
+SAFETY_SINGLE = 16.0
+TABLES_GROW = 1e3  # from a constant in the middle of a model to what comes out of it
 # Four workers share the cores: a thread pool that spins while it waits takes them from the others.
 PATIENT = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
 
@@ -115,6 +117,7 @@ class Models:
         self.traces: dict[str, Trace] = {}
         self.notes: list[str] = []
         self._expand: dict[str, list[str]] = {}
+        self.tables_apart = 0.0  # how far tables of constants that both models hold in float32 are apart
 
     def load(self) -> None:
         """Build the models, each in its own process.
@@ -187,6 +190,14 @@ class Models:
         told = [note.split()[3] for note in self.traces[TWIN_TENSORFLOW].notes if ALONE.fullmatch(note)]
         names = {f"{op.kind}{op.config.get('rank', '')}d".replace("_", ""), op.kind.removeprefix("op:").lower()}
         return any(name.lower() in names or op.made_by.endswith(name) for name in told)
+
+    def slack(self, lost: float) -> float:
+        """Return how far, of their scale, whole models may be apart in float64 beyond what float64 rounds.
+
+        `lost` is what float32 loses: as much as a twin does that has float32 in it.
+        """
+        single = SAFETY_SINGLE * lost if any(map(self.single, self[TENSORFLOW].ops)) else 0.0
+        return max(single, TABLES_GROW * self.tables_apart)
 
     def tensor(self, side: str, tensor: int) -> int:
         """Return a side's own id of the tensor that its framework's trace calls `tensor`: runs number their own."""

@@ -48,6 +48,11 @@ def _of_inputs(step: Step, orders: Orders) -> list[Finding]:
                 array = np.zeros(fed[tensor].shape) if gradient is None else np.asarray(gradient)
                 arrays[side] = array if family(side) == TENSORFLOW else relation.to_tensorflow(array)
             bounds = _bounds(step, "inputs", theirs, relation.to_tensorflow, arrays)
+            if step.single:
+                bounds = bounds[0], bounds[0]
+            if step.slack:
+                largest = float(np.abs(arrays[TWIN_TENSORFLOW]).max(initial=0.0))
+                bounds = bounds[0], np.maximum(bounds[1], step.slack * largest)
             found.append(_judged(f"{step.cut.name}: gradient of its input", "input-gradient", arrays, bounds))
     return found
 
@@ -65,6 +70,7 @@ def _of_weights(step: Step, plan: WeightPlan) -> list[Finding]:
             for side, held in given.items()
         }
         bounds = _bounds(step, "weights", link.torch, link.to_tensorflow, arrays)
+        bounds = (bounds[0], bounds[0]) if step.single else bounds
         found.append(_judged(f"gradient of {link.tensorflow}", "parameter-gradient", arrays, bounds))
     return found
 
@@ -245,18 +251,18 @@ def whole_step(models: Models, inputs: Mapping[str, list[Array]], plan: WeightPl
             reference = link.tensorflow if mine else link.torch
             change = read(reference, after[side]).astype(np.float64) - read(reference, start)
             moved[side] = change if mine else np.asarray(link.to_tensorflow(change))
-        findings.append(_moved(link, moved))
+        findings.append(_moved(link, moved, models))
     return findings
 
 
-def _moved(link: WeightLink, moved: Mapping[str, Array]) -> Finding:
+def _moved(link: WeightLink, moved: Mapping[str, Array], models: Models) -> Finding:
     a64, b64 = moved[TWIN_TENSORFLOW], moved[TWIN_TORCH]
     scale = max(float(np.abs(a64).max(initial=0.0)), float(np.abs(b64).max(initial=0.0))) or 1.0
     lost = max(
         float(np.abs(moved[TENSORFLOW] - a64).max(initial=0.0)), float(np.abs(moved[TORCH] - b64).max(initial=0.0))
     )
     ratio = UNIT_ROUNDOFF["float64"] / UNIT_ROUNDOFF["float32"]
-    allowed = SAFETY * ratio * lost / scale + 1e-12
+    allowed = max(SAFETY * ratio * lost / scale + 1e-12, models.slack(lost / scale))
     gap = float(np.abs(a64 - b64).max(initial=0.0)) / scale
     verdict = SEMANTIC if gap > allowed else IDENTICAL if np.array_equal(moved[TENSORFLOW], moved[TORCH]) else ROUNDING
     note = (

@@ -13,7 +13,7 @@ from parity.errors import PairingError, ParityError
 from parity.judge.bound import UNIT_ROUNDOFF
 from parity.judge.compare import Quartet, judge
 from parity.judge.verdict import NOT_COMPARED, SEMANTIC, Finding
-from parity.model.trace import MOVES, Op, Trace
+from parity.model.trace import COMPUTES, MOVES, Op, Trace
 from parity.pairing.match import Matching, OpPair
 from parity.pairing.relations import CHANNELS, SAME, Relation, choose
 from parity.porting.options import Array
@@ -25,6 +25,10 @@ RECURRENT = frozenset({"lstm", "gru", "rnn"})
 TRIMMED = frozenset({"conv_transpose"})  # what ports cut to size afterwards
 TRIMMING = frozenset({"slice", "cropping", "zero_pad"})
 NOTHING: frozenset[str] = frozenset()
+ARITHMETIC = frozenset({"add", "subtract", "multiply", "divide", "rescale", "standardize"})
+PICKING = frozenset({"slice", "split", "gather", "concat", "stack"})
+# How far two float32 evaluations of one table of constants may be apart: sines of positions up to some hundred.
+TABLE = 2.0**-17
 DRAWS = 4  # of perturbed inputs, where no rule bounds an operation
 SAFETY = 16.0
 
@@ -67,6 +71,12 @@ class Step:
     notes: tuple[str, ...] = ()
     values: Mapping[str, Array] = field(default_factory=dict)
     answers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # all that `run_segment` gave, by side
+    slack: float = 0.0  # of the scale, that tables of constants are apart
+
+    @property
+    def single(self) -> bool:
+        """Whether a twin has float32 in it here."""
+        return any("float32's bound decides" in note for note in self.notes)
 
 
 Prints = Mapping[int, Sequence[float]]
@@ -318,10 +328,31 @@ class Walk:
             finding, bound64 = self._judge(cut, values, bounds, relation, notes)
             if self.models.options.train and relation is not before and finding.verdict != SEMANTIC:
                 answers, _ = self._forced(cut, fed, fed_torch)  # its gradient was sent in another order
+        slack = 0.0
+        if finding.verdict == SEMANTIC and finding.d64 is not None and finding.d64 <= TABLE and self._tables(cut):
+            slack = TABLE
+            notes.append(f"both hold a table of constants in float32, {finding.d64:.1g} of its largest apart")
+            low, high = bounds
+            scale = float(np.abs(values[TWIN_TORCH]).max(initial=0.0))
+            self.models.tables_apart = max(self.models.tables_apart, finding.d64)
+            finding, bound64 = self._judge(cut, values, (low, np.maximum(high, slack * scale)), relation, notes)
         return Step(
             cut, finding, self._d32(ahead, relation), fed, fed_torch, values[TWIN_TENSORFLOW], values[TWIN_TORCH],
-            relation, bound64, tuple(notes), values, answers,
+            relation, bound64, tuple(notes), values, answers, slack,
         )  # fmt: skip
+
+    def _tables(self, cut: Cut) -> bool:
+        """Return whether all that happens is arithmetic with constants, and both sides have many of them in one."""
+        for segment, framework in ((cut.segment_tensorflow, TENSORFLOW), (cut.segment_torch, TORCH)):
+            fixed = {name for name, weight in self.models[framework].weights.items() if not weight.trainable}
+            arithmetic = [op for op in segment if op.kind in ARITHMETIC]
+            if any(op not in arithmetic and op.effect == COMPUTES and op.kind not in PICKING for op in segment):
+                return False
+            if any(not set(op.weights.values()) <= fixed for op in segment):
+                return False
+            if not any(len(op.inputs) == 1 for op in arithmetic):
+                return False
+        return True
 
     def _propagated(self, cut: Cut) -> dict[str, Array]:
         """Take the float32 sides' own values at this cut, and the twin's, which later segments are fed."""

@@ -101,7 +101,7 @@ def _padding(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
         yield with_pads(
             scene, theirs, change(theirs, "same-padding-stride", says, padding_line(theirs, wanted), {"pads": wanted})
         )
-    yield from _mirrored(scene, mine, theirs)
+    yield from _mirrored(scene, theirs)
     modes = [str(op.config.get("pad_mode") or "zeros") for op in (mine, theirs)]
     if modes[0] != modes[1]:
         fix = f'padding_mode="{modes[0]}" in `{theirs.name}`'
@@ -113,7 +113,7 @@ _PAD_MODES = {"reflect": "reflect", "symmetric": "symmetric", "replicate": "repl
               "circular": "circular", "wrap": "circular"}  # fmt: skip
 
 
-def _mirrored(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
+def _mirrored(scene: Scene, theirs: Op) -> Iterator[Remedy]:
     """TensorFlow pads in a layer of its own, with numbers of the image; torch pads zeros, maybe in its convolution."""
     rank = len(pads_of(theirs))
     layers = [op for op in scene.extra_tensorflow if op.kind == "zero_pad" and len(op.config.get("pads") or []) == rank]

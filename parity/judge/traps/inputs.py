@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import islice, product
+from math import prod
 from typing import Any
+
+import numpy as np
 
 from parity.judge.traps.activation import place
 from parity.judge.traps.remedy import Remedy, called, insert, number, replace, skip, together
@@ -13,7 +16,9 @@ from parity.model.trace import Op
 
 IDS = ("input-scale", "channel-order", "residual-scale", "dropout-active")
 SCALES = ("rescale", "standardize")
-ARITHMETIC = ("add", "subtract", "multiply", "divide")
+SIGNS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
+ARITHMETIC = tuple(SIGNS)
+A_FEW = 16  # numbers of a constant that a line of code can show
 # What people do to pixels: (scale, offset, as it is written).
 HABITS: tuple[tuple[float, float, str], ...] = (
     (1.0 / 255.0, 0.0, "x / 255"),
@@ -47,8 +52,15 @@ def propose(scene: Scene) -> Iterator[Remedy]:
 
 def written(config: Mapping[str, Any]) -> str:
     """Return a scaling as a user writes it, as a function of x."""
+    if "constant" in config:
+        sign, shown = SIGNS[str(config["kind"])], f"[{', '.join(number(float(one)) for one in config['constant'])}]"
+        return f"{shown} {sign} x" if config.get("reversed") else f"x {sign} {shown}"
     if "mean" in config:
-        return "(x - mean) / torch.sqrt(variance)"
+        mean, variance = (np.asarray(config[key], np.float64).reshape(-1) for key in ("mean", "variance"))
+        if not 0 < mean.size == variance.size <= A_FEW:
+            return "(x - mean) / torch.sqrt(variance)"
+        means, roots = (", ".join(number(float(one)) for one in values) for values in (mean, np.sqrt(variance)))
+        return f"(x - [{means}]) / [{roots}]"
     scale, offset = float(config.get("scale", 1.0)), float(config.get("offset", 0.0))
     for known, shift, text in HABITS:
         if same(known, scale) and same(shift, offset):
@@ -83,6 +95,12 @@ def _trap(scene: Scene, tensor: int | None) -> str:
 def _in_torch(scene: Scene, mine: Op, theirs: Op | None) -> Iterator[dict[str, Any]]:
     """Yield TensorFlow's scaling in torch's axes; a constant that its float32 trace rounded, also as it was meant."""
     config = dict(mine.config)
+    if mine.kind in ARITHMETIC:
+        yield from _constants(scene, mine, theirs)
+        return
+    axes = config.get("axis")
+    if isinstance(axes, (list, tuple)) and len(axes) == 1:
+        config["axis"] = axes[0]
     if mine.kind == "standardize" and isinstance(config.get("axis"), int):
         shape = scene.tensorflow_trace.shapes.get(mine.inputs[0], ())
         fed = scene.shapes.get(theirs.inputs[0], ()) if theirs is not None else ()
@@ -95,6 +113,21 @@ def _in_torch(scene: Scene, mine: Op, theirs: Op | None) -> Iterator[dict[str, A
     scales, offsets = (exact_numbers(float(config.get(key, usual))) for key, usual in (("scale", 1.0), ("offset", 0.0)))
     for scale, offset in islice(product(scales, offsets), 6):
         yield {**config, "scale": scale, "offset": offset}
+
+
+def _constants(scene: Scene, mine: Op, theirs: Op | None) -> Iterator[dict[str, Any]]:
+    """Yield arithmetic with a constant in torch's axes, with its numbers as float32 has them and as written."""
+    values = [float(one) for one in mine.config["constant"]]
+    shape = [int(one) for one in mine.config["constant_shape"]]
+    rank = len(scene.tensorflow_trace.shapes.get(mine.inputs[0], ()))
+    fed = scene.shapes.get(theirs.inputs[0], ()) if theirs is not None and theirs.inputs else ()
+    whole = [1] * (rank - len(shape)) + shape
+    if rank > 3 or (len(fed) == rank == 3 and fed[1] == whole[-1] != fed[-1]):
+        if prod(whole[:-1]) != 1:
+            return  # more than one number for each channel
+        whole = [1, whole[-1], *whole[1:-1]]
+    for numbers in (values, [float(str(np.float32(one))) for one in values]):
+        yield {**mine.config, "kind": mine.kind, "constant": numbers, "constant_shape": whole}
 
 
 def _other(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
@@ -122,7 +155,8 @@ def _alone(scene: Scene) -> Iterator[Remedy]:
             one = skip(op, "channel-order", "without torch's reordering", f"remove `{op.name}`", cost=1.5)
             yield called(one, scene.neighbour(op), op.name)
     for op in scene.extra_tensorflow:
-        where = place(scene, op) if op.kind in SCALES else None
+        few = op.kind in ARITHMETIC and len(op.inputs) == 1 and 0 < len(op.config.get("constant") or ()) <= A_FEW
+        where = place(scene, op) if op.kind in SCALES or few else None
         for config in _in_torch(scene, op, scene.torch) if where is not None else ():
             text = written(config)
             assert where is not None

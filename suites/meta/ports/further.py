@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from suites.meta.ports.case import Case, Source
 
@@ -78,4 +79,24 @@ def _training() -> Iterator[Case]:
     yield _port("legacy_norms", inputs="9x8x3", options=train, cause="batchnorm-running-variance", place=place)
 
 
-FURTHER = (*_training(), *_cases(), *_attention(), *_sequences(), *_functions())
+def _constants() -> Iterator[Case]:
+    """Yield what is done to pixels by plain arithmetic, and tables that both sides made in their own way."""
+    image, train = "12x10x3", ("--train",)
+    yield _port("whitened", inputs=image)
+    yield _port("whitened", "only_scaled", inputs=image, cause="input-scale", place=("true_divide_1", "*"))
+    yield _port("whitened", "unprepared", inputs=image, cause="input-scale", place=("true_divide_1", "*"))
+    yield _port("whitened_by_layer", inputs=image)
+    case = _port("whitened_by_layer", "unprepared", inputs=image, cause="input-scale", place=("norm", ""))
+    yield replace(case, name="further-unprepared_by_layer")
+    yield _port("whitened_module", "no_head", inputs=image, cause="input-scale", place=("divide", "*"))
+    for options in ((), train):
+        yield _port("turned", inputs="8x12", options=options)
+        yield _port("sine_positions", ids="40:0:49", options=options)
+        yield _port("enlarged_smoothly", inputs="12x14x3", options=options)
+    yield replace(
+        _port("turned", "other_base", inputs="8x12", cause="unknown", place=("multiply*", "mul*")),
+        note="the tables are nobody's weights: each product with one is named",
+    )
+
+
+FURTHER = (*_training(), *_constants(), *_cases(), *_attention(), *_sequences(), *_functions())

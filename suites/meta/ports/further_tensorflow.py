@@ -1,6 +1,8 @@
 """Networks as they stand in tutorials and papers' repositories, in Keras."""
 
 import keras
+import numpy as np
+import tensorflow as tf
 from keras import layers, ops
 
 
@@ -177,3 +179,72 @@ def legacy_norms():
             made.Dense(2),
         ]
     )
+
+
+MEAN, DEVIATION = np.array([0.485, 0.456, 0.406], "float32"), np.array([0.229, 0.224, 0.225], "float32")
+
+
+def _small(image, x):
+    x = layers.ReLU()(layers.Conv2D(6, 3, padding="same", name="conv")(x))
+    return keras.Model(image, layers.Dense(3, name="head")(layers.GlobalAveragePooling2D()(x)))
+
+
+def whitened():
+    """Return pixels with mean and deviation of their colours taken off by plain arithmetic."""
+    image = keras.Input((12, 10, 3))
+    return _small(image, (image / 255.0 - MEAN) / DEVIATION)
+
+
+def whitened_by_layer():
+    image = keras.Input((12, 10, 3))
+    return _small(image, layers.Normalization(mean=MEAN, variance=DEVIATION**2, name="norm")(image))
+
+
+class Whitened(tf.Module):
+    """The same without Keras."""
+
+    def __init__(self):
+        super().__init__()
+        self.kernel = tf.Variable(np.random.default_rng(0).normal(size=(3, 3, 3, 5)).astype("float32"))
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 12, 10, 3))])
+    def __call__(self, x):
+        return tf.reduce_mean(tf.nn.relu(tf.nn.conv2d((x - MEAN) / DEVIATION, self.kernel, 1, "SAME")), (1, 2))
+
+
+def whitened_module():
+    return Whitened()
+
+
+def turned():
+    """Return attention whose queries and keys are turned by their places, with tables made in double precision."""
+    sequence = keras.Input((8, 12))
+    q, k, v = (layers.Dense(12, name=name)(sequence) for name in ("q", "k", "v"))
+    angles = np.arange(8)[:, None] / (100.0 ** (np.arange(6)[None] / 6))
+    cos, sin = np.cos(angles).astype("float32"), np.sin(angles).astype("float32")
+
+    def turn(x):
+        a, b = x[..., :6], x[..., 6:]
+        return ops.concatenate([a * cos - b * sin, b * cos + a * sin], -1)
+
+    weights = ops.softmax(ops.einsum("btd,bsd->bts", turn(q), turn(k)) / np.sqrt(12.0), -1)
+    return keras.Model(sequence, layers.Dense(4)(ops.matmul(weights, v)))
+
+
+def sine_positions():
+    """Return tokens with sines of their places, as in TensorFlow's tutorial on translation."""
+    ids = keras.Input((40,), dtype="int32")
+    places, depth = np.arange(40)[:, None], np.arange(16)[None]
+    angles = places / np.power(10000, (2 * (depth // 2)) / np.float32(16))
+    angles[:, 0::2], angles[:, 1::2] = np.sin(angles[:, 0::2]), np.cos(angles[:, 1::2])
+    x = layers.Embedding(50, 16)(ids) * np.sqrt(16.0).astype("float32") + angles[None].astype("float32")
+    x = layers.LayerNormalization(epsilon=1e-6)(x + layers.MultiHeadAttention(2, 8)(x, x))
+    return keras.Model(ids, layers.Dense(5)(x))
+
+
+def enlarged_smoothly():
+    image = keras.Input((12, 14, 3))
+    first = layers.Conv2D(6, 3, padding="same", activation="relu")(image)
+    x = layers.Conv2D(8, 3, padding="same", activation="relu")(layers.AveragePooling2D(2)(first))
+    x = layers.UpSampling2D(interpolation="bilinear")(x)
+    return keras.Model(image, layers.Conv2D(1, 1)(layers.Concatenate()([x, first])))

@@ -387,3 +387,138 @@ class Pooled(nn.Module):
 def legacy_norms():
     conv, dense = nn.Conv2d(3, 5, 3), nn.Linear(5, 6)
     return nn.Sequential(conv, nn.BatchNorm2d(5), nn.ReLU(), Pooled(), dense, nn.BatchNorm1d(6), nn.Linear(6, 2))
+
+
+MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
+DEVIATION = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
+
+
+class Small(nn.Module):
+    """A convolution and a head, behind something done to the pixels."""
+
+    def __init__(self, prepare=None):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 6, 3, padding=1), nn.Linear(6, 3)
+        self.prepare = prepare
+
+    def forward(self, x):
+        x = x if self.prepare is None else self.prepare(x)
+        return self.head(torch.relu(self.conv(x)).mean((2, 3)))
+
+
+def whitened():
+    return Small(lambda x: (x / 255 - MEAN) / DEVIATION)
+
+
+def whitened_by_layer():
+    return Small(lambda x: (x - MEAN) / DEVIATION)
+
+
+def only_scaled():
+    return Small(lambda x: x / 255)
+
+
+def unprepared():
+    return Small()
+
+
+class NoHead(nn.Module):
+    """Nothing done to the pixels."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 5, 3, padding=1, bias=False)
+
+    def forward(self, x):
+        return torch.relu(self.conv(x)).mean((2, 3))
+
+
+def no_head():
+    return NoHead()
+
+
+class Turned(nn.Module):
+    """Tables made in single precision, and kept as buffers."""
+
+    def __init__(self):
+        super().__init__()
+        self.v, self.q, self.k, self.out = nn.Linear(12, 12), nn.Linear(12, 12), nn.Linear(12, 12), nn.Linear(12, 4)
+        angles = torch.arange(8)[:, None] / (100.0 ** (torch.arange(6)[None] / 6))
+        self.register_buffer("cos", angles.cos())
+        self.register_buffer("sin", angles.sin())
+
+    def turn(self, x):
+        a, b = x.chunk(2, -1)
+        return torch.cat([a * self.cos - b * self.sin, b * self.cos + a * self.sin], -1)
+
+    def forward(self, x):
+        scores = self.turn(self.q(x)) @ self.turn(self.k(x)).mT / math.sqrt(12)
+        return self.out(scores.softmax(-1) @ self.v(x))
+
+
+def turned():
+    return Turned()
+
+
+class OtherBase(Turned):
+    """The places turn faster."""
+
+    def __init__(self):
+        super().__init__()
+        angles = torch.arange(8)[:, None] / (50.0 ** (torch.arange(6)[None] / 6))
+        self.cos, self.sin = angles.cos(), angles.sin()
+
+
+def other_base():
+    return OtherBase()
+
+
+class Places(nn.Module):
+    """As in torch's tutorial on translation."""
+
+    def __init__(self, width, longest=100):
+        super().__init__()
+        table = torch.zeros(longest, width)
+        place = torch.arange(0, longest, dtype=torch.float).unsqueeze(1)
+        speed = torch.exp(torch.arange(0, width, 2).float() * (-math.log(10000.0) / width))
+        table[:, 0::2], table[:, 1::2] = torch.sin(place * speed), torch.cos(place * speed)
+        self.register_buffer("table", table.unsqueeze(0))
+
+    def forward(self, x):
+        return x + self.table[:, : x.size(1)]
+
+
+class SinePositions(nn.Module):
+    """Tokens, places, attention."""
+
+    def __init__(self):
+        super().__init__()
+        self.tokens, self.places = nn.Embedding(50, 16), Places(16)
+        self.attention = nn.MultiheadAttention(16, 2, batch_first=True)
+        self.norm, self.out = nn.LayerNorm(16, eps=1e-6), nn.Linear(16, 5)
+
+    def forward(self, ids):
+        x = self.places(self.tokens(ids) * math.sqrt(16))
+        return self.out(self.norm(x + self.attention(x, x, x)[0]))
+
+
+def sine_positions():
+    return SinePositions()
+
+
+class Enlarged(nn.Module):
+    """A small U-Net with bilinear enlargement."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.last = nn.Conv2d(3, 6, 3, 1, 1), nn.Conv2d(6, 8, 3, 1, 1), nn.Conv2d(14, 1, 1)
+        self.up = nn.Upsample(scale_factor=2, mode="bilinear")
+
+    def forward(self, x):
+        first = F.relu(self.first(x))
+        x = self.up(F.relu(self.second(F.avg_pool2d(first, 2))))
+        return self.last(torch.cat([x, first], 1))
+
+
+def enlarged_smoothly():
+    return Enlarged()
