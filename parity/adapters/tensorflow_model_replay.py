@@ -15,13 +15,16 @@ from parity.errors import UsageError
 
 
 @contextmanager
-def restored(variables: Sequence[Any]) -> Iterator[None]:
-    """Give variables their values back afterwards."""
+def restored(variables: Sequence[Any]) -> Iterator[list[Any]]:
+    """Give variables their values back afterwards; yields a list that then holds those that had changed."""
     kept = [(variable, variable.read_value()) for variable in {id(v): v for v in variables}.values()]
+    changed: list[Any] = []
     try:
-        yield
+        yield changed
     finally:
         for variable, value in kept:
+            if not np.array_equal(variable.numpy(), value.numpy()):
+                changed.append(variable)
             variable.assign(value)
 
 

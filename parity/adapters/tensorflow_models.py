@@ -101,7 +101,7 @@ class TensorflowModels(TensorflowModelSession):
             dropout_off(names)
             recorder = Recorder(self.tf, names, training, expand)
             numbers = [recorder.adopt(tensor) for tensor in given]
-            with restored(self._model_variables()), self._hooks.recording(recorder):
+            with restored(self._model_variables()) as changed, self._hooks.recording(recorder):
                 answer = call_model(model, given, training)
             found = [(name, tensor) for name, tensor in named_outputs(answer) if hasattr(tensor, "shape")]
             outputs = [self._output(recorder, tensor) for _, tensor in found]
@@ -111,6 +111,9 @@ class TensorflowModels(TensorflowModelSession):
         self._user_inputs, self._user_outputs, self._recorder = numbers, outputs, recorder
         notes += recorder.notes
         notes += self._replayed(given, own, outputs)
+        if changed and not training:
+            listed = ", ".join(f"`{names.of(variable)}`" for variable in changed[:3])
+            notes.append(f"the TensorFlow model changes {listed} when it runs in inference")
         return self._trace([name for name, _ in found], notes).to_dict()
 
     def static_ops(self) -> dict[str, Any]:

@@ -200,6 +200,7 @@ class Session:
         ids = tuple(recorder.identify(x) for x in inputs)
         recorder.found.inputs = ids
         torch.manual_seed(0)
+        before = torch.get_rng_state()
         try:
             with self.precision(), recorder.watching(self.model, self.paths), torch.enable_grad():
                 with recorder, contextlib.redirect_stdout(sys.stderr):
@@ -207,6 +208,8 @@ class Session:
                 recorder.finish(result)
         except Exception as error:
             raise self.refused(error, inputs) from error
+        if not self.model.training and not torch.equal(before, torch.get_rng_state()):
+            recorder.found.notes.append("random numbers are drawn while the torch model runs in evaluation mode")
         return recorder.found
 
     def _verify(self, inputs: list[Tensor]) -> None:
