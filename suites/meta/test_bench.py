@@ -377,6 +377,15 @@ def test_what_is_no_steady_full_step_is_an_error(kind: str, said: str) -> None:
         run.close()
 
 
+def test_compiling_during_the_warm_up_is_no_error() -> None:
+    run = opened("CompilingLane")
+    try:
+        run.warm_up(TRAIN)
+        assert len(run.warmups[TRAIN]) == 5 * GROUP
+    finally:
+        run.close()
+
+
 def test_a_lane_with_other_threads_than_it_was_given_is_refused() -> None:
     with pytest.raises(UsageError, match="ThreadLiar runs 2 threads where 1 were asked for"):
         opened("ThreadLiar")
