@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from parity.adapters.base import WorkerSettings
 from parity.adapters.torch import TorchAdapter
 
-FAULTS = ("", "other-shape", "guard", "cut-batch", "quietly-eager", "layout-lie", "wrong-rate", "no-update", "hurry")
+FAULTS = (
+    "", "other-shape", "guard", "recording", "cut-batch", "quietly-eager", "eager-optimizer", "layout-lie",
+    "autocast-lie", "wrong-rate", "no-update", "hurry",
+)  # fmt: skip
 
 
 class FaultyLanes(TorchAdapter):
@@ -37,9 +41,24 @@ class FaultyLanes(TorchAdapter):
             if self._fault == "guard" and self._taken % 3 == 0:
                 other = x.detach().clone().requires_grad_()  # the compiled graph was made for an input without
                 return self._train(other, y) if work == "train" else self._evaluate(other)
+            if self._fault == "recording" and self._taken % 3 == 0:
+                self._record()
             return real()
 
         return step
+
+    def _record(self) -> None:
+        """Tell what torch tells when it records a CUDA graph, which needs no GPU."""
+        callback = self.torch._dynamo.callback
+        with callback.callback_handler.install_callbacks(callback.CallbackTrigger.CUDAGRAPH_RECORDING, "planted"):
+            pass
+
+    def kernels(self) -> str | None:
+        """Return the folder that compiled kernels are written to."""
+        return self._kernels
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        return nullcontext() if self._fault == "autocast-lie" else super()._autocast()
 
     def place_batch(self, x: Any, y: Any) -> None:
         """Keep the batch, cut by one image where that is the fault."""
@@ -53,6 +72,8 @@ class FaultyLanes(TorchAdapter):
         facts = super().start_lane(options)
         if self._fault == "quietly-eager":
             self._compiled = {}
+        if self._fault == "eager-optimizer":
+            self._compiled["optimizer"] = self._optimizer().step
         if self._fault == "layout-lie":
             self.model = self._built().to(memory_format=self.torch.contiguous_format)
             self._batch = (self._resident()[0].contiguous(), self._resident()[1])

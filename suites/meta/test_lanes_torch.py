@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from parity.adapters.onnxruntime import _in_order_of
 from parity.bench.gate import loss_of, prove, prove_step
 from parity.bench.lanes import LANES, Lane, chosen
 from parity.bench.run import LaneRun, Setting, Timing, open_lane
@@ -25,14 +26,16 @@ SPEC = example_cnn(12, 10, 3, filters=4, hidden=5)
 WEIGHTS = probe_weights(SPEC)
 TRAIN, EVALUATE = Setting("train", 8, 12, 10, 3), Setting("evaluate", 8, 12, 10, 3)
 TIMING = Timing(batch=8, rounds=2, steps_per_round=4, warmup_limit=10, threads=1)
-QUICK = ("torch-fit", "torch-channels-last", "torch-bfloat16")  # the others run when suites/meta is named
 DRAWN = np.random.default_rng(3)
 IMAGES, LABELS = DRAWN.integers(0, 256, (8, 12, 10, 3)).astype(np.uint8), DRAWN.integers(0, 2, 8).astype(np.uint8)
-EAGER_LANES = [
-    pytest.param(entry, id=entry.name, marks=[] if entry.name in QUICK else pytest.mark.whole_run)
+# Lanes of one process each differ here by what they ask of torch, not by threads, allocator or name.
+EAGER = {
+    entry.name: entry
     for entry in chosen("full", "cpu", ["torch"])
-    if entry.options["run"] != "compile"
-]
+    if entry.options["run"] != "compile" and entry.tuned_allocator and entry.threads is None and entry.again is None
+}
+COMPILE = next(entry for entry in LANES if entry.name == "torch-compile")
+PHASES = {"forward_s", "backward_s", "optimizer_s", "host_read_s"}
 
 
 def canonical() -> Any:
@@ -46,16 +49,28 @@ def bounds(precision: str) -> tuple[Any, Any]:
     return exact.reshape(-1), allowed.reshape(-1)
 
 
-def opened(entry: Lane, fault: str = "", device: str = "cpu") -> LaneRun:
+def opened(entry: Lane, device: str = "cpu") -> LaneRun:
+    """Open a lane in a process of its own, as the bench does."""
     made = Lane(entry.name, FAULTY, entry.kind, "", entry.options, threads=entry.threads)
-    run = open_lane(
-        made, SPEC, to_torch(WEIGHTS, SPEC), (IMAGES, LABELS), Timing(**{**vars(TIMING), "device": device}), (0, 0)
-    )
-    if fault:
-        run.worker.call("plant", fault=fault)
-        run.worker.call("set_weights", weights=to_torch(WEIGHTS, SPEC))
-        run.worker.call("place_images", images=IMAGES, labels=LABELS)
-        run.restart()
+    timing = Timing(**{**vars(TIMING), "device": device})
+    return open_lane(made, SPEC, to_torch(WEIGHTS, SPEC), (IMAGES, LABELS), timing, (0, 0))
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Worker]:
+    """A process for all lanes that compile nothing: importing torch for each would take most of the time."""
+    with Worker(WorkerOptions(FAULTY, threads=1)) as worker:
+        yield worker
+
+
+def started(worker: Worker, entry: Lane, fault: str = "") -> LaneRun:
+    """Start a lane, with a fault or without, as if the process were fresh."""
+    worker.call("plant", fault=fault)
+    worker.call("build", spec=SPEC.to_dict(), seed=0)
+    worker.call("set_weights", weights=to_torch(WEIGHTS, SPEC))
+    worker.call("place_images", images=IMAGES, labels=LABELS)
+    run = LaneRun(entry, TIMING, worker, 0, 0)
+    run.restart()
     return run
 
 
@@ -88,34 +103,87 @@ def stepped(run: LaneRun, twin_losses: list[float]) -> dict[str, Any]:
     return prove_step(run.lane.name, loss, twin_losses, taken, str(run.lane.options.get("precision", "float32")))
 
 
-@pytest.mark.parametrize("entry", EAGER_LANES)
-def test_an_eager_lane_does_what_it_says(entry: Lane, twin_losses: list[float]) -> None:
-    run = opened(entry)
-    try:
-        facts = run.facts
-        assert facts["run"] == entry.options["run"]
-        assert facts["precision"] == entry.options.get("precision", "float32")
-        assert facts["autocast"] == (facts["precision"] != "float32")
-        assert facts["fused"] == bool(entry.options.get("fused", False))
-        assert facts["layout"] == ("channels_last" if entry.options.get("channels_last") else "contiguous")
-        assert (facts["learning_rate"], facts["epsilon"]) == (1e-3, 1e-7)
-        assert proven(run)["logit_error"] >= 0.0
-        assert stepped(run, twin_losses)["steps_proven"] == 1
-        run.warm_up(TRAIN)
+@pytest.mark.parametrize("name", EAGER)
+def test_an_eager_lane_does_what_it_says(shared: Worker, name: str, twin_losses: list[float]) -> None:
+    entry = EAGER[name]
+    run = started(shared, entry)
+    facts = run.facts
+    assert facts["run"] == entry.options["run"]
+    assert facts["precision"] == entry.options.get("precision", "float32")
+    assert facts["autocast"] == (facts["precision"] != "float32")
+    assert facts["fused"] == bool(entry.options.get("fused", False))
+    assert facts["adam"] == ("fused" if facts["fused"] else "tensor by tensor")
+    assert facts["layout"] == ("channels_last" if entry.options.get("channels_last") else "contiguous")
+    assert (facts["learning_rate"], facts["epsilon"]) == (1e-3, 1e-7)
+    assert proven(run)["logit_error"] >= 0.0
+    assert stepped(run, twin_losses)["steps_proven"] == 1
+    run.warm_up(TRAIN)
+    run.round(TRAIN)
+    assert run.rounds[TRAIN][0]["images"] == 32
+    sample = run.sample(TRAIN)
+    assert sample["host_reads_per_step"] == (2.0 if facts["run"] == "fit" else 0.0) == facts["host_reads_per_step"]
+    parts = run.phases(TRAIN)
+    assert {name for name in parts if name.endswith("_s")} == PHASES
+    assert all(len(parts[name]) == TIMING.phase_steps for name in PHASES)
+    assert ("loss and accuracy" in parts["how"]) == (facts["run"] == "fit")
+    cold = run.cold_start()
+    assert cold["import_s"] > 0.1  # importing torch takes longer, wherever it is done
+    assert cold["build_s"] > 0.0 < cold["start_s"]
+
+
+def test_one_channel_has_the_layout_that_was_asked_for(shared: Worker) -> None:
+    """With one channel a kernel is contiguous in either memory format, and only the images tell them apart."""
+    shared.call("plant", fault="")
+    shared.call("build", spec=example_cnn(12, 10, 1, filters=4, hidden=5).to_dict(), seed=0)
+    shared.call("place_images", images=IMAGES[..., :1].copy(), labels=LABELS)
+    for asked in (True, False, True):
+        facts = shared.call("start_lane", options={"channels_last": asked})
+        assert facts["layout"] == ("channels_last" if asked else "contiguous")
+        shared.call("first_step", work="evaluate")
+
+
+@pytest.mark.parametrize(
+    ("name", "fault", "words"),
+    [
+        ("torch-channels-last", "layout-lie", "its first layer puts out another memory format"),
+        ("torch-bfloat16", "autocast-lie", "the lane says precision='bfloat16', and its logits are torch.float32"),
+        ("torch-eager", "cut-batch", "worked on 28 images inside the clock of `train` where 4 full batches of 8"),
+        ("torch-eager", "other-shape", r"worked on 2\d images inside the clock of `train` where 4 full batches of 8"),
+        ("torch-fit", "cut-batch", "worked on 28 images inside the clock of `train` where 4 full batches of 8"),
+    ],
+)
+def test_a_lane_that_is_not_what_it_says_is_refused(shared: Worker, name: str, fault: str, words: str) -> None:
+    run = started(shared, EAGER[name], fault)
+
+    def exercised() -> None:
+        run.first_step(EVALUATE)
+        run.worker.call("resident_logits")
         run.round(TRAIN)
-        sample = run.sample(TRAIN)
-        assert sample["host_reads_per_step"] == (2.0 if facts["run"] == "fit" else 0.0) == facts["host_reads_per_step"]
-        parts = run.phases(TRAIN)
-        assert {name for name in parts if name.endswith("_s")} == {
-            "forward_s", "backward_s", "optimizer_s", "host_read_s"
-        }  # fmt: skip
-        assert all(len(parts[name]) == TIMING.phase_steps for name in parts if name.endswith("_s"))
-        assert run.cold_start()["import_s"] > 0.1  # importing torch takes longer, wherever it is done
-    finally:
-        run.close()
+
+    with pytest.raises(ParityError, match=words):
+        exercised()
 
 
-COMPILE = next(entry for entry in LANES if entry.name == "torch-compile")
+def test_a_lane_that_says_compiled_and_is_not_is_refused(shared: Worker) -> None:
+    run = started(shared, COMPILE, "quietly-eager")
+    with pytest.raises(ParityError, match="its first step of `evaluate` compiled nothing"):
+        run.first_step(EVALUATE)
+
+
+def test_a_lane_that_takes_no_step_is_refused(shared: Worker, twin_losses: list[float]) -> None:
+    run = started(shared, EAGER["torch-eager"], "no-update")
+    proven(run)  # its logits are right
+    run.first_step(TRAIN)
+    assert run.worker.call("optimizer_steps") == 0
+    with pytest.raises(ParityError, match="its loss to"):
+        prove_step("torch-eager", run.worker.call("loss"), twin_losses, 1)
+
+
+def test_a_lane_that_takes_another_step_is_refused(shared: Worker, twin_losses: list[float]) -> None:
+    run = started(shared, EAGER["torch-eager"], "wrong-rate")
+    proven(run)
+    with pytest.raises(ParityError, match="1 training step moved its loss to"):
+        stepped(run, twin_losses)
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +193,10 @@ def compiled() -> Iterator[LaneRun]:
     run.close()
 
 
+# Compiling three graphs from nothing takes a minute or two: these run when suites/meta is named.
+
+
+@pytest.mark.whole_run
 def test_a_compiled_lane_is_compiled_and_stays_so(compiled: LaneRun, twin_losses: list[float]) -> None:
     assert compiled.facts["compiled"] == ["evaluate", "loss", "optimizer"]
     proven(compiled)
@@ -133,9 +205,13 @@ def test_a_compiled_lane_is_compiled_and_stays_so(compiled: LaneRun, twin_losses
     compiled.round(TRAIN)
     compiled.round(EVALUATE)
     assert len(compiled.rounds) == 2
+    kernels = Path(compiled.worker.call("kernels"))  # nothing compiled elsewhere was found, and nothing stays
+    assert kernels.parent.name.startswith("parity-")
+    assert any(kernels.rglob("*.so"))
 
 
-@pytest.mark.parametrize("fault", ["other-shape", "guard"])
+@pytest.mark.whole_run
+@pytest.mark.parametrize("fault", ["other-shape", "guard", "recording"])
 def test_a_recompilation_inside_the_clock_is_refused(compiled: LaneRun, fault: str) -> None:
     compiled.first_step(TRAIN)
     compiled.worker.call("plant", fault=fault)
@@ -146,50 +222,11 @@ def test_a_recompilation_inside_the_clock_is_refused(compiled: LaneRun, fault: s
         compiled.worker.call("plant", fault="")
 
 
-def test_a_lane_that_says_compiled_and_is_not_is_refused() -> None:
-    run = opened(COMPILE, "quietly-eager")
-    try:
-        with pytest.raises(ParityError, match="its first step of `evaluate` compiled nothing"):
-            run.first_step(EVALUATE)
-    finally:
-        run.close()
-
-
-def test_a_lane_that_says_channels_last_and_is_not_is_refused() -> None:
-    run = opened(next(entry for entry in LANES if entry.name == "torch-channels-last"), "layout-lie")
-    try:
-        with pytest.raises(ParityError, match="its first layer puts out another memory format"):
-            run.first_step(EVALUATE)
-    finally:
-        run.close()
-
-
-def test_a_cut_batch_is_refused() -> None:
-    run = opened(next(entry for entry in LANES if entry.name == "torch-eager"), "cut-batch")
-    try:
-        with pytest.raises(
-            ParityError, match="worked on 28 images inside the clock of `train` where 4 full batches of 8"
-        ):
-            run.round(TRAIN)
-    finally:
-        run.close()
-
-
-@pytest.mark.parametrize("fault", ["wrong-rate", "no-update"])
-def test_a_lane_that_takes_another_step_is_refused(fault: str, twin_losses: list[float]) -> None:
-    run = opened(next(entry for entry in LANES if entry.name == "torch-eager"), fault)
-    try:
-        proven(run)  # its logits are right
-        if fault == "no-update":
-            run.first_step(TRAIN)
-            assert run.worker.call("optimizer_steps") == 0
-            with pytest.raises(ParityError, match="its loss to"):
-                prove_step("torch-eager", run.worker.call("loss"), twin_losses, 1)
-        else:
-            with pytest.raises(ParityError, match="1 training step moved its loss to"):
-                stepped(run, twin_losses)
-    finally:
-        run.close()
+@pytest.mark.whole_run
+def test_a_lane_whose_optimizer_is_not_compiled_is_refused(compiled: LaneRun) -> None:
+    run = started(compiled.worker, COMPILE, "eager-optimizer")
+    with pytest.raises(ParityError, match="its first step of `train` compiled 1 of 2 graphs"):
+        run.first_step(TRAIN)
 
 
 @pytest.mark.parametrize("scale", [1.05, 0.9])
@@ -212,11 +249,13 @@ def test_the_gate_of_a_lower_precision_still_sees_a_wrong_weight(scale: float) -
         ({"steps_per_execution": 10}, UsageError, "a torch lane has no option `steps_per_execution`"),
     ],
 )
-def test_what_torch_does_not_have_here_is_refused(options: dict[str, Any], error: type[Exception], words: str) -> None:
-    with Worker(WorkerOptions("torch", threads=1)) as worker:
-        worker.call("build", spec=SPEC.to_dict(), seed=0)
-        with pytest.raises(error, match=words):
-            worker.call("start_lane", options=options)
+def test_what_torch_does_not_have_here_is_refused(
+    shared: Worker, options: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    shared.call("plant", fault="")
+    shared.call("build", spec=SPEC.to_dict(), seed=0)
+    with pytest.raises(error, match=words):
+        shared.call("start_lane", options=options)
 
 
 def test_keras_on_torch_runs_its_own_loop() -> None:
@@ -235,15 +274,14 @@ def test_keras_on_torch_runs_its_own_loop() -> None:
         run.close()
 
 
-def test_an_exported_graph_is_a_lane_that_does_not_train(tmp_path: Path) -> None:
+def test_an_exported_graph_is_a_lane_that_does_not_train(shared: Worker, tmp_path: Path) -> None:
     entry, graph = next(entry for entry in LANES if entry.name == "ort-from-torch"), tmp_path / "torch.onnx"
-    with Worker(WorkerOptions("torch", threads=1)) as worker:
-        worker.call("build", spec=SPEC.to_dict(), seed=0)
-        worker.call("set_weights", weights=to_torch(WEIGHTS, SPEC))
-        worker.call("export_onnx", path=str(graph))
+    started(shared, EAGER["torch-eager"]).worker.call("export_onnx", path=str(graph))
     run = open_lane(entry, SPEC, {}, (IMAGES, LABELS), TIMING, (0, 0), graph=graph)
     try:
-        assert run.facts["threads"] == 1
+        facts = run.facts
+        assert (facts["threads"], facts["inter_op_threads"], facts["spinning"]) == (1, 1, False)
+        assert facts["providers"] == ["CPUExecutionProvider"]
         exact, allowed = bounds("float32")
         run.first_step(EVALUATE)
         logits = run.worker.call("resident_logits")
@@ -253,5 +291,16 @@ def test_an_exported_graph_is_a_lane_that_does_not_train(tmp_path: Path) -> None
         assert run.rounds[EVALUATE][0]["images"] == 32
         with pytest.raises(UsageError, match="does not train"):
             run.round(TRAIN)
+        with pytest.raises(UsageError, match="an ONNX Runtime lane has no option `precision`"):
+            run.worker.call("start_lane", options={"precision": "bfloat16"})
+        run.worker.call("place_images", images=IMAGES[:, :11], labels=LABELS)
+        with pytest.raises(UsageError, match="images of 11 x 10 x 3 do not fit"):
+            run.worker.call("first_step", work="evaluate")
     finally:
         run.close()
+
+
+def test_images_are_fed_to_a_graph_in_its_own_order() -> None:
+    wide = np.arange(2 * 4 * 3 * 3, dtype=np.float32).reshape(2, 4, 3, 3)  # as many columns as channels
+    assert _in_order_of(wide, ["batch", 4, 3, 3]) is wide
+    np.testing.assert_array_equal(_in_order_of(wide, ["batch", 3, 4, 3]), np.moveaxis(wide, -1, 1))
