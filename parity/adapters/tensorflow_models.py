@@ -9,7 +9,7 @@ import numpy as np
 
 from parity.adapters.base import Array
 from parity.adapters.tensorflow_model_calling import call_model, dropout_off, input_tensors
-from parity.adapters.tensorflow_model_layers import Call, describe
+from parity.adapters.tensorflow_model_layers import Call, describe, initializer
 from parity.adapters.tensorflow_model_loading import (
     checked_model,
     is_model_file,
@@ -131,7 +131,9 @@ class TensorflowModels(TensorflowModelSession):
             inside.append(path)
             for name, part in static_parts(layer, leaf, path):
                 weights = {role: names.of(v) or "" for role, v in part.weights.items()}
-                ops.append(Op(len(ops), name, part.kind, (), (), part.config, weights, made_by(layer)))
+                drawn = initializer(layer) if weights else None
+                config = {**part.config, "initializer": drawn} if drawn else part.config
+                ops.append(Op(len(ops), name, part.kind, (), (), config, weights, made_by(layer)))
         return Trace((), (), (), tuple(ops), {}, {}, self._weights()).to_dict()
 
     def get_model_weights(self, names: Sequence[str] | None = None) -> dict[str, Array]:

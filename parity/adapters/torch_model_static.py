@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from parity.adapters.torch_model_calls import Call
+from parity.adapters.torch_model_initial import initializer
 from parity.adapters.torch_model_kinds import describe, simple
 from parity.adapters.torch_model_leaves import stands_alone
 from parity.adapters.torch_model_session import Session
@@ -26,11 +27,13 @@ def static_trace(session: Session) -> dict[str, Any]:
         if id(module) in inside or not path or not stands_alone(module):
             continue
         inside |= {id(child) for child in module.modules()}
+        drawn = initializer(module)
         for title, call in _tried(session, path, module):
+            config = {**call.config, "initializer": drawn} if drawn and call.weights else call.config
             ops.append(
                 {
                     "index": len(ops), "name": title, "kind": call.kind, "inputs": [], "outputs": [],
-                    "config": call.config, "weights": call.weights, "made_by": call.made_by,
+                    "config": config, "weights": call.weights, "made_by": call.made_by,
                 }
             )  # fmt: skip
     weights = {

@@ -46,8 +46,30 @@ def test_lint_names_traps_and_their_effect(folder: Path) -> None:
     traps = {(difference["trap"], difference["torch"]) for difference in found["differences"]}
     assert {("same-padding-stride", "conv"), ("batchnorm-eps", "bn"), ("batchnorm-momentum", "bn")} <= traps
     assert any(trap == "adam-epsilon" for trap, _ in traps)
+    assert ("init-distribution", "conv") in traps
     assert all(difference["effect"] for difference in found["differences"])
     assert "eps 0.001 against 1e-05" in done.stdout
+
+
+DRAWN = """
+from torch import nn
+from torch_model import good
+def alike():
+    module = good()
+    for layer in module.modules():
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            nn.init.xavier_uniform_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    return module
+"""
+
+
+def test_lint_says_nothing_of_weights_that_are_drawn_alike(folder: Path) -> None:
+    (folder / "drawn.py").write_text(DRAWN)
+    done = _parity(folder, "lint", "keras_model.py:build", "drawn.py:alike")
+    assert "init-distribution" not in done.stdout, done.stdout
+    assert "pairs of layers compared" in done.stdout
 
 
 @pytest.mark.whole_run
