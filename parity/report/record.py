@@ -21,7 +21,6 @@ Record = dict[str, Any]
 SCHEMA: Final = 1
 RECORD_NAME: Final = "comparison.json"
 NOT_SELECTED: Final = "not selected in this run"
-NO_SUCH_SUITE: Final = "this version has no such suite yet"
 
 # In the order in which a reader meets them; the value is why a new record's section is empty.
 SECTIONS: Final[Mapping[str, str]] = {
@@ -38,7 +37,7 @@ SECTIONS: Final[Mapping[str, str]] = {
     "training": NOT_SELECTED,
     "onnx": NOT_SELECTED,
     "benchmarks": NOT_SELECTED,
-    "study": NO_SUCH_SUITE,
+    "study": NOT_SELECTED,
 }
 _LISTS: Final = frozenset({"parity", "optimizers", "kill_matrix"})  # the other sections are objects
 

@@ -304,10 +304,11 @@ def _patient_counts(drawn: Sequence[NDArray[Any]], patients: int, axis: int) -> 
     """Return how often each patient was drawn, (..., patients), from drawn patient numbers of each stratum."""
     moved = [np.moveaxis(np.asarray(part), axis, -1) for part in drawn]
     leading = np.broadcast_shapes(*(part.shape[:-1] for part in moved))
-    counts = np.zeros((int(np.prod(leading, dtype=int)), patients))
+    draws = int(np.prod(leading, dtype=int))
+    counts = np.zeros(draws * patients)
     for part in moved:  # the jackknife of one stratum leaves the others as they are, in one row
-        rows = np.broadcast_to(part, (*leading, part.shape[-1])).reshape(len(counts), -1)
-        np.add.at(counts, (np.arange(len(counts))[:, None], rows.astype(int)), 1.0)
+        rows = np.broadcast_to(part, (*leading, part.shape[-1])).reshape(draws, -1).astype(np.intp)
+        counts += np.bincount((rows + patients * np.arange(draws)[:, None]).ravel(), minlength=counts.size)
     return counts.reshape(*leading, patients)
 
 

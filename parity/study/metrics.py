@@ -28,13 +28,14 @@ def binary_metrics(labels: NDArray[Any], logits: NDArray[Any], threshold_logit: 
         UsageError: nothing to measure, unequal lengths, or logits that are not finite.
     """
     y, z = _checked(labels, logits)
+    loss, accuracy = loss_and_accuracy(y, z, threshold_logit)
     (tn, fp), (fn, tp) = confusion = _confusion(y, z > threshold_logit)
     low, high = wilson_interval(tn + tp, int(y.size))
     recall, specificity = _share(tp, tp + fn), _share(tn, tn + fp)
     return {
         "n": int(y.size),
-        "loss": float(np.mean(np.logaddexp(0.0, z) - y * z)),
-        "accuracy": (tn + tp) / y.size,
+        "loss": loss,
+        "accuracy": accuracy,
         "accuracy_low": low,
         "accuracy_high": high,
         "balanced_accuracy": None if recall is None or specificity is None else (recall + specificity) / 2,
@@ -48,6 +49,12 @@ def binary_metrics(labels: NDArray[Any], logits: NDArray[Any], threshold_logit: 
         "confusion": confusion,
         "threshold": THRESHOLD if threshold_logit == 0 else float(probabilities(np.array([threshold_logit]))[0]),
     }
+
+
+def loss_and_accuracy(labels: NDArray[Any], logits: NDArray[Any], threshold_logit: float = 0.0) -> tuple[float, float]:
+    """Return binary cross-entropy per image and accuracy, all that a learning curve needs; see `binary_metrics`."""
+    y, z = _checked(labels, logits)
+    return float(np.mean(np.logaddexp(0.0, z) - y * z)), float(np.mean((z > threshold_logit) == (y == 1)))
 
 
 def probabilities(logits: NDArray[Any]) -> NDArray[np.float64]:
@@ -138,9 +145,8 @@ def _checked(labels: NDArray[Any], logits: NDArray[Any]) -> tuple[NDArray[np.int
 
 
 def _confusion(y: NDArray[np.int64], said: NDArray[np.bool_]) -> list[list[int]]:
-    from sklearn import metrics
-
-    return [[int(value) for value in row] for row in metrics.confusion_matrix(y, said.astype(int), labels=[0, 1])]
+    found: list[list[int]] = np.bincount(2 * y + said, minlength=4).reshape(2, 2).tolist()
+    return found
 
 
 def _ranking(y: NDArray[np.int64], z: NDArray[np.float64]) -> dict[str, float | None]:

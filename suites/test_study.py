@@ -1,0 +1,112 @@
+"""Does one framework learn better than the other, and what is a gap in test accuracy made of?
+
+In every default run a shortened study shows that all of it works; `-m study` and the full profile run the real one,
+which takes hours, keeps each training as it ends, and goes on with `--resume`.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from parity.campaign import Campaign
+    from parity.study.study import Amounts, Machine
+
+pytestmark = [pytest.mark.section("study"), pytest.mark.study]
+
+
+def test_study(campaign: Campaign, request: pytest.FixtureRequest) -> None:
+    from parity.data import cache
+    from parity.study.engines import make_engine
+    from parity.study.study import FOLDER, conduct, set_aside, sized
+
+    options, amounts = campaign.options, _amounts(request.config)
+    spec = sized(campaign.spec, amounts)
+    prepared = cache.prepare(
+        options.data, spec.height, spec.width, spec.channels, skip_unreadable=options.skip_unreadable
+    )
+    folder = options.report_dir / FOLDER
+    if not options.resume:
+        set_aside(folder)
+    engine = make_engine(None, options.threads)
+    found = conduct(
+        prepared,
+        spec,
+        amounts,
+        _machine(campaign),
+        engine,
+        folder,
+        first_seed=options.seed,
+        progress=_progress(request),
+    )
+    campaign.fill("study", {"model": spec.name, "channels": spec.channels, **found})
+    assert found["failed"] == []
+    assert len(found["runs"]) == amounts.seeds * 2 * 15  # two arms on three splits, eight factors, all of them at once
+
+
+def test_no_patient_is_trained_and_tested_on_in_the_split_by_patient(campaign: Campaign) -> None:
+    facts = {found["split"]: found for found in _study(campaign)["facts"]}
+    assert set(facts["patient"]["patients_shared"].values()) == {0}
+
+
+def test_the_bars_of_the_waterfall_lead_from_its_start_to_its_end(campaign: Campaign) -> None:
+    study = _study(campaign)
+    for fall in study["waterfalls"]:
+        bars = [row["change"] for row in study["gap"] if row["framework"] == fall["framework"]]
+        assert len(bars) == 9
+        assert fall["start"]["mean"] + sum(bars) == pytest.approx(fall["end"]["mean"], abs=1e-9)
+
+
+def test_the_shared_arm_learns_alike(campaign: Campaign) -> None:
+    """From the same weights on the same batches the first epoch's loss is the same but for rounding."""
+    curves = [row for row in _study(campaign)["curves"] if row["arm"] == "shared"]
+    for split in ("official", "random", "patient"):
+        first, second = (row["learning"][0]["loss"]["mean"] for row in curves if row["split"] == split)
+        assert first == pytest.approx(second, abs=0.02)
+
+
+def _study(campaign: Campaign) -> dict[str, Any]:
+    found: dict[str, Any] = campaign.record["study"]
+    if "runs" not in found:
+        pytest.skip("the study did not finish")
+    return found
+
+
+def _amounts(config: pytest.Config) -> Amounts:
+    from parity.study.study import REAL, SHORTENED
+
+    asked = re.search(r"(?<!not )\bstudy\b", str(config.getoption("markexpr") or ""))
+    if asked or config.getoption("profile") == "full":
+        return REAL
+    return replace(SHORTENED, seeds=1) if config.getoption("profile") == "smoke" else SHORTENED
+
+
+def _machine(campaign: Campaign) -> Machine:
+    from parity.campaign import interpreter_versions
+    from parity.study.study import Machine
+
+    options = campaign.options
+    pythons = {"tensorflow": options.tensorflow_python, "torch": options.torch_python}
+    versions: dict[str, str] = {}
+    for framework, python in pythons.items():
+        found = interpreter_versions(python or sys.executable)
+        versions |= {f"{framework}: {name}": found[name] for name in (framework, "keras", "numpy") if name in found}
+    return Machine(
+        root=None if options.data is None else str(options.data),
+        skip_unreadable=options.skip_unreadable,
+        device=campaign.device,
+        pythons={framework: python for framework, python in pythons.items() if python},
+        versions=versions,
+    )
+
+
+def _progress(request: pytest.FixtureRequest) -> Any:
+    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or not sys.stdout.isatty():
+        return None
+    return lambda done, total, line: reporter.rewrite(f"study: {done} / {total}, {line}", erase=True)
