@@ -99,9 +99,9 @@ def measure(
 ) -> dict[str, Any]:
     """Measure every source of both frameworks on the host and return the record's `supply` section.
 
-    `demand`: rows of `demand_of`. `pythons`: interpreters by framework; only those named are measured. `opened`: workers by framework to use in place
-    of fresh ones; they stay open. What goes wrong with one source is a line in `problems`, and the others are measured
-    all the same.
+    `demand`: rows of `demand_of`. `pythons`: interpreters by framework; only they are measured. `opened`: workers
+    by framework to use in place of fresh ones; they stay open. What goes wrong with one source is a line in `problems`,
+    and the others are measured all the same.
     """
     rows: list[dict[str, Any]] = []
     problems: list[str] = []
