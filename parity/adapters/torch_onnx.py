@@ -29,9 +29,10 @@ class OnnxModule(nn.Module):
         import onnx
 
         from parity.adapters.torch_onnx_nodes import NODES
+        from parity.adapters.torch_onnx_recurrent import RECURRENT
 
         graph = model.graph
-        unknown = sorted({node.op_type for node in graph.node if node.op_type not in NODES})
+        unknown = sorted({node.op_type for node in graph.node if node.op_type not in NODES.keys() | RECURRENT})
         if unknown:
             raise UsageError(
                 f"{source} uses the ONNX operators {', '.join(unknown)}, which cannot be run here: name a builder"
@@ -42,8 +43,12 @@ class OnnxModule(nn.Module):
         self.__dict__["takes"] = [one.name for one in graph.input if one.name not in arrays]
         self.__dict__["gives"] = [one.name for one in graph.output]
         self._join_biases()
+        self._join_group_norms()
         for node in self.__dict__["nodes"]:
-            self._own(node)
+            if node.kind in RECURRENT:
+                self._layer(node)
+            else:
+                self._own(node)
         self.eval()
 
     @staticmethod
@@ -74,7 +79,7 @@ class OnnxModule(nn.Module):
         known: dict[str, Any] = dict(zip(self.__dict__["takes"], inputs, strict=True))
         for node in self.__dict__["nodes"]:
             given = [self._value(name, known) for name in node.inputs]
-            results = self._place(node)(node.run, given)
+            results = self._place(node)(*([given[0], *given[5:7]] if node.layer else [node.run, given]))
             results = results if isinstance(results, (tuple, list)) else [results]
             known |= dict(zip(node.outputs, results, strict=False))
         found = [known[name] if name in known else self._value(name, known) for name in self.__dict__["gives"]]
@@ -114,6 +119,51 @@ class OnnxModule(nn.Module):
                 node.outputs[0] = added.outputs[0]
                 nodes.remove(added)
 
+    def _join_group_norms(self) -> None:
+        """Let a group normalisation, which exporters write as one of groups, a scale and a shift, be one as it was."""
+        nodes, arrays = self.__dict__["nodes"], self.__dict__["arrays"]
+        makers = {name: node for node in nodes for name in node.outputs}
+        readers: dict[str, list[_Node]] = {}
+        for node in nodes:
+            for name in node.inputs:
+                readers.setdefault(name, []).append(node)
+        for node in [one for one in nodes if one.kind == "InstanceNormalization"]:
+            constants = {n: m.attributes.get("value") for n, m in makers.items() if m.kind == "Constant"}
+            scale, shift = (arrays.get(name, constants.get(name)) for name in node.inputs[1:3])
+            before = makers.get(node.inputs[0])
+            if scale is None or shift is None or bool((scale != 1).any()) or bool(shift.any()) or before is None:
+                continue
+            chain = [node]
+            for kind in ("Reshape", "Mul", "Add"):
+                following = readers.get(chain[-1].outputs[0], [])
+                if len(following) == 1 and following[0].kind == kind:
+                    chain.append(following[0])
+            weights = [next((n for n in one.inputs if n in arrays), "") for one in chain[2:]]
+            if before.kind != "Reshape" or len(chain) < 4 or not all(weights):
+                continue
+            for name in weights:
+                arrays[name] = arrays[name].reshape(-1)
+            node.attributes["num_groups"] = int(scale.numel())
+            node.inputs, node.outputs = [before.inputs[0], *weights], chain[-1].outputs
+            node.become("GroupNormalization")
+            for one in (*chain[1:], *([before] if len(readers[before.outputs[0]]) == 1 else [])):
+                nodes.remove(one)
+        self._in_order()
+
+    def _in_order(self) -> None:
+        """Put nodes behind what makes their inputs: one that took the place of several may stand too early."""
+        nodes, known = self.__dict__["nodes"], {*self.__dict__["takes"], *self.__dict__["arrays"], ""}
+        waiting, found = list(nodes), []
+        while waiting:
+            ready = [node for node in waiting if known.issuperset(node.inputs)]
+            if not ready:
+                return
+            for node in ready:
+                known.update(node.outputs)
+            found += ready
+            waiting = [node for node in waiting if node not in ready]
+        self.__dict__["nodes"] = found
+
     def _own(self, node: _Node) -> None:
         """Register a node's weights under their names in the file, and find where it runs."""
         arrays = self.__dict__["arrays"]
@@ -129,6 +179,35 @@ class OnnxModule(nn.Module):
         if not node.path and label and label not in self._modules and not hasattr(self, label):
             self.add_module(label, Place())
             node.path = label
+
+    def _layer(self, node: _Node) -> None:
+        """Make a recurrent node a layer of its own, with the weights that the file holds for it."""
+        from parity.adapters.torch_onnx_recurrent import OnnxRecurrent
+
+        arrays = self.__dict__["arrays"]
+        node.inputs += [""] * (7 - len(node.inputs))
+        if node.inputs[4] or len(node.inputs) > 7:
+            raise UsageError(f"an ONNX {node.kind} with lengths or peepholes cannot be run here: name a builder")
+        layer = OnnxRecurrent(node.kind, node.attributes, [arrays.get(name) for name in node.inputs[1:4]])
+        node.inputs[1:4] = [""] * 3
+        node.inputs[5:7] = ["" if self._is_nothing(name) else name for name in node.inputs[5:7]]
+        label = node.name.replace(".", "_").replace("/", "_").strip("_") or f"{node.kind.lower()}_{len(self._modules)}"
+        self.add_module(label, layer)
+        node.path, node.layer = label, True
+
+    def _is_nothing(self, name: str) -> bool:
+        """Whether a state starts at zero: a constant, maybe made as large as the batch."""
+        array = self.__dict__["arrays"].get(name)
+        if array is not None:
+            return not bool(array.any())
+        maker = next((node for node in self.__dict__["nodes"] if name in node.outputs), None)
+        if maker is not None and maker.kind == "ConstantOfShape":
+            value = maker.attributes.get("value")
+            return value is None or not bool(value.any())
+        if maker is not None and maker.kind == "Constant":
+            value = maker.attributes.get("value")
+            return value is not None and not bool(value.any())
+        return maker is not None and maker.kind in ("Expand", "Identity") and self._is_nothing(maker.inputs[0])
 
     def _register(self, name: str, fixed: bool) -> None:
         owner, _, attribute = name.rpartition(".")
@@ -158,7 +237,7 @@ class _Node:
         self.kind, self.name = str(node.op_type), str(node.name)
         self.inputs, self.outputs = list(node.input), list(node.output)
         self.attributes: dict[str, Any] = {}
-        self.path = ""
+        self.path, self.layer = "", False
         for attribute in node.attribute:
             value = onnx.helper.get_attribute_value(attribute)
             if isinstance(value, onnx.TensorProto):
@@ -171,7 +250,8 @@ class _Node:
 
     def weights(self) -> Sequence[int]:
         """Return which inputs are weights where they are initialisers."""
-        if self.kind in ("Conv", "ConvTranspose", "Gemm", "Dense", "LayerNormalization", "InstanceNormalization"):
+        if self.kind in ("Conv", "ConvTranspose", "Gemm", "Dense", "LayerNormalization", "InstanceNormalization",
+                         "GroupNormalization"):  # fmt: skip
             return (1, 2)
         if self.kind in ("Add", "Sub", "Mul", "Div", "MatMul", "Gather", "PRelu"):
             return (0, 1)

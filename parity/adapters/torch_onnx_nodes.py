@@ -111,6 +111,16 @@ def _layer_norm(a: Attributes, x: Tensor, scale: Tensor, bias: Tensor | None = N
     return F.layer_norm(x, list(x.shape[axis:]), scale, bias, _eps(a))
 
 
+def _group_norm(a: Attributes, x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+    groups = int(a["num_groups"])
+    each = x.shape[1] // groups if scale.shape[0] == groups != x.shape[1] else 1  # one number a group until opset 21
+    return (
+        F.group_norm(x, groups, scale.repeat_interleave(each), bias.repeat_interleave(each), _eps(a))
+        if (each > 1)
+        else F.group_norm(x, groups, scale, bias, _eps(a))
+    )
+
+
 def _ints(value: Any) -> list[int]:
     if isinstance(value, Tensor):
         return [int(one) for one in value.reshape(-1).tolist()]
@@ -289,6 +299,7 @@ def _float(a: Attributes, key: str, default: float) -> float:
 NODES: Mapping[str, Callable[..., Any]] = {
     "Conv": _conv, "ConvTranspose": _conv_transpose, "Gemm": _gemm, "MaxPool": _max_pool, "AveragePool": _avg_pool,
     "Dense": _one(F.linear), "BatchNormalization": _batch_norm, "LayerNormalization": _layer_norm,
+    "GroupNormalization": _group_norm,
     "InstanceNormalization": lambda a, x, s, b: F.instance_norm(x, None, None, s, b, True, 0.0, _eps(a)),
     "GlobalAveragePool": _global("avg"), "GlobalMaxPool": _global("max"), "MatMul": _one(torch.matmul),
     "Add": _one(torch.add), "Sub": _one(torch.sub), "Mul": _one(torch.mul), "Div": _one(torch.div),

@@ -651,6 +651,76 @@ def test_an_onnx_graph(plain: Worker, twin: Worker, folder: Path, files: Callabl
         plain.call("load_model", source=str(folder / "no.onnx"))
 
 
+RECURRENT = """
+import torch
+from torch import nn
+
+class Sequence(nn.Module):
+    def __init__(self, layer, wide=1):
+        super().__init__()
+        self.layer, self.head = layer, nn.Linear(5 * wide, 2)
+
+    def forward(self, x):
+        return self.head(self.layer(x)[0])
+
+def lstm():
+    torch.manual_seed(1)
+    return Sequence(nn.LSTM(6, 5, batch_first=True))
+
+def both_ways():
+    torch.manual_seed(1)
+    return Sequence(nn.LSTM(6, 5, batch_first=True, bidirectional=True), 2)
+
+def gru():
+    torch.manual_seed(1)
+    return Sequence(nn.GRU(6, 5, batch_first=True))
+
+def groups():
+    torch.manual_seed(1)
+    norm = nn.GroupNorm(4, 8)
+    nn.init.uniform_(norm.weight, 0.5, 1.5)
+    nn.init.uniform_(norm.bias)
+    return nn.Sequential(nn.Conv2d(3, 8, 3), norm, nn.Conv2d(8, 2, 1))
+
+def write():
+    for make, size in ((lstm, (2, 7, 6)), (both_ways, (2, 7, 6)), (gru, (2, 7, 6)), (groups, (2, 3, 9, 8))):
+        how = {"dynamo": False, "opset_version": 17}
+        torch.onnx.export(make().eval(), (torch.zeros(size),), f"FOLDER/{make.__name__}.onnx", **how)
+    return groups()
+"""
+
+
+@pytest.fixture(scope="module")
+def recurrent(folder: Path, plain: Worker) -> Path:
+    """ONNX files of layers that ONNX writes in its own way, and the builders that they came from."""
+    path = folder / "recurrent.py"
+    path.write_text(RECURRENT.replace("FOLDER", str(folder)))
+    plain.call("load_model", source=f"{path}:write")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "size"),
+    [
+        ("lstm", "lstm", (2, 7, 6)),
+        ("both_ways", "lstm", (2, 7, 6)),
+        ("gru", "gru", (2, 7, 6)),
+        ("groups", "group_norm", (2, 3, 9, 8)),
+    ],
+)
+def test_onnx_writes_some_layers_in_its_own_way(
+    twin: Worker, folder: Path, recurrent: Path, name: str, kind: str, size: tuple[int, ...]
+) -> None:
+    x, outputs = drawn(*size), []
+    for source in (str(folder / f"{name}.onnx"), f"{recurrent}:{name}"):
+        twin.call("load_model", source=source)
+        trace = Trace.from_dict(twin.call("trace_model", inputs=[x]))
+        assert not replays(trace)
+        assert [op.kind for op in trace.ops if op.kind == kind] == [kind]
+        outputs.append(whole(twin, trace, [x])["value"])
+    assert np.abs(outputs[0] - outputs[1]).max() < 1e-12
+
+
 @pytest.mark.parametrize("name", ["state.pth", "parallel.pth", "state.safetensors"])
 def test_weights_from_a_file(plain: Worker, folder: Path, files: Callable[[str], Path], name: str) -> None:
     plain.call("load_model", source=str(files("whole.pth")))
