@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -26,7 +27,7 @@ from parity.study.inference import (
     weighted_auc,
     weighted_mean,
 )
-from parity.study.metrics import binary_metrics, calibration_bins, choose_threshold, probabilities, roc_points
+from parity.study.metrics import binary_metrics, calibration_bins, choose_threshold, roc_points
 from parity.study.runner import Results
 
 FIGURES = (
@@ -284,26 +285,31 @@ def _difference(pairs: Sequence[tuple[Read, Read]], name: str) -> dict[str, Any]
 
 
 def _over_patients(pairs: Sequence[tuple[Read, Read]], figure: str) -> dict[str, Any]:
-    """Return the difference a - b with its interval over patients, all seeds of a patient's images drawn together.
+    """Return the difference a - b, the mean over seeds, with its interval over patients.
 
-    An area is that over all pairs of images, those of different seeds among them: one ranking per framework.
+    A drawn patient comes with all his images in all seeds. Areas are taken seed by seed: logits of two models do not
+    rank together.
     """
     labels = np.concatenate([a.labels for a, _ in pairs])
     patients = [patient for a, _ in pairs for patient in a.patients]
     if figure == "accuracy":
-        difference = np.concatenate([a.right.astype(float) - b.right for a, b in pairs])
-        statistic: Callable[[Array], Array] = weighted_mean(difference)
+        statistic = weighted_mean(np.concatenate([a.right.astype(float) - b.right for a, b in pairs]))
     else:
-        first, second = (
-            weighted_auc(labels, np.concatenate([probabilities(pair[side].logits) for pair in pairs]))
-            for side in (0, 1)
-        )
-
-        def statistic(weights: Array) -> Array:
-            found: Array = first(weights) - second(weights)
-            return found
-
+        statistic = _mean_area_difference(pairs)
     return {"metric": figure, **asdict(patient_interval(patients, labels, statistic))}
+
+
+def _mean_area_difference(pairs: Sequence[tuple[Read, Read]]) -> Callable[[Array], Array]:
+    areas = [(weighted_auc(a.labels, a.logits), weighted_auc(b.labels, b.logits)) for a, b in pairs]
+    ends = np.cumsum([0, *(len(a.labels) for a, _ in pairs)])
+
+    def statistic(weights: Array) -> Array:
+        parts = [weights[:, start:end] for start, end in itertools.pairwise(ends)]
+        found = [first(part) - second(part) for (first, second), part in zip(areas, parts, strict=True)]
+        mean: Array = np.mean(found, axis=0)
+        return mean
+
+    return statistic
 
 
 def _per_seed(pairs: Sequence[tuple[Read, Read]]) -> dict[str, Any]:
