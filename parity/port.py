@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from parity.errors import PairingError, UsageError, WorkerCrash, WorkerError
 from parity.judge.verdict import NOT_COMPARED, SEMANTIC, Finding
-from parity.model.trace import MOVES, Trace, weights_that_matter
+from parity.model.trace import MOVES, Trace, weight_names, weights_that_matter
 from parity.pairing.copying import WeightPlan, plan
 from parity.pairing.match import Matching, match_all, match_weighted
 from parity.porting import outputs, reshaping, stacking, training
@@ -191,10 +192,12 @@ class Story:
     ends: outputs.Ends = outputs.NOT_LOOKED_AT
     broken: str = ""
     notes: tuple[str, ...] = ()  # about the check itself
+    uncarried: bool = False  # some layers could not be given the same weights
 
     def add(self, step: Step) -> LayerVerdict:
         """Take one cut: judge its gradients in training, look for causes, and return its row."""
         prepared = self.prepared
+        step = self._in_earnest(step)
         training_ = prepared.models.options.train
         gradients = training.gradients(step, prepared.plan, prepared.orders) if training_ else []
         row = _row(step, gradients)
@@ -204,6 +207,35 @@ class Story:
         else:
             self.sources += training.sources(step, gradients, prepared.plan, prepared.weights, self.bank.of_gradients)
         return row
+
+    def _in_earnest(self, step: Step) -> Step:
+        """Return a step that differs as not compared where both sides use weights that could not be carried at all."""
+        names = self._strangers
+        if step.finding.verdict != SEMANTIC or not np.isfinite(
+            step.finding.d64 if step.finding.d64 is not None else np.inf
+        ):
+            return step
+        segments = (step.cut.segment_tensorflow, step.cut.segment_torch)
+        found = [
+            next((op.name for op in ops if op.index in some), "") for ops, some in zip(segments, names, strict=True)
+        ]
+        if not all(found):
+            return step
+        self.uncarried = True
+        note = f"no weights could be carried between `{found[0]}` and `{found[1]}`: pair their layers with --map"
+        return replace(step, finding=replace(step.finding, verdict=NOT_COMPARED, note=note))
+
+    @cached_property
+    def _strangers(self) -> tuple[set[int], set[int]]:
+        """The operations of either side with weights of which none has a partner."""
+        plan_, models = self.prepared.plan, self.prepared.models
+        if models.options.weights == AS_IS:
+            return set(), set()
+        found = []
+        for side, alone in ((TENSORFLOW, plan_.unmatched_tensorflow), (TORCH, plan_.unmatched_torch)):
+            used = {op.index: {n for ref in op.weights.values() for n in weight_names(ref)} for op in models[side].ops}
+            found.append({index for index, names in used.items() if names and names <= set(alone)})
+        return found[0], found[1]
 
     def end_step(self, findings: list[Finding]) -> None:
         """Take the step of the whole model."""
@@ -222,8 +254,9 @@ def _verdict(story: Story) -> Verdict:
     prepared, layers = story.prepared, story.layers
     models, weight_plan, matching = prepared.models, prepared.plan, prepared.matching
     unmatched, idle = _without_partner(prepared)
-    extra = [*story.ends.verdicts, *(finding.verdict for finding in story.step)]
-    why = story.broken.partition("\n")[0] or story.ends.why
+    ends = () if story.uncarried else story.ends.verdicts  # they differ by the weights
+    extra = [*ends, *(finding.verdict for finding in story.step)]
+    why = story.broken.partition("\n")[0] or ("" if story.uncarried else story.ends.why)
     if story.broken:
         extra.append(NOT_COMPARED)
     if any(unmatched) and models.options.weights != AS_IS:

@@ -140,18 +140,56 @@ def _execute(graph: Any, operation: Any, inputs: list[Any], watch: Watch) -> lis
     if operation.type == "Const":
         return [_constant(tf.make_ndarray(operation.get_attr("value")))]
     if operation.type in _CALLS:
-        return _called(graph, operation, inputs, watch)
+        return _called(graph, operation, "f", inputs, watch)
+    if operation.type.removeprefix("Stateless") in _BRANCHES:
+        return _BRANCHES[operation.type.removeprefix("Stateless")](graph, operation, inputs, watch)
     attributes = tuple(item for pair in _attributes(operation, inputs) for item in pair)
     return execute_raw(operation.type, inputs, attributes, len(operation.outputs))
 
 
-def _called(graph: Any, operation: Any, inputs: list[Any], watch: Watch) -> list[Any]:
+def _if(graph: Any, operation: Any, inputs: list[Any], watch: Watch) -> list[Any]:
+    """Run the branch that these inputs take."""
+    branch = "then_branch" if _holds(inputs[0]) else "else_branch"
+    return _called(graph, operation, branch, inputs[1:], watch)
+
+
+def _case(graph: Any, operation: Any, inputs: list[Any], watch: Watch) -> list[Any]:
+    branches, place = operation.get_attr("branches"), int(inputs[0].numpy())
+    last = len(branches) - 1
+    return _body(graph, branches[place if 0 <= place <= last else last].name, inputs[1:], watch)
+
+
+def _while(graph: Any, operation: Any, inputs: list[Any], watch: Watch) -> list[Any]:
+    """Run the body as often as these inputs do."""
+    values = list(inputs)
+    while _holds(_called(graph, operation, "cond", values, watch)[0]):
+        values = _called(graph, operation, "body", values, watch)
+    return values
+
+
+def _holds(condition: Any) -> bool:
+    return (
+        bool(np.asarray(condition.numpy()).all()) if condition.shape.rank == 0 else bool(condition.shape.num_elements())
+    )
+
+
+_BRANCHES = {"If": _if, "Case": _case, "While": _while}
+
+
+def _called(graph: Any, operation: Any, attribute: str, inputs: list[Any], watch: Watch) -> list[Any]:
     """Run the body of a function that a graph calls."""
+    return _body(graph, operation.get_attr(attribute).name, inputs, watch)
+
+
+def _body(graph: Any, name: str, inputs: list[Any], watch: Watch) -> list[Any]:
+    from tensorflow.python.eager import context
     from tensorflow.python.framework import function_def_to_graph
 
-    name = operation.get_attr("f").name
     found = graph._get_function(name)
-    definition = getattr(found, "cached_definition", None) or found.definition
+    if found is None:  # a function that a function calls is known to the process alone
+        definition = context.context().get_function_def(name)
+    else:
+        definition = getattr(found, "cached_definition", None) or found.definition
     inner = function_def_to_graph.function_def_to_graph(definition)
     values = {place.name: value for place, value in zip(inner.inputs, inputs, strict=True)}
     run_graph(inner, values, watch)
@@ -165,6 +203,8 @@ def _attributes(operation: Any, inputs: Sequence[Any]) -> Iterator[tuple[str, An
         value = operation.get_attr(attribute.name)
         if attribute.type == "type":
             value = real.get(attribute.name, value)
+            if attribute.name == "element_dtype" and value == tf.float32 and _in_doubles():
+                value = tf.float64  # a list that was made for them
             yield attribute.name, value.as_datatype_enum
         elif attribute.type == "list(type)":
             yield attribute.name, [one.as_datatype_enum for one in value]
@@ -174,6 +214,11 @@ def _attributes(operation: Any, inputs: Sequence[Any]) -> Iterator[tuple[str, An
             raise UsageError(f"this SavedModel uses {operation.type}, whose branches cannot be looked into")
         else:
             yield attribute.name, value
+
+
+def _in_doubles() -> bool:
+    """Whether this is a twin: there a constant of float32 comes out as a double."""
+    return bool(tf.constant(np.float32(1.0)).dtype == tf.float64)
 
 
 def _real_types(operation: Any, inputs: Sequence[Any]) -> dict[str, Any]:

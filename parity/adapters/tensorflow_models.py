@@ -176,7 +176,8 @@ class TensorflowModels(TensorflowModelSession):
         with self._user_code(self._user_training):
             for index, step in enumerate(steps):
                 for tensor, value in run_step(step, values).items():
-                    found[str(tensor)] = fingerprint(value.numpy())
+                    if value.dtype not in (self.tf.variant, self.tf.resource, self.tf.string):  # numbers, no handles
+                        found[str(tensor)] = fingerprint(value.numpy())
                     values[tensor] = value
                 for tensor in [t for t in values if last.get(t, -1) <= index]:
                     del values[tensor]

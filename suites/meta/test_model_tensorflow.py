@@ -367,6 +367,53 @@ def test_a_saved_graph_is_told_by_its_operations(workers: dict[str, Worker], tmp
         np.testing.assert_allclose(again, answer, rtol=1e-4, atol=1e-6)
 
 
+SAVER = """
+import numpy as np
+import tensorflow as tf
+
+KERNEL = np.random.default_rng(0).normal(size=(6, 4)).astype("float32")
+
+class Branching(tf.Module):
+    def __init__(self):
+        super().__init__()
+        self.kernel = tf.Variable(KERNEL)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 6), tf.float32)])
+    def __call__(self, x):
+        y = x @ self.kernel
+        if tf.reduce_sum(tf.abs(x)) > 0.0:
+            y = tf.nn.relu(y)
+        else:
+            y = tf.exp(y)
+        place = tf.constant(0)
+        while place < 3:
+            y, place = tf.tanh(y) + 1.0, place + 1
+        return y
+
+def build():
+    model = Branching()
+    tf.saved_model.save(model, FOLDER)
+    return model
+"""
+
+
+def test_branches_and_loops_of_a_saved_graph_are_followed(workers: dict[str, Worker], tmp_path: Path) -> None:
+    saver, folder = tmp_path / "branching.py", tmp_path / "branched"
+    saver.write_text(SAVER.replace("FOLDER", repr(str(folder))))
+    workers["plain"].call("load_model", source=f"{saver}:build")
+    x = np.random.default_rng(1).normal(size=(3, 6)).astype("float32")
+    expected = np.maximum(x @ np.random.default_rng(0).normal(size=(6, 4)).astype("float32"), 0.0)
+    for _ in range(3):
+        expected = np.tanh(expected) + 1.0
+    for role in ("plain", "twin"):
+        workers[role].call("load_model", source=str(folder))
+        trace = Trace.from_dict(workers[role].call("trace_model", inputs=[x]))
+        kinds = [op.config.get("function") for op in trace.ops if op.kind == "activation"]
+        assert kinds[-4:] == ["relu", "tanh", "tanh", "tanh"]
+        answer = workers[role].call("model_outputs", inputs=[x])[0]
+        np.testing.assert_allclose(answer, expected, rtol=1e-5)
+
+
 def test_layers_are_listed_without_running(workers: dict[str, Worker], builders: str) -> None:
     workers["plain"].call("load_model", source=f"{builders}:network")
     ops = Trace.from_dict(workers["plain"].call("static_ops")).ops

@@ -29,11 +29,11 @@ def _network(name: str, *sources: Source, inputs: str = "64x96x3") -> Case:
     )
 
 
-def _resnet50() -> Iterator[Source]:
+def _resnet(*blocks_of_stages: int) -> Iterator[Source]:
     """Yield: every convolution has a bias; eps is 1.001e-5; a stage's first convolution strides, not its second."""
     yield _source("conv1_conv", "conv1", "bias-missing-or-doubled")
     yield _source("conv1_bn", "bn1", "batchnorm-eps")
-    for stage, blocks in enumerate((3, 4, 6, 3), start=2):
+    for stage, blocks in enumerate(blocks_of_stages, start=2):
         for block in range(1, blocks + 1):
             tensorflow, torch = f"conv{stage}_block{block}", f"layer{stage - 1}.{block - 1}"
             strided = stage > 2 and block == 1
@@ -95,7 +95,8 @@ def _efficientnet_b0() -> Iterator[Source]:
 
 ZOO = (
     _network("vgg16", _SOFTMAX, inputs="224x224x3"),
-    _network("resnet50", *_resnet50(), _SOFTMAX),
+    _network("resnet50", *_resnet(3, 4, 6, 3), _SOFTMAX),
+    _network("resnet152", *_resnet(3, 8, 36, 3), _SOFTMAX, inputs="224x224x3"),
     _network("densenet121", *_densenet121(), _SOFTMAX),
     _network("mobilenet_v2", *_mobilenet_v2(), _SOFTMAX),
     _network("efficientnet_b0", *_efficientnet_b0(), _SOFTMAX),

@@ -13,6 +13,11 @@ def resnet50():
     return applications.ResNet50(weights=None, input_shape=SIZE)
 
 
+def resnet152():
+    """Return a big one, for images of the usual size: its check must stay within bounded memory."""
+    return applications.ResNet152(weights=None)
+
+
 def densenet121():
     return applications.DenseNet121(weights=None, input_shape=SIZE)
 

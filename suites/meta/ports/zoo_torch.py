@@ -11,6 +11,10 @@ def resnet50():
     return models.resnet50()
 
 
+def resnet152():
+    return models.resnet152()
+
+
 def densenet121():
     return models.densenet121()
 
