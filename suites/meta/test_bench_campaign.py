@@ -11,8 +11,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
+
+from parity.bench import analysis, plan
+from parity.bench.lanes import Lane
+from parity.bench.run import Setting, Timing, open_lane
+from parity.model.spec import example_cnn
+from parity.pair import probe_weights
+from parity.pairing.weights import to_torch
 
 ROOT = Path(__file__).parents[2]
 TINY = ["--profile", "smoke", "--image-size", "24x20", "--blocks", "3", "--threads", "1", "-p", "no:cacheprovider"]
@@ -141,3 +149,32 @@ def test_a_lane_that_dies_is_reported_and_the_other_blocks_count(tmp_path: Path)
     assert any("SIGKILL" in failure["what"] for failure in record["failures"])
     assert {sample["block"] for sample in record["benchmarks"]["samples"]} == {0, 1, 2}
     assert any(ratio["blocks"] == 2 for ratio in record["benchmarks"]["ratios"])
+
+
+def test_on_this_machine_a_known_delay_is_found_and_the_same_lane_twice_is_no_winner() -> None:
+    spec, setting = example_cnn(12, 10, 1, filters=2, hidden=3), Setting("train", 4, 12, 10, 1)
+    weights, timing = to_torch(probe_weights(spec), spec), Timing(batch=4, rounds=5, steps_per_round=4, threads=1)
+    delayed = f"{Path(__file__).with_name('delayed_adapter.py')}:DelayedLane"
+    eager = {"run": "eager"}
+    lanes = [
+        Lane("torch-eager", "torch", "step", "", eager),
+        Lane("torch-eager-again", "torch", "step", "", eager, again="torch-eager"),
+        Lane("torch-delayed", delayed, "step", "", eager),
+    ]
+    batch = np.zeros((4, 12, 10, 1), np.uint8), np.zeros(4, np.uint8)
+    samples = []
+    for block, order, name in plan.schedule(5, 0, lanes):
+        entry = next(entry for entry in lanes if entry.name == name)
+        run = open_lane(entry, spec, weights, batch, timing, (block, order))
+        try:
+            run.warm_up(setting)
+            for _ in range(timing.rounds):
+                run.round(setting)
+            samples.append(run.sample(setting))
+        finally:
+            run.close()
+    found = {(row["a"], row["b"]): row for row in analysis.ratios(samples, lanes)}
+    slowed = found["torch-eager", "torch-delayed"]
+    assert slowed["decision"] == "faster"  # the undelayed one is
+    assert slowed["low"] > 1.0
+    assert found["torch-eager", "torch-eager-again"]["decision"] not in ("faster", "slower")
