@@ -29,9 +29,9 @@ _DECOMPOSED = """
 logsumexp log_sigmoid_backward mse_loss mse_loss_backward smooth_l1_loss smooth_l1_loss_backward huber_loss
 huber_loss_backward nll_loss nll_loss_forward nll_loss_backward nll_loss2d_forward nll_loss2d_backward
 binary_cross_entropy binary_cross_entropy_backward soft_margin_loss soft_margin_loss_backward linalg_vector_norm
-norm dist _fused_rms_norm glu glu_backward xlogy logaddexp var_mean std_mean addr pixel_shuffle
+norm dist _fused_rms_norm glu glu_backward xlogy var_mean std_mean addr pixel_shuffle
 _weight_norm_interface grid_sampler_2d upsample_linear1d upsample_trilinear3d scatter_reduce deg2rad rad2deg
-nan_to_num _euclidean_dist logaddexp2
+nan_to_num _euclidean_dist
 """
 DECOMPOSED.update(_DECOMPOSED.split())
 

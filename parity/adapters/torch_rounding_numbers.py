@@ -123,6 +123,21 @@ def _nansum(u: float, x: Any, dim: Any = None, keepdim: bool = False, *, dtype: 
 # Of two numbers.
 
 
+def _log_of_sum(function: Any) -> Any:
+    """Return the rule of log(e^a + e^b): as steep as 1 in the larger error, and as a softplus behind the larger one."""
+
+    def run(u: float, a: Any, b: Any) -> Any:
+        value = function(val(a), val(b))
+        largest = torch.maximum(val(a), val(b)).abs()
+        carried = torch.maximum(err(a) + 0.0 * value, err(b) + 0.0 * value)
+        return make(value, carried + u * (18.0 * value.abs() + 4.0 * largest) + floor(value, u), u)
+
+    return run
+
+
+RULES.update({"logaddexp": _log_of_sum(torch.logaddexp), "logaddexp2": _log_of_sum(torch.logaddexp2)})
+
+
 @rule("hypot")
 def _hypot(u: float, a: Any, b: Any) -> Any:
     value = torch.hypot(val(a), val(b))
