@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
+from parity.report.claims import speed_sentence
 from parity.report.findings import (
     FORWARD,
     SAME_FUNCTION,
     STORAGE_CHECKS,
     FunctionFinding,
-    Lane,
     Row,
     framework_name,
-    lanes,
     markdown_label,
-    no_winner_reason,
     place,
     row_share,
     rows_of,
@@ -27,8 +25,8 @@ from parity.report.findings import (
 )
 from parity.report.learning import learning_sentence
 from parity.report.record import Record, why_not_run
-from parity.report.text import code, fixed, integer, interval, milliseconds, number, percent, prose, small
-from parity.stats import DEFAULT_MARGIN, SETTLED_BLOCKS, wilson_interval
+from parity.report.text import code, fixed, integer, interval, number, percent, prose, small
+from parity.stats import wilson_interval
 
 _NAMED_AT_MOST: Final = 6
 
@@ -146,69 +144,6 @@ def storage_sentence(record: Record) -> str:
         return ""
     tensors = _names(unique(row.get("tensor") for row in bad))
     return f"Weights that do not come back the same: {tensors} ({prose(worst(bad).get('verdict'))})."
-
-
-def speed_sentence(record: Record) -> str:
-    """Say which lane is faster when that is settled, and otherwise what was measured and why no more."""
-    reason = why_not_run(record, "benchmarks")
-    if reason is not None:
-        return f"**Speed: not measured:** {prose(reason)}."
-    measured = lanes(record)
-    if not measured:
-        return "**Speed: not measured:** no timing sample is recorded."
-    against = no_winner_reason(record)
-    if against is not None:
-        return f"**Speed: no winner is named**, because {prose(against)}."
-    ratios = record["benchmarks"].get("ratios") or []
-    label, caution = markdown_label(record), _unequal_precision(record)
-    if ratios:
-        return f"**Speed** ({label}): " + "; ".join(ratio_phrase(r, record) for r in ratios) + f".{caution}"
-    medians = "; ".join(_medians(work, measured) for work in unique(lane.work for lane in measured))
-    return f"**Speed** ({label}): {medians}. No winner is named: no ratio of paired blocks is recorded.{caution}"
-
-
-def _medians(work: str, measured: Sequence[Lane]) -> str:
-    lanes_of_work = [lane for lane in measured if lane.work == work]
-    shown = ", ".join(f"{prose(x.lane)} {milliseconds(x.stats.median)} ({_sample(x)})" for x in lanes_of_work)
-    return f"median {prose(work)} step {shown}"
-
-
-def _sample(lane: Lane) -> str:
-    processes = f"{lane.blocks} process{'es' * (lane.blocks != 1)}"
-    return f"n = {lane.stats.n} in {processes}"
-
-
-def _unequal_precision(record: Record) -> str:
-    if not same_function(record).precision:
-        return ""
-    return " Mind that the sides compute in unequal precision, so this is not a comparison of like with like."
-
-
-def settled(ratio: Mapping[str, Any], record: Record) -> bool:
-    """Say whether a ratio may carry a claim: enough blocks, not marked preliminary, and decided."""
-    blocks = number(ratio.get("blocks")) or 0
-    preliminary = ratio.get("preliminary", blocks < SETTLED_BLOCKS) or record["benchmarks"].get("preliminary")
-    return not preliminary and ratio.get("decision") in ("faster", "slower", "within margin")
-
-
-def ratio_phrase(ratio: Mapping[str, Any], record: Record) -> str:
-    """Put one ratio into words; `ratio` is the time of b over that of a."""
-    work, a, b = (prose(ratio[key]) for key in ("work", "a", "b"))
-    value, low, high = (number(ratio.get(key)) for key in ("ratio", "low", "high"))
-    blocks = f"{integer(ratio.get('blocks'))} block{'s' * (ratio.get('blocks') != 1)}"
-    limit = number(record["benchmarks"].get("detection_limit"))
-    seen = f"; detection limit {percent(limit)}" if limit is not None else ""
-    within = f"{interval(low, high, 2)}, {blocks}" if low is not None and high is not None else blocks
-    if not settled(ratio, record):
-        why = "undecided" if ratio.get("decision") == "undecided" else "preliminary"
-        return f"{work}: {b} takes {fixed(value, 2)} times as long as {a} ({within}{seen}): {why}, no winner"
-    if ratio["decision"] == "within margin":
-        margin = percent(ratio.get("margin", DEFAULT_MARGIN))
-        return f"{work}: {a} and {b} are equally fast within {margin} (ratio {fixed(value, 2)}, {within}{seen})"
-    if ratio["decision"] == "slower":  # turn it round, so that a reader always sees a figure above 1
-        a, b, value = b, a, 1 / value if value else None
-        within = f"{interval(1 / high, 1 / low, 2)}, {blocks}" if low and high else blocks
-    return f"**{work}: {a} is {fixed(value, 2)} times as fast as {b}** ({within}{seen})"
 
 
 def metrics_sentence(record: Record) -> str:

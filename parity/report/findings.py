@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from parity.report.record import Record, why_not_run
-from parity.report.text import inline, number, prose
-from parity.stats import Quartiles, quartiles
+from parity.report.text import factor, factor_interval, number, prose
+from parity.report.timings import impossible_lanes, is_own, numbers, own_setting, setting_words
 
 Row = Mapping[str, Any]
 
@@ -97,7 +97,7 @@ def vanishes(row: Row) -> bool:
 def twin_gap(rows: Iterable[Row]) -> float | None:
     """Give the largest d64 of those rows whose d64 is a fraction of max|twin| between two float64 twins."""
     exact = (row for row in rows if not vanishes(row) and not str(row.get("note") or "").startswith(SINGLE_TWIN))
-    return max(_numbers(row.get("d64") for row in exact), default=None)
+    return max(numbers(row.get("d64") for row in exact), default=None)
 
 
 def side_share(row: Row, framework: str) -> float | None:
@@ -153,71 +153,6 @@ def same_function(record: Record) -> FunctionFinding:
     return FunctionFinding(same, rows, semantic, missing, by_verdict["precision"])
 
 
-@dataclass(frozen=True, slots=True)
-class Lane:
-    """All samples of one way to run one work under one setting; times in seconds, memory in bytes."""
-
-    work: str
-    lane: str
-    conditions: Mapping[str, str]
-    step_s: list[float]
-    stats: Quartiles
-    blocks: int
-    images_per_step: float | None
-    first_step_s: float | None
-    peak_bytes: float | None
-    minor_faults_per_step: float | None
-    cpu_per_wall: float | None
-    roof_share: float | None
-
-    @property
-    def images_per_s(self) -> float | None:
-        """Images per second at the median step."""
-        if self.images_per_step is None or self.stats.median <= 0:
-            return None
-        return self.images_per_step / self.stats.median
-
-    @property
-    def impossible(self) -> bool:
-        """Whether the lane beats the machine's own physical limit, which means a bug and not speed."""
-        return self.roof_share is not None and self.roof_share > 1
-
-
-_CONDITIONS: Final = ("batch", "device", "threads", "allocator")
-
-
-def lanes(record: Record) -> list[Lane]:
-    """Gather the timing samples by work, lane and setting, in recorded order; nothing is dropped."""
-    if why_not_run(record, "benchmarks") is not None:
-        return []
-    groups: dict[tuple[str, ...], list[Row]] = {}
-    for sample in record["benchmarks"].get("samples") or []:
-        if any(number(value) is not None for value in sample.get("seconds") or []):
-            key = (str(sample["work"]), str(sample["lane"]), *(inline(sample.get(name)) for name in _CONDITIONS))
-            groups.setdefault(key, []).append(sample)
-    return [_lane(key, samples) for key, samples in groups.items()]
-
-
-def _lane(key: tuple[str, ...], samples: list[Row]) -> Lane:
-    step_s = [time for sample in samples for time in _numbers(sample["seconds"])]
-    first = samples[0]
-    per_step = number(first.get("images_per_step"))
-    return Lane(
-        work=key[0],
-        lane=key[1],
-        conditions=dict(zip(_CONDITIONS, key[2:], strict=True)),
-        step_s=step_s,
-        stats=quartiles(step_s),
-        blocks=len({sample.get("block") for sample in samples}),
-        images_per_step=number(first.get("batch")) if per_step is None else per_step,
-        first_step_s=_median(samples, "first_step_s"),
-        peak_bytes=max(_numbers(sample.get("peak_bytes") for sample in samples), default=None),
-        minor_faults_per_step=_median(samples, "minor_faults_per_step"),
-        cpu_per_wall=_median(samples, "cpu_per_wall"),
-        roof_share=max(_numbers(sample.get("roof_share") for sample in samples), default=None),
-    )
-
-
 def no_winner_reason(record: Record) -> str | None:
     """Say why no lane of this record may be called faster, or None when nothing stands against it.
 
@@ -232,12 +167,27 @@ def no_winner_reason(record: Record) -> str | None:
     benchmarks = record["benchmarks"]
     if not _gate_passed(benchmarks.get("parity_gate")):
         return "the parity gate before the timing did not pass, or is not recorded"
-    for name, what in (("aa_check", "the A/A check"), ("limits", "the physical-limit check")):
-        section = benchmarks.get(name)
-        if isinstance(section, Mapping) and section.get("passed") is False:
-            return f"{what} failed"
-    impossible = [lane.lane for lane in lanes(record) if lane.impossible]
+    if _failed(benchmarks.get("aa_check")):
+        return f"the A/A check failed{_aa_evidence(benchmarks['aa_check'], own_setting(record))}"
+    impossible = sorted(impossible_lanes(record))
+    if _failed(benchmarks.get("limits")):
+        return f"the physical-limit check failed{': ' if impossible else ''}{', '.join(impossible)}"
     return f"{impossible[0]} is faster than the machine's limit, which is a fault" if impossible else None
+
+
+def _failed(check: Any) -> bool:
+    return isinstance(check, Mapping) and check.get("passed") is False
+
+
+def _aa_evidence(check: Mapping[str, Any], own: Mapping[str, Any]) -> str:
+    """Say where one lane under two names was not one speed."""
+    failed = [row for row in check.get("settings") or [] if row.get("passed") is False]
+    shown = [
+        f"{setting_words(row, own)}, {factor(row.get('ratio'), 2)}"
+        f" ({factor_interval(row.get('low'), row.get('high'), 2)})"
+        for row in sorted(failed, key=lambda row: not is_own(row, own))
+    ]
+    return f": {check.get('lane')} under a second name took another time ({'; '.join(shown)})" if shown else ""
 
 
 def _gate_passed(gate: Any) -> bool:
@@ -265,12 +215,3 @@ def _verdicts_in(value: Any) -> Iterable[object]:
 def unique(values: Iterable[Any]) -> list[str]:
     """Give the values as text, each once, in the order of their first sight."""
     return list(dict.fromkeys(str(value) for value in values))
-
-
-def _numbers(values: Iterable[Any]) -> list[float]:
-    return [found for value in values if (found := number(value)) is not None]
-
-
-def _median(samples: Sequence[Row], name: str) -> float | None:
-    found = _numbers(sample.get(name) for sample in samples)
-    return quartiles(found).median if found else None

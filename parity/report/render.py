@@ -100,8 +100,16 @@ _COLUMN_WORDS: Final = (
     ("IQR/median", "spread of the steps; `!` above 10 %, `!!` above 25 %"),
     ("images_per_s", "images per step over the median step"),
     ("first_step_s", "the first step, with tracing, compiling and allocation; not part of the median"),
-    ("peak_MiB", "highest memory of the lane's process or device"),
-    ("share of roof", "share of what this machine's hardware allows"),
+    ("peak_MiB", "highest memory of the lane's process, or on a GPU of its allocator"),
+    ("share of roof", "the least time that this machine's hardware needs for a step, over the time that it took"),
+    ("floor, roofline", "what no program can pass: fewest operations, data from any cache; what a very good one"
+     " reaches: plain algorithms in fused kernels, data from memory"),
+    ("kind", "how a lane runs: only lanes of equal kind from both frameworks meet in a claim"),
+    ("A/A, detection limit", "one lane under two names; half the width of the interval of their ratio: a smaller"
+     " difference is not seen here, and not claimed"),
+    ("p50, p90, p99", "of single steps, in seconds: what that share of them stays below"),
+    ("allocator peak, process peak", "most memory that the framework's own allocator held on the device; that the whole"
+     " process held"),
 )  # fmt: skip
 
 

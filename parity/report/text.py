@@ -117,6 +117,21 @@ def inline(value: Any) -> str:
     return prose(value)
 
 
+def factor(value: Any, digits: int) -> str:
+    """Write a ratio with that many decimals, or with two digits and an exponent where decimals would hide it."""
+    found = number(value)
+    if found is None:
+        return NONE
+    return f"{found:.{digits}f}" if 0.1 <= abs(found) < 1000 or found == 0 else small(found)
+
+
+def factor_interval(low: Any, high: Any, digits: int) -> str:
+    """Write the interval of a ratio as `1.08 to 1.17`, or a dash where there is none."""
+    if number(low) is None or number(high) is None:
+        return NONE
+    return f"{factor(low, digits)} to {factor(high, digits)}"
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], align: str = "") -> str:
     """Lay out a Markdown table whose columns also line up as plain text.
 

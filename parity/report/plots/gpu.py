@@ -1,0 +1,73 @@
+"""gpu.png: clocks, power and temperature of the GPU while the lanes were timed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from parity.report.findings import Row, data_label
+from parity.report.plots.style import BAD, new_figure, one_line
+from parity.report.record import Record, why_not_run
+from parity.report.text import number
+
+_FIELDS: Final = (
+    ("sm_mhz", "SM clock (MHz)", "#0072B2"),
+    ("memory_mhz", "memory clock (MHz)", "#56B4E9"),
+    ("power_w", "power (W)", "#E69F00"),
+    ("temperature_c", "temperature (°C)", "#D55E00"),
+)
+# Reasons for lower clocks that were chosen, or mean that there was nothing to do.
+_HARMLESS: Final = frozenset({"idle", "application clocks", "sync boost", "display clocks"})
+
+
+def caption(record: Record) -> str | None:
+    """Say what is drawn, n and the data; None without readings."""
+    readings = _readings(record)
+    if not readings:
+        return None
+    name = one_line(record["benchmarks"]["gpu"].get("name") or "the GPU")
+    held = sum(_is_throttled(row) for row in readings)
+    said = f"clocks held back in {held} of them" if held else "clocks never held back"
+    return f"{name} while the lanes were timed, n = {len(readings)} readings, {said} ({data_label(record)})"
+
+
+def _readings(record: Record) -> list[Row]:
+    if why_not_run(record, "benchmarks") is not None:
+        return []
+    gpu = record["benchmarks"].get("gpu")
+    rows = gpu.get("readings") or [] if isinstance(gpu, Mapping) else []
+    found = [row for row in rows if number(row.get("t_s")) is not None]
+    return found if any(_series(found, key) for key, *_ in _FIELDS) else []
+
+
+def _series(rows: Sequence[Row], key: str) -> list[tuple[float, float]]:
+    return [(float(row["t_s"]), value) for row in rows if (value := number(row.get(key))) is not None]
+
+
+def _is_throttled(row: Row) -> bool:
+    return any(str(name) not in _HARMLESS for name in row.get("throttle") or [])
+
+
+def draw(record: Record) -> Any:
+    """Draw one panel per kind of reading over time; the time in which the clocks were held back is shaded."""
+    readings = _readings(record)
+    fields = [field for field in _FIELDS if _series(readings, field[0])]
+    figure = new_figure(1.2 + 1.3 * len(fields))
+    axes = figure.subplots(len(fields), 1, squeeze=False, sharex=True)[:, 0]
+    spans = _spans(readings)
+    for axis, (key, title, colour) in zip(axes, fields, strict=True):
+        x, y = zip(*_series(readings, key), strict=True)
+        axis.plot(x, y, color=colour, linewidth=1.4)
+        axis.set_title(title, fontsize=10)
+        axis.set_ylim(0, 1.12 * max(*y, 1.0))
+        for start, end in spans:
+            axis.axvspan(start, end, color=BAD, alpha=0.18, linewidth=0)
+    axes[-1].set_xlabel("seconds since the campaign began" + (" (red: clocks held back)" if spans else ""))
+    return figure
+
+
+def _spans(readings: Sequence[Row]) -> list[tuple[float, float]]:
+    """Give from when to when the clocks were held back; a reading speaks for the time up to the next."""
+    times = [float(row["t_s"]) for row in readings]
+    ends = [*times[1:], times[-1]]
+    return [(start, end) for start, end, row in zip(times, ends, readings, strict=True) if _is_throttled(row)]
