@@ -34,6 +34,7 @@ from parity.report.sections import (
     reproduce,
     speed,
     step,
+    study,
     training,
     trajectory,
     zoo,
@@ -51,6 +52,7 @@ _BODY: Final[Sequence[tuple[str, str, Callable[[Record], str]]]] = (
     ("One training step, taken apart", "parity", step.render),
     ("Trajectory of 200 steps", "trajectory", trajectory.render),
     ("Training and metrics", "training", training.render),
+    ("The study: does one framework learn better?", "study", study.render),
     ("Speed", "benchmarks", speed.render),
     ("ONNX cross-check", "onnx", onnx.render),
     ("Layer zoo", "zoo", zoo.render),
@@ -104,6 +106,14 @@ _COLUMN_WORDS: Final = (
     ("share of roof", "the least time that this machine's hardware needs for a step, over the time that it took"),
     ("floor, roofline", "what no program can pass: fewest operations, data from any cache; what a very good one"
      " reaches: plain algorithms in fused kernels, data from memory"),
+    ("arm", "`shared`: both frameworks from the same weights on the same batches; `own`: each with its own initialiser,"
+     " epsilon and shuffling"),
+    ("official, random, patient", "tested on the folder `test`; on a random part of `train`; on patients of `train` of"
+     " whom no image was trained on"),
+    ("balanced, ECE, Brier", "mean of sensitivity and specificity; expected calibration error over ten bins of equal"
+     " width; mean squared error of the probability"),
+    ("equivalence, p", "two one-sided t tests of paired seeds against the stated margin, and the larger of their p"),
+    ("McNemar, DeLong", "exact test of who is right on the same images; test of two ROC areas on the same images"),
     ("kind", "how a lane runs: only lanes of equal kind from both frameworks meet in a claim"),
     ("A/A, detection limit", "one lane under two names; half the width of the interval of their ratio: a smaller"
      " difference is not seen here, and not claimed"),
