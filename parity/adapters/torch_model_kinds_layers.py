@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -181,6 +182,25 @@ def _adaptive(seen: Seen) -> Described | None:
 @describes("recurrent")
 def _recurrent(seen: Seen) -> Described:
     _, _, weights, mode, bidirectional, batch_first, hidden, bias = seen.call.args
+    return _layer(seen, weights, mode, bidirectional, batch_first, hidden, bias)
+
+
+@describes("lstm", "gru", "rnn_tanh", "rnn_relu")
+def _packed(seen: Seen) -> Described | None:
+    """A layer that runs on sequences of several lengths, packed behind one another."""
+    if len(seen.call.args) < 9 or not isinstance(seen.call.args[3], (list, tuple)):
+        return None
+    _, _, _, weights, bias, layers, _, _, bidirectional = seen.call.args[:9]
+    if layers != 1 or not all(isinstance(one, Par) for one in weights):
+        return None
+    hidden = seen.out[0][-1] // (2 if bidirectional else 1)
+    kind, config = _layer(seen, weights, seen.name.upper(), bool(bidirectional), False, hidden, bool(bias))
+    return kind, {**config, "packed": True}
+
+
+def _layer(
+    seen: Seen, weights: Sequence[Any], mode: str, bidirectional: bool, batch_first: bool, hidden: int, bias: bool
+) -> Described:
     kind = {"LSTM": "lstm", "GRU": "gru"}.get(mode, "rnn")
     per_direction = 4 if bias else 2
     for direction, suffix in enumerate(("", "_reverse") if bidirectional else ("",)):

@@ -44,6 +44,10 @@ def _cases() -> Iterator[Case]:
     yield _port("unscaled_norms", inputs="19x17x6", says=("without a partner",))
     place = ("batch_normalization_1", "wide.0.bn")
     yield _port("unscaled_norms", "other_scales", inputs="19x17x6", cause="weight-scale", place=place)
+    yield _port("conditioned", inputs="12x10x3 4")
+    yield _port("stem", inputs="20x20x3")
+    case = _port("stem", "careless_stem", inputs="20x20x3", cause="same-padding-stride", place=("conv1", "conv1"))
+    yield replace(case, sources=(*case.sources, Source(("pool1",), ("pool1",), ("pool-padding",))))
 
 
 def _attention() -> Iterator[Case]:
@@ -57,6 +61,9 @@ def _attention() -> Iterator[Case]:
 def _sequences() -> Iterator[Case]:
     yield _port("frames_to_sequence", inputs="5x12x10x2")
     yield _port("translator", ids="7:0:19 6:0:24")
+    yield _port("masked_both_ways", ids="9:1:19")
+    case = _port("masked_both_ways", ids="9:0:19", cause="unknown", place=("bidirectional", "gru*"))
+    yield replace(case, name="further-masked_within", note="packing leaves out the end, masking every zero")
 
 
 def _functions() -> Iterator[Case]:

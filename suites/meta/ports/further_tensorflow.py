@@ -248,3 +248,30 @@ def enlarged_smoothly():
     x = layers.Conv2D(8, 3, padding="same", activation="relu")(layers.AveragePooling2D(2)(first))
     x = layers.UpSampling2D(interpolation="bilinear")(x)
     return keras.Model(image, layers.Conv2D(1, 1)(layers.Concatenate()([x, first])))
+
+
+def masked_both_ways():
+    """Return a sequence of tokens read both ways, zeros left out."""
+    ids = keras.Input((9,), dtype="int32")
+    x = layers.Bidirectional(layers.GRU(5))(layers.Embedding(20, 6, mask_zero=True)(ids))
+    return keras.Model(ids, layers.Dense(1, activation="sigmoid")(x))
+
+
+def conditioned():
+    """Return an image whose channels are scaled and shifted by what another input says."""
+    image, told = keras.Input((12, 10, 3)), keras.Input((4,))
+    x = layers.Conv2D(8, 3, padding="same")(image)
+    scale, shift = layers.Dense(8, name="scale")(told), layers.Dense(8, name="shift")(told)
+    x = layers.ReLU()(x * ops.reshape(scale, (-1, 1, 1, 8)) + ops.reshape(shift, (-1, 1, 1, 8)))
+    return keras.Model([image, told], layers.Dense(2)(layers.GlobalMaxPooling2D()(x)))
+
+
+def stem():
+    """Return the first layers of a residual network, SAME throughout."""
+    image = keras.Input((20, 20, 3))
+    x = layers.Conv2D(8, 7, 2, padding="same", use_bias=False, name="conv1")(image)
+    x = layers.ReLU()(layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x))
+    x = layers.MaxPooling2D(3, 2, padding="same", name="pool1")(x)
+    y = layers.Conv2D(8, 3, padding="same", use_bias=False)(x)
+    x = layers.ReLU()(x + layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(y))
+    return keras.Model(image, layers.Dense(4)(layers.GlobalAveragePooling2D()(x)))

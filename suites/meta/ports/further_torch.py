@@ -522,3 +522,67 @@ class Enlarged(nn.Module):
 
 def enlarged_smoothly():
     return Enlarged()
+
+
+class PackedBothWays(nn.Module):
+    """Padding is left out by packing."""
+
+    def __init__(self):
+        super().__init__()
+        self.tokens = nn.Embedding(20, 6, padding_idx=0)
+        self.gru, self.fc = nn.GRU(6, 5, batch_first=True, bidirectional=True), nn.Linear(10, 1)
+
+    def forward(self, ids):
+        lengths = (ids != 0).sum(1).cpu()
+        pack = nn.utils.rnn.pack_padded_sequence
+        _, h = self.gru(pack(self.tokens(ids), lengths, batch_first=True, enforce_sorted=False))
+        return torch.sigmoid(self.fc(torch.cat([h[0], h[1]], 1)))
+
+
+def masked_both_ways():
+    return PackedBothWays()
+
+
+class Conditioned(nn.Module):
+    """Scale and shift out of another input."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.shift, self.scale = nn.Conv2d(3, 8, 3, padding=1), nn.Linear(4, 8), nn.Linear(4, 8)
+        self.fc = nn.Linear(8, 2)
+
+    def forward(self, x, told):
+        x = self.conv(x) * self.scale(told)[..., None, None] + self.shift(told)[..., None, None]
+        return self.fc(F.relu(x).amax((2, 3)))
+
+
+def conditioned():
+    return Conditioned()
+
+
+class Stem(nn.Module):
+    """With TensorFlow's padding, or as torch's networks have it."""
+
+    def __init__(self, careful):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 8, 7, 2, 0 if careful else 3, bias=False)
+        self.bn1, self.bn2 = nn.BatchNorm2d(8), nn.BatchNorm2d(8)
+        self.conv2, self.fc = nn.Conv2d(8, 8, 3, 1, 1, bias=False), nn.Linear(8, 4)
+        self.pool1 = nn.MaxPool2d(3, 2, 0 if careful else 1)
+        self.careful = careful
+
+    def pad(self, x, sizes, value=0.0):
+        return F.pad(x, sizes, value=value) if self.careful else x
+
+    def forward(self, x):
+        x = F.relu(self.bn1(self.conv1(self.pad(x, (2, 3, 2, 3)))))
+        x = self.pool1(self.pad(x, (0, 1, 0, 1), float("-inf")))
+        return self.fc(F.relu(x + self.bn2(self.conv2(x))).mean((2, 3)))
+
+
+def stem():
+    return Stem(True)
+
+
+def careless_stem():
+    return Stem(False)
