@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.bench import analysis, clock, plan, regression, supply
+from parity.bench import analysis, clock, plan, regression, simulate, supply
 from parity.bench.gpu import GpuReadings
 from parity.bench.lanes import Lane, lane, thread_environment
 from parity.bench.run import LaneRun, Setting, open_lane
@@ -203,6 +203,8 @@ class Bench:
         samples = [self.machine.held(sample, lane(sample["lane"])) for sample in held["samples"]]
         counted = self._count_flops()
         self.campaign.fill(SECTION, {"samples": samples, "floors": self.machine.floors(samples, counted)})
+        if self.campaign.options.profile == "full":  # twenty seconds of simulation, the same on every machine
+            self.campaign.fill(SECTION, {"self_proof": simulate.coverage_table()})
         self.update()
         return list(self.campaign.record[SECTION]["limits"]["refused"])
 
