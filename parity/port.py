@@ -227,14 +227,18 @@ class Story:
 
     @cached_property
     def _strangers(self) -> tuple[set[int], set[int]]:
-        """The operations of either side with weights of which none has a partner."""
+        """The operations of either side that have no partner, nor has any of their weights."""
         plan_, models = self.prepared.plan, self.prepared.models
+        pairs = self.prepared.matching.pairs
+        paired = {pair.tensorflow for pair in pairs}, {pair.torch for pair in pairs}
         if models.options.weights == AS_IS:
             return set(), set()
         found = []
-        for side, alone in ((TENSORFLOW, plan_.unmatched_tensorflow), (TORCH, plan_.unmatched_torch)):
+        unmatched = plan_.unmatched_tensorflow, plan_.unmatched_torch
+        for side, alone, known in zip((TENSORFLOW, TORCH), unmatched, paired, strict=True):
             used = {op.index: {n for ref in op.weights.values() for n in weight_names(ref)} for op in models[side].ops}
-            found.append({index for index, names in used.items() if names and names <= set(alone)})
+            left = {index for index, names in used.items() if names and names <= set(alone)}
+            found.append(left - known)
         return found[0], found[1]
 
     def end_step(self, findings: list[Finding]) -> None:
