@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -135,14 +134,3 @@ def chosen(profile: str, device: str | None, only: Sequence[str] = ()) -> list[L
         level = PROFILES.index(profile)
         wanted = [entry for entry in LANES if PROFILES.index(entry.profile) <= level]
     return [entry for entry in wanted if device is None or device in entry.devices]
-
-
-def schedule(blocks: int, seed: int, lanes: Sequence[Lane] = LANES) -> list[tuple[int, int, str]]:
-    """Return (block, order within the block, lane name) for a randomised complete block design."""
-    shuffler = random.Random(seed)
-    rows = []
-    for block in range(blocks):
-        names = [entry.name for entry in lanes]
-        shuffler.shuffle(names)
-        rows += [(block, order, name) for order, name in enumerate(names)]
-    return rows

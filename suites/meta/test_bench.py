@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from parity.bench import clock
 from parity.bench.gate import loss_of, prove, same_weights
-from parity.bench.lanes import ALLOCATOR, LANES, Lane, chosen, lane, schedule, thread_environment
+from parity.bench.lanes import ALLOCATOR, LANES, Lane, chosen, lane, thread_environment
+from parity.bench.plan import schedule
 from parity.bench.run import AGREE, GROUP, LaneRun, Setting, Timing, open_lane, settled
 from parity.errors import ParityError, UsageError
 from parity.model.spec import LayerSpec, ModelSpec
@@ -32,8 +33,8 @@ TRAIN, EVALUATE = Setting("train", 6, 4, 5, 1), Setting("evaluate", 6, 4, 5, 1)
 
 @given(blocks=st.integers(1, 40), seed=st.integers(0, 2**31))
 def test_every_block_is_complete(blocks: int, seed: int) -> None:
-    rows, names = schedule(blocks, seed), sorted(entry.name for entry in LANES)
-    assert rows == schedule(blocks, seed)
+    rows, names = schedule(blocks, seed, LANES), sorted(entry.name for entry in LANES)
+    assert rows == schedule(blocks, seed, LANES)
     assert len(rows) == blocks * len(names)
     for block in range(blocks):
         mine = [(order, name) for number, order, name in rows if number == block]
