@@ -13,9 +13,9 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -227,6 +227,26 @@ class Adapter(ABC):
         if self.spec is None:
             raise UsageError("no model has been built in this worker yet: call `build` first")
         return self.spec
+
+
+Options = TypeVar("Options")
+
+
+def read_options(
+    kind: type[Options], framework: str, options: Mapping[str, Any], choices: Mapping[str, tuple[Any, ...]]
+) -> Options:
+    """Return a lane's options as the data class `kind`, each one checked; `choices` lists the values of some.
+
+    Raises
+        UsageError: the framework has no such option or value.
+    """
+    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    for name, value in options.items():
+        if name not in known:
+            raise UsageError(f"a {framework} lane has no option `{name}`; it has {', '.join(sorted(known))}")
+        if name in choices and value not in choices[name]:
+            raise UsageError(f"a {framework} lane has no {name}={value!r}; it has {choices[name]}")
+    return kind(**options)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import Any
 
 from parity.errors import UsageError
 from parity.model.network import Network, Node
+from parity.model.spec import LayerSpec
 
 ROLES: Mapping[str, tuple[str, ...]] = {
     "attention": tuple(f"{part}_{what}" for part in ("query", "key", "value", "output") for what in ("kernel", "bias")),
@@ -67,6 +68,26 @@ class KerasWeights:
         if self.network is None:
             raise UsageError("no network has been built in this worker yet: call `build_network` first")
         return self.network
+
+
+def described_layer(keras: Any, layer: LayerSpec) -> Any:
+    """Return the Keras layer that one layer of a `ModelSpec` describes.
+
+    Raises
+        UsageError: a kind that is not known here.
+    """
+    layers = keras.layers
+    if layer.kind == "conv2d":
+        return layers.Conv2D(layer.size, layer.kernel, padding="valid", use_bias=layer.bias, name=layer.name)
+    if layer.kind == "max_pool2d":
+        return layers.MaxPooling2D(layer.size, name=layer.name)
+    if layer.kind == "flatten":
+        return layers.Flatten(name=layer.name)
+    if layer.kind == "dense":
+        return layers.Dense(layer.size, use_bias=layer.bias, name=layer.name)
+    if layer.kind in ("relu", "sigmoid"):
+        return layers.Activation(layer.kind, name=layer.name)
+    raise UsageError(f"the tensorflow adapter cannot build layer kind `{layer.kind}` (layer `{layer.name}`)")
 
 
 def takes_training(layer: Any) -> bool:

@@ -19,7 +19,7 @@ from parity.adapters.base import Array, WorkerSettings, check_names, process_pea
 from parity.adapters.keras_fit import KerasFit
 from parity.errors import MissingDevice, UsageError
 from parity.model.network import Network, Node
-from parity.model.spec import LayerSpec, ModelSpec
+from parity.model.spec import ModelSpec
 
 SLOPE = 0.3  # Keras's own
 
@@ -85,7 +85,7 @@ class KerasTorchAdapter(keras_layers.KerasWeights):
         described.shapes()
         self.keras.utils.set_random_seed(seed)
         start_s = time.perf_counter()
-        layers = [self._layer(layer) for layer in described.layers]
+        layers = [keras_layers.described_layer(self.keras, layer) for layer in described.layers]
         last = described.layers[-1].kind == "sigmoid"
         shape = (described.height, described.width, described.channels)
         self._model = self.keras.Sequential([self.keras.Input(shape), *(layers[:-1] if last else layers)])
@@ -212,18 +212,6 @@ class KerasTorchAdapter(keras_layers.KerasWeights):
         return {
             f"{layer.name}/{variable.name}": variable for layer in self._built().layers for variable in layer.weights
         }
-
-    def _layer(self, layer: LayerSpec) -> Any:
-        layers = self.keras.layers
-        if layer.kind == "conv2d":
-            return layers.Conv2D(layer.size, layer.kernel, padding="valid", use_bias=layer.bias, name=layer.name)
-        if layer.kind == "max_pool2d":
-            return layers.MaxPooling2D(layer.size, name=layer.name)
-        if layer.kind == "flatten":
-            return layers.Flatten(name=layer.name)
-        if layer.kind == "dense":
-            return layers.Dense(layer.size, use_bias=layer.bias, name=layer.name)
-        return layers.Activation(layer.kind, name=layer.name)
 
     # Networks of any shape.
 

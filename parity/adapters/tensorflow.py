@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from parity.adapters.base import Array, WorkerSettings, atomically, check_names
-from parity.adapters.keras_layers import takes_training
+from parity.adapters.keras_layers import described_layer, takes_training
 from parity.adapters.tensorflow_counting import TensorflowCounting
 from parity.adapters.tensorflow_lanes import TensorflowLanes
 from parity.adapters.tensorflow_losses import TensorflowLosses
@@ -24,7 +24,7 @@ from parity.adapters.tensorflow_study import TensorflowStudy
 from parity.adapters.tensorflow_supply import TensorflowSupply
 from parity.adapters.tensorflow_trajectory import TensorflowTrajectory
 from parity.errors import ExportError, MissingDevice, UsageError
-from parity.model.spec import LayerSpec, ModelSpec
+from parity.model.spec import ModelSpec
 
 OPSET = 18
 
@@ -192,23 +192,9 @@ class TensorflowAdapter(
 
         tf.cast = math_ops.cast = exact_cast
 
-    def _layer(self, layer: LayerSpec) -> Any:
-        layers = self.keras.layers
-        if layer.kind == "conv2d":
-            return layers.Conv2D(layer.size, layer.kernel, padding="valid", use_bias=layer.bias, name=layer.name)
-        if layer.kind == "max_pool2d":
-            return layers.MaxPooling2D(layer.size, name=layer.name)
-        if layer.kind == "flatten":
-            return layers.Flatten(name=layer.name)
-        if layer.kind == "dense":
-            return layers.Dense(layer.size, use_bias=layer.bias, name=layer.name)
-        if layer.kind in ("relu", "sigmoid"):
-            return layers.Activation(layer.kind, name=layer.name)
-        raise UsageError(f"the tensorflow adapter cannot build layer kind `{layer.kind}` (layer `{layer.name}`)")
-
     def _sequential(self, spec: ModelSpec) -> Any:
         shape = (spec.height, spec.width, spec.channels)
-        layers = [self._layer(layer) for layer in spec.layers]
+        layers = [described_layer(self.keras, layer) for layer in spec.layers]
         return self.keras.Sequential([self.keras.Input(shape), *layers], name=spec.name)
 
     def _adopt(self, spec: ModelSpec, model: Any) -> None:

@@ -8,13 +8,13 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from parity.adapters.base import WORKS, Adapter, Array, quiet_collector
+from parity.adapters.base import WORKS, Adapter, Array, quiet_collector, read_options
 from parity.adapters.keras_fit import KerasFit
 from parity.adapters.keras_layers import takes_training
 from parity.errors import MissingDevice, ParityError, UsageError
@@ -61,13 +61,7 @@ class LaneOptions:
         Raises
             UsageError: TensorFlow has no such option or value.
         """
-        known = {field.name for field in fields(cls)}
-        for name, value in options.items():
-            if name not in known:
-                raise UsageError(f"a tensorflow lane has no option `{name}`; it has {', '.join(sorted(known))}")
-            if name in CHOICES and value not in CHOICES[name]:
-                raise UsageError(f"a tensorflow lane has no {name}={value!r}; it has {CHOICES[name]}")
-        read = cls(**options)
+        read = read_options(cls, "tensorflow", options, CHOICES)
         if read.steps_per_execution < 1 or (read.steps_per_execution > 1 and read.run != "fit"):
             raise UsageError(f"steps_per_execution={read.steps_per_execution} is an option of run='fit', from 1 up")
         return read

@@ -9,12 +9,12 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from parity.adapters.base import Adapter, Array, quiet_collector
+from parity.adapters.base import Adapter, Array, quiet_collector, read_options
 from parity.errors import MissingDevice, ParityError, UsageError
 
 CHOICES: Mapping[str, tuple[Any, ...]] = {
@@ -52,13 +52,7 @@ class LaneOptions:
         Raises
             UsageError: torch has no such option or value.
         """
-        known = {field.name for field in fields(cls)}
-        for name, value in options.items():
-            if name not in known:
-                raise UsageError(f"a torch lane has no option `{name}`; it has {', '.join(sorted(known))}")
-            if name in CHOICES and value not in CHOICES[name]:
-                raise UsageError(f"a torch lane has no {name}={value!r}; it has {CHOICES[name]}")
-        return cls(**options)
+        return read_options(cls, "torch", options, CHOICES)
 
 
 class TorchLanes(Adapter):
