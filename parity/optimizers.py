@@ -372,8 +372,10 @@ def _torch_like_class() -> Any:
     import keras
     import tensorflow as tf
 
-    class TorchLike(keras.optimizers.Optimizer):
+    class TorchLike(_TorchSteps, keras.optimizers.Optimizer):
         """See `torch_like`."""
+
+        _tf = tf
 
         def __init__(self, kind: str, lr: Any = None, name: str | None = None, **config: Any) -> None:
             keras_own = {word: config.pop(word) for word in _KERAS_OWN if word in config}
@@ -435,99 +437,118 @@ def _torch_like_class() -> Any:
             step = getattr(self, f"_step_{'adam' if self.kind == 'adamw' else self.kind}")
             variable.assign_sub(step(gradient, variable, rate))
 
-        def _step_number(self) -> Any:
-            return tf.cast(self.iterations.value + 1, "float64")
-
-        def _power(self, base: float, exponent: Any) -> Any:
-            return tf.pow(tf.constant(base, "float64"), exponent)
-
-        def _mu(self, step: Any) -> Any:
-            decay = self._power(0.96, step * self._words["momentum_decay"])
-            return self._words["betas"][0] * (1.0 - 0.5 * decay)
-
-        def _average(self, name: str, variable: Any, keep: float, value: Any) -> Any:
-            """Let a slot keep that share of itself, and return it."""
-            slot = self.slot(name, variable)
-            slot.assign(slot.value * keep + value * (1.0 - keep))
-            return slot.value
-
-        def _lerp(self, name: str, variable: Any, keep: float, value: Any) -> Any:
-            slot, weight = self.slot(name, variable), 1.0 - keep
-            old = slot.value
-            slot.assign(old + weight * (value - old) if weight < 0.5 else value - (value - old) * (1.0 - weight))
-            return slot.value
-
-        def _step_sgd(self, gradient: Any, variable: Any, rate: Any) -> Any:
-            words, rate = self._words, tf.cast(rate, variable.dtype)
-            if words["momentum"]:
-                buffer = self.slot("momentum_buffer", variable)
-                later = buffer.value * words["momentum"] + gradient * (1.0 - words["dampening"])
-                buffer.assign(tf.where(tf.equal(self.iterations.value, 0), gradient, later))
-                nesterov = words["nesterov"]
-                gradient = gradient + buffer.value * words["momentum"] if nesterov else buffer.value
-            return gradient * rate
-
-        def _step_adam(self, gradient: Any, variable: Any, rate: Any) -> Any:
-            words, dtype, number = self._words, variable.dtype, self._step_number()
-            first, second = words["betas"]
-            mean = self._lerp("exp_avg", variable, first, gradient)
-            square = self._average("exp_avg_sq", variable, second, gradient * gradient)
-            if words["amsgrad"]:
-                highest = self.slot("max_exp_avg_sq", variable)
-                highest.assign(tf.maximum(highest.value, square))
-                square = highest.value
-            root = tf.cast(tf.sqrt(1.0 - self._power(second, number)), dtype)
-            size = tf.cast(rate / (1.0 - self._power(first, number)), dtype)
-            return size * mean / (tf.sqrt(square) / root + words["eps"])
-
-        def _step_adamax(self, gradient: Any, variable: Any, rate: Any) -> Any:
-            words, (first, second) = self._words, self._words["betas"]
-            mean = self._lerp("exp_avg", variable, first, gradient)
-            highest = self.slot("exp_inf", variable)
-            highest.assign(tf.maximum(highest.value * second, tf.abs(gradient) + words["eps"]))
-            size = rate / (1.0 - self._power(first, self._step_number()))
-            return tf.cast(size, variable.dtype) * mean / highest.value
-
-        def _step_nadam(self, gradient: Any, variable: Any, rate: Any) -> Any:
-            words, dtype, number = self._words, variable.dtype, self._step_number()
-            first, second = words["betas"]
-            mean = self._lerp("exp_avg", variable, first, gradient)
-            square = self._average("exp_avg_sq", variable, second, gradient * gradient)
-            denominator = tf.sqrt(square / tf.cast(1.0 - self._power(second, number), dtype)) + words["eps"]
-            now, soon = self._mu(number), self._mu(number + 1.0)
-            product = tf.cast(self._mu_product.value, "float64")
-            here = tf.cast(rate * (1.0 - now) / (1.0 - product), dtype)
-            ahead = tf.cast(rate * soon / (1.0 - product * soon), dtype)
-            return here * gradient / denominator + ahead * mean / denominator
-
-        def _step_rmsprop(self, gradient: Any, variable: Any, rate: Any) -> Any:
-            words, rate = self._words, tf.cast(rate, variable.dtype)
-            spread = self._average("square_avg", variable, words["alpha"], gradient * gradient)
-            if words["centered"]:
-                mean = self._lerp("grad_avg", variable, words["alpha"], gradient)
-                spread = spread - mean * mean
-            move = gradient / (tf.sqrt(spread) + words["eps"])
-            if words["momentum"] > 0:
-                buffer = self.slot("momentum_buffer", variable)
-                buffer.assign(buffer.value * words["momentum"] + move)
-                move = buffer.value
-            return rate * move
-
-        def _step_adagrad(self, gradient: Any, variable: Any, rate: Any) -> Any:
-            words, total = self._words, self.slot("sum", variable)
-            total.assign_add(gradient * gradient)
-            size = rate / (1.0 + (self._step_number() - 1.0) * words["lr_decay"])
-            return tf.cast(size, variable.dtype) * gradient / (tf.sqrt(total.value) + words["eps"])
-
-        def _step_adadelta(self, gradient: Any, variable: Any, rate: Any) -> Any:
-            words, moves = self._words, self.slot("acc_delta", variable)
-            square = self._average("square_avg", variable, words["rho"], gradient * gradient)
-            move = tf.sqrt(moves.value + words["eps"]) / tf.sqrt(square + words["eps"]) * gradient
-            self._average("acc_delta", variable, words["rho"], move * move)
-            return tf.cast(rate, variable.dtype) * move
-
     TorchLike.__module__, TorchLike.__qualname__ = __name__, "TorchLike"
     return keras.saving.register_keras_serializable(package="parity")(TorchLike)
+
+
+class _TorchSteps:
+    """What each of torch's optimizers takes off a variable, in its own order of operations, and the slots it moves."""
+
+    _tf: Any
+    _words: _Frozen
+    _mu_product: Any
+    iterations: Any
+    slot: Callable[[str, Any], Any]
+
+    def _step_number(self) -> Any:
+        tf = self._tf
+        return tf.cast(self.iterations.value + 1, "float64")
+
+    def _power(self, base: float, exponent: Any) -> Any:
+        tf = self._tf
+        return tf.pow(tf.constant(base, "float64"), exponent)
+
+    def _mu(self, step: Any) -> Any:
+        decay = self._power(0.96, step * self._words["momentum_decay"])
+        return self._words["betas"][0] * (1.0 - 0.5 * decay)
+
+    def _average(self, name: str, variable: Any, keep: float, value: Any) -> Any:
+        """Let a slot keep that share of itself, and return it."""
+        slot = self.slot(name, variable)
+        slot.assign(slot.value * keep + value * (1.0 - keep))
+        return slot.value
+
+    def _lerp(self, name: str, variable: Any, keep: float, value: Any) -> Any:
+        slot, weight = self.slot(name, variable), 1.0 - keep
+        old = slot.value
+        slot.assign(old + weight * (value - old) if weight < 0.5 else value - (value - old) * (1.0 - weight))
+        return slot.value
+
+    def _step_sgd(self, gradient: Any, variable: Any, rate: Any) -> Any:
+        tf = self._tf
+        words, rate = self._words, tf.cast(rate, variable.dtype)
+        if words["momentum"]:
+            buffer = self.slot("momentum_buffer", variable)
+            later = buffer.value * words["momentum"] + gradient * (1.0 - words["dampening"])
+            buffer.assign(tf.where(tf.equal(self.iterations.value, 0), gradient, later))
+            nesterov = words["nesterov"]
+            gradient = gradient + buffer.value * words["momentum"] if nesterov else buffer.value
+        return gradient * rate
+
+    def _step_adam(self, gradient: Any, variable: Any, rate: Any) -> Any:
+        tf = self._tf
+        words, dtype, number = self._words, variable.dtype, self._step_number()
+        first, second = words["betas"]
+        mean = self._lerp("exp_avg", variable, first, gradient)
+        square = self._average("exp_avg_sq", variable, second, gradient * gradient)
+        if words["amsgrad"]:
+            highest = self.slot("max_exp_avg_sq", variable)
+            highest.assign(tf.maximum(highest.value, square))
+            square = highest.value
+        root = tf.cast(tf.sqrt(1.0 - self._power(second, number)), dtype)
+        size = tf.cast(rate / (1.0 - self._power(first, number)), dtype)
+        return size * mean / (tf.sqrt(square) / root + words["eps"])
+
+    def _step_adamax(self, gradient: Any, variable: Any, rate: Any) -> Any:
+        tf = self._tf
+        words, (first, second) = self._words, self._words["betas"]
+        mean = self._lerp("exp_avg", variable, first, gradient)
+        highest = self.slot("exp_inf", variable)
+        highest.assign(tf.maximum(highest.value * second, tf.abs(gradient) + words["eps"]))
+        size = rate / (1.0 - self._power(first, self._step_number()))
+        return tf.cast(size, variable.dtype) * mean / highest.value
+
+    def _step_nadam(self, gradient: Any, variable: Any, rate: Any) -> Any:
+        tf = self._tf
+        words, dtype, number = self._words, variable.dtype, self._step_number()
+        first, second = words["betas"]
+        mean = self._lerp("exp_avg", variable, first, gradient)
+        square = self._average("exp_avg_sq", variable, second, gradient * gradient)
+        denominator = tf.sqrt(square / tf.cast(1.0 - self._power(second, number), dtype)) + words["eps"]
+        now, soon = self._mu(number), self._mu(number + 1.0)
+        product = tf.cast(self._mu_product.value, "float64")
+        here = tf.cast(rate * (1.0 - now) / (1.0 - product), dtype)
+        ahead = tf.cast(rate * soon / (1.0 - product * soon), dtype)
+        return here * gradient / denominator + ahead * mean / denominator
+
+    def _step_rmsprop(self, gradient: Any, variable: Any, rate: Any) -> Any:
+        tf = self._tf
+        words, rate = self._words, tf.cast(rate, variable.dtype)
+        spread = self._average("square_avg", variable, words["alpha"], gradient * gradient)
+        if words["centered"]:
+            mean = self._lerp("grad_avg", variable, words["alpha"], gradient)
+            spread = spread - mean * mean
+        move = gradient / (tf.sqrt(spread) + words["eps"])
+        if words["momentum"] > 0:
+            buffer = self.slot("momentum_buffer", variable)
+            buffer.assign(buffer.value * words["momentum"] + move)
+            move = buffer.value
+        return rate * move
+
+    def _step_adagrad(self, gradient: Any, variable: Any, rate: Any) -> Any:
+        tf = self._tf
+        words, total = self._words, self.slot("sum", variable)
+        total.assign_add(gradient * gradient)
+        size = rate / (1.0 + (self._step_number() - 1.0) * words["lr_decay"])
+        return tf.cast(size, variable.dtype) * gradient / (tf.sqrt(total.value) + words["eps"])
+
+    def _step_adadelta(self, gradient: Any, variable: Any, rate: Any) -> Any:
+        tf = self._tf
+        words, moves = self._words, self.slot("acc_delta", variable)
+        square = self._average("square_avg", variable, words["rho"], gradient * gradient)
+        move = tf.sqrt(moves.value + words["eps"]) / tf.sqrt(square + words["eps"]) * gradient
+        self._average("acc_delta", variable, words["rho"], move * move)
+        return tf.cast(rate, variable.dtype) * move
 
 
 _KERAS_OWN = (
