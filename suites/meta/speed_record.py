@@ -220,7 +220,7 @@ def _cold(lanes: list[Any], blocks: int) -> list[dict[str, Any]]:
     spans = {"torch": (2.4, 0.06), "tensorflow": (4.1, 0.19), "keras-torch": (5.0, 0.2), "onnxruntime": (0.3, 0.02)}
     return [
         {"lane": name, "block": block, "import_s": spans[framework][0], "build_s": spans[framework][1],
-         "first_steps": {work: 9.0 if kind == "compiled" else 0.4
+         "start_s": 6.1 if framework == "torch" else 0.03, "first_steps": {work: 9.0 if kind == "compiled" else 0.4
                          for work, ms in zip(("train", "evaluate", "latency"), times, strict=True) if ms is not None}}
         for name, framework, kind, *times in lanes for block in range(blocks)
     ]  # fmt: skip
