@@ -25,9 +25,9 @@ def render(record: Record) -> list[str]:
     lines = [_line(name, [row for row in rows if row.get("lane") == name], works) for name in names]
     header = ("lane", "blocks", *_SPANS, *(f"first {prose(work)} step_s" for work in works))
     return [
-        f"Medians over blocks, one fresh process each ({markdown_label(record)}; seconds). `start_s` makes the optimizer"
-        " and the steps, with what they import only then. The first step traces or compiles and allocates; files of the"
-        " framework are in the page cache.",
+        f"Medians over blocks, one fresh process each ({markdown_label(record)}; seconds). `start_s` makes the"
+        " optimizer and the steps, with what they import only then. The first step traces or compiles and allocates;"
+        " files of the framework are in the page cache.",
         table(header, lines, "<" + ">" * (len(header) - 1)),
         *warm,
     ]
