@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from parity.adapters.base import Array, WorkerSettings
+from parity.adapters.keras_layers import described_layer
 from parity.model.modes import WHOLE, Mode, find_mode
 from parity.model.spec import ModelSpec
 
@@ -53,9 +54,8 @@ class TensorflowModes:
 
     def _mode_part(self, spec: ModelSpec, name: str) -> Any:
         """Return a model that owns its variables: the gradients of a layer alone are not those of the network."""
-        adapter: Any = self  # the one that this is mixed into knows how a layer is made
         steps = [step for step in spec.shapes() if name in (step.layer.name, WHOLE)]
-        layers = [adapter._layer(step.layer) for step in steps]
+        layers = [described_layer(self.keras, step.layer) for step in steps]
         return self.keras.Sequential([self.keras.Input(steps[0].input_shape), *layers])
 
     def _mode_step(self, parts: Sequence[Any]) -> Step:
