@@ -56,6 +56,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--resume", action="store_true", help="go on with an interrupted benchmark: its finished blocks are kept"
     )
     group.addoption("--baseline", metavar="RECORD", help="compare the benchmark with that of an earlier record")
+    group.addoption("--study-seeds", type=_positive, metavar="N", help="seeds of the study (real: 10, shortened: 2)")
+    group.addoption("--study-size", type=_size, metavar="HxW", help="image size of the study (64x64, 32x32)")
+    group.addoption("--study-epochs", type=_at_least_two, metavar="N", help="epochs of the study (8, 2)")
+    group.addoption(
+        "--study-address",
+        metavar="HOST:PORT",
+        help="Dask scheduler whose workers train the study (default: this machine)",
+    )
     group.addoption("--report-dir", metavar="DIR", help="where the report goes (default: reports/)")
 
 
@@ -128,6 +136,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     from parity.errors import ParityError
 
     try:
+        _check_cluster(config, session.items)
         campaign = Campaign(_options(config))
         if any("campaign" in getattr(item, "fixturenames", ()) for item in session.items):
             campaign.prepare(_progress(config))
@@ -136,6 +145,15 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     except ParityError as error:
         pytest.exit(str(error), returncode=error.exit_status)
     config.stash[CAMPAIGN] = campaign
+
+
+def _check_cluster(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Ask at once whether the study's cluster is there: the rest of a run may take half an hour."""
+    address = config.getoption("study_address")
+    if address and any(_section(item) == "study" for item in items):
+        from parity.study.engines import check_address
+
+        check_address(address)
 
 
 def _announce(config: pytest.Config, campaign: Campaign) -> None:
@@ -238,6 +256,10 @@ def _options(config: pytest.Config) -> CampaignOptions:
         lanes=option("lanes"),
         resume=option("resume"),
         baseline=Path(option("baseline")).absolute() if option("baseline") else None,
+        study_seeds=option("study_seeds"),
+        study_size=option("study_size"),
+        study_epochs=option("study_epochs"),
+        study_address=option("study_address"),
         report_dir=_report_dir(config),
         command=_command(config),
     )
@@ -316,4 +338,10 @@ def _names(text: str) -> tuple[str, ...]:
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"`{text}` must be a whole number of at least 1")
+    return int(text)
+
+
+def _at_least_two(text: str) -> int:
+    if not text.isdecimal() or int(text) < 2:
+        raise argparse.ArgumentTypeError(f"`{text}` must be a whole number of at least 2")
     return int(text)

@@ -84,6 +84,10 @@ class CampaignOptions:
     lanes: tuple[str, ...] = ()
     resume: bool = False
     baseline: Path | None = None
+    study_seeds: int | None = None
+    study_size: tuple[int, int] | None = None
+    study_epochs: int | None = None
+    study_address: str | None = None
     report_dir: Path = Path("reports")
     command: str = "pytest suites/ --benchmark-autosave"
 

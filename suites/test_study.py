@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from parity.campaign import Campaign
+    from parity.campaign import Campaign, CampaignOptions
     from parity.data.prepared import Prepared
     from parity.study.study import Amounts, Machine
 
@@ -26,7 +27,7 @@ def test_study(campaign: Campaign, request: pytest.FixtureRequest) -> None:
     from parity.study.engines import make_engine
     from parity.study.study import FOLDER, conduct, set_aside, sized
 
-    options, amounts = campaign.options, _amounts(request.config)
+    options, amounts = campaign.options, _amounts(campaign.options, asked=_asked(request.config))
     spec = sized(campaign.spec, amounts)
     prepared = cache.prepare(
         options.data, spec.height, spec.width, spec.channels, skip_unreadable=options.skip_unreadable
@@ -35,7 +36,7 @@ def test_study(campaign: Campaign, request: pytest.FixtureRequest) -> None:
     folder = options.report_dir / FOLDER
     if not options.resume:
         set_aside(folder)
-    engine = make_engine(None, options.threads)
+    engine = make_engine(options.study_address, options.threads)
     found = conduct(
         prepared,
         spec,
@@ -79,12 +80,14 @@ def _study(campaign: Campaign) -> dict[str, Any]:
     return found
 
 
-def _amounts(config: pytest.Config) -> Amounts:
-    from parity.study.study import REAL, SHORTENED
+def _amounts(options: CampaignOptions, *, asked: bool) -> Amounts:
+    """Return the amounts of the real study or of the shortened one, with what the command line says of them."""
+    from parity.study.study import REAL, SHORTENED, resized
 
-    if _asked(config):
-        return REAL
-    return replace(SHORTENED, seeds=1) if config.getoption("profile") == "smoke" else SHORTENED
+    amounts = REAL if asked else SHORTENED
+    if options.profile == "smoke" and not asked:
+        amounts = replace(amounts, seeds=1)
+    return resized(amounts, options.study_seeds, options.study_size, options.study_epochs)
 
 
 def _asked(config: pytest.Config) -> bool:
@@ -127,7 +130,22 @@ def _machine(campaign: Campaign) -> Machine:
 
 
 def _progress(request: pytest.FixtureRequest) -> Any:
-    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is None or not sys.stdout.isatty():
+    """Return what tells somebody who waits how far the study is, past pytest's capturing of what tests print."""
+    from parity.bench.plan import duration
+    from parity.study.pace import Pace
+
+    plugins = request.config.pluginmanager
+    reporter, capture = plugins.get_plugin("terminalreporter"), plugins.get_plugin("capturemanager")
+    if reporter is None:
         return None
-    return lambda done, total, line: reporter.rewrite(f"study: {done} / {total}, {line}", erase=True)
+    terminal = bool(reporter.isatty)
+
+    def show(line: str) -> None:
+        with nullcontext() if capture is None else capture.global_and_fixture_disabled():
+            if terminal:
+                reporter.rewrite(line, erase=True)
+            else:
+                reporter.ensure_newline()
+                reporter.write_line(line)
+
+    return Pace(show, duration, terminal=terminal)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import queue
+import re
+import socket
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -12,6 +15,8 @@ from typing import Any
 from parity.errors import UsageError
 from parity.study.arms import Training
 from parity.study.execute import FAILED, Crew, Outcome, Setting, carry_out
+
+ADDRESS = re.compile(r"(?:(?:tcp|tls)://)?(?P<host>[^\s:/\[\]]+|\[[0-9A-Fa-f:.]+\]):(?P<port>\d{1,5})")
 
 
 class Engine(ABC):
@@ -101,6 +106,23 @@ class DaskEngine(Engine):
         finally:
             self._client.cancel(list(futures))
             self._client.close()
+
+
+def check_address(address: str, timeout_s: float = 5.0) -> None:
+    """Find out at once, and without importing it, whether a cluster can be asked: `HOST:PORT`, `tcp://HOST:PORT`.
+
+    Raises
+        UsageError: no address, the extra `cluster` is not installed, or nobody listens there.
+    """
+    found = ADDRESS.fullmatch(address)
+    if not found or not 0 < int(found["port"]) < 65536:
+        raise UsageError(f"`{address}` is no address of a Dask scheduler: write HOST:PORT, such as 10.0.0.1:8786")
+    if importlib.util.find_spec("distributed") is None:
+        raise UsageError("a study on a cluster needs the package `distributed`: pip install 'parity[cluster]'")
+    try:
+        socket.create_connection((found["host"].strip("[]"), int(found["port"])), timeout_s).close()
+    except OSError as error:
+        raise UsageError(f"no Dask scheduler answers at {address}: {error.strerror or error}") from None
 
 
 def make_engine(address: str | None, processes: int, threads: int = 1) -> Engine:

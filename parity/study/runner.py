@@ -38,7 +38,7 @@ def run_study(
     Each training is saved when it ends, so that a study that is killed loses what was under way and nothing else. A
     file is taken for a finished training only by its fingerprint, which covers the setting, the data, the versions and
     the training itself. What failed is tried again by the next call. `progress(done, total, line)` is called in this
-    thread.
+    thread: once before the first training, with what is kept, and after each.
 
     Raises
         DataError: the folder cannot be written, or not one training has ever finished.
@@ -47,6 +47,8 @@ def run_study(
     failed: dict[Training, str] = {}
     kept = len(finished)
     left = [training for training in trainings if training not in finished]
+    if progress is not None:
+        progress(kept, len(trainings), f"{len(left)} to do")
     for outcome in engine.outcomes(setting, left) if left else ():
         training = Training.from_dict(outcome["training"])
         _save(setting, training, outcome, folder)

@@ -45,6 +45,26 @@ REAL = Amounts(seeds=10, height=64, width=64, epochs=8, fewer_epochs=4)
 """What `-m study` runs: 240 trainings of ten seeds, sized for two cores and an evening on the 5,856 radiographs."""
 
 
+def resized(
+    amounts: Amounts, seeds: int | None = None, size: tuple[int, int] | None = None, epochs: int | None = None
+) -> Amounts:
+    """Return the amounts with those changed that are given; fewer epochs are half of the epochs, rounded down.
+
+    `size`: (height, width) in pixels.
+
+    Raises
+        UsageError: fewer than two epochs, of which none can be left out.
+    """
+    changed: dict[str, int] = {} if seeds is None else {"seeds": seeds}
+    if size is not None:
+        changed |= {"height": size[0], "width": size[1]}
+    if epochs is not None:
+        if epochs < 2:
+            raise UsageError(f"a study of {epochs} epoch cannot show what fewer epochs do: give at least 2")
+        changed |= {"epochs": epochs, "fewer_epochs": epochs // 2}
+    return replace(amounts, **changed)
+
+
 @dataclass(frozen=True)
 class Machine:
     """Where the workers of a study run, and what they are: plain data, as `Setting` has it."""

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from parity.campaign import CampaignOptions
 from parity.data import cache
 from parity.data.prepared import Prepared
 from parity.errors import DataError, UsageError
@@ -31,6 +32,7 @@ from parity.study.summary import Summary
 from suites.meta.test_splits import people
 from suites.meta.test_splits import write as write_set
 from suites.test_study import _amounts as amounts_of
+from suites.test_study import _asked as asked
 from suites.test_study import _check_splits as check_splits
 
 FAKE = f"{Path(__file__).parent / 'study_adapter.py'}:Logistic"
@@ -210,7 +212,8 @@ def test_a_new_study_keeps_the_runs_of_the_one_before_aside(tmp_path: Path) -> N
 )  # fmt: skip
 def test_the_real_study_runs_only_when_it_is_asked_for(markexpr: str, profile: str, real: bool) -> None:
     config = SimpleNamespace(getoption={"markexpr": markexpr, "profile": profile}.__getitem__)
-    assert (amounts_of(config) == REAL) == real  # type: ignore[arg-type]
+    found = amounts_of(CampaignOptions(profile=profile), asked=asked(config))  # type: ignore[arg-type]
+    assert (found == REAL) == real
 
 
 def test_a_data_set_too_small_to_be_split_is_skipped_unless_the_study_was_asked_for(tmp_path: Path) -> None:
