@@ -17,9 +17,10 @@ from parity.workers.client import Worker
 
 PARTIES = ("tensorflow", "torch", "ort-from-tf", "ort-from-torch")
 GRAPHS = {
-    "ort-from-tf": ("tensorflow", "chest_xray_tf_model.onnx"),
-    "ort-from-torch": ("torch", "chest_xray_pt_model.onnx"),
+    "ort-from-tf": ("tensorflow", "check_tensorflow.onnx"),
+    "ort-from-torch": ("torch", "check_torch.onnx"),
 }
+"""Graph -> framework and file. These hold briefly trained weights: the files of the finished models are `saved`'s."""
 
 
 def export(pair: Pair, folder: Path) -> dict[str, Path]:

@@ -199,15 +199,25 @@ def observe(pair: Pair, x: Array) -> Observation:
     """Run `x` (n, h, w, c) through the whole network on all sides, and bound the rounding on the way."""
     weights = pair.weights()
     outputs = pair.each(lambda side, worker: worker.call("forward", x=in_order(side, x, "image", {})))
+    return Observation(outputs, network_bounds(pair.spec, weights, x, outputs["twin_tensorflow"]))
+
+
+def network_bounds(
+    spec: ModelSpec, weights: Mapping[str, Array], x: Array, twin: Mapping[str, Array]
+) -> dict[str, tuple[Doubles, Doubles]]:
+    """Return layer -> how far its output may be off in float32 and in float64, absolute, when `x` goes through it all.
+
+    `weights` under Keras's names; `twin`: layer -> its float64 output for `x` (n, h, w, c), in TensorFlow's order.
+    """
     value, low, high = x, np.zeros(1), np.zeros(1)
     bounds = {}
-    for step in pair.spec.shapes():
-        layer, twin = step.layer, outputs["twin_tensorflow"][step.layer.name]
+    for step in spec.shapes():
+        layer, exact = step.layer, twin[step.layer.name]
         own = own_weights(weights, layer.name)
-        low = propagated_bound(layer, value, own, twin, low, unit_roundoff("float32"))
-        high = propagated_bound(layer, value, own, twin, high, unit_roundoff("float64"))
-        bounds[layer.name], value = (low, high), twin
-    return Observation(outputs, bounds)
+        low = propagated_bound(layer, value, own, exact, low, unit_roundoff("float32"))
+        high = propagated_bound(layer, value, own, exact, high, unit_roundoff("float64"))
+        bounds[layer.name], value = (low, high), exact
+    return bounds
 
 
 def propagated(pair: Pair, x: Array) -> list[Finding]:

@@ -294,6 +294,13 @@ def atomically(path: str, write: Callable[[str], Any]) -> None:
     temporary = target.with_name(f"tmp{os.getpid()}-{target.name}")
     try:
         write(str(temporary))
+        temporary.chmod(0o666 & ~_umask())  # safetensors makes its files private, and a model is meant to be shared
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -92,10 +92,26 @@ class OnnxruntimeAdapter:
         self._twins[name] = _doubled(self.onnx, model)
         return {**facts, "layers": list(found)}
 
-    def run(self, name: str, x: Array) -> dict[str, Array]:
-        """Return the graph's `output` and every exposed layer's tensor for one batch, in the graph's own layout."""
+    def graph_weights(self, path: str) -> dict[str, Array]:
+        """Return the float32 constants of an ONNX file under their names in the graph, in its own layouts.
+
+        Raises
+            ExportError: not an ONNX file.
+        """
+        try:
+            graph = self.onnx.load(path).graph
+        except Exception as error:
+            raise ExportError(f"{path} is no valid ONNX model: {error}") from error
+        single = [tensor for tensor in graph.initializer if tensor.data_type == self.onnx.TensorProto.FLOAT]
+        return {tensor.name: np.array(self.onnx.numpy_helper.to_array(tensor)) for tensor in single}
+
+    def run(self, name: str, x: Array, only: Sequence[str] | None = None) -> dict[str, Array]:
+        """Return the graph's `output` and every exposed layer's tensor for one batch, in the graph's own layout.
+
+        `only` names the layers that are wanted, where not all of them are.
+        """
         session = self._session_of(name)
-        return self._by_layer(name, lambda wanted, feed: session.run(wanted, {feed: x}))
+        return self._by_layer(name, lambda wanted, feed: session.run(wanted, {feed: x}), only)
 
     def run_twin(self, name: str, x: Array) -> dict[str, Array]:
         """Return the same tensors as `run`, computed by ONNX's reference evaluator in float64.
@@ -111,8 +127,11 @@ class OnnxruntimeAdapter:
             raise UsageError(f"no graph `{name}` is loaded; loaded: {sorted(self._sessions)}")
         return self._sessions[name]
 
-    def _by_layer(self, name: str, run: Callable[[list[str], str], list[Array]]) -> dict[str, Array]:
+    def _by_layer(
+        self, name: str, run: Callable[[list[str], str], list[Array]], only: Sequence[str] | None = None
+    ) -> dict[str, Array]:
         session, found = self._sessions[name], self._tensors[name]
+        found = {layer: tensor for layer, tensor in found.items() if only is None or layer in only}
         output = session.get_outputs()[0].name
         wanted = list(dict.fromkeys([output, *found.values()]))
         values = dict(zip(wanted, run(wanted, session.get_inputs()[0].name), strict=True))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -97,13 +96,6 @@ def agreement(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
         "differing": int(((first > 0) != (second > 0)).sum()),
         "largest_logit_difference": float(np.abs(first - second).max()),
     }
-
-
-def save_models(worker: Worker, names: list[str], folder: Path) -> list[str]:
-    """Write the network that `worker` holds under each name (the ending chooses the format) and return the names."""
-    for name in names:
-        worker.call("save", path=str(folder / name))
-    return names
 
 
 def _measure(worker: Worker, prepared: Prepared, split: str, batch: int) -> dict[str, Any]:

@@ -7,8 +7,10 @@ from typing import Any
 
 from parity.report import plots
 from parity.report.answer import accuracy_interval
+from parity.report.card import CARD_NAME
 from parity.report.findings import Row, data_label, framework_name, markdown_label
 from parity.report.record import Record
+from parity.report.sections.parity import verdict_word
 from parity.report.text import (
     NONE,
     code,
@@ -23,6 +25,7 @@ from parity.report.text import (
     percent,
     prose,
     seconds,
+    small,
     table,
 )
 from parity.stats import wilson_interval
@@ -45,9 +48,52 @@ def render(record: Record) -> str:
     if any(run.get("epochs") for run in runs):
         parts.append(_epochs(runs, data_label(record)))
     parts += [f"- {prose(note)}" for note in training.get("notes") or []]
-    files = [f"{framework_name(run['framework'])} {inline_code(run['models'])}" for run in runs if run.get("models")]
-    parts += [f"Trained models saved: {'; '.join(files)}."] if files else []
+    parts += [_models(training, label)] if training.get("models") else _files(runs)
     return "\n\n".join(parts)
+
+
+def _models(training: Row, label: str) -> str:
+    """Show every saved file, and what a process that never trained made of it."""
+    lines = [
+        (
+            code(row["file"]), prose(row["format"]), integer(row["bytes"]), code(str(row["sha256"])[:16]),
+            *_reload(row.get("reload")),
+        )
+        for row in training["models"]
+    ]  # fmt: skip
+    header = (
+        "file", "format", "bytes", "SHA-256 begins", "loaded back", "largest logit difference", "decisions that differ",
+        "note",
+    )  # fmt: skip
+    title = (
+        f"**Saved models, loaded back by processes that never trained** (all images of test predicted again; {label})"
+    )
+    flipped = [
+        f"- {code(row['file'])} decides otherwise on {inline_code(row['reload']['differing_images'])}"
+        for row in training["models"]
+        if (row.get("reload") or {}).get("differing_images")
+    ]
+    beside = f"They lie in `models/` beside this report, with {code(CARD_NAME)}."
+    return "\n\n".join([f"{title}\n\n{table(header, lines, '<<><<>>')}", *flipped, beside])
+
+
+def _reload(found: Row | None) -> tuple[str, str, str, str]:
+    if not found:
+        return "not checked", NONE, NONE, ""
+    note = prose(found.get("note") or "")
+    if number(found.get("bound_share")) is not None:
+        note += f" At most {percent(found['bound_share'])} of the float32 bound is used"
+        note += f" ({integer(found['bounded_images'])} images furthest apart)."
+    if number(found.get("n")) is None:
+        return verdict_word(found), NONE, NONE, note
+    differing = f"{integer(found['differing'])} of {integer(found['n'])}"
+    return verdict_word(found), small(found.get("largest_logit_difference")), differing, note
+
+
+def _files(runs: Sequence[Row]) -> list[str]:
+    """Name the files of a record that holds no more than their names."""
+    files = [f"{framework_name(run['framework'])} {inline_code(run['models'])}" for run in runs if run.get("models")]
+    return [f"Trained models saved: {'; '.join(files)}."] if files else []
 
 
 def inline_code(names: Sequence[Any]) -> str:
