@@ -65,6 +65,7 @@ def alike():
 """
 
 
+@pytest.mark.whole_run
 def test_lint_says_nothing_of_weights_that_are_drawn_alike(folder: Path) -> None:
     (folder / "drawn.py").write_text(DRAWN)
     done = _parity(folder, "lint", "keras_model.py:build", "drawn.py:alike")

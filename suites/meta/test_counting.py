@@ -97,6 +97,7 @@ def test_what_a_counter_counts_otherwise_is_shown(worker: Worker) -> None:
         assert reply["other_flops"] > 0
 
 
+@pytest.mark.whole_run
 def test_ceilings_of_this_machine(worker: Worker) -> None:
     found = worker.call("ceilings", seconds=0.5)
     expected = {"sgemm_gflops", "bfloat16_gflops", "triad_gb_s", "triad_best_gb_s"}

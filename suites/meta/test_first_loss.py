@@ -11,6 +11,7 @@ from parity.model.spec import example_cnn
 from parity.pair import Pair, forced, layer_inputs, measured_bounds, noise_probe, probe_weights
 
 
+@pytest.mark.whole_run
 @pytest.mark.parametrize("side", ["tensorflow", "torch"])
 def test_a_small_fault_leaves_the_measured_bound_of_a_long_reduction(small_pair: Pair, side: str) -> None:
     spec = example_cnn(150, 150)

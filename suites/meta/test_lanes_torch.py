@@ -269,6 +269,7 @@ def test_what_torch_does_not_have_here_is_refused(
         shared.call("start_lane", options=options)
 
 
+@pytest.mark.whole_run
 def test_keras_on_torch_runs_its_own_loop() -> None:
     entry = next(entry for entry in LANES if entry.name == "keras-torch")
     run = open_lane(entry, SPEC, WEIGHTS, (IMAGES, LABELS), TIMING, (0, 0))

@@ -610,6 +610,7 @@ def _without_numbers(record: Record) -> Record:
     return record
 
 
+@pytest.mark.whole_run
 def test_the_same_record_gives_the_same_bytes(tmp_path: Path) -> None:
     first = write_report(campaign(4), tmp_path / "first").parent
     assert {path.name for path in first.glob("*.png")} == PICTURES

@@ -189,6 +189,7 @@ def weights_of(worker: Worker, framework: str) -> Mapping[str, Any]:
     return {f"{name.partition('.')[0]}/{names[name.partition('.')[2]]}": array for name, array in found.items()}
 
 
+@pytest.mark.whole_run
 def test_each_framework_draws_as_the_numpy_distribution_of_its_name_says(worker: Worker) -> None:
     from scipy.stats import ks_2samp
 
@@ -204,6 +205,7 @@ def test_each_framework_draws_as_the_numpy_distribution_of_its_name_says(worker:
         assert np.abs(array).max() <= 2.5 * limit + 1e-9
 
 
+@pytest.mark.whole_run
 def test_shared_weights_are_one_function(crew: Crew) -> None:
     x = np.random.default_rng(0).uniform(size=(4, 20, 18, 1)).astype(np.float32)
     logits = []
@@ -227,6 +229,7 @@ def test_own_orders_are_those_of_the_usual_loaders(worker: Worker) -> None:
     assert np.array_equal(worker.call("own_orders", images=500, batch=8, seed=3, epochs=4), orders)
 
 
+@pytest.mark.whole_run
 def test_kerass_own_loader_delivers_in_this_order(crew: Crew, tmp_path: Path) -> None:
     """The order that we hand out, held against the images that `image_dataset_from_directory` itself delivers."""
     for number in range(40):

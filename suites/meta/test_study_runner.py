@@ -302,6 +302,7 @@ def cluster(tmp_path: Path) -> Iterator[str]:
             process.wait(30)
 
 
+@pytest.mark.whole_run
 def test_on_a_cluster_the_results_are_those_of_a_serial_run(
     setting: Setting, planned: Sequence[Training], serial: Results, tmp_path: Path, cluster: str
 ) -> None:

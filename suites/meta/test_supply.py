@@ -100,6 +100,7 @@ def test_only_what_all_decoders_read_alike_is_chosen(task: Task, films: Path, pr
     assert [str(films / names[row]) for row in task.rows] == list(task.files)
 
 
+@pytest.mark.whole_run
 def test_both_frameworks_supply_what_was_prepared(task: Task, torch: Worker, tensorflow: Worker) -> None:
     before = np.array(task.prepared.images("train"))
     for worker in (torch, tensorflow):

@@ -92,6 +92,7 @@ def test_a_fault_leaves_the_band_and_is_named(pair: Pair, images: tuple[Array, A
     assert f"step {section['twin_first']['step']}" in trajectory.twin_message(section)
 
 
+@pytest.mark.whole_run
 def test_other_batches_are_seen_where_they_begin(pair: Pair, images: tuple[Array, Array]) -> None:
     order = PLAN.order(len(images[0]))
     order[50:] = order[50:][::-1].copy()
@@ -101,6 +102,7 @@ def test_other_batches_are_seen_where_they_begin(pair: Pair, images: tuple[Array
     assert section["twin_first"]["step"] == 51
 
 
+@pytest.mark.whole_run
 def test_the_wider_band_is_left_rarely() -> None:
     """Draws that scatter and, at a random step, may take another side: 1000 trials of two frameworks each."""
     rng, outside = np.random.default_rng(3), 0
