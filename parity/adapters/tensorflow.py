@@ -15,6 +15,7 @@ from parity.adapters.keras_layers import described_layer, takes_training
 from parity.adapters.tensorflow_counting import TensorflowCounting
 from parity.adapters.tensorflow_lanes import TensorflowLanes
 from parity.adapters.tensorflow_losses import TensorflowLosses
+from parity.adapters.tensorflow_memory import TensorflowMemory
 from parity.adapters.tensorflow_model_files import TensorflowModelFiles
 from parity.adapters.tensorflow_models import TensorflowModels
 from parity.adapters.tensorflow_modes import TensorflowModes
@@ -31,6 +32,7 @@ OPSET = 18
 
 class TensorflowAdapter(
     TensorflowCounting,
+    TensorflowMemory,
     TensorflowSupply,
     TensorflowStudy,
     TensorflowNetworks,

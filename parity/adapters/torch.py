@@ -15,6 +15,7 @@ from parity.adapters.torch_counting import TorchCounting
 from parity.adapters.torch_kinds import TorchKinds
 from parity.adapters.torch_lanes import TorchLanes
 from parity.adapters.torch_losses import TorchLosses
+from parity.adapters.torch_memory import TorchMemory
 from parity.adapters.torch_model_files import TorchModelFiles
 from parity.adapters.torch_models import TorchModels
 from parity.adapters.torch_modes import TorchModes
@@ -31,6 +32,7 @@ OPSET = 18
 
 class TorchAdapter(
     TorchCounting,
+    TorchMemory,
     TorchSupply,
     TorchStudy,
     TorchNetworks,

@@ -38,6 +38,7 @@ SECTIONS: Final[Mapping[str, str]] = {
     "onnx": NOT_SELECTED,
     "benchmarks": NOT_SELECTED,
     "study": NOT_SELECTED,
+    "memory_ways": NOT_SELECTED,
 }
 _LISTS: Final = frozenset({"parity", "optimizers", "kill_matrix"})  # the other sections are objects
 

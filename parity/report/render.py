@@ -26,6 +26,7 @@ from parity.report.sections import (
     formats,
     kills,
     losses,
+    memory_ways,
     modes,
     onnx,
     optimizers,
@@ -53,6 +54,7 @@ _BODY: Final[Sequence[tuple[str, str, Callable[[Record], str]]]] = (
     ("Trajectory of 200 steps", "trajectory", trajectory.render),
     ("Training and metrics", "training", training.render),
     ("The study: does one framework learn better?", "study", study.render),
+    ("Memory: loading everything or streaming", "memory_ways", memory_ways.render),
     ("Speed", "benchmarks", speed.render),
     ("ONNX cross-check", "onnx", onnx.render),
     ("Layer zoo", "zoo", zoo.render),
@@ -114,6 +116,7 @@ _COLUMN_WORDS: Final = (
      " width; mean squared error of the probability"),
     ("equivalence, p", "two one-sided t tests of paired seeds against the stated margin, and the larger of their p"),
     ("McNemar, DeLong", "exact test of who is right on the same images; test of two ROC areas on the same images"),
+    ("copies", "memory that each further image takes, over the image once as float32; `bounded`: surely less than one"),
     ("kind", "how a lane runs: only lanes of equal kind from both frameworks meet in a claim"),
     ("A/A, detection limit", "one lane under two names; half the width of the interval of their ratio: a smaller"
      " difference is not seen here, and not claimed"),

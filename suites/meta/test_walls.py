@@ -64,7 +64,8 @@ ROOMS: Mapping[str, tuple[str, ...]] = {
     "parity.workers.process": ("parity.errors", "parity.model", *_PARENT_SIDE),
     "parity.workers.wire": ("parity.errors", "parity.model"),
     "parity.workers.worker": ("parity.errors", "parity.adapters", "parity.data", "parity.workers"),
-    "parity.workers.jobs": ("parity.errors", "parity.data"),
+    "parity.workers.jobs": ("parity.errors", "parity.data", "parity.workers.jobs_memory"),
+    "parity.workers.jobs_memory": ("parity.errors",),
     "parity.trials": ("parity.judge", "parity.pairing", "parity.pair", "parity.optimizers", *_BELOW_WORK),
     # What lies between the four workers of a check and its answer.
     "parity.porting": ("parity.judge", "parity.pairing", "parity.errors", "parity.model", "parity.workers.client"),
@@ -73,7 +74,7 @@ ROOMS: Mapping[str, tuple[str, ...]] = {
     "parity.report": ("parity.errors", "parity.stats"),
 }
 # Above the rooms: these may open any room, and one another, but not what runs in the child.
-CHILD_SIDE = ("parity.adapters", "parity.workers.worker", "parity.workers.jobs")
+CHILD_SIDE = ("parity.adapters", "parity.workers.worker", "parity.workers.jobs", "parity.workers.jobs_memory")
 MAY_KNOW_PYTEST = ("parity.plugin", "parity.cli", "parity.optimizers")
 # The one page that tells the story must not depend on the faces that call it.
 FACES = ("parity.cli", "parity.plugin")

@@ -8,6 +8,7 @@ from typing import Any, Final
 from parity.report.plots import (
     gpu,
     loss,
+    memory_ways,
     parity,
     phases,
     ratios,
@@ -32,6 +33,7 @@ from parity.report.text import prose
 _PAINTERS: Final[Mapping[str, tuple[Callable[[Record], str | None], Callable[[Record], Any]]]] = {
     "gpu.png": (gpu.caption, gpu.draw),
     "loss_comparison.png": (loss.caption, loss.draw),
+    "memory_ways.png": (memory_ways.caption, memory_ways.draw),
     "parity.png": (parity.caption, parity.draw),
     "phases.png": (phases.caption, phases.draw),
     "ratios.png": (ratios.caption, ratios.draw),
