@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from parity.data.prepared import Prepared
 from parity.errors import DataError
 from parity.study.arms import ARMS, CHOICES, EVERYTHING, FRAMEWORKS, Reading
+from parity.study.disagreement import Answers, disagreement
 from parity.study.execute import Outcome, rows_digest, split_for
 from parity.study.gap import PUBLISHED, PUBLISHED_GAP, Waterfall, answer, gap_rows, waterfall
 from parity.study.inference import (
@@ -29,6 +30,7 @@ from parity.study.inference import (
 )
 from parity.study.metrics import binary_metrics, calibration_bins, choose_threshold, roc_points
 from parity.study.runner import Results
+from parity.study.splits import make_split
 
 FIGURES = (
     "accuracy", "balanced_accuracy", "precision", "recall", "specificity", "f1", "auc", "pr_auc", "brier", "ece",
@@ -97,6 +99,7 @@ class Summary:
             "means": [mean for cell in self._cells() for mean in self._means(*cell)],
             "comparisons": [self._comparison(arm, split) for arm, split in self._compared_cells()],
             "curves": [self._curves(*cell) for cell in self._cells()],
+            "disagreement": self._disagreement(),
             "margin": MARGIN,
             "failed": [{"run": training.name, "error": error} for training, error in self._results.failed.items()],
         }
@@ -188,6 +191,21 @@ class Summary:
             "over_patients": [_over_patients(pairs, "accuracy"), _over_patients(pairs, "auc")],
             **_per_seed(pairs),
         }
+
+    def _disagreement(self) -> dict[str, Any]:
+        """Return on which official test images the frameworks' models of one seed decide differently, per arm."""
+        pairs = {arm: found for arm in ARMS if (found := self._pairs(arm, "official"))}
+        answers = [
+            Answers(
+                arm,
+                FRAMEWORKS,
+                tuple(a.row.seed for a, _ in found),
+                np.stack([a.logits for a, _ in found]),
+                np.stack([b.logits for _, b in found]),
+            )
+            for arm, found in pairs.items()
+        ]
+        return disagreement(self._prepared, make_split(self._prepared, "official", 0).test, answers)
 
     # Curves, summed and averaged over seeds so that the record stays small.
 

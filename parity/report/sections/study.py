@@ -8,8 +8,11 @@ from typing import Any, Final
 from parity.report import plots
 from parity.report.findings import Row, framework_name, markdown_label
 from parity.report.record import Record
+from parity.report.sections import study_gallery
 from parity.report.text import NONE, code, fixed, folded, inline, integer, interval, number, prose, table
 
+SETTLED_SEEDS: Final = 10
+"""With fewer a study is preliminary, as a benchmark is with fewer blocks."""
 _SETTINGS: Final = ("trainings", "optimizer", "learning_rate", "threads", "engine")
 _FIGURES: Final = (
     ("accuracy", "accuracy"), ("balanced_accuracy", "balanced"), ("precision", "precision"), ("recall", "sensitivity"),
@@ -43,6 +46,7 @@ def render(record: Record) -> str:
         parts += [_means(study, "validation", "at the threshold chosen on validation", label)]
     for name in ("study_curves.png", "study_roc.png", "study_confusion.png"):
         parts += plots.references(record, name)
+    parts += study_gallery.render(record, label)
     parts += [_facts(study, label)] if study.get("facts") else []
     parts += [_failed(study["failed"])] if study.get("failed") else []
     parts += [_runs(study["runs"])] if study.get("runs") else []
@@ -62,11 +66,22 @@ def _settings(study: Row) -> str:
     return f"{text}; {further.replace('_', ' ')}{took}."
 
 
+def seeds_behind(study: Row) -> int:
+    """Count the seeds that the answer rests on: of those planned, the ones whose trainings all finished."""
+    compared = [
+        len(row["seeds"]) for row in study.get("comparisons") or [] if (row["arm"], row["split"]) == ("own", "official")
+    ]
+    falls = [int(fall["seeds"]) for fall in study.get("waterfalls") or []]
+    return min([len(study.get("seeds") or []), *(compared or [0]), *(falls or [0])])
+
+
 def _caution(study: Row) -> str:
-    seeds = len(study.get("seeds") or [])
-    if seeds >= 10:
+    seeds = seeds_behind(study)
+    if seeds >= SETTLED_SEEDS:
         return ""
-    return f"> A shortened study: with {seeds} seed{'s' * (seeds != 1)} its intervals are wide, and it settles nothing."
+    planned = len(study.get("seeds") or [])
+    what = "A shortened study" if planned < SETTLED_SEEDS else f"A study of which {planned - seeds} seeds are not whole"
+    return f"> {what}: with {seeds} seed{'s' * (seeds != 1)} its intervals are wide, and it settles nothing."
 
 
 def _gap(study: Row, label: str) -> str:
@@ -146,9 +161,17 @@ def _comparison_line(found: Row, row: Row) -> tuple[str, ...]:
     over = NONE if patients is None else _change({**patients, "change": patients["value"]})
     return (
         prose(found["arm"]), prose(found["split"]), prose(dict(_FIGURES).get(metric, metric)),
-        _change({**row, "change": row["mean"]}), over, prose(row.get("decision")), fixed(row.get("p_equivalence"), 3),
+        _change({**row, "change": row["mean"]}), over, prose(row.get("decision")), _p(row),
         *rejected,
     )  # fmt: skip
+
+
+def _p(row: Row) -> str:
+    """Write the p of equivalence; of differences that do not vary there is none that means anything."""
+    p, low, high = (number(row.get(key)) for key in ("p_equivalence", "low", "high"))
+    if p is None or (low is not None and low == high):
+        return NONE
+    return "< 0.001" if p < 0.0005 else fixed(p, 3)
 
 
 def _means(study: Row, threshold: str, words: str, label: str) -> str:
