@@ -24,8 +24,8 @@ def caption(record: Record) -> str | None:
     if not rows:
         return None
     return (
-        "ROC curves (mean and range over seeds) and calibration (all seeds together) on test, each framework's own"
-        f" defaults, n = {seeds_phrase(rows)} ({data_label(record)})"
+        "ROC curves (mean and range over seeds) and calibration (all seeds together; a larger mark is more images) on"
+        f" test, each framework's own defaults, n = {seeds_phrase(rows)} ({data_label(record)})"
     )
 
 

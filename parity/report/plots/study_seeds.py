@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from typing import Any
 
 from parity.report.findings import Row, data_label, framework_name
-from parity.report.plots.study_cells import ARM_TITLES, MARKERS, SPLIT_TITLES, framework_handles, splits_of, study
+from parity.report.plots.study_cells import (
+    ARM_TITLES,
+    MARKERS,
+    SPLIT_TITLES,
+    framework_handles,
+    seeds_phrase,
+    splits_of,
+    study,
+)
 from parity.report.plots.style import COLOURS, new_figure
 from parity.report.record import Record
 from parity.report.text import number
@@ -17,8 +26,9 @@ def caption(record: Record) -> str | None:
     rows = _rows(record)
     if not rows:
         return None
-    seeds = len({row.get("seed") for row in rows})
-    return f"Test accuracy of each seed by split, n = {seeds} seeds in each cell ({data_label(record)})"
+    cells = Counter((row.get("framework"), row.get("arm"), row.get("split")) for row in rows)
+    counts = [{"seeds": count} for count in cells.values()]
+    return f"Test accuracy of each seed by split, n = {seeds_phrase(counts)} in each cell ({data_label(record)})"
 
 
 def _rows(record: Record) -> list[Row]:

@@ -22,7 +22,7 @@ def caption(record: Record) -> str | None:
     seeds = "/".join(str(count) for count in dict.fromkeys(fall["seeds"] for fall in found["waterfalls"]))
     return (
         "What moves test accuracy, one change at a time from each framework's default recipe, and what is left over,"
-        f" n = {seeds} seeds ({data_label(record)})"
+        f" n = {seeds} seed{'s' * (seeds != '1')} ({data_label(record)})"
     )
 
 
@@ -39,8 +39,10 @@ def draw(record: Record) -> Any:
     for axis, fall in zip(axes, falls, strict=True):
         _panel(axis, fall, bars[fall["framework"]], published.get(fall["framework"]), limits)
     axes[0].set_xlim(*limits)
-    figure.supxlabel(
-        "test accuracy (fraction of 1); lines: 95 % t intervals over seeds, of a change at its end", fontsize=10
+    # Not the figure's own label: the source of the data stands there.
+    axes[0].set_xlabel(
+        "test accuracy (fraction of 1); lines: 95 % t intervals over seeds, of a change at its end; arrows: it goes on",
+        loc="left",
     )
     return figure
 
@@ -48,7 +50,7 @@ def draw(record: Record) -> Any:
 def _panel(axis: Any, fall: Row, rows: list[Row], published: float | None, limits: tuple[float, float]) -> None:
     start, end, colour = fall["start"], fall["end"], COLOURS.get(fall["framework"], INK)
     at = float(start["mean"])
-    _point(axis, 0, start, colour)
+    _point(axis, 0, start, limits, colour)
     for height, row in enumerate(rows, start=1):
         change = float(row["change"])
         left_over = row["factor"] == _INTERACTION
@@ -58,11 +60,11 @@ def _panel(axis: Any, fall: Row, rows: list[Row], published: float | None, limit
             alpha=1.0 if left_over else 0.85,
         )  # fmt: skip
         axis.plot([at, at], [height - 0.72, height + 0.28], color=FAINT, linewidth=0.8, zorder=2)
-        _interval(axis, height, at, row)
+        _line(axis, height, (at, row.get("low"), row.get("high")), limits, color=INK, linewidth=1.2)
         at += change
         _figure_at_the_right(axis, height, f"{change:+.3f}")
     axis.plot([at, at], [len(rows) + 0.28, len(rows) + 1], color=FAINT, linewidth=0.8, zorder=2)
-    _point(axis, len(rows) + 1, end, colour)
+    _point(axis, len(rows) + 1, end, limits, colour)
     names = ["default recipe", *(_label(str(row["factor"])) for row in rows), "everything changed"]
     axis.set_yticks(range(len(names)), names)
     axis.tick_params(axis="y", length=0)
@@ -85,11 +87,9 @@ def _label(factor: str) -> str:
     return "interaction, left over" if factor == _INTERACTION else factor
 
 
-def _point(axis: Any, height: float, estimate: Row, colour: str) -> None:
+def _point(axis: Any, height: float, estimate: Row, limits: tuple[float, float], colour: str) -> None:
     mean = float(estimate["mean"])
-    low, high = number(estimate.get("low")), number(estimate.get("high"))
-    if low is not None and high is not None:
-        axis.plot([low, high], [height, height], color=colour, linewidth=2.0, zorder=4)
+    _line(axis, height, (0.0, estimate.get("low"), estimate.get("high")), limits, color=colour, linewidth=2.0)
     axis.scatter([mean], [height], s=64, color=colour, zorder=5)
     _figure_at_the_right(axis, height, f"{mean:.3f}", weight="bold", color=colour)
 
@@ -101,10 +101,18 @@ def _figure_at_the_right(axis: Any, height: float, text: str, **style: Any) -> N
     )  # fmt: skip
 
 
-def _interval(axis: Any, height: float, at: float, row: Row) -> None:
-    low, high = number(row.get("low")), number(row.get("high"))
-    if low is not None and high is not None:
-        axis.plot([at + low, at + high], [height, height], color=INK, linewidth=1.2, zorder=4)
+def _line(axis: Any, height: float, ends: tuple[float, Any, Any], limits: tuple[float, float], **style: Any) -> None:
+    """Draw an interval, its ends counted from the first number, with an arrow where it goes on beyond the axis."""
+    at, *found = ends
+    low, high = (number(end) for end in found)
+    if low is None or high is None:
+        return
+    shown = max(at + low, limits[0]), min(at + high, limits[1])
+    axis.plot(shown, [height, height], zorder=4, **style)
+    inside = 0.012 * (limits[1] - limits[0])
+    for end, whole, marker, move in zip(shown, (at + low, at + high), "<>", (inside, -inside), strict=True):
+        if end != whole:
+            axis.plot([end + move], [height], marker=marker, markersize=6, zorder=6, **style)
 
 
 def _limits(falls: list[Row], bars: dict[str, list[Row]], published: list[float]) -> tuple[float, float]:
