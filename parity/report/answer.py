@@ -24,7 +24,8 @@ from parity.report.findings import (
     worst,
 )
 from parity.report.learning import learning_sentence
-from parity.report.record import Record, why_not_run
+from parity.report.record import Record, shape_guard, why_not_run
+from parity.report.sections import study as study_sections
 from parity.report.text import code, fixed, integer, interval, number, percent, prose, small
 from parity.stats import wilson_interval
 
@@ -37,7 +38,7 @@ def answer(record: Record) -> str:
     Every sentence with a figure names the data; no winner is named that the record does not settle.
     """
     parts = [function_sentence(record), storage_sentence(record), learning_sentence(record), speed_sentence(record)]
-    parts += [metrics_sentence(record), _source_sentence(record)]
+    parts += [metrics_sentence(record), study_sentence(record), _source_sentence(record)]
     return " ".join(part for part in parts if part)
 
 
@@ -164,6 +165,29 @@ def metrics_sentence(record: Record) -> str:
         text += f" Their predictions differ on {integer(same['differing'])} of {integer(same['n'])} images"
         text += f" ({markdown_label(record)})."
     return text
+
+
+def study_sentence(record: Record) -> str:
+    """Give the study's own answer, called preliminary below ten seeds; nothing when no study ran."""
+    if why_not_run(record, "study") is not None:
+        return ""
+    with shape_guard("study"):
+        study = record["study"]
+        said = prose(study.get("answer") or "").rstrip(".")
+        if not said:
+            return ""
+        seeds = study_sections.seeds_behind(study)
+        few = f"Preliminary, {_count(seeds, 'seed')}:" if seeds < study_sections.SETTLED_SEEDS else ""
+        return f"**{' '.join(('Does one learn better?', few)).rstrip()}** {said} ({_study_label(record)})."
+
+
+def _study_label(record: Record) -> str:
+    study = record["study"]
+    amounts, failed = study.get("amounts") or {}, len(study.get("failed") or [])
+    parts = [f"{integer(amounts['height'])} x {integer(amounts['width'])} pixels"] if "height" in amounts else []
+    parts += [_count(amounts["epochs"], "epoch")] if "epochs" in amounts else []
+    parts += [f"{_count(failed, 'training')} failed"] if failed else []
+    return "; ".join([", ".join(parts), markdown_label(record)] if parts else [markdown_label(record)])
 
 
 def _accuracy(run: Row) -> str:
