@@ -106,7 +106,7 @@ def reloaded(row: Row) -> str:
     if not found:
         return "not checked"
     verdict = str(found["verdict"])
-    said = f"**{verdict}**: {prose(found.get('note') or '')}".rstrip(": ") if verdict not in _GOOD else verdict
+    said = f"**{verdict}**: {prose(found.get('note') or '')}".rstrip(": .") if verdict not in _GOOD else verdict
     if number(found.get("n")) is None:
         return said
     gap, differing = found.get("largest_logit_difference"), integer(found.get("differing"))
@@ -129,7 +129,7 @@ def _data(record: Record) -> str:
     parts += [f"Source and licence: {prose(data['source'])}."] if data.get("source") else []
     parts += [table(("images in", *classes), lines, "<" + ">" * len(classes))] if lines else []
     skipped = len(data.get("skipped") or [])
-    parts += [f"Left out because they cannot be read: {integer(skipped)} files."] if skipped else []
+    parts += [f"Left out as unreadable: {integer(skipped)} file{'s' * (skipped != 1)}."] if skipped else []
     return "\n\n".join(parts)
 
 
