@@ -19,7 +19,8 @@ def test_memory_of_both_ways(campaign: Campaign, request: pytest.FixtureRequest)
     from parity.study.memory import AMOUNTS, WAYS, measure
 
     options = campaign.options
-    amount = AMOUNTS["full" if asked(request.config) else options.profile]
+    quick = any((options.study_seeds, options.study_size, options.study_epochs))
+    amount = AMOUNTS["full" if asked(request.config) and not quick else options.profile]
     pythons = {"tensorflow": options.tensorflow_python, "torch": options.torch_python}
     found = measure(
         _files(campaign),

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -52,3 +56,27 @@ def small_pair(small_workers: Pair) -> Pair:
         small_workers.build(SMALL)
     small_workers.copy_weights(probe_weights(SMALL))
     return small_workers
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[str]:
+    """The address of a scheduler with two worker processes, started as somebody would on two machines."""
+    known = tmp_path / "scheduler.json"
+    common = ["--scheduler-file", str(known), "--no-dashboard"]
+    worker = ["dask_worker", *common, "--nworkers", "1", "--nthreads", "1", "--no-nanny"]
+    worker += ["--local-directory", str(tmp_path)]
+    commands = [["dask_scheduler", *common, "--host", "127.0.0.1", "--port", "0"], worker, worker]
+    started = [
+        subprocess.Popen([sys.executable, "-m", f"distributed.cli.{name}", *rest],
+                         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for name, *rest in commands
+    ]  # fmt: skip
+    try:
+        while not known.exists():
+            assert started[0].poll() is None
+            time.sleep(0.1)
+        yield str(json.loads(known.read_text())["address"])
+    finally:
+        for process in reversed(started):
+            process.terminate()
+            process.wait(30)

@@ -15,6 +15,9 @@ import pytest
 from parity.data import cache, synthetic
 from parity.data.paths import cache_root
 from parity.errors import UsageError
+from parity.report import new_record, render
+from parity.report import plots as report_plots
+from parity.report.text import prose
 from parity.study import memory
 from parity.study.memory import (
     BOUNDED,
@@ -151,6 +154,39 @@ def test_files_come_round_again() -> None:
     assert labels.tolist() == [0, 1, 1, 0, 1]
     with pytest.raises(UsageError, match="no image file"):
         measure(Files((), ()), AMOUNT, adapters=FAKE)
+
+
+# The report.
+
+
+def report(section: dict[str, Any]) -> dict[str, Any]:
+    return {**new_record("standard", "pytest suites/"), "memory_ways": section}
+
+
+def test_the_report_shows_what_was_measured(found: Callable[[str], dict[str, Any]]) -> None:
+    record = report(found(""))
+    text = render(record)
+    assert "**PyTorch holds 3.0 copies of each loaded image; streaming stays bounded in 1 of 1 measurements.**" in text
+    assert "| PyTorch   | stream batches from files | 128x128x3 | 64, 128, 192 |" in text
+    assert "All 6 processes" in text
+    assert "**Problems:**" not in text
+    assert report_plots.draw(record)["memory_ways.png"].startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("fault", ["hoards", "dies"])
+def test_the_report_shows_what_went_wrong(found: Callable[[str], dict[str, Any]], fault: str) -> None:
+    section = found(fault)
+    text = render(report(section))
+    assert "**Problems:**" in text
+    assert "streaming stays bounded in 0 of" in text
+    for line in section["problems"]:
+        assert prose(line) in text
+
+
+def test_a_section_that_did_not_run_has_no_picture() -> None:
+    record = new_record("standard", "pytest suites/")
+    assert "memory_ways.png" not in report_plots.draw(record)
+    assert "## Memory: loading everything or streaming\n\nNot run: not selected in this run." in render(record)
 
 
 # The real frameworks.

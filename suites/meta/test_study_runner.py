@@ -278,30 +278,6 @@ def test_importing_the_engines_imports_no_cluster() -> None:
     assert done.stdout.strip() == "False"
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[str]:
-    """The address of a scheduler with two worker processes, started as somebody would on two machines."""
-    known = tmp_path / "scheduler.json"
-    common = ["--scheduler-file", str(known), "--no-dashboard"]
-    worker = ["dask_worker", *common, "--nworkers", "1", "--nthreads", "1", "--no-nanny"]
-    worker += ["--local-directory", str(tmp_path)]
-    commands = [["dask_scheduler", *common, "--host", "127.0.0.1", "--port", "0"], worker, worker]
-    started = [
-        subprocess.Popen([sys.executable, "-m", f"distributed.cli.{name}", *rest],
-                         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        for name, *rest in commands
-    ]  # fmt: skip
-    try:
-        while not known.exists():
-            assert started[0].poll() is None
-            time.sleep(0.1)
-        yield str(json.loads(known.read_text())["address"])
-    finally:
-        for process in reversed(started):
-            process.terminate()
-            process.wait(30)
-
-
 @pytest.mark.whole_run
 def test_on_a_cluster_the_results_are_those_of_a_serial_run(
     setting: Setting, planned: Sequence[Training], serial: Results, tmp_path: Path, cluster: str

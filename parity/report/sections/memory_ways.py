@@ -11,6 +11,7 @@ from parity.report.record import Record
 from parity.report.text import NONE, fixed, folded, integer, mebibytes, number, prose, table
 
 _WAYS: Final = {"load": "load all, then train", "stream": "stream batches from files"}
+_STAGES: Final = ("list", "array", "tensor")
 _WHAT: Final = (
     "`load` is what notebooks do: a list of float32 arrays, `np.array` of it, the framework's tensor of that, all three"
     " kept; `stream` reads files through tf.data or a `DataLoader`. Each row comes from fresh processes that train one"
@@ -93,19 +94,22 @@ def _processes(section: Row, label: str) -> str:
     rows = [
         (
             framework_name(row["framework"]), prose(row["way"]), _size(row["size"]), integer(row["images"]),
-            *(mebibytes(row.get(key)) for key in ("floor_bytes", "import_peak_bytes", "own_peak_bytes")),
+            *(mebibytes(row.get(key)) for key in ("floor_bytes", "import_peak_bytes")),
+            *(mebibytes((row.get("stage_bytes") or {}).get(stage)) for stage in _STAGES),
+            mebibytes(row.get("own_peak_bytes")),
             integer(row.get("children")), mebibytes(row.get("children_peak_bytes")), prose(row.get("error") or NONE),
         )
         for row in section["rows"]
     ]  # fmt: skip
     header = (
-        "framework", "way", "image", "images", "floor", "import", "own peak", "loader processes", "theirs", "failed",
+        "framework", "way", "image", "images", "floor", "import", *(f"with {stage}" for stage in _STAGES), "own peak",
+        "loader processes", "theirs", "failed",
     )  # fmt: skip
     files = (
         f"{integer(section.get('files'))} different files, which come round again where more images are asked for; MiB;"
         f" floor: the images once, as float32; theirs: sampled after each step, shared pages not counted; {label}"
     )
-    return folded(f"All {len(rows)} processes", f"{files}\n\n{table(header, rows, '<<<>>>>>><')}")
+    return folded(f"All {len(rows)} processes", f"{files}\n\n{table(header, rows, '<<<' + '>' * 9 + '<')}")
 
 
 def _own_size(fits: Sequence[Row]) -> list[Row]:
