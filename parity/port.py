@@ -161,13 +161,15 @@ def compare(prepared: Prepared, tell: Progress) -> Verdict:
     found = cuts(models[TENSORFLOW], models[TORCH], matching, prepared.prints, models.single)
     walk = Walk(models, found, prepared.orders, prepared.inputs)
     bank = Bank(models, matching, prepared.plan, prepared.weights)
-    dump, repro = Dump(models.options.dump), Repro(models.options.repro, models, prepared.weights)
+    dump = Dump(models.options.dump)
+    repro = Repro(models.options.repro, models, prepared.weights, prepared.plan, prepared.orders)
     story = Story(prepared, bank)
     tell("cuts", len(found))
     try:
         for step in walk.run():
-            tell("layer", story.add(step))
-            repro.add(step, story.sources)
+            row = story.add(step)
+            tell("layer", row)
+            repro.add(step, story.sources, row.gradients)
             dump.add(step)
         if models.options.train:
             tell("stage", "one step of the whole")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from parity.adapters.tensorflow_model_activations import activation_of, softmax_config
+from parity.model import constants
 
 Shape = tuple[int, ...]
 
@@ -333,7 +334,7 @@ def _attention(layer: Any, call: Call) -> Leaf:
     heads, key = int(layer._num_heads), int(layer._key_dim)
     given = call.arguments
     masks = [given.get(name) for name in ("attention_mask", "query_mask", "key_mask", "value_mask")]
-    config = {
+    config: dict[str, Any] = {
         "heads": heads,
         "key_dim": key,
         "value_dim": int(layer._value_dim or key),
@@ -348,6 +349,11 @@ def _attention(layer: Any, call: Call) -> Leaf:
         if inner is not None:
             kernel = getattr(inner, "_kernel", getattr(inner, "kernel", None))
             weights |= {f"{role}_kernel": kernel, f"{role}_bias": getattr(inner, "bias", None)}
+    own = masks[0]
+    if own is not None and not call.masked and masks[1:] == [None] * 3 and hasattr(own, "__array__"):
+        array = np.asarray(own)
+        if array.size <= constants.MOST:
+            config[constants.MASK] = constants.packed(array)
     return Leaf("attention", config, _roles(**weights))
 
 

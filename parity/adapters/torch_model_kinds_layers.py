@@ -10,6 +10,7 @@ import torch
 
 from parity.adapters.torch_model_calls import Par
 from parity.adapters.torch_model_kinds import Config, Described, Seen, axis_of, describes, times
+from parity.model import constants
 
 
 @describes("conv1d", "conv2d", "conv3d", "convolution", "_convolution")
@@ -253,7 +254,7 @@ def _attention(seen: Seen) -> Described:
         "causal": causal, "bias": "in_proj_bias" in weights, "has_mask": any(one is not None for one in masks),
         "time_major": not module.batch_first, "batch_first": bool(module.batch_first),
         "add_zero": bool(module.add_zero_attn),
-        "return_weights": bool(given.get("need_weights", True)),
+        "return_weights": bool(given.get("need_weights", True)), **_held_mask(*masks),
     }  # fmt: skip
 
 
@@ -280,6 +281,7 @@ def _attention_function(seen: Seen) -> Described:
         "bias": bias is not None, "has_mask": any(one is not None for one in masks), "time_major": True,
         "batch_first": False,
         "add_zero": bool(given.get("add_zero_attn")), "return_weights": bool(given.get("need_weights", True)),
+        **_held_mask(*masks),
     }  # fmt: skip
 
 
@@ -290,8 +292,15 @@ def _sdpa(seen: Seen) -> Described:
     scale = 1.0 / math.sqrt(shape[-1]) if scale is None else float(scale)
     return "sdpa", {
         "scale": scale, "causal": bool(seen.given.get("is_causal")) or is_causal(mask), "has_mask": mask is not None,
-        "heads": shape[1] if len(shape) == 4 else None,
+        "heads": shape[1] if len(shape) == 4 else None, **_held_mask(None, mask),
     }  # fmt: skip
+
+
+def _held_mask(of_keys: Any, mask: Any) -> Config:
+    """Return a mask of the model's own making, for those who write the layer out."""
+    if of_keys is not None or not isinstance(mask, torch.Tensor) or mask.numel() > constants.MOST:
+        return {}
+    return {constants.MASK: constants.packed(mask.detach().cpu().numpy())}
 
 
 def is_causal(mask: Any) -> bool:

@@ -246,7 +246,7 @@ def _configurations(scene: Scene) -> str:
     parts = []
     for label, op in (("TensorFlow", scene.tensorflow), ("PyTorch", scene.torch)):
         if op is not None:
-            config = ", ".join(f"{key}={value}" for key, value in op.config.items())
+            config = ", ".join(f"{key}={value}" for key, value in op.config.items() if key[0] != "_")
             parts.append(f"{label} {op.made_by or op.kind}({config})")
     return "; ".join(parts)
 

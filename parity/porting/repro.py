@@ -13,13 +13,18 @@ from typing import Any
 import numpy as np
 
 from parity.errors import ParityError, UsageError
-from parity.judge.verdict import SEMANTIC
+from parity.judge.verdict import SEMANTIC, Finding
+from parity.model.constants import MASK, unpacked
 from parity.model.trace import Op
+from parity.pairing.copying import WeightPlan
 from parity.porting import repro_keras, repro_torch
 from parity.porting.causes import UNKNOWN
 from parity.porting.options import Array
+from parity.porting.orders import Orders
+from parity.porting.repro_gradient import STATE, Target, targeted
 from parity.porting.repro_script import Given, Store, moved_back, refusal
-from parity.porting.sides import TENSORFLOW, TORCH, Models
+from parity.porting.repro_text import ATTEND, CALL, CALL_AND_KEEP, GRADIENTS, HEAD, PACKED, RECURRENT
+from parity.porting.sides import TENSORFLOW, TORCH, TWIN_TORCH, Models
 from parity.porting.verdict import Source, names
 from parity.porting.walk import Step
 
@@ -27,14 +32,18 @@ LIMIT = 300_000  # bytes of arrays, as text
 SMALL = 4096  # numbers of an array that is embedded even where larger ones are drawn
 EXACT = 1e-12  # of the scale: in float64, twins are closer
 # Keras and TensorFlow take a constant of these through float32, even in float64 (DESIGN.md section 3).
-BLURRED = {"gelu": 1e-7, "gelu_tanh": 1e-7, "leaky_relu": 1e-6, "standardize": 1e-5, "resize": 1e-5}
+BLURRED = {"gelu": 1e-7, "gelu_tanh": 1e-7, "leaky_relu": 1e-6, "standardize": 1e-5, "resize": 1e-5, "attention": 1e-7}
+HELPERS = {"recurrent(": RECURRENT, "attend(": ATTEND, "backward(": GRADIENTS}  # by what calls them
 
 
 class Repro:
     """Writes the script of the first step that has a source; without a path it does nothing."""
 
-    def __init__(self, path: Path | None, models: Models, weights: Mapping[str, Mapping[str, Array]]) -> None:
-        self.path, self.models, self.weights = path, models, weights
+    def __init__(
+        self, path: Path | None, models: Models, weights: Mapping[str, Mapping[str, Array]], plan: WeightPlan,
+        orders: Orders,
+    ) -> None:  # fmt: skip
+        self.path, self.models, self.weights, self.plan, self.orders = path, models, weights, plan, orders
         self.done = False
         self.said = "repro: no layer differs when it is compared alone, so that no script was written"
 
@@ -43,15 +52,14 @@ class Repro:
         """What to tell the user."""
         return () if self.path is None else (self.said,)
 
-    def add(self, step: Step, sources: Sequence[Source]) -> None:
-        """Take one step and all sources so far; a script that cannot be written costs no verdict."""
+    def add(self, step: Step, sources: Sequence[Source], gradients: Sequence[Finding] = ()) -> None:
+        """Take one step, all sources so far and its gradients; a script that cannot be written costs no verdict."""
         if self.path is None or self.done or not sources:
             return
         self.done = True
         try:
-            if step.finding.verdict != SEMANTIC:
-                raise UsageError("the forward pass agrees, and a script shows no gradients: use --dump")
-            how = save(self.path, script(step, sources, self.models, self.weights))
+            target = None if step.finding.verdict == SEMANTIC else targeted(step, gradients, self.plan, self.orders)
+            how = save(self.path, script(step, sources, self.models, self.weights, target))
         except ParityError as error:
             self.said = f"repro: {error}"
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:  # a form that nobody has met
@@ -77,28 +85,35 @@ def save(path: Path, text: str) -> str:
     return f"the first source alone, as a script: {path}{drawn}"
 
 
-def script(step: Step, sources: Sequence[Source], models: Models, weights: Mapping[str, Mapping[str, Array]]) -> str:
-    """Return the script that shows what a step found.
+def script(
+    step: Step,
+    sources: Sequence[Source],
+    models: Models,
+    weights: Mapping[str, Mapping[str, Array]],
+    target: Target | None = None,
+) -> str:
+    """Return the script that shows what a step found: another result, or, with a target, another gradient.
 
     Raises
         UsageError: an operation that has no standalone form, or arrays that are too large to be carried along.
     """
     fixes = tuple(source.fix for source in sources if source.cause != UNKNOWN)
-    draft = Draft(step, models, weights, fixes)
+    draft = Draft(step, models, weights, fixes, target=target)
     parts = draft.parts()
     if draft.size() > LIMIT and draft.croppable():
         kept = 2 if any(op.config.get("training") for op in step.cut.segment_tensorflow) else 1
-        draft = Draft(step, models, weights, fixes, kept)
+        draft = Draft(step, models, weights, fixes, kept, target)
         parts = draft.parts()
     held = _embedded(draft.store.arrays) if draft.size() <= LIMIT else _drawn(draft)
-    return _HEAD.format(
-        title=_title(sources),
+    return HEAD.format(
+        title=_title(sources, draft.target),
         told=_told(sources, held.startswith("RNG")),
         imports="import tf_keras as keras" if models.about[TENSORFLOW].get("framework") == "tf_keras"
         else "import keras",
         limit=draft.limit(),
         dtypes=draft.dtypes(),
-        recurrent=_RECURRENT if "recurrent(" in parts[1] else "",
+        called=CALL_AND_KEEP if "variable(" in parts[0] else CALL,
+        helpers="".join(text for word, text in HELPERS.items() if word in parts[1]),
         tensorflow=textwrap.indent(parts[0], "    "),
         torch=textwrap.indent(parts[1], "    "),
         order=textwrap.indent(parts[2], "    "),
@@ -115,10 +130,12 @@ class Draft:
     weights: Mapping[str, Mapping[str, Array]]
     fixes: tuple[str, ...]
     kept: int | None = None
+    target: Target | None = None
 
     def __post_init__(self) -> None:
         self.store = Store(self.weights)
         self.feeds: list[str] = []
+        self.expressions: dict[str, str] = {}  # of torch's weights
 
     def parts(self) -> tuple[str, str, str]:
         """Return the code of both sides, and of what brings torch's result to TensorFlow's order."""
@@ -128,15 +145,28 @@ class Draft:
             name = "input" if len(cut.feeds_tensorflow) == 1 else f"input_{number}"
             inputs[tensor] = f"tf.constant({self.store.feed(name, self._cropped(self.step.fed[tensor]))})"
             self.feeds.append(name)
-        ours = self._code(TENSORFLOW, cut.segment_tensorflow, inputs, cut.tensorflow)
+        upstreams = self._upstreams()
+        ours = self._code(TENSORFLOW, cut.segment_tensorflow, inputs, cut.tensorflow, upstreams[0])
         theirs: dict[int, str] = {}
         for number, tensor in enumerate(cut.feeds_torch):
             array = self._cropped(self.step.fed_torch[tensor])
             theirs[tensor] = f"tensor({self.store.fed_to_torch(f'torch_input_{number}', array, self.feeds)})"
-        return ours, self._code(TORCH, cut.segment_torch, theirs, cut.torch), self._order()
+        return ours, self._code(TORCH, cut.segment_torch, theirs, cut.torch, upstreams[1]), self._order()
+
+    def _upstreams(self) -> tuple[str, str]:
+        """Return the expressions of the gradient that both sides are sent."""
+        relation = self.step.relation
+        if self.target is None or self.target.of == STATE or relation is None:
+            return "", ""
+        theirs = np.asarray(self.step.answers[TWIN_TORCH]["upstream"])
+        mine = np.asarray(relation.to_tensorflow(theirs))
+        first = self.store.feed("upstream", self._cropped(mine))
+        return first, f"tensor({self.store.fed_to_torch('torch_upstream', self._cropped(theirs), ['upstream'])})"
 
     def _order(self) -> str:
         step = self.step
+        if self.target is not None:
+            return "\n".join(self.target.order_lines(self._cropped, self.store) or ["pass  # the same order"])
         if step.relation is None:
             return "pass  # not even the shapes agree"
         sizes = [self._cropped(array).shape for array in (step.got, step.expected)]
@@ -145,7 +175,7 @@ class Draft:
     def _cropped(self, array: Array) -> Array:
         return array if self.kept is None else array[: self.kept]
 
-    def _code(self, side: str, ops: Sequence[Op], inputs: Mapping[int, str], wanted: int) -> str:
+    def _code(self, side: str, ops: Sequence[Op], inputs: Mapping[int, str], wanted: int, upstream: str) -> str:
         called = {tensor: f"x{number}" if len(inputs) > 1 else "x" for number, tensor in enumerate(inputs)}
         lines = [f"{called[tensor]} = {code}" for tensor, code in inputs.items()]
         writer = repro_keras.expression if side == TENSORFLOW else repro_torch.expression
@@ -161,7 +191,12 @@ class Draft:
                 called[tensor] = f"!{op.kind}[{number}]"
         if called.get(wanted, "!")[0] == "!":
             raise UsageError(f"{refusal(self.step.cut.kind)} (a further result is compared)")
-        return "\n".join([*lines, f"return {called[wanted]}"])
+        if self.target is None:
+            return "\n".join([*lines, f"return {called[wanted]}"])
+        fed, body = lines[: len(inputs)], lines[len(inputs) :]
+        if side == TENSORFLOW:
+            return self.target.in_tensorflow(fed, body, called, wanted, upstream)
+        return self.target.in_torch(fed, body, called, wanted, upstream, self.expressions)
 
     def _read(self, called: Mapping[int, str], tensor: int, op: Op) -> str:
         name = called.get(tensor, "!")
@@ -177,6 +212,10 @@ class Draft:
                 held[role], sizes[role] = self.store.tensorflow(side, reference, role)
             else:
                 held[role], sizes[role] = self.store.torch(side, reference, role, self.feeds)
+                self.expressions[reference] = held[role]
+        if MASK in op.config:
+            mask = unpacked(op.config[MASK])
+            held["mask"], sizes["mask"] = self.store.constant(f"{op.name}/mask", mask), mask.shape
         shapes = self.models[side].shapes
         read = tuple(tuple(shapes.get(tensor, ())) for tensor in op.inputs)
         return Given(op, tuple(x), held, sizes, read, tuple(shapes.get(op.outputs[0], ())), self._batch())
@@ -205,11 +244,12 @@ class Draft:
     def limit(self) -> float:
         """Return the largest difference that rounding explains, as a fraction of the largest value."""
         step = self.step
-        bound = float(np.nan_to_num(step.finding.d64_bound or 0.0, posinf=0.0))
+        finding = step.finding if self.target is None else self.target.finding
+        bound = float(np.nan_to_num(finding.d64_bound or 0.0, posinf=0.0))
         kinds = [str(op.config.get("function", op.kind)) for op in step.cut.segment_tensorflow]
         found = max([EXACT, 2.0 * bound, *(BLURRED.get(kind, 0.0) for kind in kinds)])
-        if step.finding.d64 is not None and np.isfinite(step.finding.d64):
-            found = min(found, step.finding.d64 / 4.0)
+        if finding.d64 is not None and np.isfinite(finding.d64):
+            found = min(found, finding.d64 / 4.0)
         return float(f"{found:.1e}")
 
 
@@ -221,13 +261,13 @@ def packed(arrays: Mapping[str, Array]) -> str:
 
 
 def _embedded(arrays: Mapping[str, Array]) -> str:
-    return _PACKED.format(text=packed(arrays))
+    return PACKED.format(text=packed(arrays))
 
 
 def _drawn(draft: Draft) -> str:
     """Return code that draws what is too large, in the shapes, and about the sizes, of the models' own."""
-    large = {name: array for name, array in draft.store.arrays.items() if array.size > SMALL}
-    small = {name: array for name, array in draft.store.arrays.items() if array.size <= SMALL}
+    large = {name: array for name, array in draft.store.arrays.items() if array.size > SMALL and array.dtype != bool}
+    small = {name: array for name, array in draft.store.arrays.items() if name not in large}
     alone = [name for name in large if name in draft.store.own]
     if alone or len(packed(small)) > LIMIT:
         name = alone[0] if alone else max(small, key=lambda name: small[name].size)
@@ -236,7 +276,7 @@ def _drawn(draft: Draft) -> str:
             " use --dump"
         )
     lines = ["RNG = np.random.default_rng(0)  # the models' own arrays are too large to be carried along"]
-    lines += _PACKED.format(text=packed(small)).splitlines()
+    lines += PACKED.format(text=packed(small)).splitlines()
     for name, array in large.items():
         if array.dtype.kind in "iu":
             low, high = int(array.min()), int(array.max())
@@ -249,8 +289,10 @@ def _drawn(draft: Draft) -> str:
     return "\n".join(lines)
 
 
-def _title(sources: Sequence[Source]) -> str:
+def _title(sources: Sequence[Source], target: Target | None) -> str:
     first = sources[0]
+    if target is not None:
+        return f"{names(first.tensorflow, first.torch)} trains differently: {target.finding.tensor}."
     return f"{names(first.tensorflow, first.torch)} computes something else in PyTorch than in TensorFlow."
 
 
@@ -265,98 +307,3 @@ def _told(sources: Sequence[Source], drawn: bool) -> str:
     if drawn:
         lines.append("# The arrays are drawn, not the models' own: the difference is another one than in the evidence.")
     return "\n".join(lines)
-
-
-_RECURRENT = '''
-
-def recurrent(module, weights, x):
-    """Return the whole sequence that a recurrent module answers that holds these weights."""
-    with torch.no_grad():
-        for parameter, weight in zip(module.parameters(), weights, strict=True):
-            parameter.copy_(weight)
-        return module(x)[0]
-
-'''
-
-_PACKED = '''\
-PACKED = """
-{text}
-"""
-ARRAYS = dict(np.load(io.BytesIO(base64.b64decode(PACKED))))'''
-
-_HEAD = '''\
-# {title}
-{told}
-#
-# Written by `parity check --repro`; needs NumPy, PyTorch and TensorFlow alone. Exit status: 1 if the two differ by more
-# than rounding, 0 if they do not.
-import base64
-import io
-import os
-import sys
-
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
-import numpy as np
-import torch  # before TensorFlow: in one process, the other way round may hang
-import torch.nn.functional as F
-
-import tensorflow as tf
-{imports}
-
-ROUNDING = {limit!r}  # the largest difference that rounding explains, as a fraction of the largest value
-
-
-def call(layer, weights, x, **options):
-    """Return what a Keras layer answers that holds these weights."""
-    layer(x, **options)  # makes its variables
-    layer.set_weights(weights)
-    return layer(x, **options)
-
-
-def tensor(array):
-    return torch.from_numpy(np.array(array))
-
-{recurrent}
-def in_tensorflow(a, dtype):
-{tensorflow}
-
-
-def in_torch(a, dtype):
-{torch}
-
-
-def to_tensorflow_order(a, b):
-{order}
-    return b
-
-
-def difference(dtype):
-    """Return the largest difference as a fraction of the largest value."""
-    a = {{name: array.astype(dtype) if array.dtype.kind == "f" else array for name, array in ARRAYS.items()}}
-    ours = in_tensorflow(a, dtype).numpy()
-    theirs = to_tensorflow_order(a, in_torch(a, dtype).numpy())
-    if ours.shape != theirs.shape:
-        print(f"{{dtype}}: TensorFlow's result has shape {{ours.shape}}, PyTorch's {{theirs.shape}}")
-        return float("inf")
-    same = (ours == theirs) | (np.isnan(ours) & np.isnan(theirs))
-    apart = np.abs(np.where(same, 0, ours) - np.where(same, 0, theirs))
-    largest = max(np.abs(x[np.isfinite(x)]).max(initial=0) for x in (ours, theirs)) or 1
-    found = float(np.nan_to_num(apart, nan=np.inf).max() / largest)
-    print(f"{{dtype}}: largest difference {{found:.3g}} of the largest value")
-    return found
-
-
-def main():
-    python, versions = sys.version.split()[0], (np.__version__, tf.__version__, keras.__version__, torch.__version__)
-    print("Python {{}}, NumPy {{}}, TensorFlow {{}}, Keras {{}}, PyTorch {{}}".format(python, *versions))
-    found = [difference(dtype) for dtype in {dtypes!r}]
-    return int(not found[0] <= ROUNDING)
-
-
-{arrays}
-
-if __name__ == "__main__":
-    sys.exit(main())
-'''

@@ -261,6 +261,45 @@ def _recurrent(name: str) -> Writer:
     return write
 
 
+_ATTENDED = tuple(f"{part}_{role}" for part in ("query", "key", "value", "output") for role in ("kernel", "bias"))
+
+
+def _attention(given: Given) -> str:
+    config, x, mask = given.config, list(given.x), given.weights.get("mask")
+    if config["has_mask"] and mask is None:
+        raise given.wrong("with a mask that comes from other layers")
+    if mask is not None and len(x) > 1 and given.read[-1] == given.sizes["mask"]:
+        mask = x.pop()  # made of the model's inputs
+    made = arguments(
+        config["heads"], config["key_dim"], use_bias=bool(config["bias"]), dtype=_DTYPE,
+        value_dim=config["value_dim"] if config["value_dim"] != config["key_dim"] else None,
+    )  # fmt: skip
+    queries, values = x[0], x[1] if len(x) > 1 else x[0]
+    words = arguments(
+        Raw(queries), Raw(values), key=Raw(x[2]) if len(x) > 2 else None,
+        attention_mask=None if mask is None else Raw(mask), use_causal_mask=bool(config["causal"]) or None,
+    )  # fmt: skip
+    weights = [given.weights[role] for role in _ATTENDED if role in given.weights]
+    return called(f"keras.layers.MultiHeadAttention({made})", weights, words)
+
+
+def _matmul(given: Given) -> str:
+    if len(given.x) != 2 or given.weights:
+        raise given.wrong("with a constant")
+    config = given.config
+    turned = {key: True if config.get(key) else None for key in ("transpose_a", "transpose_b")}
+    return f"tf.matmul({arguments(*map(Raw, given.x), **turned)})"
+
+
+def _einsum(given: Given) -> str:
+    equation = str(given.config["equation"]).replace(" ", "")
+    operands = [*given.x, *([given.weights["kernel"]] if "kernel" in given.weights else [])]
+    if equation.partition("->")[0].count(",") + 1 != len(operands):
+        raise given.wrong("with a constant")
+    made = f'tf.einsum("{equation}", {", ".join(operands)})'
+    return f"{made} + {given.weights['bias']}" if "bias" in given.weights else made
+
+
 def _flatten(given: Given) -> str:
     start = int(given.config.get("start_axis", 1))
     if start != 1:
@@ -387,6 +426,11 @@ def _same(given: Given) -> str:
     return given.x[0]
 
 
+def _identity(given: Given) -> str:
+    cut_off = "stop" in given.op.made_by.lower() or "StopGradient" in given.op.kind
+    return f"tf.stop_gradient({given.x[0]})" if cut_off else given.x[0]
+
+
 KINDS: Mapping[str, Writer] = {
     "conv": _conv, "depthwise_conv": _depthwise, "conv_transpose": _conv_transpose, "dense": _dense,
     "batch_norm": _batch_norm, "layer_norm": _layer_norm, "group_norm": _group_norm, "rms_norm": _rms_norm,
@@ -394,11 +438,11 @@ KINDS: Mapping[str, Writer] = {
     "global_max_pool": _global("Max"), "global_avg_pool": _global("Average"),
     "adaptive_max_pool": _adaptive("Max"), "adaptive_avg_pool": _adaptive("Average"),
     "activation": _activation, "softmax": _softmax, "prelu": _prelu, "embedding": _embedding,
-    "lstm": _recurrent("LSTM"), "gru": _recurrent("GRU"),
+    "lstm": _recurrent("LSTM"), "gru": _recurrent("GRU"), "attention": _attention, "matmul": _matmul, "einsum": _einsum,
     "flatten": _flatten, "reshape": _reshape, "permute": _permute, "zero_pad": _zero_pad, "cropping": _cropping,
     "rescale": _rescale, "standardize": _standardize, "add": _merge("+", "Add"), "subtract": _merge("-", "Subtract"),
     "multiply": _merge("*", "Multiply"), "divide": _merge("/", ""), "maximum": _merge(None, "Maximum"),
     "minimum": _merge(None, "Minimum"), "average": _merge(None, "Average"), "concat": _concat, "resize": _resize,
     "depth_to_space": _blocks("depth_to_space"), "space_to_depth": _blocks("space_to_depth"), "reduce": _reduce,
-    "dropout": _same, "identity": _same, "cast": _cast,
+    "dropout": _same, "identity": _identity, "cast": _cast,
 }  # fmt: skip

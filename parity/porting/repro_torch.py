@@ -219,7 +219,7 @@ def _recurrent(name: str) -> Writer:
         for suffix in ("", "_reverse") if config["bidirectional"] else ("",):
             held += [f"tensor({given.weight(f'weight_{part}_l0{suffix}')})" for part in ("ih", "hh")]
             if f"biases_l0{suffix}" in given.weights:
-                held += [f"tensor({given.weight(f'biases_l0{suffix}')}[{row}])" for row in (0, 1)]
+                held += [f"tensor({given.weight(f'biases_l0{suffix}')})[{row}]" for row in (0, 1)]
             elif config["bias"]:
                 bias = f"tensor({given.weight(f'bias_ih_l0{suffix}')})"
                 held += [bias, f"torch.zeros_like({bias})"]
@@ -231,6 +231,66 @@ def _recurrent(name: str) -> Writer:
         return f"recurrent(torch.nn.{name}({made}), [{', '.join(held)}], {given.x[0]})"
 
     return write
+
+
+def _attention(given: Given) -> str:
+    config, q, k, v = given.config, *given.x[:3]
+    if len(given.x) > 3 or config.get("add_zero") or {"bias_k", "bias_v"} & set(given.weights):
+        raise given.wrong("with further inputs")
+    mask = _mask(given)
+    width, of_keys, of_values = (given.sizes[f"{part}.weight"] for part in ("query", "key", "value"))
+    made = arguments(
+        width[0], config["heads"], bias=None if config["bias"] else False, batch_first=bool(config["batch_first"]),
+        kdim=_unless([of_keys[1]], width[0]), vdim=_unless([of_values[1]], width[0]),
+        dtype=Raw("getattr(torch, dtype)"),
+    )  # fmt: skip
+    parts = {part: _weight(given, f"{part}.weight").text for part in ("query", "key", "value")}
+    if of_keys[1] == of_values[1] == width[0]:
+        held = {"in_proj_weight": f"torch.cat([{', '.join(parts.values())}])"}
+    else:
+        held = {f"{part[0]}_proj_weight": text for part, text in parts.items()}
+    if "query.bias" in given.weights:
+        biases = ", ".join(_weight(given, f"{part}.bias").text for part in parts)
+        held["in_proj_bias"] = f"torch.cat([{biases}])"
+    held |= {role: _weight(given, role).text for role in ("out_proj.weight", "out_proj.bias") if role in given.weights}
+    weights = ",\n        ".join(f'"{name}": {text}' for name, text in held.items())
+    words = arguments(*map(Raw, (q, k, v)), attn_mask=mask)
+    return f"attend(\n    torch.nn.MultiheadAttention({made}),\n    {{\n        {weights},\n    }},\n    {words},\n)"
+
+
+def _mask(given: Given) -> Raw | None:
+    if given.config["has_mask"] and "mask" not in given.weights:
+        raise given.wrong("with a mask that comes from other layers")
+    if given.config["causal"] and "mask" not in given.weights:
+        raise given.wrong("with a hint instead of a mask")
+    return _maybe(given, "mask")
+
+
+def _sdpa(given: Given) -> str:
+    mask = _maybe(given, "mask")
+    if len(given.x) == 4:
+        mask = Raw(given.x[3])
+    elif given.config["has_mask"] and mask is None:
+        raise given.wrong("with a mask that comes from elsewhere")
+    words = arguments(
+        *map(Raw, given.x[:3]), attn_mask=mask, is_causal=True if given.config["causal"] and mask is None else None,
+        scale=given.config["scale"],
+    )  # fmt: skip
+    return f"F.scaled_dot_product_attention({words})"
+
+
+def _matmul(given: Given) -> str:
+    operands = [*given.x, *([_weight(given, "other").text] if "other" in given.weights else [])]
+    if len(operands) != 2:
+        raise given.wrong("with a constant")
+    return f"torch.matmul({', '.join(reversed(operands) if given.config.get('reversed') else operands)})"
+
+
+def _einsum(given: Given) -> str:
+    equation = str(given.config["equation"]).replace(" ", "")
+    if equation.partition("->")[0].count(",") + 1 != len(given.x):
+        raise given.wrong("with a constant")
+    return f'torch.einsum("{equation}", {", ".join(given.x)})'
 
 
 def _flatten(given: Given) -> str:
@@ -345,6 +405,11 @@ def _same(given: Given) -> str:
     return given.x[0]
 
 
+def _identity(given: Given) -> str:
+    cut_off = given.op.made_by.rpartition(".")[2] in ("detach", "data")
+    return f"{given.x[0]}.detach()" if cut_off else given.x[0]
+
+
 KINDS: Mapping[str, Writer] = {
     "conv": _conv, "depthwise_conv": _depthwise, "conv_transpose": _conv_transpose, "dense": _dense,
     "batch_norm": _batch_norm, "layer_norm": _norm("layer_norm"), "rms_norm": _norm("rms_norm"),
@@ -352,10 +417,11 @@ KINDS: Mapping[str, Writer] = {
     "max_pool": _max_pool, "avg_pool": _avg_pool, "global_max_pool": _global("amax"),
     "global_avg_pool": _global("mean"), "adaptive_max_pool": _adaptive("max"), "adaptive_avg_pool": _adaptive("avg"),
     "activation": _activation, "softmax": _softmax, "prelu": _prelu, "embedding": _embedding,
-    "lstm": _recurrent("LSTM"), "gru": _recurrent("GRU"), "flatten": _flatten, "reshape": _reshape,
+    "lstm": _recurrent("LSTM"), "gru": _recurrent("GRU"), "attention": _attention, "sdpa": _sdpa, "matmul": _matmul,
+    "einsum": _einsum, "flatten": _flatten, "reshape": _reshape,
     "permute": _permute, "zero_pad": _zero_pad, "cropping": _cropping, "rescale": _rescale, "add": _merge("+"),
     "subtract": _merge("-"), "multiply": _merge("*"), "divide": _merge("/"), "maximum": _call("maximum"),
     "minimum": _call("minimum"), "concat": _concat, "resize": _resize, "depth_to_space": _blocks("pixel_shuffle"),
     "space_to_depth": _blocks("pixel_unshuffle"), "reduce": _reduce, "slice": _slice, "dropout": _same,
-    "identity": _same, "cast": _cast,
+    "identity": _identity, "cast": _cast,
 }  # fmt: skip

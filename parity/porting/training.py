@@ -12,6 +12,7 @@ from parity.judge.compare import Quartet, judge
 from parity.judge.verdict import IDENTICAL, ROUNDING, SEMANTIC, Finding
 from parity.model.trace import Op, weight_names
 from parity.pairing.copying import WeightLink, WeightPlan, read
+from parity.pairing.relations import Relation
 from parity.porting.options import Array
 from parity.porting.orders import Orders
 from parity.porting.sides import SIDES, TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH, TWINS, Models, family
@@ -33,27 +34,34 @@ def gradients(step: Step, plan: WeightPlan, orders: Orders) -> list[Finding]:
     return [*_of_inputs(step, orders), *_of_weights(step, plan), *_of_state(step, plan)]
 
 
+def fed_pairs(step: Step, orders: Orders) -> list[tuple[int, int, Relation]]:
+    """Return which tensors that a layer is fed hold the same numbers on both sides, and in which order."""
+    pairs = [(mine, theirs) for mine in step.cut.feeds_tensorflow for theirs in step.cut.feeds_torch]
+    found = [(mine, theirs, orders.of(mine, theirs)) for mine, theirs in pairs]
+    return [
+        (mine, theirs, relation)
+        for mine, theirs, relation in found
+        if relation is not None and orders.partners(mine, theirs)
+    ]
+
+
 def _of_inputs(step: Step, orders: Orders) -> list[Finding]:
     found = []
-    for mine in step.cut.feeds_tensorflow:
-        for theirs in step.cut.feeds_torch:
-            relation = orders.of(mine, theirs)
-            if relation is None or not orders.partners(mine, theirs):
-                continue
-            arrays = {}
-            for side in SIDES:
-                tensor = mine if family(side) == TENSORFLOW else theirs
-                gradient = step.answers[side]["input_gradients"].get(tensor)
-                fed = step.fed if family(side) == TENSORFLOW else step.fed_torch
-                array = np.zeros(fed[tensor].shape) if gradient is None else np.asarray(gradient)
-                arrays[side] = array if family(side) == TENSORFLOW else relation.to_tensorflow(array)
-            bounds = _bounds(step, "inputs", theirs, relation.to_tensorflow, arrays)
-            if step.single:
-                bounds = bounds[0], bounds[0]
-            if step.slack:
-                largest = float(np.abs(arrays[TWIN_TENSORFLOW]).max(initial=0.0))
-                bounds = bounds[0], np.maximum(bounds[1], step.slack * largest)
-            found.append(_judged(f"{step.cut.name}: gradient of its input", "input-gradient", arrays, bounds))
+    for mine, theirs, relation in fed_pairs(step, orders):
+        arrays = {}
+        for side in SIDES:
+            tensor = mine if family(side) == TENSORFLOW else theirs
+            gradient = step.answers[side]["input_gradients"].get(tensor)
+            fed = step.fed if family(side) == TENSORFLOW else step.fed_torch
+            array = np.zeros(fed[tensor].shape) if gradient is None else np.asarray(gradient)
+            arrays[side] = array if family(side) == TENSORFLOW else relation.to_tensorflow(array)
+        bounds = _bounds(step, "inputs", theirs, relation.to_tensorflow, arrays)
+        if step.single:
+            bounds = bounds[0], bounds[0]
+        if step.slack:
+            largest = float(np.abs(arrays[TWIN_TENSORFLOW]).max(initial=0.0))
+            bounds = bounds[0], np.maximum(bounds[1], step.slack * largest)
+        found.append(_judged(f"{step.cut.name}: gradient of its input", "input-gradient", arrays, bounds))
     return found
 
 
