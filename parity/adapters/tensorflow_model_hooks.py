@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from parity.adapters import tensorflow_model_freeing
 from parity.adapters.tensorflow_model_activations import activation_of, named_activation
 from parity.adapters.tensorflow_model_names import is_keras_layer, plain_variable
 from parity.adapters.tensorflow_model_tensors import is_tensor, tensors_in
@@ -50,6 +51,7 @@ class Hooks:
         """Put the replacements in place, of Keras 2 as well once it is imported."""
         self._layers(self.keras.layers.Layer)
         self._operations(self.keras.Operation)
+        tensorflow_model_freeing.install(self.keras, _is_symbolic)
         legacy = sys.modules.get("tf_keras")
         if legacy is not None:
             self._layers(legacy.layers.Layer)
