@@ -45,7 +45,7 @@ class TensorflowModels(TensorflowModelSession):
     def load_model(self, source: str, weights: str | None = None, training: bool = False) -> dict[str, Any]:
         """Build or read a model; `source` is a builder or a model file.
 
-        Returns `class`, `framework`, `was_training` and `notes`.
+        Returns `class`, `framework`, `was_training`, `notes`, and `values`: how many numbers its weights are so far.
 
         Raises
             UsageError: no model comes of it.
@@ -81,6 +81,7 @@ class TensorflowModels(TensorflowModelSession):
             "framework": framework,
             "was_training": None,
             "notes": notes,
+            "values": sum(int(self.tf.size(plain_variable(w))) for w in self._user_names.weights.values()),
         }
 
     def trace_model(

@@ -44,6 +44,7 @@ class TorchModels:
         session.prepare(training)
         return {
             "class": type(session.model).__name__, "framework": "torch", "was_training": was_training, "notes": notes,
+            "values": sum(w.numel() for w in session.weights().values() if not torch.nn.parameter.is_lazy(w)),
         }  # fmt: skip
 
     def trace_model(

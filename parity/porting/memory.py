@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,6 +13,11 @@ import psutil
 
 LEAST_BYTES = 512 * 2**20  # what must stay free: for the parent, and for what the kernel needs
 LOOK_S = 0.1
+AHEAD = 2.0  # looks that are thought ahead: what was taken since the last one may be taken again
+WORKER_BYTES = 450 * 2**20  # of each worker with its framework, before any model
+# Bytes of the whole check for each byte of a model in float32: both models in float32 and float64 (6), their weights
+# on the way from one to the other, and what a layer needs beside its result. Measured with Dense layers: MEASURED.
+COPIES = 8.0
 CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -35,6 +40,24 @@ def resident_bytes(pid: int) -> int:
         return 0
 
 
+def room_bytes(pids: Iterable[int]) -> int:
+    """Return how much these processes may use in all: what they have, and what is free."""
+    return available_bytes() + sum(map(resident_bytes, pids))
+
+
+def too_large(values: int, room: int) -> str | None:
+    """Return the line that says that a model of so many numbers cannot be checked in so many bytes, if it cannot."""
+    model = 4 * values
+    needed = 4 * WORKER_BYTES + int(COPIES * model) + LEAST_BYTES
+    if needed <= room:
+        return None
+    return (
+        f"too large for this machine: {values / 1e6:,.0f} million weights are {model / 2**30:.1f} GiB in float32; a"
+        f" check holds both models in float32 and in float64 and needs about {needed / 2**30:.0f} GiB, and"
+        f" {room / 2**30:.1f} GiB are free: check a smaller configuration of the same code, or use a larger machine"
+    )
+
+
 class MemoryGuard:
     """Watches from a thread; when memory runs short it kills the largest worker and keeps one line that says so."""
 
@@ -51,9 +74,11 @@ class MemoryGuard:
         self._thread.join()
 
     def _watch(self) -> None:
+        before = available_bytes()
         while not self._stop.wait(LOOK_S):
             left = available_bytes()
-            if left >= self._least:
+            taken, before = max(0, before - left), left
+            if left - AHEAD * taken >= self._least:
                 continue
             pid = self._largest()
             if pid is None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from parity.errors import ParityError, UsageError, WorkerCrash, WorkerTimeout
 from parity.model.trace import Op, Trace
-from parity.porting.memory import MemoryGuard, resident_bytes
+from parity.porting.memory import MemoryGuard, resident_bytes, room_bytes, too_large
 from parity.porting.options import Array, CheckOptions
 from parity.workers.client import Worker, WorkerOptions, usable_cpus
 
@@ -57,6 +57,14 @@ class Workers:
     def alive(self) -> bool:
         """Return whether all four can still be called."""
         return all(worker.alive() for worker in self.workers.values())
+
+    def start(self, side: str) -> None:
+        """Start one side's process and load its framework, unless that is done already."""
+        self.workers[side].start()
+
+    def pids(self) -> list[int]:
+        """Return the processes that run."""
+        return [worker.pid for worker in self.workers.values() if worker.pid]
 
     def call(self, side: str, method: str, **arguments: Any) -> Any:
         """Return what one side's adapter answers.
@@ -134,13 +142,36 @@ class Models:
                 side, "load_model", source=source, weights=files[family(side)], training=self.options.train
             )
 
-        self.about = self.workers.each(build)
+        self.about = self._built(build)
         for side in SIDES:
             for note in self.about[side].get("notes", ()):
                 if note not in self.notes:
                     self.notes.append(note)
         if self.about[TORCH].get("was_training") and not self.options.train:
             self.notes.append("the torch builder leaves its module in training mode; it was checked after .eval()")
+
+    def _built(self, build: Callable[[str], Any]) -> dict[str, dict[str, Any]]:
+        """Build both models, and then their twins, unless the size of one says that there is no room for these."""
+        refused: list[str] = []
+
+        def first(side: str) -> Any:
+            if side in TWINS:
+                return self.workers.start(side)
+            about = build(side)
+            line = too_large(int(about.get("values", 0)), room_bytes(self.workers.pids()))
+            if line:
+                refused.append(line)
+                self.workers.close()  # the other side may be about to take what is left
+            return about
+
+        try:
+            about = self.workers.each(first)
+        except ParityError:
+            if not refused:
+                raise
+        if refused:
+            raise UsageError(refused[0])
+        return {**about, **self.workers.each(build, TWINS)}
 
     def trace(self, inputs: Mapping[str, Sequence[Array]]) -> None:
         """Run each model once on its inputs (in its own order of axes) and keep what was seen.
