@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from parity.data.prepared import Prepared
-from parity.errors import ParityError, UsageError
+from parity.errors import ParityError, UsageError, WorkerError
 from parity.exchange import GRAPHS, cross_check
 from parity.judge.compare import Quartet, judge
 from parity.judge.verdict import IDENTICAL, NOT_COMPARED, PASSING, PRECISION, ROUNDING, SEMANTIC, Finding
@@ -238,13 +238,12 @@ def _graph(pair: Pair, fresh: _Replaceable, trained: Trained, path: Path, how: R
     x = _inputs(how.prepared, trained.split, worst)
     bounded = _bounded(pair, trained, logits, worst, x)
     crossed = cross_check(pair, runtime, {name: path}, x[: how.probe])
-    (total,) = [
-        row for row in crossed["comparisons"] if (row["a"], row["b"], row["tensor"]) == (trained.framework, name, "all")
-    ]
+    rows = [row for row in crossed["comparisons"] if (row["a"], row["b"]) == (trained.framework, name)]
+    total = next(row for row in rows if row["tensor"] == "all")
     verdicts = [bounded.verdict, total["verdict"], *([SEMANTIC] if bad else [])]
     return {
         "verdict": max(verdicts, key=_BEST_FIRST.index),
-        "note": bad or _graph_note(bounded, total),
+        "note": bad or _graph_note(bounded, rows),
         "bound_share": bounded.share,
         "bounded_images": len(worst),
         "d64": total["d64"],
@@ -267,11 +266,13 @@ def _bounded(pair: Pair, trained: Trained, logits: Array, worst: Array, x: Array
     return judge("logits", layer.kind, Quartet(trained.logits[worst], logits[worst], exact, exact), *bounds)
 
 
-def _graph_note(bounded: Finding, total: Mapping[str, Any]) -> str:
+def _graph_note(bounded: Finding, rows: Sequence[Mapping[str, Any]]) -> str:
+    first = next((row for row in rows if row["verdict"] not in PASSING), None)
+    if first is not None:
+        words = {SEMANTIC: "computes something else", PRECISION: "computes in less precision than float32"}
+        return f"The same numbers, but the graph {words.get(first['verdict'], 'is not compared')} at {first['tensor']}."
     if bounded.verdict not in PASSING:
-        return bounded.note
-    if total["verdict"] not in PASSING:
-        return "Layer by layer it is another function, or one of less precision."
+        return "Its logits are further from the float64 twin than float32 explains."
     return "The same numbers, and the same function in float64."
 
 
@@ -342,9 +343,11 @@ def _attempt(saved: Saved, check: Callable[[], Row]) -> Row:
 
 
 def _one_line(error: ParityError, saved: Saved) -> str:
-    """Return an error's first line without the folder, which is this machine's own business."""
-    line = str(error).partition("\n")[0].replace(str(saved.path), saved.path.name).strip()
-    return f"{line.rstrip('.')}."
+    """Return an error's first line with the file's name and without its folder, which is this machine's business."""
+    line = str(error).partition("\n")[0].replace(str(saved.path), saved.path.name).strip().rstrip(".:")
+    if isinstance(error, WorkerError):  # what a library says of a broken file need not name it, nor be clear
+        return f"{saved.path.name} cannot be loaded and run ({line})."
+    return f"{line}." if saved.path.name in line else f"{saved.path.name}: {line}."
 
 
 class _Replaceable:

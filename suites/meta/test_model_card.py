@@ -163,10 +163,12 @@ def test_the_program_for_torch_loads_what_it_builds(record: dict[str, Any], tmp_
 
 
 def test_an_error_is_one_line_without_the_folder() -> None:
-    from parity.errors import WorkerError
+    from parity.errors import UsageError, WorkerError
     from parity.saved import Saved
 
     saved = Saved("torch", Path("/somewhere/else/model.pth"))
-    assert (
-        _one_line(WorkerError("/somewhere/else/model.pth is broken.\nfurther lines"), saved) == "model.pth is broken."
-    )
+    broken = WorkerError("/somewhere/else/model.pth is broken.\nfurther lines")
+    assert _one_line(broken, saved) == "model.pth cannot be loaded and run (model.pth is broken)."
+    assert _one_line(WorkerError("EOFError: "), saved) == "model.pth cannot be loaded and run (EOFError)."
+    assert _one_line(UsageError("no layer `x`"), saved) == "model.pth: no layer `x`."
+    assert _one_line(UsageError("no file /somewhere/else/model.pth"), saved) == "no file model.pth."
