@@ -16,7 +16,7 @@ _OPEN: list[Counter[int]] = []  # for each graph that is being run, innermost la
 
 def install(keras: Any, is_symbolic: Callable[[Any], bool]) -> None:
     """Let functional models drop what nobody will read; without effect where Keras is built otherwise."""
-    function = getattr(keras, "Function", None)
+    function: Any = getattr(keras, "Function", None)
     try:
         arguments = importlib.import_module("keras.src.ops.symbolic_arguments").SymbolicArguments
     except (ImportError, AttributeError):

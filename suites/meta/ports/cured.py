@@ -16,6 +16,7 @@ _OTHER_NAMES = {
     "variance_root": "batchnorm",
     "weight_scale": "bias_missing",
     "spectral_norm": "bias_missing",
+    "never_loaded": "bias_missing",
     "lstm_gate_order": "recurrent_lstm",
     "bias_doubled": "recurrent_lstm",
     "gru_gate_order": "recurrent_gru",

@@ -132,6 +132,7 @@ def _activations() -> Iterator[Case]:
     yield from _both("activations", "dense_wrong_layer", "weight-wrong-layer", *inner, AS_IS)
     yield from _both("activations", "weight_scale", "weight-scale", "slot_conv", "slot.conv", AS_IS)
     yield from _both("activations", "spectral_norm", "weight-scale", "slot_conv", "slot.conv", AS_IS)
+    yield from _both("activations", "never_loaded", "init-distribution", "slot_conv", "slot.conv", AS_IS)
     yield from _both("activations", "output_permutation", "output-permutation", "last classes*", "last classes", AS_IS)
     yield from _both("activations", "dropout_active", "dropout-active", "- slot_drop", "slot.*dropout*")
 

@@ -110,5 +110,6 @@ weight_wrong_layer_shallow, weight_wrong_layer_deep = hosted(bottleneck)
 dense_wrong_layer_shallow, dense_wrong_layer_deep = hosted(gating(two_gates))
 weight_scale_shallow, weight_scale_deep = hosted(with_weight_norm)
 spectral_norm_shallow, spectral_norm_deep = hosted(with_weight_norm)
+never_loaded_shallow, never_loaded_deep = hosted(with_weight_norm)
 dropout_active_shallow = hosted(lambda x: layers.Dropout(0.3, name="slot_drop")(conv(x)))[0]
 dropout_active_deep = hosted(lambda x: layers.SpatialDropout2D(0.4, name="slot_drop")(conv(x)))[1]

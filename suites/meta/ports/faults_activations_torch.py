@@ -109,6 +109,12 @@ def divided_by_norm(network):
     weight.div_(torch.linalg.matrix_norm(weight.flatten(1), ord=2))
 
 
+def forgotten(network):
+    """Leave the kernel as torch draws it, as if the file had been loaded with strict=False."""
+    torch.manual_seed(0)
+    nn.init.kaiming_uniform_(network.slot.conv.weight, a=5**0.5)
+
+
 def permuted_rows(layer, order):
     with torch.no_grad():
         layer.weight.copy_(layer.weight[order].clone())
@@ -163,4 +169,5 @@ dense_wrong_layer_shallow, dense_wrong_layer_deep = hosted(
 )
 weight_scale_shallow, weight_scale_deep = hosted(then(nn.Identity), spoil=scaled)
 spectral_norm_shallow, spectral_norm_deep = hosted(then(nn.Identity), spoil=divided_by_norm)
+never_loaded_shallow, never_loaded_deep = hosted(then(nn.Identity), spoil=forgotten)
 dropout_active_shallow, dropout_active_deep = hosted(then_function(lambda x: F.dropout(x, 0.3)))
