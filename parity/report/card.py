@@ -128,6 +128,12 @@ def _data(record: Record) -> str:
     parts += [_SYNTHETIC] if data.get("name") == "synthetic" else []
     parts += [f"Source and licence: {prose(data['source'])}."] if data.get("source") else []
     parts += [table(("images in", *classes), lines, "<" + ">" * len(classes))] if lines else []
+    shared = number(((data.get("facts") or {}).get("patients_shared") or {}).get("train/test"))
+    if shared:
+        parts.append(
+            f"By the names of their files, {integer(shared)} patients have images both in `train` and in `test`: if"
+            " they are the same people, the metrics below flatter."
+        )
     skipped = len(data.get("skipped") or [])
     parts += [f"Left out as unreadable: {integer(skipped)} file{'s' * (skipped != 1)}."] if skipped else []
     return "\n\n".join(parts)
