@@ -21,6 +21,7 @@ from parity.adapters.tensorflow_models import TensorflowModels
 from parity.adapters.tensorflow_modes import TensorflowModes
 from parity.adapters.tensorflow_network import TensorflowNetworks
 from parity.adapters.tensorflow_optimizers import TensorflowOptimizers
+from parity.adapters.tensorflow_practice import TensorflowPractice
 from parity.adapters.tensorflow_study import TensorflowStudy
 from parity.adapters.tensorflow_supply import TensorflowSupply
 from parity.adapters.tensorflow_trajectory import TensorflowTrajectory
@@ -35,6 +36,7 @@ class TensorflowAdapter(
     TensorflowMemory,
     TensorflowSupply,
     TensorflowStudy,
+    TensorflowPractice,
     TensorflowNetworks,
     TensorflowLosses,
     TensorflowOptimizers,

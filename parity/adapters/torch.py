@@ -21,6 +21,7 @@ from parity.adapters.torch_models import TorchModels
 from parity.adapters.torch_modes import TorchModes
 from parity.adapters.torch_network import TorchNetworks
 from parity.adapters.torch_optimizers import TorchOptimizers
+from parity.adapters.torch_practice import TorchPractice
 from parity.adapters.torch_study import TorchStudy
 from parity.adapters.torch_supply import TorchSupply
 from parity.adapters.torch_trajectory import TorchTrajectory
@@ -35,6 +36,7 @@ class TorchAdapter(
     TorchMemory,
     TorchSupply,
     TorchStudy,
+    TorchPractice,
     TorchNetworks,
     TorchLosses,
     TorchOptimizers,

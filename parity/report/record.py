@@ -39,6 +39,7 @@ SECTIONS: Final[Mapping[str, str]] = {
     "benchmarks": NOT_SELECTED,
     "study": NOT_SELECTED,
     "memory_ways": NOT_SELECTED,
+    "practice": NOT_SELECTED,
 }
 _LISTS: Final = frozenset({"parity", "optimizers", "kill_matrix"})  # the other sections are objects
 

@@ -32,6 +32,7 @@ _ADAPTER = (
     "parity.pairing",
     "parity.adapters.base",
     "parity.adapters.ceilings",
+    "parity.adapters.practice",
     "parity.optimizers",
 )
 
