@@ -141,15 +141,16 @@ def measure_one(
 ) -> dict[str, Any]:
     """Return one row, from a process of its own; `allowance_bytes` is what its data may grow by, None without limit.
 
-    `import_peak_bytes`: most that the process held when the framework was imported. `peak_bytes`: most that it held at
-    all, with what its loader processes held for themselves. `floor_bytes`: the images once, as float32.
+    `import_bytes`: memory of its own that the process had when the framework was imported; `import_peak_bytes` with
+    mapped files. `peak_bytes`: most memory of its own, with that of its loader processes; mapped files are left out,
+    since the kernel takes them back instead of ending a process. `floor_bytes`: the images once, as float32.
     """
     floor_bytes = count * image_bytes(size)
     row = {"framework": framework, "way": way, "size": list(size), "images": count, "floor_bytes": floor_bytes}
     paths, labels = files.first(count)
     try:
         with Worker(options) as worker:
-            imported = worker.call("memory")["process_peak_bytes"]
+            imported = worker.call("memory_held")
             worker.call("build", spec=amount.spec(size).to_dict(), seed=0)
             worker.call("start_training", learning_rate=1e-3, epsilon=1e-7)
             found = worker.call(
@@ -170,7 +171,8 @@ def measure_one(
         **found,
         "delivered": len(delivered),
         "each_once": sorted(delivered) == list(range(count)),
-        "import_peak_bytes": imported,
+        "import_peak_bytes": imported["peak_bytes"],
+        "import_bytes": imported["anonymous_bytes"],
         "peak_bytes": found["own_peak_bytes"] + found["children_peak_bytes"],
     }
 
@@ -272,15 +274,15 @@ def _groups(rows: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
 
 
 def _fit_row(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Fit what a process held above its framework's import, which differs from start to start, by images."""
-    line = fit_line([row["images"] for row in rows], [row["peak_bytes"] - row["import_peak_bytes"] for row in rows])
+    """Fit what a process held above its framework's import by images."""
+    line = fit_line([row["images"] for row in rows], [row["peak_bytes"] - row["import_bytes"] for row in rows])
     one = image_bytes(rows[0]["size"])
     copies = [None if line[name] is None else line[name] / one for name in ("slope", "low", "high")]  # type: ignore[operator]
     return {
         **{name: rows[0][name] for name in ("framework", "way", "size")},
         "points": len(rows),
         "images": [row["images"] for row in rows],
-        "import_bytes": float(np.mean([row["import_peak_bytes"] for row in rows])),
+        "import_bytes": float(np.mean([row["import_bytes"] for row in rows])),
         "image_bytes": one,
         **line,
         **dict(zip(("copies", "copies_low", "copies_high"), copies, strict=True)),

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from parity.data import prepared as cache
 from parity.errors import UsageError
-from parity.workers.jobs_memory import memory_epoch
+from parity.workers.jobs_memory import memory_epoch, memory_held
 
 Array = NDArray[Any]
 CHUNK = 64  # images that a loader of its own holds at a time
@@ -139,6 +139,7 @@ JOBS: Mapping[str, Callable[..., Any]] = {
     "predict": predict,
     "cache_epochs": cache_epochs,
     "memory_epoch": memory_epoch,
+    "memory_held": memory_held,
     "cache_shares_memory": cache_shares_memory,
     "train_rows": train_rows,
     "predict_rows": predict_rows,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import resource
+import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,15 @@ from parity.errors import UsageError
 
 Array = NDArray[Any]
 WAYS = ("load", "stream")
+SAMPLE_S = 0.005
+
+
+def memory_held(adapter: Any) -> dict[str, int]:  # noqa: ARG001 - every job is given it
+    """Return the bytes that this process holds: at most so far with mapped files (VmHWM), and of its own now (RssAnon).
+
+    Source: proc(5).
+    """
+    return {"peak_bytes": _status_bytes("VmHWM"), "anonymous_bytes": _status_bytes("RssAnon")}
 
 
 def memory_epoch(
@@ -35,9 +45,10 @@ def memory_epoch(
     channels). `allowance_bytes`: how much more data this process and its children may each hold from here on.
 
     `delivered`: positions in `files` that were trained on. `pixel_sum` over them, equal for both ways.
-    `own_peak_bytes`: most that this process held since its start. `children_peak_bytes`: most that its children held
-    for themselves at the end of a step, pages that a fork shares not counted. `stage_bytes`: resident bytes after each
-    stage of loading.
+    `process_peak_bytes`: most that this process held since its start, mapped files of libraries among it, which the
+    kernel takes back when it likes. `own_peak_bytes`: most memory of its own (anonymous), looked at every few
+    milliseconds. `children_peak_bytes`: most that its children wrote for themselves, at the end of a step; pages that
+    a fork shares are not counted. `stage_bytes`: memory of its own after each stage of loading.
 
     Raises
         UsageError: no such way.
@@ -52,30 +63,51 @@ def memory_epoch(
     start_s = time.perf_counter()
 
     def note(stage: str) -> None:
-        stages[stage] = _status_bytes("VmRSS")
+        stages[stage] = _status_bytes("RssAnon")
 
     feed: Iterator[Any] = (
         adapter.loaded_batches(files, labels, size, batch, note)
         if way == "load"
         else adapter.streamed_batches(files, labels, size, batch, loaders)
     )
-    for x, y, numbers in feed:
-        losses.append(adapter.train_batch(x, y))
-        delivered += numbers
-        pixel_sum += float(np.sum(x, dtype=np.float64))
-        held = [_private_bytes(child.pid) for child in multiprocessing.active_children() if child.pid is not None]
-        children, children_bytes = max(children, len(held)), max(children_bytes, sum(held))
+    with _watched() as peak:
+        for x, y, numbers in feed:
+            losses.append(adapter.train_batch(x, y))
+            delivered += numbers
+            pixel_sum += float(np.sum(x, dtype=np.float64))
+            held = [_private_bytes(child.pid) for child in multiprocessing.active_children() if child.pid is not None]
+            children, children_bytes = max(children, len(held)), max(children_bytes, sum(held))
     return {
         "delivered": delivered,
         "steps": len(losses),
         "last_loss": losses[-1] if losses else None,
         "pixel_sum": pixel_sum,
-        "own_peak_bytes": _status_bytes("VmHWM"),
+        "process_peak_bytes": _status_bytes("VmHWM"),
+        "own_peak_bytes": max([*peak, *stages.values()]),
         "children": children,
         "children_peak_bytes": children_bytes,
         "stage_bytes": stages,
         "seconds": time.perf_counter() - start_s,
     }
+
+
+@contextmanager
+def _watched() -> Iterator[list[int]]:
+    """Look at this process's own memory while the block runs; the list holds the most that was seen."""
+    peak, ended = [_status_bytes("RssAnon")], threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(SAMPLE_S):
+            peak[0] = max(peak[0], _status_bytes("RssAnon"))
+
+    watching = threading.Thread(target=watch, name="parity-memory", daemon=True)
+    watching.start()
+    try:
+        yield peak
+    finally:
+        ended.set()
+        watching.join()
+        peak[0] = max(peak[0], _status_bytes("RssAnon"))
 
 
 def _allow(more_bytes: int) -> None:
@@ -92,10 +124,9 @@ def _status_bytes(name: str) -> int:
 
 
 def _private_bytes(pid: int) -> int:
-    """Return what a process holds for itself alone; 0 for one that has ended. Source: proc(5), smaps_rollup."""
+    """Return what a process has written for itself alone; 0 for one that has ended. Source: proc(5), smaps_rollup."""
     with suppress(OSError, KeyError):
-        found = _kibibytes(Path(f"/proc/{pid}/smaps_rollup"))
-        return (found["Private_Clean"] + found["Private_Dirty"]) * 1024
+        return _kibibytes(Path(f"/proc/{pid}/smaps_rollup"))["Private_Dirty"] * 1024
     return 0
 
 

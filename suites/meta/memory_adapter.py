@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.adapters.base import Array, WorkerSettings, process_peak_bytes
+from parity.adapters.base import Array, WorkerSettings
 
 FAULTS = ("hoards", "skips", "twice", "dim", "lazy", "dies", "runs-out")
 
@@ -21,9 +21,6 @@ class Feeding:
         self.fault = os.environ.get("PARITY_MEMORY_FAULT", "")
         assert self.fault in ("", *FAULTS)
         self.hoard: list[Array] = []
-
-    def memory(self) -> dict[str, int | None]:
-        return {"process_peak_bytes": process_peak_bytes(), "device_peak_bytes": None}
 
     def build(self, spec: Mapping[str, Any], seed: int) -> None:
         pass

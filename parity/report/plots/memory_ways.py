@@ -52,7 +52,7 @@ def _panel(axis: Any, rows: list[Row], fits: list[Row]) -> None:
         style = _MARKS[fit["way"]][1]
         axis.plot((0, most), ends, linestyle=style, color=COLOURS.get(fit["framework"], INK), linewidth=1.6, zorder=3)
     for row in rows:
-        above = (row["peak_bytes"] - row["import_peak_bytes"]) / _GIB
+        above = (row["peak_bytes"] - row["import_bytes"]) / _GIB
         look = {"marker": _MARKS[row["way"]][0], "color": COLOURS.get(row["framework"], INK)}
         axis.plot([row["images"]], [above], linestyle="", markersize=7, zorder=4, **look)
     floor = max(row["floor_bytes"] / row["images"] for row in rows)

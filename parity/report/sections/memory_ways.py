@@ -15,8 +15,9 @@ _STAGES: Final = ("list", "array", "tensor")
 _WHAT: Final = (
     "`load` is what notebooks do: a list of float32 arrays, `np.array` of it, the framework's tensor of that, all three"
     " kept; `stream` reads files through tf.data or a `DataLoader`. Each row comes from fresh processes that train one"
-    " epoch; memory is the most that a process held, with what its loader processes held for themselves, above what"
-    " importing the framework took. One copy is the image as float32: no way of loading can hold less."
+    " epoch; memory is the most that a process had of its own (anonymous: mapped files are left out, which the kernel"
+    " takes back at need), with that of its loader processes, above what it had when the framework was imported. One"
+    " copy is the image as float32: no way of loading can hold less."
 )
 
 
@@ -94,22 +95,23 @@ def _processes(section: Row, label: str) -> str:
     rows = [
         (
             framework_name(row["framework"]), prose(row["way"]), _size(row["size"]), integer(row["images"]),
-            *(mebibytes(row.get(key)) for key in ("floor_bytes", "import_peak_bytes")),
+            *(mebibytes(row.get(key)) for key in ("floor_bytes", "import_bytes")),
             *(mebibytes((row.get("stage_bytes") or {}).get(stage)) for stage in _STAGES),
-            mebibytes(row.get("own_peak_bytes")),
+            *(mebibytes(row.get(key)) for key in ("own_peak_bytes", "process_peak_bytes")),
             integer(row.get("children")), mebibytes(row.get("children_peak_bytes")), prose(row.get("error") or NONE),
         )
         for row in section["rows"]
     ]  # fmt: skip
     header = (
         "framework", "way", "image", "images", "floor", "import", *(f"with {stage}" for stage in _STAGES), "own peak",
-        "loader processes", "theirs", "failed",
+        "with files", "loader processes", "theirs", "failed",
     )  # fmt: skip
     files = (
         f"{integer(section.get('files'))} different files, which come round again where more images are asked for; MiB;"
-        f" floor: the images once, as float32; theirs: sampled after each step, shared pages not counted; {label}"
+        f" floor: the images once, as float32; with files: the kernel's own mark, mapped libraries included;"
+        f" theirs: what they wrote themselves, looked at after each step; {label}"
     )
-    return folded(f"All {len(rows)} processes", f"{files}\n\n{table(header, rows, '<<<' + '>' * 9 + '<')}")
+    return folded(f"All {len(rows)} processes", f"{files}\n\n{table(header, rows, '<<<' + '>' * 10 + '<')}")
 
 
 def _own_size(fits: Sequence[Row]) -> list[Row]:
