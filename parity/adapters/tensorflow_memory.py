@@ -39,7 +39,11 @@ class TensorflowMemory:
         `note` is told when each of the three is complete.
         """
         tf = self.tf
-        images = [self._model_input(self._prepared_image(tf.constant(file), size)).numpy() for file in files]
+        read = tf.function(
+            lambda file: self._model_input(self._prepared_image(file, size)),
+            input_signature=[tf.TensorSpec((), tf.string)],
+        )
+        images = [read(tf.constant(file)).numpy() for file in files]
         note("list")
         whole = np.array(images)
         note("array")
