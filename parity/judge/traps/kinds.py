@@ -80,6 +80,7 @@ def _other_setting(mine: Op, theirs: Op) -> Iterator[Remedy]:
     for key, wanted in mine.config.items():
         if (
             (key not in IGNORED or key in OWN.get(mine.kind, ()))
+            and key[0] != "_"
             and key in theirs.config
             and not same(wanted, theirs.config[key])
         ):
