@@ -78,7 +78,7 @@ class Practice:
         UsageError: fewer than two epochs: none could be interrupted.
     """
 
-    epochs: int = 8
+    epochs: int = 6
     batch: int = 16
     images: int = 240
     size: tuple[int, int, int] = (64, 64, 1)
@@ -168,7 +168,18 @@ def practise(
         "threads": threads,
         "device": device,
     }
-    tables = ("runs", "determinism", "resume", "damage", "augmentation", "losses", "schedules", "stopping", "problems")
+    tables = (
+        "runs",
+        "determinism",
+        "resume",
+        "damage",
+        "augmentation",
+        "losses",
+        "schedules",
+        "stopping",
+        "plain",
+        "problems",
+    )
     section |= {name: [] for name in tables}
 
     def one(framework: str) -> dict[str, list[Any]]:
@@ -265,6 +276,7 @@ class _Practised:
             run, state = self._train(worker, straight, "straight run")
             first = self._first_batch(worker)
             found = self._semantics(worker, run)
+            found["plain"] = [self._plain(worker)]
             at = self._interruption(run)
             self._killed(worker, torn, at)
         checkpoint, _ = checkpoints.newest(torn)
@@ -319,6 +331,13 @@ class _Practised:
                 return
             raise
         raise DataError(f"the process that was to die in epoch {at[0]}, step {at[1]} lived on")
+
+    def _plain(self, worker: Worker) -> dict[str, Any]:
+        """Train one epoch without dropout: what is left to differ is the rounding of pixels and of sums."""
+        task = self.practice.task(self.films, self.folder / "plain")
+        worker.call("practice_open", task={**task, "dropout": 0.0, "epochs": 1})
+        row = worker.call("practice_run")["epochs"][0]
+        return {"framework": self.framework, "loss": row["loss"], "val_loss": row["val_loss"]}
 
     def _damage(self, folder: Path) -> dict[str, Any]:
         """Cut off the newest checkpoint's largest file in a copy of the folder, and see which one is used."""
