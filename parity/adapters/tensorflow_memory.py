@@ -39,11 +39,11 @@ class TensorflowMemory:
         `note` is told when each of the three is complete.
         """
         tf = self.tf
+        # Not the division: in a graph of its own it becomes a product, whose last bit is another.
         read = tf.function(
-            lambda file: self._model_input(self._prepared_image(file, size)),
-            input_signature=[tf.TensorSpec((), tf.string)],
+            lambda file: self._prepared_image(file, size), input_signature=[tf.TensorSpec((), tf.string)]
         )
-        images = [read(tf.constant(file)).numpy() for file in files]
+        images = [self._model_input(read(tf.constant(file))).numpy() for file in files]
         note("list")
         whole = np.array(images)
         note("array")
