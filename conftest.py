@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -230,6 +231,12 @@ def run_record(request: pytest.FixtureRequest) -> Campaign:
     return found
 
 
+@pytest.fixture(scope="session")
+def tell(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """What writes a line about the progress of long work while a test runs; with `over=True` in place of the last."""
+    return partial(_tell, request.config)
+
+
 def _options(config: pytest.Config) -> CampaignOptions:
     """Return what the command line asked for."""
     from parity.campaign import CampaignOptions
@@ -303,13 +310,22 @@ def _section(item: pytest.Item) -> str | None:
 
 def _progress(config: pytest.Config) -> Any:
     reporter = config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is None or not sys.stdout.isatty():
+    if reporter is None or not reporter.isatty:
         return None
+    return lambda done, total: _tell(config, f"preparing images: {done} / {total}", over=True)
 
-    def show(done: int, total: int) -> None:
-        reporter.rewrite(f"preparing images: {done} / {total}", erase=True)
 
-    return show
+def _tell(config: pytest.Config, line: str, *, over: bool = False) -> None:
+    """Write a line for somebody who waits, past pytest's capturing of what tests print; `over` the last one or not."""
+    reporter, capture = (config.pluginmanager.get_plugin(name) for name in ("terminalreporter", "capturemanager"))
+    if reporter is None:
+        return
+    with nullcontext() if capture is None else capture.global_and_fixture_disabled():
+        if over and reporter.isatty:
+            reporter.rewrite(line, erase=True)
+        else:
+            reporter.ensure_newline()
+            reporter.write_line(line)
 
 
 def _skip_reason(report: pytest.TestReport) -> str:

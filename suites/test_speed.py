@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,18 +17,11 @@ pytestmark = pytest.mark.section("benchmarks")
 
 
 @pytest.fixture(scope="module")
-def bench(request: pytest.FixtureRequest, campaign: Campaign) -> Iterator[Bench]:
+def bench(campaign: Campaign, tell: Callable[..., None]) -> Iterator[Bench]:
     """The benchmark of this run; what an interrupted one has finished is taken over when `--resume` is given."""
     from parity.timing import Bench
 
-    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
-
-    def say(line: str) -> None:
-        if reporter is not None:
-            reporter.ensure_newline()
-            reporter.write_line(f"parity benchmark: {line}")
-
-    made = Bench(campaign, say)
+    made = Bench(campaign, lambda line: tell(f"parity benchmark: {line}"))
     yield made
     made.close()
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 import sys
-from contextlib import nullcontext
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,12 +18,13 @@ import pytest
 if TYPE_CHECKING:
     from parity.campaign import Campaign, CampaignOptions
     from parity.data.prepared import Prepared
+    from parity.study.pace import Pace
     from parity.study.study import Amounts, Machine
 
 pytestmark = [pytest.mark.section("study"), pytest.mark.study]
 
 
-def test_study(campaign: Campaign, request: pytest.FixtureRequest) -> None:
+def test_study(campaign: Campaign, request: pytest.FixtureRequest, tell: Callable[..., None]) -> None:
     from parity.data import cache
     from parity.study.engines import make_engine
     from parity.study.study import FOLDER, conduct, set_aside, sized
@@ -45,7 +47,7 @@ def test_study(campaign: Campaign, request: pytest.FixtureRequest) -> None:
         engine,
         folder,
         first_seed=options.seed,
-        progress=_progress(request),
+        progress=_pace(request, tell),
     )
     campaign.fill("study", {"model": spec.name, "channels": spec.channels, **found})
     assert found["failed"] == []
@@ -129,23 +131,11 @@ def _machine(campaign: Campaign) -> Machine:
     )
 
 
-def _progress(request: pytest.FixtureRequest) -> Any:
-    """Return what tells somebody who waits how far the study is, past pytest's capturing of what tests print."""
+def _pace(request: pytest.FixtureRequest, tell: Callable[..., None]) -> Pace:
+    """Return what tells somebody who waits how far the study is."""
     from parity.bench.plan import duration
     from parity.study.pace import Pace
 
-    plugins = request.config.pluginmanager
-    reporter, capture = plugins.get_plugin("terminalreporter"), plugins.get_plugin("capturemanager")
-    if reporter is None:
-        return None
-    terminal = bool(reporter.isatty)
-
-    def show(line: str) -> None:
-        with nullcontext() if capture is None else capture.global_and_fixture_disabled():
-            if terminal:
-                reporter.rewrite(line, erase=True)
-            else:
-                reporter.ensure_newline()
-                reporter.write_line(line)
-
-    return Pace(show, duration, terminal=terminal)
+    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
+    terminal = reporter is not None and bool(reporter.isatty)
+    return Pace(partial(tell, over=True), duration, terminal=terminal)

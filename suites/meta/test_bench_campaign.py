@@ -88,6 +88,7 @@ def test_killed_half_way_and_resumed_with_nothing_lost(tmp_path: Path) -> None:
     done = run(tmp_path, "--lanes", "step", "--resume")
     assert done.returncode == 0, done.stdout
     assert "1 of 3 blocks are kept from the interrupted campaign" in done.stdout
+    assert "parity benchmark: block 3/3, lane torch-eager, about " in done.stdout  # past pytest's capturing
     record = read(tmp_path / "report" / "comparison.json")["benchmarks"]
     kept = [sample for sample in record["samples"] if sample["block"] == 0]
     assert [sample["seconds"] for sample in kept] == [sample["seconds"] for sample in left]
