@@ -11,7 +11,7 @@ from suites.test_study import _asked as asked
 if TYPE_CHECKING:
     from parity.campaign import Campaign
 
-pytestmark = [pytest.mark.section("memory_ways"), pytest.mark.study]
+pytestmark = [pytest.mark.section("memory_ways"), pytest.mark.study, pytest.mark.thorough]
 
 
 def test_memory_of_both_ways(campaign: Campaign, request: pytest.FixtureRequest) -> None:
