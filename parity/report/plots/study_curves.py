@@ -16,7 +16,7 @@ from parity.report.plots.study_cells import (
     seeds_phrase,
     splits_of,
 )
-from parity.report.plots.style import COLOURS, INK, new_figure
+from parity.report.plots.style import COLOURS, INK, legend_over_row, new_figure
 from parity.report.record import Record
 
 _LOOKS: Final = {
@@ -50,13 +50,11 @@ def draw(record: Record) -> Any:
                     _lines(axis, row, figures)
             _limit(axis, [row for row in rows if row["split"] in splits], figures)
         axes[line][0].set_ylabel(title)
-    for axis, split in zip(axes[0], splits, strict=True):
-        axis.set_title(SPLIT_TITLES[split].capitalize())
     for axis in axes[1]:
         axis.set_xlabel("epoch")
         _whole_numbers(axis, len(rows[0]["learning"]))
-    handles = [*framework_handles(rows), *_line_handles()]
-    figure.legend(handles=handles, loc="outside lower left", ncols=len(handles), fontsize=9)
+    titles = [SPLIT_TITLES[split].capitalize() for split in splits]
+    legend_over_row(axes[0], titles, [*framework_handles(rows), *_line_handles()])
     return figure
 
 

@@ -14,7 +14,7 @@ from parity.report.plots.study_cells import (
     seeds_phrase,
     splits_of,
 )
-from parity.report.plots.style import COLOURS, FAINT, INK, new_figure
+from parity.report.plots.style import COLOURS, FAINT, INK, legend_over_row, new_figure
 from parity.report.record import Record
 
 
@@ -46,10 +46,9 @@ def draw(record: Record) -> Any:
             axis.set_aspect("equal")
         axes[0][column].set_xlabel("false positive rate")
         axes[1][column].set_xlabel("predicted probability of pneumonia")
-        axes[0][column].set_title(SPLIT_TITLES[split].capitalize())
     axes[0][0].set_ylabel("true positive rate")
     axes[1][0].set_ylabel("share that has pneumonia")
-    figure.legend(handles=framework_handles(rows), loc="outside lower left", ncols=2, fontsize=9)
+    legend_over_row(axes[0], [SPLIT_TITLES[split].capitalize() for split in splits], framework_handles(rows))
     return figure
 
 

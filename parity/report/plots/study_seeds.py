@@ -16,7 +16,7 @@ from parity.report.plots.study_cells import (
     splits_of,
     study,
 )
-from parity.report.plots.style import COLOURS, new_figure
+from parity.report.plots.style import COLOURS, legend_over_row, new_figure
 from parity.report.record import Record
 from parity.report.text import number
 
@@ -56,11 +56,10 @@ def draw(record: Record) -> Any:
         axis.tick_params(axis="x", length=0)
         axis.grid(visible=False, axis="x")
         axis.set_xlim(-0.5, len(splits) - 0.5)
-        axis.set_title(ARM_TITLES[arm].capitalize())
     _published(axes[-1], record["study"])
     axes[0].set_ylabel("test accuracy (fraction of 1)")
-    handles = framework_handles(rows, linestyle="", alpha=1.0)
-    figure.legend(handles=handles, loc="outside lower left", ncols=len(handles), fontsize=9)
+    titles = [ARM_TITLES[arm].capitalize() for arm in arms]
+    legend_over_row(axes, titles, framework_handles(rows, linestyle="", alpha=1.0))
     return figure
 
 

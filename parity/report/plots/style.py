@@ -85,6 +85,14 @@ def legend_on_top(axis: Any, handles: Sequence[Any], *, title: str = "", columns
     )  # fmt: skip
 
 
+def legend_over_row(axes: Sequence[Any], titles: Sequence[str], handles: Sequence[Any]) -> None:
+    """Give the panels of a row their titles, with one legend for all of them between titles and panels."""
+    for axis, title in zip(axes, titles, strict=True):
+        axis.set_title(title, pad=25)
+    legend_on_top(axes[0], handles)
+    axes[0].get_legend().set_in_layout(False)  # it may be as wide as the row, and must not narrow its first panel
+
+
 def new_figure(height_in: float) -> Any:
     """Make a figure of the report's width."""
     from matplotlib.figure import Figure
