@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from parity.errors import UsageError
+from parity.workers.client import KEEP_MEMORY
 
-# glibc gives large blocks back to the kernel after every step and faults them in again at the next: tens of thousands
-# of page faults that are no property of a framework. These settings keep the memory, in every lane alike.
-ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "68719476736"}
+ALLOCATOR = dict(KEEP_MEMORY)  # of every lane alike, but for those that show what glibc's own settings cost
 PROFILES = ("smoke", "standard", "full")
 EVERYWHERE = ("cpu", "gpu")
 ALL_WORKS = ("evaluate", "train", "latency")

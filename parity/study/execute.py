@@ -24,7 +24,7 @@ from parity.study.arms import Training, fingerprint
 from parity.study.initial import epoch_orders, initial_weights
 from parity.study.metrics import loss_and_accuracy
 from parity.study.splits import Part, Split, make_split
-from parity.workers.client import Worker, WorkerOptions
+from parity.workers.client import KEEP_MEMORY, Worker, WorkerOptions
 
 METHOD_VERSION = 1
 """Goes into the fingerprint of every kept run: raise it with any change here that can change a result."""
@@ -95,6 +95,7 @@ class Crew:
                     python=setting.pythons.get(framework),
                     device=setting.device,
                     threads=setting.threads,
+                    environment=KEEP_MEMORY,
                     call_timeout_s=CALL_LIMIT_S,
                 )
             )

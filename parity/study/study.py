@@ -41,10 +41,10 @@ SHORTENED = Amounts(seeds=2, height=32, width=32, epochs=2, fewer_epochs=1, batc
 A batch of 24 parts the embedded films without a rest, for which TensorFlow would trace a second graph each time.
 """
 
-REAL = Amounts(seeds=10, height=64, width=64, epochs=8, fewer_epochs=4)
-"""What `-m study` runs: 240 trainings of ten seeds, sized for two cores and an evening on the 5,856 radiographs.
+REAL = Amounts(seeds=10, height=64, width=64, epochs=6, fewer_epochs=3)
+"""What `-m study` runs: 240 trainings of ten seeds, sized for two cores and two hours on the 5,856 radiographs.
 
-An epoch takes each framework five to seven seconds of one core there, a training forty to fifty-five.
+An epoch took each framework six to eight seconds of one core there (AMD EPYC, 2.4 GHz).
 """
 
 

@@ -32,6 +32,11 @@ def usable_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+# glibc gives large blocks back to the kernel after every step and faults them in again at the next: tens of thousands
+# of page faults that are no property of a framework. These variables keep the memory.
+KEEP_MEMORY: Mapping[str, str] = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "68719476736"}
+
+
 @dataclass(frozen=True)
 class WorkerOptions:
     """Which adapter to host, under which interpreter, and how.
