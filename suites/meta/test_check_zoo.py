@@ -48,6 +48,7 @@ def _check(network: Network, workers: Any) -> None:
     assert verdict.layers
 
 
+@pytest.mark.whole_run
 @pytest.mark.parametrize("name", QUICK)
 def test_a_correct_pair_raises_no_alarm(name: str, workers: Any) -> None:
     _check(NETWORKS[name], workers)

@@ -37,6 +37,7 @@ def _parity(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
 
 
+@pytest.mark.whole_run
 def test_lint_names_traps_and_their_effect(folder: Path) -> None:
     careless = ("keras_model.py:build", "torch_model.py:careless")
     optimizers = ("--tensorflow-optimizer", "Adam()", "--torch-optimizer", "Adam()")

@@ -50,6 +50,7 @@ def ready(worker: Worker, spec: ModelSpec, batch: int = BATCH) -> None:
     worker.call("place_images", images=images, labels=np.arange(batch) % 2)
 
 
+@pytest.mark.whole_run
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
 def test_the_framework_counts_what_the_formula_says(worker: Worker, spec: ModelSpec) -> None:
     ready(worker, spec)

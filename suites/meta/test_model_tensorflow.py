@@ -136,6 +136,7 @@ def named(trace: Trace, name: str) -> Op:
     return next(op for op in trace.ops if op.name == name)
 
 
+@pytest.mark.whole_run
 @pytest.mark.parametrize("role", ["plain", "twin"])
 @pytest.mark.parametrize("name", MODELS)
 def test_every_operation_made_again_alone_gives_what_it_gave_in_the_run(

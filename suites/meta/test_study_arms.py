@@ -219,6 +219,7 @@ def test_shared_weights_are_one_function(crew: Crew) -> None:
     assert np.abs(logits[0]).max() > 1e-3
 
 
+@pytest.mark.whole_run
 def test_own_orders_are_those_of_the_usual_loaders(worker: Worker) -> None:
     orders = worker.call("own_orders", images=500, batch=8, seed=3, epochs=4)
     assert all(sorted(order.tolist()) == list(range(500)) for order in orders)
@@ -252,6 +253,7 @@ def test_kerass_own_loader_delivers_in_this_order(crew: Crew, tmp_path: Path) ->
     assert worker.call("own_orders", images=40, batch=2, seed=3, epochs=2).tolist() == delivered
 
 
+@pytest.mark.whole_run
 def test_own_pixels_are_near_the_prepared_ones_and_not_antialiased_in_tensorflow_alone(crew: Crew) -> None:
     prepared = cache.prepare(None, SPEC.height, SPEC.width, 1)
     files = [str(embedded_root() / file) for file in prepared.files("test")[:6]]
