@@ -402,40 +402,10 @@ def _torch_like_class() -> Any:
             if self.kind == "nadam":  # a float32 scalar in torch, whatever the parameters are
                 self._mu_product = self.add_variable((), "ones", dtype="float32", name="mu_product")
 
-        def slot(self, name: str, variable: Any) -> Any:
-            """Return torch's slot of that name for one variable."""
-            return self._torch_slots[name][self._get_variable_index(variable)]
-
-        def _clip_gradients(self, grads: Any) -> Any:
-            words = self._words
-            grads = [tf.convert_to_tensor(gradient) for gradient in grads]
-            if words["clip_grad_norm"] is not None:
-                norm = tf.sqrt(tf.add_n([tf.reduce_sum(tf.square(gradient)) for gradient in grads]))
-                scale = tf.minimum(words["clip_grad_norm"] / (norm + 1e-6), 1.0)
-                grads = [gradient * scale for gradient in grads]
-            if words["clip_grad_value"] is not None:
-                limit = words["clip_grad_value"]
-                grads = [tf.clip_by_value(gradient, -limit, limit) for gradient in grads]
-            return grads
-
         def _backend_update_step(self, grads: Any, trainable_variables: Any, learning_rate: Any) -> None:
             if self.kind == "nadam":
                 self._mu_product.assign(self._mu_product.value * tf.cast(self._mu(self._step_number()), "float32"))
             super()._backend_update_step(grads, trainable_variables, learning_rate)
-
-        def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-            words, dtype = self._words, variable.dtype
-            gradient = tf.cast(gradient, dtype)
-            rate = tf.cast(learning_rate, "float64")  # torch's rates are doubles, whatever the parameters are
-            if words["maximize"]:
-                gradient = -gradient
-            if words["weight_decay"]:
-                if self.kind == "adamw" or words.get("decoupled_weight_decay"):
-                    variable.assign(variable * tf.cast(1.0 - rate * words["weight_decay"], dtype))
-                else:
-                    gradient = gradient + variable * words["weight_decay"]
-            step = getattr(self, f"_step_{'adam' if self.kind == 'adamw' else self.kind}")
-            variable.assign_sub(step(gradient, variable, rate))
 
     TorchLike.__module__, TorchLike.__qualname__ = __name__, "TorchLike"
     return keras.saving.register_keras_serializable(package="parity")(TorchLike)
@@ -448,7 +418,39 @@ class _TorchSteps:
     _words: _Frozen
     _mu_product: Any
     iterations: Any
-    slot: Callable[[str, Any], Any]
+    kind: str
+    _torch_slots: dict[str, list[Any]]
+    _get_variable_index: Callable[[Any], int]
+
+    def slot(self, name: str, variable: Any) -> Any:
+        """Return torch's slot of that name for one variable."""
+        return self._torch_slots[name][self._get_variable_index(variable)]
+
+    def _clip_gradients(self, grads: Any) -> Any:
+        tf, words = self._tf, self._words
+        grads = [tf.convert_to_tensor(gradient) for gradient in grads]
+        if words["clip_grad_norm"] is not None:
+            norm = tf.sqrt(tf.add_n([tf.reduce_sum(tf.square(gradient)) for gradient in grads]))
+            scale = tf.minimum(words["clip_grad_norm"] / (norm + 1e-6), 1.0)
+            grads = [gradient * scale for gradient in grads]
+        if words["clip_grad_value"] is not None:
+            limit = words["clip_grad_value"]
+            grads = [tf.clip_by_value(gradient, -limit, limit) for gradient in grads]
+        return grads
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        tf, words, dtype = self._tf, self._words, variable.dtype
+        gradient = tf.cast(gradient, dtype)
+        rate = tf.cast(learning_rate, "float64")  # torch's rates are doubles, whatever the parameters are
+        if words["maximize"]:
+            gradient = -gradient
+        if words["weight_decay"]:
+            if self.kind == "adamw" or words.get("decoupled_weight_decay"):
+                variable.assign(variable * tf.cast(1.0 - rate * words["weight_decay"], dtype))
+            else:
+                gradient = gradient + variable * words["weight_decay"]
+        step = getattr(self, f"_step_{'adam' if self.kind == 'adamw' else self.kind}")
+        variable.assign_sub(step(gradient, variable, rate))
 
     def _step_number(self) -> Any:
         tf = self._tf

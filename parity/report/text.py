@@ -81,6 +81,11 @@ def interval(low: Any, high: Any, digits: int) -> str:
     return NONE if number(low) is None or number(high) is None else f"{low:.{digits}f} to {high:.{digits}f}"
 
 
+def problems(lines: Sequence[Any] | None) -> list[str]:
+    """Write what went wrong beside the figures as one block, or as none where nothing did."""
+    return ["**Problems:**\n\n" + "\n".join(f"- {prose(line)}" for line in lines)] if lines else []
+
+
 def prose(value: Any) -> str:
     """Make a recorded text safe in Markdown: one line, nothing that starts a tag, a cell or emphasis."""
     text = " ".join(str(value).split())

@@ -8,7 +8,7 @@ from typing import Any, Final
 from parity.report import plots
 from parity.report.findings import Row, framework_name, markdown_label
 from parity.report.record import Record
-from parity.report.text import NONE, fixed, folded, integer, mebibytes, number, prose, table
+from parity.report.text import NONE, fixed, folded, integer, mebibytes, number, problems, prose, table
 
 _WAYS: Final = {"load": "load all, then train", "stream": "stream batches from files"}
 _STAGES: Final = ("list", "array", "tensor")
@@ -26,8 +26,7 @@ def render(record: Record) -> str:
     section, label = record["memory_ways"], markdown_label(record)
     parts = [_answer(section, label), *plots.references(record, "memory_ways.png"), _lines(section, label), _WHAT]
     parts += [_limits(section, label)] if section.get("limits") else []
-    if section.get("problems"):
-        parts.append("**Problems:**\n\n" + "\n".join(f"- {prose(line)}" for line in section["problems"]))
+    parts += problems(section.get("problems"))
     parts += [_processes(section, label)] if section.get("rows") else []
     return "\n\n".join(parts)
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 from parity.report import plots
 from parity.report.findings import Row, framework_name, markdown_label
 from parity.report.record import Record
-from parity.report.text import NONE, fixed, integer, number, prose, small, table
+from parity.report.text import NONE, fixed, integer, number, problems, prose, small, table
 
 _WHAT: Final = (
     "Each framework trains by its own usual tools: Keras's `fit` on a tf.data pipeline with its callbacks; a PyTorch"
@@ -31,8 +31,7 @@ def render(record: Record) -> str:
     if section.get("runs"):
         parts.append(_runs(section, label))
     parts += [_checks(section, label), _TRAPS]
-    if section.get("problems"):
-        parts.append("**Problems:**\n\n" + "\n".join(f"- {prose(line)}" for line in section["problems"]))
+    parts += problems(section.get("problems"))
     return "\n\n".join(parts)
 
 
