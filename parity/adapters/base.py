@@ -183,6 +183,7 @@ class Adapter(ABC):
 
     def first_step(self, work: str) -> float:
         """Return the seconds of the very first step of `work`, tracing and compilation included."""
+        gc.unfreeze()  # a network that was replaced since may go
         step = self.step(work)
         self.synchronise()
         start_s = time.perf_counter()
@@ -251,7 +252,11 @@ def read_options(
 
 @contextmanager
 def quiet_collector() -> Iterator[None]:
-    """Keep the garbage collector out of a clocked span: collected and frozen before, off during."""
+    """Keep the garbage collector out of a clocked span: collected and frozen before, off during.
+
+    What is frozen stays so, until `Adapter.first_step` lets go of it: a framework's objects take a quarter of a second
+    to go through, which between spans of a few milliseconds would be nearly all of a benchmark's time.
+    """
     gc.collect()
     gc.freeze()
     gc.disable()
@@ -259,7 +264,6 @@ def quiet_collector() -> Iterator[None]:
         yield
     finally:
         gc.enable()
-        gc.unfreeze()
 
 
 def process_peak_bytes() -> int:

@@ -21,7 +21,8 @@ def caption(record: Record) -> str | None:
         for run in runs
     )
     return (
-        f"Training with augmentation, class weights and a falling learning rate: {ends}, n = {integer(plan['images'])}"
+        f"Training with augmentation, class weights and a learning rate that falls at need: {ends},"
+        f" n = {integer(plan['images'])}"
         f" training and {integer(plan['held_out_images'])} held-out images, one seed ({data_label(record)})"
     )
 

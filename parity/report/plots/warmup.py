@@ -14,6 +14,9 @@ from parity.report.timings import LATENCY, Lane, median, numbers, own_lanes
 _COLUMNS: Final = 4
 _WORKS: Final = ("train", "evaluate")
 _HIGHEST: Final = 20.0  # a first sample of a compiling lane may be thousands of times the steady step
+_NARROW: Final = 2.0  # up to here the coarse ticks would be a single one
+_STEPS: Final = (1, 2, 5)
+_FINE_STEPS: Final = (1, 1.1, 1.25, 1.5, 8, 9)
 
 
 def caption(record: Record) -> str | None:
@@ -71,7 +74,7 @@ def _panel(axis: Any, record: Record, lane: Lane, top: float) -> None:
     colour = lane_colour(record, lane.lane)
     axis.set_yscale("log")
     axis.set_ylim(0.75, top)
-    plain_log_ticks(axis.yaxis)
+    plain_log_ticks(axis.yaxis, steps=_STEPS if top > _NARROW else _FINE_STEPS)
     for row in lane.warmups:
         curve = _curve(row)
         marker = "o" if len(curve) <= 5 else ""
