@@ -59,7 +59,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--baseline", metavar="RECORD", help="compare the benchmark with that of an earlier record")
     group.addoption("--study-seeds", type=_positive, metavar="N", help="seeds of the study (real: 10, shortened: 2)")
     group.addoption("--study-size", type=_size, metavar="HxW", help="image size of the study (64x64, 32x32)")
-    group.addoption("--study-epochs", type=_at_least_two, metavar="N", help="epochs of the study (8, 2)")
+    group.addoption("--study-epochs", type=_at_least_two, metavar="N", help="epochs of the study (6, 2)")
     group.addoption(
         "--study-address",
         metavar="HOST:PORT",

@@ -25,6 +25,7 @@ from parity.pair import Pair, PairOptions, raise_for
 from parity.proving import Proof, export, prove_alone, prove_lane, prove_pair, prove_training
 from parity.report import record as records
 from parity.report.findings import no_winner_reason
+from parity.stats import SETTLED_BLOCKS
 from parity.workers.client import Worker, WorkerOptions
 
 SECTION = "benchmarks"
@@ -203,7 +204,7 @@ class Bench:
         samples = [self.machine.held(sample, lane(sample["lane"])) for sample in held["samples"]]
         counted = self._count_flops()
         self.campaign.fill(SECTION, {"samples": samples, "floors": self.machine.floors(samples, counted)})
-        if self.campaign.options.profile == "full":  # twenty seconds of simulation, the same on every machine
+        if self.plan.blocks >= SETTLED_BLOCKS:  # twenty seconds of simulation, the same on every machine
             self.campaign.fill(SECTION, {"self_proof": simulate.coverage_table()})
         self.update()
         return list(self.campaign.record[SECTION]["limits"]["refused"])

@@ -505,7 +505,11 @@ class Walk:
         ordered = {
             side: values[side] if family(side) == TENSORFLOW else relation.to_tensorflow(values[side]) for side in SIDES
         }
-        low, high = (relation.to_tensorflow(np.broadcast_to(bound, values[TWIN_TORCH].shape)) for bound in bounds)
+        shape = values[TWIN_TORCH].shape
+        low, high = (
+            bound.reshape(()) if bound.size == 1 else relation.to_tensorflow(np.broadcast_to(bound, shape))
+            for bound in bounds
+        )
         finding = judge(cut.name, cut.kind, Quartet(*(ordered[side] for side in SIDES)), low, high)
         if notes:
             finding = _noted(finding, notes)

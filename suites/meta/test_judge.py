@@ -519,3 +519,43 @@ def test_what_cancels_is_measured_by_what_cancelled() -> None:
     assert finding.scale == pytest.approx(6e-7 / 2.0**-24)
     wrong = Quartet(quartet.tensorflow, quartet.torch, a, b + 1e-9)  # a gradient that is not zero after all
     assert judge("bias", "weight", wrong, np.full(2, 6e-7), np.full(2, 6e-7 * 2.0**-29)).verdict == "semantic"
+
+
+# A tensor is judged part by part: the figures must be those of the whole, wherever the odd element lies.
+
+
+@pytest.mark.parametrize("place", [0, 8191, 8192, 20_000, 29_999])
+@pytest.mark.parametrize("one_number", [False, True])
+def test_an_odd_element_is_found_in_whichever_part_it_lies(place: int, one_number: bool) -> None:
+    twin = np.random.default_rng(0).uniform(0.5, 1.0, (3, 10_000))
+    shown = twin.astype(np.float32)
+    other = shown.copy()
+    other.flat[place] *= np.float32(1.25)
+    bound = np.full(() if one_number else twin.shape, 1e-6)
+    found = judge("conv1", "conv2d", Quartet(shown, other, twin, twin), bound, bound * 1e-9)
+    assert (found.verdict, found.side, found.mismatched) == (PRECISION, "torch", 1)
+    assert found.where == tuple(int(i) for i in np.unravel_index(place, twin.shape))
+    assert found.scale == twin.max()
+    assert found.error_torch == pytest.approx(np.abs(other - twin).max() / twin.max(), rel=1e-15)
+    assert found.share_torch == pytest.approx(np.abs(other - twin).max() / 1e-6, rel=1e-12)
+
+
+def test_axes_in_another_order_of_memory_are_judged_at_their_own_places() -> None:
+    twin = np.random.default_rng(1).uniform(0.5, 1.0, (2, 40, 30, 20))
+    moved = np.moveaxis(np.ascontiguousarray(np.moveaxis(twin, -1, 1)), 1, -1)
+    other = moved.copy(order="K")
+    other[1, 39, 2, 7] += 1.0
+    bound = np.broadcast_to(np.array(1e-12), twin.shape)
+    found = judge("conv1", "conv2d", Quartet(twin, other, moved, moved), bound, bound)
+    assert found.where == (1, 39, 2, 7)
+    assert found.mismatched == 1
+
+
+def test_complex_numbers_are_judged_in_both_their_parts() -> None:
+    twin = np.exp(1j * np.arange(12.0)).reshape(3, 4)
+    shown = twin.astype(np.complex64)
+    turned = twin + 1e-3j
+    bound = np.full(twin.shape, 1e-6)
+    assert judge("fft", "fft", Quartet(shown, shown, twin, twin), bound, bound * 1e-9).verdict == IDENTICAL
+    found = judge("fft", "fft", Quartet(shown, shown, twin, turned), bound, bound * 1e-9)
+    assert (found.verdict, found.d64) == (SEMANTIC, pytest.approx(1e-3, rel=1e-3))
