@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -26,6 +27,10 @@ from parity.report import record as records
 from parity.report.render import write_report
 from parity.workers.client import Worker, WorkerOptions, usable_cpus
 
+_TUNING = re.compile(
+    r"(TF|XLA|ONEDNN|DNNL|MKL|KMP|OMP|GOMP|OPENBLAS|ATEN|TORCH|TORCHINDUCTOR|PYTORCH|MALLOC|CUDA|CUDNN|NVIDIA)_"
+    r"|LD_PRELOAD$|GLIBC_TUNABLES$"
+)
 PARTIAL_NAME = "comparison.partial.json"
 INTERRUPTED_NAME = "comparison.interrupted.json"
 KERMANY = (
@@ -55,8 +60,8 @@ class Profile:
 
 PROFILES: Mapping[str, Profile] = {
     "smoke": Profile(1, 1, 3, 2, 10, 2, 4, 5),
-    "standard": Profile(3, 3, 8, 3, 20, 4, 8, 30),
-    "full": Profile(8, 10, 10, 5, 60, 8, 32, 300, sweep=True),
+    "standard": Profile(3, 3, 8, 3, 60, 4, 8, 30),
+    "full": Profile(8, 10, 10, 5, 100, 8, 32, 300, sweep=True),
 }
 SWEEP_BATCHES, SWEEP_SIZES = (1, 8, 32, 128), (150, 224)
 SWEPT_KINDS = ("step", "onnx")
@@ -288,10 +293,14 @@ class Campaign:
         """Empty a section on purpose, and say why."""
         self.record[section] = {"not_run": why}
 
-    def note_worker(self, name: str, worker: Worker) -> None:
-        """Keep what a worker says of its own environment."""
+    def note_machine(self) -> None:
+        """Keep what this machine is, once."""
         if "not_run" in self.record["environment"]:
             self.record["environment"] = environment(self.options, self.device, self.device_note)
+
+    def note_worker(self, name: str, worker: Worker) -> None:
+        """Keep what a worker says of its own environment."""
+        self.note_machine()
         self.record["environment"]["workers"][name] = worker.call("environment")
 
     def interrupted(self) -> Path:
@@ -394,10 +403,19 @@ def environment(options: CampaignOptions, device: str, note: str | None) -> dict
         "device_note": note,
         "gpu": _gpu_name() if device == "gpu" else None,
         "threads": options.threads,
+        "variables": _variables(),
         "git_commit": _git_commit(),
         "packages": _versions(),
         "workers": {},
     }
+
+
+def _variables() -> dict[str, str]:
+    """Return the environment variables that change how fast or how exactly the libraries compute.
+
+    Of a path only its last part: where things lie on this machine is nobody's business, and no condition.
+    """
+    return {name: value.rpartition("/")[2] for name, value in sorted(os.environ.items()) if _TUNING.match(name)}
 
 
 def _cpu_name() -> str:

@@ -118,13 +118,18 @@ def paired_ratio(
     more than 5 % of about every second thousand of them. Measured over 10,000 simulated A/A campaigns each, at 3,
     5, 10 and 20 blocks in mirrored order, process sd 8 %: false winners 3.9 to 5.0 % with the printed interval and
     the margin, 1.6 to 2.0 % with this rule. The interval covers the truth in 94.3 to 95.8 % there and under
-    autocorrelated noise, and in 94.8 to 100 % under heavy tails, drift and order effects; a lane slowed by 10 % is
-    found in 99.6 % of campaigns of ten blocks (block sd 5 %, process sd 3 %, round sd 4 %) and in 22 % of those of
-    three: few blocks cost power, not honesty. `parity.bench.simulate` repeats the measurement.
+    noise that is autocorrelated over all processes of a campaign, and in 94.8 to 100 % under heavy tails, drift and
+    order effects; a lane slowed by 10 % is found in 99.6 % of campaigns of ten blocks (block sd 5 %, process sd 3 %,
+    round sd 4 %; 97 % where an A/A check has to pass beside it) and in 22 % of those of three: few blocks cost power,
+    not honesty. With a process sd of 5 % ten blocks find it in 89 %, with 8 % in 46 %. `parity.bench.simulate`
+    repeats the measurement.
 
-    What the interval cannot do: a t interval expects the differences to spread alike to both sides. Where only one
-    of the lanes has rare slow processes (one in ten, 30 % slower on average) it covers the mean ratio, which those
-    processes are part of, in 91, 85, 77 and 78 % at 3, 5, 10 and 20 blocks; false winners stay at or under 4 %.
+    What the interval cannot do: a t interval expects independent differences that spread alike to both sides. Where
+    only one of the lanes has rare slow processes (one in ten, 30 % slower on average) it covers the mean ratio, which
+    those processes are part of, in 91, 85, 77 and 78 % at 3, 5, 10 and 20 blocks; false winners stay at or under 4 %.
+    With rarer and slower ones (one in twenty, three times as slow) it is 42 % at ten blocks. Where a lane carries its
+    own state from one block to the next (autocorrelation 0.7, sd 5 %), which fresh processes are there to prevent,
+    coverage falls to 59 % and a quarter of such campaigns name a false winner.
 
     Raises: UsageError for unequal lengths, no blocks, times that are not finite and positive, a confidence
     outside (0, 1), a negative margin.

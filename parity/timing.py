@@ -131,6 +131,7 @@ class Bench:
         self._missing: dict[str, str] = {}
         self._unimportable: set[str] = set()
         self._absent = self._find_absent()
+        self._measured_before = False
         self._readings = GpuReadings() if campaign.device == "gpu" else None
         self._begin()
 
@@ -232,7 +233,8 @@ class Bench:
         base = dataset_root(options.data or embedded_root())
         amount = supply.AMOUNTS[options.profile]
         task = supply.choose(prepared, base, options.batch, options.threads, amount)
-        demand = supply.demand_of(self.campaign.record[SECTION].get("samples", []))
+        image = (options.height, options.width, options.channels)
+        demand = supply.demand_of(self.campaign.record[SECTION].get("samples", []), image)
         pythons = {name: self._python(name) for name in supply.FRAMEWORKS if name not in self._unimportable}
         found = supply.measure(task, demand, pythons)
         self.campaign.fill(SECTION, {"supply": found})
@@ -293,8 +295,12 @@ class Bench:
             "environment": thread_environment(timing.threads),
         }  # fmt: skip
         self.campaign.fill(SECTION, begun)
+        self.campaign.note_machine()  # also where every block is kept, and no process says anything of it
         if self.kept is not None:
-            self.campaign.fill(SECTION, self.kept.content)
+            before = self.kept.content
+            self.machine.measured = list((before.get("limits") or {}).get("measured") or [])
+            note = {"sentence": self.kept.sentence, "blocks": [block + 1 for block in self.kept.blocks]}
+            self.campaign.fill(SECTION, {**before, "resumed": [*(before.get("resumed") or []), note]})
             self.update()
 
     def _kept_sample(self, row: Row) -> dict[str, Any] | None:
@@ -407,7 +413,8 @@ class Bench:
             self.campaign.fill(SECTION, {"parity_gate": gate})
             raise_for(findings)
             self._proofs[size] = proof
-            if not self.machine.measured:
+            if not self._measured_before:
+                self._measured_before = True
                 self._measure_ceilings("before")
         return self._proofs[size]
 

@@ -208,7 +208,8 @@ class TensorflowLanes(Adapter):
         return seconds
 
     def synchronise(self) -> None:
-        self.tf.test.experimental.sync_devices()
+        if self._is_asynchronous():  # otherwise nothing is left to wait for, and asking would be timed
+            self.tf.test.experimental.sync_devices()
 
     def compilations(self) -> int:
         """Return how many times the Python code of a step ran so far: once per trace, whatever XLA then compiles.

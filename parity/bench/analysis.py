@@ -45,6 +45,7 @@ CHANGES: Final[Mapping[str, str]] = {
 GATE = "the parity gate before the timing did not pass, or is not recorded"
 LIMITS = "the physical-limit check failed"
 AA = "the A/A check failed"
+LOST = "a lane is missing in some of the blocks"
 
 
 @dataclass(frozen=True)
@@ -110,19 +111,23 @@ def limits(samples: Sequence[Row], measured: Mapping[str, Any] | None = None) ->
 
 
 def ratios(
-    samples: Sequence[Row], lanes: Sequence[Lane], *, gate_passed: bool = True, margin: float = DEFAULT_MARGIN
-) -> list[dict[str, Any]]:
+    samples: Sequence[Row], lanes: Sequence[Lane], *, gate_passed: bool = True, margin: float = DEFAULT_MARGIN,
+    blocks: int | None = None,
+) -> list[dict[str, Any]]:  # fmt: skip
     """Return the paired ratio of every pair of lanes at each setting, over the blocks in which both ran.
 
     A lane with a step below its floor has no ratio. Where the gate, a limit or the setting's own A/A check failed, a
-    ratio keeps its figures, its decision is `undecided` and `withheld` says why.
+    ratio keeps its figures, its decision is `undecided` and `withheld` says why. So it does where a lane is missing in
+    some of the `blocks` that were planned: the process that died, or took too long, was no random one.
     """
     medians, against = _judged(samples, lanes, gate_passed)
-    return [
-        {**_named(setting), **vars(pair), **_told(ratio, against(setting)), "preliminary": ratio.preliminary}
-        for pair in lane_pairs(lanes)
-        for setting, ratio in _paired(medians, pair.a, pair.b, margin)
-    ]
+    found = []
+    for pair in lane_pairs(lanes):
+        for setting, ratio in _paired(medians, pair.a, pair.b, margin):
+            lost = LOST if blocks is not None and ratio.blocks < blocks else None
+            told = _told(ratio, against(setting) or lost)
+            found.append({**_named(setting), **vars(pair), **told, "preliminary": ratio.preliminary})
+    return found
 
 
 def aa_check(
@@ -226,7 +231,8 @@ def sensitivity(
             ratio = _ratio_at(medians, a, b, at, margin)
             if ratio is not None:
                 row = {"factor": factor, "change": change, **_named(at), "a": a, "b": b}
-                found.append({**row, **_told(ratio, against(at)), "baseline_ratio": baseline.ratio})
+                before = {"baseline_ratio": baseline.ratio, "baseline_decision": baseline.decision}
+                found.append({**row, **_told(ratio, against(at)), **before})
     return found
 
 
@@ -260,7 +266,7 @@ def summary(
     headline = _headline(samples, batch, image)
     gate = held.get("parity_gate")
     passed = isinstance(gate, Mapping) and gate.get("passed") is True
-    rows = ratios(samples, lanes, gate_passed=passed)
+    rows = ratios(samples, lanes, gate_passed=passed, blocks=(held.get("plan") or {}).get("blocks"))
     check = aa_check(samples, lanes, headline)
     main = [row for row in rows if row["headline"] and row["kind"] == HEADLINE_KIND and _is_headline(row, headline)]
     return {

@@ -53,11 +53,12 @@ LANES = (
     Lane("tf-graph", "tensorflow", "step", "tf.function without XLA, keras.optimizers.Adam, no host reads", GRAPH,
          profile="smoke"),
     Lane("torch-eager-again", "torch", "step", "torch-eager under a second name: what this machine calls a difference"
-         " where there is none", EAGER, works=BOTH, profile="standard", again="torch-eager"),
-    Lane("torch-fit", "torch", "fit", "a training loop that reads loss and accuracy to the host at every step", FIT,
-         works=BOTH),
+         " where there is none", EAGER, profile="standard", again="torch-eager"),
+    Lane("torch-fit", "torch", "fit", "a training loop on one resident batch that reads loss and accuracy to the host"
+         " at every step", FIT, works=BOTH),
     Lane("keras-fit", "tensorflow", "fit", "Keras `fit` and `evaluate`, which read loss and metrics to the host at"
-         " every step", FIT, works=BOTH),
+         " every step, and also take every batch from tf.data, keep running metrics and call callbacks", FIT,
+         works=BOTH),
     Lane("torch-compile", "torch", "compiled", "torch.compile", {"run": "compile"}),
     Lane("tf-xla", "tensorflow", "compiled", "tf.function(jit_compile=True)", {"run": "xla"}),
     Lane("torch-graphs", "torch", "replayed", "torch.compile(mode='reduce-overhead'): CUDA graphs", {"run": "graphs"},

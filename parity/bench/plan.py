@@ -147,6 +147,7 @@ def make(
         "image": "x".join(map(str, image)),
         "versions": _versions(environment),
         "machine": machine(environment),
+        "variables": environment.get("variables"),
     }
     return Plan(tuple(lanes), own, blocks, seed, timing, json.loads(json.dumps(fingerprint)))
 

@@ -1,7 +1,7 @@
 """Is this run slower than an earlier one? Two records lane by lane, where the machine is the same.
 
-`python -m parity.bench.regression BASELINE RECORD` prints a table; its exit status is 0 where no lane is slower, 1
-where one is, and 2 where the two cannot be compared.
+`python -m parity.bench.regression BASELINE RECORD` prints a table; its exit status is 0 where no lane is known to be
+slower, 1 where one is, and 2 where the two cannot be compared.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from parity.bench.analysis import SETTING, Medians, block_medians, refused
+from parity.bench.analysis import AA, GATE, SETTING, Medians, block_medians, refused
 from parity.bench.plan import differences, machine
 from parity.errors import ParityError, RecordError
 from parity.stats import DEFAULT_MARGIN, unpaired_ratio
@@ -37,9 +37,15 @@ def compare(baseline: Record, record: Record, margin: float = DEFAULT_MARGIN) ->
     wider by the largest movement among them (`moved`, a fraction; None where one of the records has no ceilings, and a
     machine that changed its speed cannot be told from a lane that did).
 
-    The same machine means processor, cores, memory, device and GPU. A lane is compared where setting, threads and
-    allocator are the same. Versions may differ, since they are what is asked about, and are listed; so may profile,
-    blocks, rounds, seed and data, which change how well a step is known and not how long it takes.
+    Many settings are compared at once, and one of them would seem to have moved by mere chance: the printed interval
+    is that of each alone, and a decision is made by an interval whose risk is divided by their number (Bonferroni).
+    Where one of the records did not pass its parity gate or its A/A check, nothing is decided, and `withheld` says why.
+    `together` is the geometric mean of all ratios: a neighbour's load, which no ceiling shows, moves all lanes alike.
+
+    The same machine means processor, cores, memory, device and GPU, all of them known; two machines of one kind cannot
+    be told apart. A lane is compared where setting, threads and allocator are the same. Versions and the variables
+    that tune libraries may differ, since they are what is asked about, and are listed; so may profile, blocks, rounds,
+    seed and data, which change how well a step is known and not how long it takes.
 
     Raises
         RecordError: a record is not shaped as its schema says.
@@ -53,10 +59,14 @@ def compare(baseline: Record, record: Record, margin: float = DEFAULT_MARGIN) ->
 
 
 def exit_status(found: Mapping[str, Any]) -> int:
-    """Return 0 where no lane is slower, 1 where one is, 2 where nothing could be compared."""
+    """Return 0 where no lane is known to be slower, 1 where one is, 2 where nothing could be compared.
+
+    Below ten blocks a decision is preliminary, and does not count.
+    """
     if not found["settings"]:
         return CANNOT
-    return SLOWER if any(row["decision"] == "slower" for row in found["settings"]) else FASTER
+    settled = (row["decision"] for row in found["settings"] if not row["preliminary"])
+    return SLOWER if "slower" in settled else FASTER
 
 
 def text(found: Mapping[str, Any]) -> str:
@@ -67,16 +77,29 @@ def text(found: Mapping[str, Any]) -> str:
     rows = [head, *(_line(row) for row in found["settings"])]
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    moved = found["moved"]
-    lines.append("")
-    lines.append(
-        "No ceilings are in both records: a machine that changed its speed would look like this as well."
-        if moved is None
-        else f"The machine's own speed moved by {100 * moved:.1f} % between the runs; the intervals allow for it."
-    )
+    lines += ["", *moves(found)]
+    if found["withheld"]:
+        lines.append(f"nothing is decided: {found['withheld']}")
     lines += [f"differs: {phrase}" for phrase in found["versions"]]
     lines += [f"not compared: {row['lane']}: {row['why']}" for row in found["not_compared"]]
     return "\n".join(lines)
+
+
+def moves(found: Mapping[str, Any]) -> list[str]:
+    """Say how far the machine's ceilings have moved, and all lanes together."""
+    moved, together = found["moved"], found.get("together")
+    said = [
+        "No ceilings are in both records: a machine that changed its speed would look like this as well."
+        if moved is None
+        else f"The machine's ceilings, the best of several tries, moved by {100 * moved:.1f} % between the runs; the"
+        " intervals allow for that."
+    ]
+    if together is not None:
+        said.append(
+            f"All settings together: then / now {together:.3f}. A neighbour's load in one of the runs moves all of"
+            " them, and does not show in the ceilings."
+        )
+    return said
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -97,7 +120,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _compare(baseline: Record, record: Record, margin: float) -> dict[str, Any]:
     then, now = _benchmarks(baseline), _benchmarks(record)
-    other = differences(machine(baseline["environment"]), machine(record["environment"]))
+    machines = [machine(side["environment"]) for side in (baseline, record)]
+    other = [
+        f"{name} (not in both records)"
+        for name in ("cpu", "cores", "memory_gib", "device")
+        if None in (side[name] for side in machines)
+    ] or differences(machines[0], machines[1])
     found: dict[str, Any] = {
         "same_machine": not other,
         "why_not": None,
@@ -105,6 +133,8 @@ def _compare(baseline: Record, record: Record, margin: float) -> dict[str, Any]:
         "not_compared": [],
         "versions": _versions(baseline, record),
         "moved": None,
+        "together": None,
+        "withheld": _withheld(then) or _withheld(now),
     }
     if other:
         return {**found, "why_not": f"not the same machine: {', '.join(other)}"}
@@ -114,6 +144,7 @@ def _compare(baseline: Record, record: Record, margin: float) -> dict[str, Any]:
     conditions = [{_place(row): _conditions(row) for row in rows} for rows in samples]
     found["moved"] = _moved(then.get("limits"), now.get("limits"))
     skipped: dict[str, str] = {}
+    comparable: list[Any] = []
     for key in medians[1]:
         setting, lane = key
         if lane in beyond[0] | beyond[1]:
@@ -123,7 +154,10 @@ def _compare(baseline: Record, record: Record, margin: float) -> dict[str, Any]:
         elif unlike := differences(conditions[0][key], conditions[1][key]):
             skipped[lane] = ", ".join(unlike)
         else:
-            found["settings"].append(_setting_row(medians, key, margin, found["moved"]))
+            comparable.append(key)
+    found["settings"] = [_setting_row(medians, key, margin, found, len(comparable)) for key in comparable]
+    if comparable:
+        found["together"] = _geometric_mean([row["ratio"] for row in found["settings"]])
     found["not_compared"] = [{"lane": lane, "why": why} for lane, why in skipped.items()]
     if not found["settings"]:
         first = next(iter(skipped.items()), None)
@@ -131,11 +165,24 @@ def _compare(baseline: Record, record: Record, margin: float) -> dict[str, Any]:
     return found
 
 
-def _setting_row(medians: Sequence[Medians], key: Any, margin: float, moved: float | None) -> dict[str, Any]:
+def _withheld(benchmarks: Record) -> str | None:
+    """Return what stands against every decision on a record's samples, or None."""
+    gate, check = benchmarks.get("parity_gate"), benchmarks.get("aa_check")
+    if isinstance(gate, Mapping) and gate.get("passed") is False:
+        return GATE
+    return AA if isinstance(check, Mapping) and check.get("passed") is False else None
+
+
+def _setting_row(
+    medians: Sequence[Medians], key: Any, margin: float, found: Mapping[str, Any], compared: int
+) -> dict[str, Any]:
     setting, lane = key
     then, now = (list(side[key].values()) for side in medians)
-    ratio = unpaired_ratio(now, then, margin=margin, moved=moved or 0.0)
+    moved = found["moved"] or 0.0
+    ratio = unpaired_ratio(now, then, margin=margin, moved=moved)
+    strict = unpaired_ratio(now, then, 1.0 - 0.05 / compared, margin=margin, moved=moved)
     figures = {name: value for name, value in asdict(ratio).items() if name not in ("blocks_a", "blocks_b")}
+    figures["decision"] = "undecided" if found["withheld"] else strict.decision
     return {
         "lane": lane,
         **dict(zip(SETTING, setting, strict=True)),
@@ -176,7 +223,7 @@ def _versions(baseline: Record, record: Record) -> list[str]:
     sides = []
     for side in (baseline["environment"], record["environment"]):
         workers = {name: worker.get("versions") for name, worker in (side.get("workers") or {}).items()}
-        own = {name: side.get(name) for name in ("platform", "python", "git_commit")}
+        own = {name: side.get(name) for name in ("platform", "python", "git_commit", "variables")}
         sides.append({**own, "packages": side.get("packages"), "workers": workers})
     return differences(sides[0], sides[1])
 

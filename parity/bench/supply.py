@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from parity.bench.analysis import refused
 from parity.bench.lanes import ALLOCATOR, thread_environment
 from parity.data.prepared import Prepared
 from parity.errors import ParityError, UsageError
@@ -134,11 +135,17 @@ def measure(
     }
 
 
-def demand_of(samples: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return how many images per second each timed training lane eats: the median over its blocks, per batch size."""
+def demand_of(samples: Sequence[Mapping[str, Any]], image: tuple[int, int, int]) -> list[dict[str, Any]]:
+    """Return how many images per second each timed training lane eats: the median over its blocks, per batch size.
+
+    `image`: (height, width, channels) of the images that are supplied; steps on others are no demand for them. Nor is
+    a lane with a step below its physical limit.
+    """
     found: dict[tuple[str, str, int], list[float]] = {}
+    impossible = {row["lane"] for row in refused(samples)}
     for sample in samples:
-        if sample["work"] == "train":
+        size = tuple(sample[name] for name in ("height", "width", "channels"))
+        if sample["work"] == "train" and size == image and sample["lane"] not in impossible:
             rate = sample["batch"] / statistics.median(sample["seconds"])
             found.setdefault((sample["lane"], "train", sample["batch"]), []).append(rate)
     return [

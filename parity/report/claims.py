@@ -64,9 +64,17 @@ def why_no_winner(ratio: Mapping[str, Any], record: Record) -> str | None:
     if unlike:
         return unlike
     value, limit = number(ratio.get("ratio")), detection_limit(ratio, record)
-    if ratio["decision"] != "within margin" and value and limit is not None and max(value, 1 / value) <= 1 + limit:
+    if limit is None:
+        return None
+    if ratio["decision"] == "within margin":
+        return "the detection limit is wider than the margin" if limit > _margin(ratio) else None
+    if value and max(value, 1 / value) <= 1 + limit:
         return "below the detection limit"
     return None
+
+
+def _margin(ratio: Mapping[str, Any]) -> float:
+    return number(ratio.get("margin")) or DEFAULT_MARGIN
 
 
 def detection_limit(ratio: Mapping[str, Any], record: Record) -> float | None:
@@ -105,7 +113,7 @@ def ratio_phrase(ratio: Mapping[str, Any], record: Record) -> str:
     if why is not None:
         return f"{work}: {b} takes {factor(value, 2)} times as long as {a} ({within}{seen}): {prose(why)}, no winner"
     if ratio["decision"] == "within margin":
-        margin = percent(ratio.get("margin", DEFAULT_MARGIN))
+        margin = percent(_margin(ratio))
         return f"{work}: {a} and {b} are equally fast within {margin} (ratio {factor(value, 2)}, {within}{seen})"
     if ratio["decision"] == "slower":  # turn it round, so that a reader always sees a figure above 1
         a, b, value = b, a, 1 / value if value else None

@@ -249,7 +249,7 @@ def _sensitivity(blocks: int) -> list[dict[str, Any]]:
         return {
             "factor": factor, "change": change, "work": "train", "batch": BATCH, **IMAGE, "a": a, "b": b,
             "ratio": ratio, "low": ratio * 0.97, "high": ratio * 1.03, "blocks": blocks, "decision": decision,
-            "baseline_ratio": 1.2,
+            "baseline_ratio": 1.2, "baseline_decision": "faster",
         }  # fmt: skip
 
     return [

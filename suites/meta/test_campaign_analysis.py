@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from parity.bench import analysis, regression
@@ -28,6 +29,7 @@ from parity.bench.analysis import (
 from parity.bench.lanes import LANES, Lane
 from parity.bench.regression import compare, exit_status, main
 from parity.errors import RecordError
+from parity.stats import unpaired_ratio
 
 A = Lane("torch-eager", "torch", "step", "")
 B = Lane("tf-graph", "tensorflow", "step", "")
@@ -102,6 +104,20 @@ def test_a_ratio_needs_blocks_in_which_both_ran() -> None:
     assert (row["blocks"], row["preliminary"], row["decision"], row["headline"]) == (7, True, "faster", True)
     disjoint = [row for row in rows if (row["lane"] == "torch-eager") == (row["block"] % 2 == 0)]
     assert ratios(disjoint, OURS) == []
+
+
+def test_a_lane_that_was_lost_in_some_blocks_settles_nothing() -> None:
+    """A process that died or took too long was no random one: what is left would be the blocks that went well."""
+    rows = [row for row in samples(WINNER, 10) for row in (row, {**row, "block": row["block"] + 10})]
+    left = [row for row in rows if row["lane"] == "torch-eager" or row["block"] not in (3, 14)]
+    whole, lost = ratios(rows, OURS, blocks=20)[0], ratios(left, OURS, blocks=20)[0]
+    assert (whole["decision"], whole["blocks"], "withheld" in whole) == ("faster", 20, False)
+    assert (lost["decision"], lost["blocks"], lost["withheld"]) == (
+        "undecided",
+        18,
+        "a lane is missing in some of the blocks",
+    )
+    assert summary({"samples": left, "plan": {"blocks": 20}}, OURS, 32)["ratios"][0]["decision"] == "undecided"
 
 
 def test_settings_are_kept_apart() -> None:
@@ -281,6 +297,7 @@ def test_what_would_change_the_answer() -> None:
     assert found["batch"]["change"] == "batch 1"
     assert found["image size"]["change"] == "224x224 images"
     assert found["optimizer"]["ratio"] == pytest.approx(2.0, rel=0.01)
+    assert {row["baseline_decision"] for row in found.values()} == {"faster"}
 
 
 def test_both_lanes_with_one_thread_stand_against_each_other() -> None:
@@ -424,6 +441,49 @@ def test_the_machine_that_moved_widens_every_interval() -> None:
     assert compare(then, now)["moved"] is None
 
 
+@pytest.mark.parametrize("name", ["cpu", "cores", "memory_bytes", "device"])
+def test_a_machine_that_is_not_known_is_no_machine_to_compare(name: str) -> None:
+    unknown = record(WINNER)
+    del unknown["environment"][name]
+    for found in (compare(unknown, copy.deepcopy(unknown)), compare(record(WINNER), unknown)):
+        assert (found["same_machine"], found["settings"]) == (False, [])
+        assert "(not in both records)" in found["why_not"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [("aa_check", {"passed": False}, "the A/A check failed"), ("parity_gate", {"passed": False}, "parity gate")],
+)
+@pytest.mark.parametrize("late", [False, True])
+def test_nothing_is_decided_on_a_record_that_did_not_pass(
+    name: str, value: dict[str, Any], said: str, late: bool
+) -> None:
+    good, slow = record(WINNER), record({key: 1.3 * time for key, time in WINNER.items()})
+    (slow if late else good)["benchmarks"][name] = value
+    found = compare(good, slow)
+    assert {row["decision"] for row in found["settings"]} == {"undecided"}
+    assert said in found["withheld"]
+    assert exit_status(found) == 0
+
+
+def test_of_many_settings_none_is_called_slower_by_chance() -> None:
+    """Two runs of the same lanes, 40 settings each: were each judged alone, one run in three would find something."""
+    generator, campaigns = np.random.default_rng(2), 60
+    alone = together = 0
+    for _ in range(campaigns):
+        sides = [record({f"lane{i}": 0.1 for i in range(40)}) for _ in range(2)]
+        for side in sides:
+            for row in side["benchmarks"]["samples"]:
+                row["seconds"] = [0.1 * math.exp(0.08 * generator.standard_normal())]
+        found = compare(sides[0], sides[1])
+        together += exit_status(found) != 0
+        times = [[[row["seconds"][0] for row in side["benchmarks"]["samples"] if row["lane"] == f"lane{i}"]
+                  for side in sides] for i in range(40)]  # fmt: skip
+        alone += any(unpaired_ratio(now, then).decision == "slower" for then, now in times)
+    assert alone > 0.2 * campaigns, "the fault that this test is about"
+    assert together <= 0.05 * campaigns
+
+
 def written(folder: Path, name: str, content: Any) -> str:
     path = folder / name
     path.write_text(content if isinstance(content, str) else json.dumps(content))
@@ -434,11 +494,15 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     then = written(tmp_path, "then.json", record(WINNER))
     assert main([then, then]) == 0
     assert "within margin" in capsys.readouterr().out
-    slower = written(tmp_path, "now.json", record({"torch-eager": 0.115, "tf-graph": 0.12}, blocks=4))
-    assert main([then, slower]) == 1
+    few = written(tmp_path, "few.json", record({"torch-eager": 0.115, "tf-graph": 0.12}, blocks=4))
+    assert main([then, few]) == 0, "below ten blocks nothing is known to be slower"
     out = capsys.readouterr().out
     assert re.search(r"torch-eager +train +32 +150x150x1 +100 +115 +0\.8\d\d +0\.8\d\d to 0\.\d+ +slower \(prel", out)
     assert "moved by 0.0 %" in out
+    assert "All settings together: then / now 0.93" in out
+    slower = written(tmp_path, "now.json", record({"torch-eager": 0.115, "tf-graph": 0.12}))
+    assert main([then, slower]) == 1
+    assert "slower\n" in capsys.readouterr().out
     other = record(WINNER)
     other["environment"]["cores"] = 64
     assert main([then, written(tmp_path, "other.json", other)]) == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from parity.errors import MissingDevice, ParityError, UsageError
 from parity.model.spec import example_cnn
 from parity.pair import probe_weights
 from parity.pairing.weights import to_torch
-from parity.proving import SIGMAS
+from parity.proving import SIGMAS, prove_training
 from parity.trials.modes import output_bounds, sampled_errors
 from parity.workers.client import Worker, WorkerOptions
 
@@ -174,8 +175,9 @@ def test_a_lane_that_takes_no_step_is_refused(shared: Worker, twin_losses: list[
     run = started(shared, EAGER["torch-eager"], "no-update")
     proven(run)  # its logits are right
     run.first_step(TRAIN)
-    assert run.worker.call("optimizer_steps") == 0
-    with pytest.raises(ParityError, match="its loss to"):
+    with pytest.raises(ParityError, match="leaves the optimizer where it was"):
+        prove_training(run, SimpleNamespace(step_losses={"torch": twin_losses}, batch=TRAIN.batch), TRAIN)  # type: ignore[arg-type]
+    with pytest.raises(ParityError, match="its loss to"):  # nor would it do to count a step that was not taken
         prove_step("torch-eager", run.worker.call("loss"), twin_losses, 1)
 
 

@@ -919,6 +919,18 @@ def test_an_unsettled_ratio_names_no_winner(record: dict[str, Any], changes: dic
     assert "no winner" in _section(text, "Answer")
 
 
+def test_nothing_is_called_equally_fast_where_the_margin_cannot_be_seen(record: dict[str, Any]) -> None:
+    changed = _settle(record, ratio=1.01, low=0.99, high=1.02, decision="within margin")
+    assert _claims(render(changed))
+    known = plain(changed)
+    for row in (known["benchmarks"].get("aa_check") or {}).get("settings") or []:
+        row["half_width"] = 0.2
+    known["benchmarks"] |= {"detection_limit": 0.2, "detection_limits": {}}
+    text = render(known)
+    assert not _claims(text)
+    assert "the detection limit is wider than the margin, no winner" in _section(text, "Speed")
+
+
 def test_a_ratio_without_the_flag_is_preliminary_below_ten_blocks(record: dict[str, Any]) -> None:
     ratio = _ratio(blocks=9)
     del ratio["preliminary"]

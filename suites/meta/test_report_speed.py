@@ -386,7 +386,9 @@ def test_what_would_change_the_answer(record: Record) -> None:
     assert _row(part, "allocator")[7:] == ["1.20", "0.93", "0.90 to 0.96", "11", "slower", "**turns round**"]
     assert _row(part, "optimizer")[7:] == ["1.20", "1.62", "1.57 to 1.67", "11", "faster", "stays"]
     assert _row(part, "threads")[11:] == ["undecided", "open"]
-    record["benchmarks"]["sensitivity"][0]["baseline_ratio"] = 1.02
+    record["benchmarks"]["sensitivity"][0]["baseline_decision"] = "undecided"
+    assert _row(_part(record, "What would change the answer"), "allocator")[-1] == "a difference appears"
+    record["benchmarks"]["sensitivity"][0] |= {"baseline_ratio": 1.02, "baseline_decision": "within margin"}
     assert _row(_part(record, "What would change the answer"), "allocator")[-1] == "a difference appears"
 
 
@@ -426,7 +428,7 @@ def test_the_gpu(record: Record) -> None:
 def test_the_baseline(record: Record) -> None:
     part = _part(record, "Against the baseline")
     assert "**1 of 2 settings are slower than in the baseline**" in part
-    assert "The machine's own speed moved by 1.2 % between the runs" in part
+    assert "The machine's ceilings, the best of several tries, moved by 1.2 % between the runs" in part
     row = _row(part, "`torch-eager`")
     assert row[4:] == ["0.12", "0.14", "0.857", "0.823 to 0.891", "11", "**slower**"]
     assert "Not compared: `tf-xla`: the earlier record has no train at batch 32 of it" in part

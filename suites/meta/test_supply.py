@@ -249,13 +249,17 @@ def test_a_wrong_pipeline_supplies_nothing() -> None:
 
 
 def test_the_demand_is_that_of_the_timed_training_lanes() -> None:
+    size = {"height": 150, "width": 140, "channels": 1}
     samples = [
-        {"lane": "torch-eager", "work": "train", "batch": 32, "seconds": [0.2, 0.1, 0.4]},
-        {"lane": "torch-eager", "work": "train", "batch": 32, "seconds": [0.4]},
-        {"lane": "torch-eager", "work": "train", "batch": 8, "seconds": [0.1]},
-        {"lane": "torch-eager", "work": "evaluate", "batch": 32, "seconds": [0.1]},
+        {"lane": "torch-eager", "work": "train", "batch": 32, "seconds": [0.2, 0.1, 0.4], **size, "block": 0},
+        {"lane": "torch-eager", "work": "train", "batch": 32, "seconds": [0.4], **size, "block": 1},
+        {"lane": "torch-eager", "work": "train", "batch": 8, "seconds": [0.1], **size, "block": 0},
+        {"lane": "torch-eager", "work": "evaluate", "batch": 32, "seconds": [0.1], **size, "block": 0},
+        # Another image size is no demand for these images, and a step faster than the machine allows is none at all.
+        {"lane": "torch-eager", "work": "train", "batch": 32, "seconds": [0.9], **size, "height": 224, "block": 0},
+        {"lane": "tf-graph", "work": "train", "batch": 32, "seconds": [1e-6], **size, "block": 0, "floor_s": 1e-3},
     ]
-    assert supply.demand_of(samples) == [
+    assert supply.demand_of(samples, (150, 140, 1)) == [
         {"lane": "torch-eager", "work": "train", "batch": 32, "images_per_s": (160.0 + 80.0) / 2},
         {"lane": "torch-eager", "work": "train", "batch": 8, "images_per_s": 80.0},
     ]

@@ -19,10 +19,12 @@ from parity.report.text import (
     inline,
     integer,
     number,
+    percent,
     prose,
     table,
 )
 from parity.report.timings import image_words, impossible_lanes, is_own, own_setting
+from parity.stats import DEFAULT_MARGIN, firm_confidence
 
 _HEADER: Final = (
     "kind", "work", "a", "b", "time b / time a", "95 % interval", "blocks", "detection limit", "a is", "batch", "image",
@@ -46,7 +48,11 @@ def render(record: Record) -> list[str]:
     parts = [
         "A ratio compares per-process medians of two lanes that ran side by side in the same block; its interval is a"
         " 95 % t interval on the logarithms of those pairs, so it is not the quotient of two medians of the tables"
-        f" below. Above 1, a is faster. Only lanes of equal kind meet here ({label})."
+        f" below. Above 1, a is faster. Only lanes of equal kind meet here ({label}).",
+        f"A row is decided by a stricter interval, of {percent(firm_confidence())}, and only beyond a margin of"
+        f" {percent(DEFAULT_MARGIN)}. Each row is judged by itself: did no two lanes differ, a false winner would"
+        f" be expected in at most {(1 - firm_confidence()) * len(ratios):.1f} of the {len(ratios)} rows"
+        f" ({label}).",
     ]
     if own:
         parts.append(_table(own, record))

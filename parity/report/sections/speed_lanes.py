@@ -80,6 +80,7 @@ def _plan(benchmarks: Mapping[str, Any], label: str) -> list[str]:
             f"{integer(plan.get('blocks'))} blocks; in each, every lane ran once in a fresh process of its own, in a"
             f" random order drawn from seed {inline(plan.get('seed'))} ({label})."
         )
+    text += [f"Interrupted and gone on with: {prose(row.get('sentence'))}." for row in benchmarks.get("resumed") or []]
     if timing:
         text.append(f"Settings: {'; '.join(f'{prose(key)} {inline(value)}' for key, value in timing.items())}.")
     if benchmarks.get("environment"):

@@ -67,7 +67,8 @@ def render_baseline(record: Record) -> list[str]:
     )  # fmt: skip
     parts = [
         f"{_verdict(rows)} ({label}; above 1, this run is faster; the two runs' blocks belong to no pairs, so that the"
-        f" interval is Welch's).{_moved(found)}",
+        " interval is Welch's; decisions allow for the number of settings, the printed interval is that of each alone)."
+        f"{_moved(found)}",
         table(header, [_baseline_line(row) for row in rows], "<<>>>>>>><"),
     ]
     notes = [
@@ -85,12 +86,24 @@ def _verdict(rows: Sequence[Row]) -> str:
 
 
 def _moved(found: Mapping[str, object]) -> str:
-    moved = number(found.get("moved"))
     if "moved" not in found:
         return ""
+    moved, together = number(found.get("moved")), number(found.get("together"))
     if moved is None:
-        return " No ceilings are in both records: a machine that changed its speed would look like this as well."
-    return f" The machine's own speed moved by {percent(moved)} between the runs; the intervals allow for it."
+        said = " No ceilings are in both records: a machine that changed its speed would look like this as well."
+    else:
+        said = (
+            f" The machine's ceilings, the best of several tries, moved by {percent(moved)} between the runs; the"
+            " intervals allow for that."
+        )
+    if together is not None:
+        said += (
+            f" All settings together: {factor(together, 3)}. A neighbour's load in one of the runs moves all of them,"
+            " and does not show in the ceilings."
+        )
+    if found.get("withheld"):
+        said += f" Nothing is decided: {prose(found['withheld'])}."
+    return said
 
 
 def _baseline_line(row: Row) -> tuple[str, ...]:

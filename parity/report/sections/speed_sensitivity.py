@@ -49,6 +49,7 @@ def _answer(row: Row) -> str:
     before, now = number(row.get("baseline_ratio")), number(row.get("ratio"))
     if before is None or now is None:
         return "open"
-    if 1 / (1 + DEFAULT_MARGIN) < before < 1 + DEFAULT_MARGIN:  # there was hardly a winner to lose
+    hardly = 1 / (1 + DEFAULT_MARGIN) < before < 1 + DEFAULT_MARGIN
+    if hardly or row.get("baseline_decision", "undecided") not in ("faster", "slower"):  # there was no winner to lose
         return "a difference appears"
     return "stays" if (before > 1) == (now > 1) else "**turns round**"
