@@ -57,6 +57,7 @@ def test_study(campaign: Campaign, request: pytest.FixtureRequest, tell: Callabl
 def test_no_patient_is_trained_and_tested_on_in_the_split_by_patient(campaign: Campaign) -> None:
     facts = {found["split"]: found for found in _study(campaign)["facts"]}
     assert set(facts["patient"]["patients_shared"].values()) == {0}
+    assert facts["patient"]["over_seeds"]["patients_shared"] == [0, 0]
 
 
 def test_the_bars_of_the_waterfall_lead_from_its_start_to_its_end(campaign: Campaign) -> None:

@@ -131,8 +131,8 @@ def _data(record: Record) -> str:
     shared = number(((data.get("facts") or {}).get("patients_shared") or {}).get("train/test"))
     if shared:
         parts.append(
-            f"By the names of their files, {integer(shared)} patients have images both in `train` and in `test`: if"
-            " they are the same people, the metrics below flatter."
+            f"{integer(shared)} names of patients are in files of both `train` and `test`. If they are the same people"
+            " (names of the Kaggle set are numbered anew for each germ and may not be), the metrics below flatter."
         )
     skipped = len(data.get("skipped") or [])
     parts += [f"Left out as unreadable: {integer(skipped)} file{'s' * (skipped != 1)}."] if skipped else []

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from parity.errors import UsageError
-from parity.study.inference import Estimate, mean_interval, paired_difference
+from parity.study.inference import COARSE_SEEDS, Estimate, mean_interval, paired_difference
 
 PUBLISHED: Mapping[str, float] = {"tensorflow": 0.98, "torch": 0.7228}
 """Test accuracies that a published comparison reports for this network on this data set (DESIGN, section 1)."""
@@ -64,43 +64,84 @@ def shows(found: Estimate) -> bool:
 
 
 def answer(
-    difference: Estimate, decision: str, splits: Mapping[str, Estimate], names: Mapping[str, str], *, margin: float
+    difference: Estimate,
+    decision: str,
+    splits: Mapping[str, Estimate],
+    names: Mapping[str, str],
+    *,
+    margin: float,
+    balanced: Mapping[str, Estimate] | None = None,
+    patients: tuple[float, float] | None = None,
+    failed: int = 0,
 ) -> str:
     """Return the answer to the published claim in one sentence, by rule.
 
     `difference`: TensorFlow less PyTorch on the official split with the frameworks' own defaults; `decision`: that of
-    `equivalence` on the same figures; `splits`: framework -> how far a random split moves its accuracy; `names`:
-    framework -> name to print. The split is named as what the gap is made of only if, in both frameworks, the lower end
-    of its interval exceeds whatever the framework may still do by its own interval; the framework, if its interval
-    leaves 0 out and exceeds whatever the split may do; else neither is.
+    `equivalence` on the same figures; `splits`, `balanced`: framework -> how far a random split moves its accuracy and
+    its balanced accuracy, which the share of the larger class does not move; `names`: framework -> name to print;
+    `patients`: interval of the difference over patients; `failed`: how many trainings are missing.
+
+    The split is named as what moves accuracy only if, in both frameworks, the lower end of its interval exceeds
+    whatever the framework may still do by its own interval; the framework, if it is not shown to do nothing, its
+    interval leaves 0 out and exceeds whatever the split may do; else neither is. What is named is held against the
+    published gap: its direction, its size, and whether it is more than another share of the larger class.
     """
     seeds = f"{difference.n} seed{'s' * (difference.n != 1)}"
-    first = {
-        "equivalent": f"are equivalent within {margin:g}",
-        "different": "differ",
-        "undecided": f"are neither shown to differ nor to be equivalent within {margin:g}",
-    }[decision]
-    moved = " and ".join(f"{_signed(change)} in {names[framework]}" for framework, change in splits.items())
+    missing = f", {failed} training{'s' * (failed != 1)} failed and left out" if failed else ""
+    moved = _each(splits, names)
+    if balanced:
+        moved += f", and balanced accuracy by {_each(balanced, names)}"
+    over = "" if patients is None else f", {patients[0]:+.3f} to {patients[1]:+.3f} over patients"
     return (
-        f"With their own defaults on the official split, TensorFlow and PyTorch {first} in test accuracy"
-        f" (TensorFlow less PyTorch: {_signed(difference)} over {seeds}); testing on a random part of train instead"
-        f" moves it by {moved}, where the published gap is {PUBLISHED_GAP:+.3f}:"
-        f" {_conclusion(difference, list(splits.values()))}."
+        f"With their own defaults on the official split, TensorFlow and PyTorch"
+        f" {_verdict(decision, margin, patients)} in test accuracy"
+        f" (TensorFlow less PyTorch: {_signed(difference)} over {seeds}{over}{missing}); testing on a random part of"
+        f" train instead moves it by {moved}, where the published gap is {PUBLISHED_GAP:+.3f}:"
+        f" {_conclusion(difference, decision, list(splits.values()), list((balanced or {}).values()))}."
     )
 
 
-def _conclusion(difference: Estimate, splits: Sequence[Estimate]) -> str:
-    if difference.low is None or difference.high is None or any(split.low is None for split in splits):
+def _each(found: Mapping[str, Estimate], names: Mapping[str, str]) -> str:
+    return " and ".join(f"{_signed(change)} in {names[framework]}" for framework, change in found.items())
+
+
+def _verdict(decision: str, margin: float, patients: tuple[float, float] | None) -> str:
+    """Say what is shown of the frameworks, and whether of these test images alone or of other patients as well."""
+    known = patients is not None
+    low, high = patients or (0.0, 0.0)
+    if decision == "equivalent":
+        alone = known and not (-margin < low and high < margin)
+        return f"are equivalent within {margin:g}" + (" on these images, if not surely on others," if alone else "")
+    if decision == "different":
+        return "differ" + (" on these images, if not surely on others," if known and low <= 0.0 <= high else "")
+    return f"are neither shown to differ nor to be equivalent within {margin:g}"
+
+
+def _conclusion(difference: Estimate, decision: str, splits: Sequence[Estimate], balanced: Sequence[Estimate]) -> str:
+    ends = [(found.low, found.high) for found in (difference, *splits)]
+    if any(low is None for low, _ in ends):
         return "one seed settles nothing"
-    framework_most = max(abs(difference.low), abs(difference.high))
-    framework_least = min(abs(difference.low), abs(difference.high)) if shows(difference) else 0.0
+    if difference.n < COARSE_SEEDS and any(low == high for low, high in ends):
+        return "so few seeds that agree to the last image settle nothing"
+    low, high = difference.low or 0.0, difference.high or 0.0
+    framework_least = min(abs(low), abs(high)) if shows(difference) and decision != "equivalent" else 0.0
     split_least = min(split.low for split in splits if split.low is not None)
     split_most = max(abs(end) for split in splits for end in (split.low, split.high) if end is not None)
-    if split_least > framework_most:
-        return "the split moves accuracy more than the framework can"
+    if split_least > max(abs(low), abs(high)):
+        reach = f"the split moves accuracy more than the framework can, by {_share(splits)} of that gap"
+        if any(found.low is None or found.low <= 0.0 for found in balanced):
+            reach += ", though not shown to move balanced accuracy: it may be the share of the larger class alone"
+        return reach
     if framework_least > split_most:
-        return "the framework moves accuracy more than the split can"
+        if difference.mean < 0.0:
+            return "the framework moves accuracy more than the split can, but the other way round"
+        return f"the framework moves accuracy more than the split can, by {_share([difference])} of that gap"
     return "neither the split nor the framework is shown to be what it is made of"
+
+
+def _share(found: Sequence[Estimate]) -> str:
+    shares = sorted({round(100 * change.mean / PUBLISHED_GAP) for change in found})
+    return f"{shares[0]} %" if len(shares) == 1 else f"{shares[0]} to {shares[-1]} %"
 
 
 def _signed(found: Estimate) -> str:

@@ -24,6 +24,8 @@ SIGNIFICANCE = 0.05
 COARSE_SEEDS = 5
 """Equal differences of fewer seeds settle nothing: accuracies are whole numbers of images, and coincide by chance."""
 RESAMPLES = 2_000
+SAME = 1e-12
+"""Figures of seeds that differ by less are the same number of images: k/n - j/n is rounded in its last bit."""
 
 Floats = NDArray[np.float64]
 
@@ -64,7 +66,8 @@ class McNemar:
 class DeLong:
     """Two correlated ROC areas on the same images, their difference a - b with interval, and a two-sided p.
 
-    `p`, `low` and `high` are None where the difference has no variance (equal rankings).
+    `p`, `low` and `high` are None where equal rankings leave the difference no variance, and `p` is 0 where rankings
+    without a single error on one side and with nothing else on the other do.
     """
 
     auc_a: float
@@ -96,7 +99,7 @@ def mean_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Es
     mean, n = float(found.mean()), len(found)
     if n == 1:
         return Estimate(mean, None, None, 1)
-    half = _student(0.5 + confidence / 2, n - 1) * float(found.std(ddof=1)) / math.sqrt(n)
+    half = _student(0.5 + confidence / 2, n - 1) * _spread(found) / math.sqrt(n)
     return Estimate(mean, mean - half, mean + half, n)
 
 
@@ -128,7 +131,7 @@ def equivalence(differences: Sequence[float], margin: float = MARGIN, alpha: flo
     n = len(found)
     if n == 1:
         return Equivalence(margin, None, "undecided")
-    mean, error = float(found.mean()), float(found.std(ddof=1)) / math.sqrt(n)
+    mean, error = float(found.mean()), _spread(found) / math.sqrt(n)
     if error == 0:
         p = 0.0 if abs(mean) < margin else 1.0
         decision = "undecided" if n < COARSE_SEEDS else "equivalent" if p == 0 else "different"
@@ -184,7 +187,8 @@ def delong(
     difference = float(aucs[0] - aucs[1])
     variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
     if variance <= 1e-18:  # rankings that agree leave rounding here
-        return DeLong(float(aucs[0]), float(aucs[1]), difference, None, None, None)
+        p_value = None if abs(difference) <= SAME else 0.0
+        return DeLong(float(aucs[0]), float(aucs[1]), difference, None, None, p_value)
     error = math.sqrt(variance)
     half = float(ndtri(0.5 + confidence / 2)) * error
     p = float(2 * ndtr(-abs(difference) / error))
@@ -206,7 +210,8 @@ def patient_interval(
     drawn, and returns one value per draw, such as `weighted_mean` or `weighted_auc` give. Patients are drawn with
     replacement within strata of equal classes (negative only, positive only, both), so that every draw has the classes
     of the whole in about their numbers. The interval is BCa (bias-corrected and accelerated); where that is not
-    defined, as for a statistic that never varies, the percentile one. None with fewer than two patients in a stratum.
+    defined, the percentile one. None where the statistic never varies: models that are right on every patient drawn
+    may still be wrong on the next one. A stratum of a single patient joins the largest one; None with one patient.
 
     Measured over 1,000 simulated clinics each of 40, 80 and 300 patients with one to eight films, whose chance to be
     read rightly is the patient's own: this interval covers the truth in 94.1, 93.6 and 93.9 %, and the usual one, which
@@ -224,7 +229,7 @@ def patient_interval(
     strata = _strata(member, y, len(names))
     value = float(statistic(np.ones((1, y.size)))[0])
     if min(len(stratum) for stratum in strata) < 2:
-        return PatientInterval(value, None, None, len(names), "none: fewer than two patients in a stratum")
+        return PatientInterval(value, None, None, len(names), "none: fewer than two patients")
 
     def of_draws(*drawn: NDArray[Any], axis: int = -1) -> Floats:
         counts = _patient_counts(drawn, len(names), axis)
@@ -232,6 +237,8 @@ def patient_interval(
 
     for method in ("BCa", "percentile"):
         low, high = _bootstrap(strata, of_draws, method, seed, resamples, confidence)
+        if high - low <= SAME:
+            return PatientInterval(value, None, None, len(names), "none: it does not vary over patients")
         if math.isfinite(low) and math.isfinite(high):
             return PatientInterval(value, low, high, len(names), method)
     return PatientInterval(value, None, None, len(names), "none: the statistic is not defined in some draws")
@@ -300,7 +307,10 @@ def _strata(member: NDArray[Any], y: NDArray[Any], patients: int) -> list[NDArra
     positive = np.bincount(member, weights=y, minlength=patients) > 0
     negative = np.bincount(member, weights=1 - y, minlength=patients) > 0
     kinds = (negative & ~positive, positive & ~negative, positive & negative)
-    return [np.flatnonzero(kind) for kind in kinds if kind.any()]
+    found = sorted((np.flatnonzero(kind) for kind in kinds if kind.any()), key=len)
+    while len(found) > 1 and len(found[0]) < 2:
+        found[-1] = np.concatenate([found[-1], found.pop(0)])
+    return found
 
 
 def _patient_counts(drawn: Sequence[NDArray[Any]], patients: int, axis: int) -> Floats:
@@ -334,6 +344,12 @@ def _finite(values: Sequence[float]) -> Floats:
     if found.ndim != 1 or found.size == 0 or not np.isfinite(found).all():
         raise UsageError(f"finite figures of at least one seed needed, not {values!r}")
     return found
+
+
+def _spread(values: Floats) -> float:
+    """Return the standard deviation of values, none where they differ by the rounding of equal fractions alone."""
+    found = float(values.std(ddof=1))
+    return found if found > SAME * max(1.0, float(np.abs(values).max())) else 0.0
 
 
 def _student(quantile: float, degrees: int) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from parity.model.spec import ModelSpec
 from parity.study.arms import CHOICES, readings, trainings
 from parity.study.engines import Engine
 from parity.study.execute import Setting
-from parity.study.facts import split_facts
+from parity.study.facts import BETWEEN, split_facts
 from parity.study.runner import Progress, run_study
 from parity.study.splits import make_split
 from parity.study.summary import Summary
@@ -122,8 +122,18 @@ def conduct(
         "training_s": sum(outcome["seconds"] for outcome in results.finished.values()),
         "engine": engine.description,
         "threads": setting.threads,
-        "facts": [split_facts(prepared, make_split(prepared, kind, first_seed)) for kind in CHOICES["split"]],
+        "facts": [_facts(prepared, kind, seeds) for kind in CHOICES["split"]],
     }
+
+
+def _facts(prepared: Prepared, kind: str, seeds: Sequence[int]) -> dict[str, Any]:
+    """Return the facts of a split as the first seed draws it, with what the others share between train and test."""
+    first, *others = (split_facts(prepared, make_split(prepared, kind, seed)) for seed in seeds)
+    ranges = {}
+    for name in BETWEEN:
+        counts = [facts[name]["train/test"] for facts in (first, *others)]
+        ranges[name] = [min(counts), max(counts)]
+    return {**first, "over_seeds": ranges}
 
 
 def set_aside(folder: Path) -> None:

@@ -19,6 +19,7 @@ from parity.study.gap import PUBLISHED, PUBLISHED_GAP, Waterfall, answer, gap_ro
 from parity.study.inference import (
     MARGIN,
     SIGNIFICANCE,
+    Estimate,
     delong,
     equivalence,
     mcnemar,
@@ -37,6 +38,7 @@ FIGURES = (
 )  # fmt: skip
 AT_CHOSEN = ("accuracy", "balanced_accuracy", "precision", "recall", "specificity", "f1")
 COMPARED = ("accuracy", "balanced_accuracy", "auc", "brier")
+JUDGED = ("accuracy", "balanced_accuracy")  # the margin of equivalence is one of accuracy
 ROC_GRID = np.linspace(0.0, 1.0, 51)
 NAMES = {"tensorflow": "TensorFlow", "torch": "PyTorch"}
 
@@ -81,6 +83,8 @@ class Summary:
 
     def __init__(self, prepared: Prepared, rows: Sequence[Reading], results: Results) -> None:
         self._prepared, self._results = prepared, results
+        # A factor all of whose trainings failed must be missed, and not be taken for one that was never planned.
+        self._planned = dict.fromkeys(row.changed[0] for row in rows if len(row.changed) == 1)
         self.reads = [self._read(row) for row in rows if row.training in results.finished]
 
     def section(self) -> dict[str, Any]:
@@ -157,16 +161,8 @@ class Summary:
             values = [held[name] for held in figures if held is not None]
             defined = [value for value in values if value is not None]
             if defined:
-                estimate = asdict(mean_interval(defined))
-                found.append(
-                    {
-                        **head,
-                        "threshold": threshold,
-                        "metric": name,
-                        **estimate,
-                        "undefined": len(values) - len(defined),
-                    }
-                )
+                row = {**head, "threshold": threshold, "metric": name, **asdict(mean_interval(defined))}
+                found.append({**row, "undefined": len(cell) - len(defined)})
         return [*found, {**head, "threshold": "half", "metric": "accuracy over patients", **self._over_patients(cell)}]
 
     def _over_patients(self, cell: Sequence[Read]) -> dict[str, Any]:
@@ -190,7 +186,20 @@ class Summary:
             "differences": [row for name in COMPARED if (row := _difference(pairs, name)) is not None],
             "over_patients": [_over_patients(pairs, "accuracy"), _over_patients(pairs, "auc")],
             **_per_seed(pairs),
+            "between_seeds": self._between_seeds(arm, split),
         }
+
+    def _between_seeds(self, arm: str, split: str) -> dict[str, Any] | None:
+        """Return how often the tests of images reject between two seeds of one framework, as a yardstick.
+
+        None where two seeds have other test images, or where there is one seed.
+        """
+        cells = [self._of(name, arm, split) for name in FRAMEWORKS] if split == "official" else []
+        pairs = [pair for cell in cells for pair in itertools.combinations(cell, 2)]
+        if not pairs:
+            return None
+        found = _per_seed(pairs)
+        return {"pairs": len(pairs), **{name: found[name] for name in ("mcnemar_rejects", "delong_rejects")}}
 
     def _disagreement(self) -> dict[str, Any]:
         """Return on which official test images the frameworks' models of one seed decide differently, per arm."""
@@ -230,12 +239,12 @@ class Summary:
     def _waterfall(self, framework: str) -> Waterfall | None:
         """Return the waterfall over those seeds of which every run finished; None without one."""
         start = {read.row.seed: _accuracy(read) for read in self._of(framework, "own", "official")}
-        changed: dict[str, dict[int, float]] = {}
+        changed: dict[str, dict[int, float]] = {name: {} for name in (*self._planned, EVERYTHING)}
         for read in self.reads:
-            if read.row.framework == framework and read.row.what_changed is not None:
-                changed.setdefault(read.row.what_changed, {})[read.row.seed] = _accuracy(read)
+            if read.row.framework == framework and read.row.what_changed in changed:
+                changed[read.row.what_changed][read.row.seed] = _accuracy(read)
         whole = [seed for seed in start if all(seed in found for found in changed.values())]
-        if not whole or EVERYTHING not in changed:
+        if not whole:
             return None
         series = {name: [found[seed] for seed in whole] for name, found in changed.items()}
         everything = series.pop(EVERYTHING)
@@ -247,20 +256,54 @@ class Summary:
         if not pairs or set(splits) != set(FRAMEWORKS):
             return "Not settled: too few runs of the study finished to compare both frameworks and both splits."
         differences = [_accuracy(a) - _accuracy(b) for a, b in pairs]
-        decision = equivalence(differences).decision
-        return answer(mean_interval(differences), decision, splits, NAMES, margin=MARGIN)
+        over = _over_patients(pairs, "accuracy")
+        return answer(
+            mean_interval(differences),
+            equivalence(differences).decision,
+            splits,
+            NAMES,
+            margin=MARGIN,
+            balanced=self._balanced(),
+            patients=None if over["low"] is None else (over["low"], over["high"]),
+            failed=len(self._results.failed),
+        )
+
+    def _balanced(self) -> dict[str, Estimate]:
+        """Return how far the split alone moves each framework's balanced accuracy, seed by seed."""
+        found = {}
+        for framework in FRAMEWORKS:
+            start, moved = (
+                {read.row.seed: read.figures["balanced_accuracy"] for read in reads}
+                for reads in (
+                    self._of(framework, "own", "official"),
+                    [r for r in self.reads if r.row.framework == framework and r.row.what_changed == "split"],
+                )
+            )
+            seeds = [seed for seed in start if None not in (start[seed], moved.get(seed))]
+            if seeds:
+                found[framework] = paired_difference([moved[seed] for seed in seeds], [start[seed] for seed in seeds])
+        return found
 
     def _published(self) -> list[dict[str, Any]]:
         """Place each published accuracy among those measured, by split."""
         found = []
         for framework, accuracy in PUBLISHED.items():
             for split in CHOICES["split"]:
-                seen = [_accuracy(read) for read in self._of(framework, "own", split)]
+                cell = self._of(framework, "own", split)
+                seen = [_accuracy(read) for read in cell]
                 if seen:
                     low, high, mean = min(seen), max(seen), float(np.mean(seen))
+                    shares = [max(read.labels.mean(), 1.0 - read.labels.mean()) for read in cell]
                     place = {"lowest": low, "mean": mean, "highest": high, "inside": low <= accuracy <= high}
                     found.append(
-                        {"framework": framework, "accuracy": accuracy, "split": split, **place, "n": len(seen)}
+                        {
+                            "framework": framework,
+                            "accuracy": accuracy,
+                            "split": split,
+                            **place,
+                            "n": len(seen),
+                            "larger_class": float(np.mean(shares)),
+                        }
                     )
         return found
 
@@ -277,7 +320,8 @@ def run_row(read: Read) -> dict[str, Any]:
         "recipe": asdict(row.recipe),
         **{name: found[name] for name in ("n", "loss", *FIGURES, "confusion", "threshold")},
         "at_chosen": None if chosen is None else {name: chosen[name] for name in (*AT_CHOSEN, "threshold")},
-        "weights_digest": read.outcome["weights_digest"],
+        # Of a row that reads the network after fewer epochs, the weights of that time were not digested.
+        "weights_digest": read.outcome["weights_digest"] if row.recipe.epochs == row.training.epochs else None,
         "initial_digest": read.outcome["initial_digest"],
     }
 
@@ -294,12 +338,8 @@ def _difference(pairs: Sequence[tuple[Read, Read]], name: str) -> dict[str, Any]
         return None
     first, second = ([pair[side] for pair in both] for side in (0, 1))
     test = equivalence([a - b for a, b in both])
-    return {
-        "metric": name,
-        **asdict(paired_difference(first, second)),
-        "p_equivalence": test.p,
-        "decision": test.decision,
-    }
+    judged = {"p_equivalence": test.p, "decision": test.decision} if name in JUDGED else {}
+    return {"metric": name, **asdict(paired_difference(first, second)), **judged}
 
 
 def _over_patients(pairs: Sequence[tuple[Read, Read]], figure: str) -> dict[str, Any]:
@@ -333,7 +373,8 @@ def _mean_area_difference(pairs: Sequence[tuple[Read, Read]]) -> Callable[[Array
 def _per_seed(pairs: Sequence[tuple[Read, Read]]) -> dict[str, Any]:
     """Return McNemar's and DeLong's test of each seed, paired by image, and how many of them reject."""
     tests = [mcnemar(a.right, b.right) for a, b in pairs]
-    areas = [delong(a.labels, a.logits, b.logits) for a, b in pairs]
+    # DeLong's variance takes two images of each class.
+    areas = [delong(a.labels, a.logits, b.logits) for a, b in pairs if min(np.bincount(a.labels, minlength=2)) > 1]
     return {
         "mcnemar": [asdict(test) for test in tests],
         "delong": [asdict(area) for area in areas],

@@ -129,6 +129,56 @@ def test_the_answer_follows_from_intervals(difference: Estimate, splits: tuple[f
 
 
 @pytest.mark.parametrize(
+    ("difference", "decision", "split", "said"),
+    [
+        (estimate(0.0, 0.005), "equivalent", estimate(0.25, 0.01), "by 97 % of that gap"),
+        # A split that moves little is no explanation of much.
+        (estimate(0.0, 0.001), "equivalent", estimate(0.021, 0.002), "by 8 % of that gap"),
+        # Better by far, but the other one than was published.
+        (estimate(-0.26, 0.005), "different", estimate(0.01, 0.01), "more than the split can, but the other way round"),
+        (estimate(0.26, 0.005), "different", estimate(0.01, 0.01), "more than the split can, by 101 % of that gap"),
+        # What is shown to be next to nothing is not what anything is made of.
+        (estimate(0.012, 0.001), "equivalent", estimate(0.001, 0.001), "neither the split nor the framework"),
+        # Two seeds that agree to the last image: whole numbers coincide.
+        (Estimate(0.0, 0.0, 0.0, 2), "undecided", estimate(0.05, 0.01), "settle nothing"),
+        (estimate(0.0, 0.005), "undecided", Estimate(0.05, 0.05, 0.05, 2), "the split moves"),
+        (Estimate(0.0, 0.0, 0.0, 10), "equivalent", estimate(0.25, 0.01), "the split moves"),
+    ],
+)
+def test_size_direction_and_coincidence_are_looked_at(
+    difference: Estimate, decision: str, split: Estimate, said: str
+) -> None:
+    assert said in answer(difference, decision, dict.fromkeys(NAMES, split), NAMES, margin=0.02)
+
+
+def test_a_split_that_only_has_more_of_the_larger_class_is_said_to_be_that() -> None:
+    """Models that call everything PNEUMONIA: accuracy rises with the share of the class, balanced accuracy does not."""
+    given = dict.fromkeys(NAMES, estimate(0.118, 0.003))
+    flat = answer(estimate(0.0, 0.004), "equivalent", given, NAMES, margin=0.02,
+                  balanced=dict.fromkeys(NAMES, estimate(0.0, 0.002)))  # fmt: skip
+    assert "not shown to move balanced accuracy: it may be the share of the larger class alone" in flat
+    assert "and balanced accuracy by +0.000 (-0.002 to +0.002) in TensorFlow" in flat
+    real = answer(estimate(0.0, 0.004), "equivalent", given, NAMES, margin=0.02,
+                  balanced=dict.fromkeys(NAMES, estimate(0.15, 0.01)))  # fmt: skip
+    assert "larger class" not in real
+
+
+@pytest.mark.parametrize(
+    ("decision", "patients", "alone"),
+    [("equivalent", (-0.01, 0.015), False), ("equivalent", (-0.01, 0.03), True), ("different", (0.01, 0.05), False),
+     ("different", (-0.01, 0.06), True), ("equivalent", None, False)],
+)  # fmt: skip
+def test_what_seeds_show_of_these_images_is_not_said_of_other_patients(
+    decision: str, patients: tuple[float, float] | None, alone: bool
+) -> None:
+    moved = {name: estimate(0.2, 0.03) for name in NAMES}
+    text = answer(estimate(0.002, 0.01), decision, moved, NAMES, margin=0.02, patients=patients, failed=2)
+    assert ("on these images, if not surely on others," in text) == alone
+    assert ("over patients" in text) == (patients is not None)
+    assert "2 trainings failed and left out" in text
+
+
+@pytest.mark.parametrize(
     ("decision", "said"),
     [("equivalent", "are equivalent within 0.02"), ("different", "PyTorch differ in"), ("undecided", "neither shown")],
 )

@@ -201,6 +201,25 @@ def test_equal_rankings_have_no_p() -> None:
         delong(np.array([0, 0, 1]), scores[:3], scores[:3])
 
 
+def test_rankings_that_are_all_right_and_all_wrong_are_no_equal_ones() -> None:
+    labels = np.array([0, 0, 1, 1])
+    found = delong(labels, labels, -labels)
+    assert (found.difference, found.p, found.low) == (1.0, 0.0, None)
+
+
+@pytest.mark.parametrize("images", [1, 12, 13])
+def test_equal_whole_numbers_of_images_are_equal_whatever_their_last_bit_says(images: int) -> None:
+    """k/624 - j/624 of two seeds differ in the last bit, and a t interval of that would settle anything."""
+    n, rounded = 624, 0
+    for k in range(images, n):
+        first, second = images / n, k / n - (k - images) / n
+        rounded += first != second
+        assert equivalence([first, second]).decision == "undecided"
+        found = mean_interval([first, second])
+        assert found.low == found.high == found.mean
+    assert rounded > 100, "the fault that this test is about"
+
+
 def correlated(
     rng: np.random.Generator, second: float
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
@@ -293,9 +312,14 @@ def test_single_films_of_many_patients_give_the_interval_over_images() -> None:
 
 def test_what_the_bootstrap_cannot_say() -> None:
     always = patient_interval(list("aabbcc"), np.array([0, 0, 1, 1, 1, 0]), weighted_mean(np.ones(6)))
-    assert (always.value, always.low) == (1.0, None)  # three strata of one patient each
+    assert (always.value, always.low) == (1.0, None)
     never_varies = patient_interval(list("abcd"), np.array([0, 0, 1, 1]), weighted_mean(np.ones(4)))
-    assert (never_varies.low, never_varies.high, never_varies.method) == (1.0, 1.0, "percentile")
+    assert (never_varies.low, never_varies.method) == (None, "none: it does not vary over patients")
+    one = patient_interval(list("aaaa"), np.array([0, 0, 1, 1]), weighted_mean(np.arange(4)))
+    assert (one.low, one.method) == (None, "none: fewer than two patients")
+    # One patient who has films of both classes does not take the interval of two hundred others away.
+    lone = patient_interval([str(i) for i in range(200)] + ["0"], np.arange(201) % 2, weighted_mean(np.arange(201) % 3))
+    assert lone.low is not None
     with pytest.raises(UsageError, match="2 patients for 3 rows"):
         patient_interval(["a", "b"], np.zeros(3), weighted_mean(np.ones(3)))
     again = [patient_interval(list("abcdef"), np.arange(6) % 2, weighted_mean(np.arange(6)), seed=3) for _ in range(2)]

@@ -80,7 +80,7 @@ def test_synthetic_data_are_called_so_and_real_ones_credited(record: dict[str, A
     assert "Source and licence: Kermany, Zhang, Goldbaum, 2018, CC BY 4.0." in card
     assert "flatter" not in card
     record["data"]["facts"] = {"patients_shared": {"train/val": 3, "train/test": 1170}}
-    assert "1,170 patients have images both in `train` and in `test`" in model_card(record)
+    assert "1,170 names of patients are in files of both `train` and `test`" in model_card(record)
     record["data"]["skipped"] = [["a.jpeg", "zero bytes"]]
     assert "Left out as unreadable: 1 file." in model_card(record)
 

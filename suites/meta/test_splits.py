@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ def films() -> Prepared:
     return cache.prepare(None, 8, 8, 1)
 
 
-def write(root: Path, train: dict[str, tuple[int, int]], *, same_pixels: tuple[str, ...] = ()) -> Path:
+def write(root: Path, train: Mapping[str, tuple[int, ...]], *, same_pixels: tuple[str, ...] = ()) -> Path:
     """Write a data set whose `train` holds files of given names and sizes; val and test hold one image per class."""
     for split in ("train", "val", "test"):
         for name in CLASSES:
@@ -34,7 +35,7 @@ def write(root: Path, train: dict[str, tuple[int, int]], *, same_pixels: tuple[s
     return root
 
 
-def _png(path: Path, size: tuple[int, int], content: str) -> None:
+def _png(path: Path, size: tuple[int, ...], content: str) -> None:
     seed = list(content.encode())
     Image.fromarray(np.random.default_rng(seed).integers(0, 256, size, dtype=np.uint8)).save(path)
 
@@ -111,8 +112,21 @@ def test_the_size_of_files_that_gives_the_class_away_is_measured(tmp_path: Path,
     assert facts["size_leak"] == {"auc_train": 1.0, "auc_test": 1.0, "larger": "NORMAL"}
     assert any("ROC area of 1.000 on test (NORMAL files are larger)" in line for line in facts["warnings"])
     none = split_facts(films, make_split(films, "official", 0))
-    assert none["size_leak"] == {"auc_train": 0.5, "auc_test": 0.5, "larger": None}
+    assert none["size_leak"] == none["shape_leak"] == {"auc_train": None, "auc_test": None, "larger": None}
     assert not any("sees the label" in line for line in none["warnings"])
+    assert any("a leak through that of the originals cannot be seen here" in line for line in none["warnings"])
+
+
+def test_shape_and_mode_that_give_the_class_away_are_measured(tmp_path: Path) -> None:
+    """Files of one area each: what is left to tell the classes apart is how wide they are, and their mode."""
+    files = {name: (16, 4, 3) if name.startswith("PNEUMONIA") else (8, 8) for name in people()}
+    prepared = cache.prepare(write(tmp_path / "set", files), 8, 8, 1, cache_dir=tmp_path / "cache")
+    facts = split_facts(prepared, make_split(prepared, "random", 0))
+    assert facts["size_leak"]["auc_test"] is None
+    assert facts["shape_leak"]["auc_test"] == 1.0
+    assert any("width over height of the stored file alone reaches a ROC area of 1.000" in w for w in facts["warnings"])
+    assert any("files of mode RGB are PNEUMONIA" in line for line in facts["warnings"])
+    assert set(facts["parts"]["train"]["modes_by_class"]["NORMAL"]) == {"L"}
 
 
 def test_a_leak_that_turns_round_on_test_is_below_one_half(tmp_path: Path) -> None:

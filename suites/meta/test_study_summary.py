@@ -174,6 +174,43 @@ def test_a_failed_training_is_in_no_figure_and_named(
     assert seeds == {"tensorflow": 3, "torch": 2}  # that seed has a gap, and is in no bar
 
 
+def test_a_factor_that_failed_altogether_is_missed_and_not_hidden_in_the_interaction(
+    prepared: Prepared, rows: Sequence[Reading], results: Results
+) -> None:
+    lost = {row.training for row in rows if row.changed == ("shuffling",) and row.framework == "torch"}
+    found = Summary(prepared, rows, changed(results, lambda t, o: None if t in lost else o)).section()
+    assert [fall["framework"] for fall in found["waterfalls"]] == ["tensorflow"]
+    assert found["answer"].startswith("Not settled")
+
+
+def test_two_seeds_of_one_framework_are_the_yardstick_of_the_tests_of_images(section: dict[str, Any]) -> None:
+    for row in section["comparisons"]:
+        known = row["between_seeds"]
+        assert (known is None) == (row["split"] != "official")
+        if known is not None:
+            assert known["pairs"] == 2 * 3  # three seeds, two frameworks
+            assert 0 <= known["mcnemar_rejects"] <= known["pairs"]
+
+
+def test_weights_that_a_row_does_not_read_are_not_named(section: dict[str, Any]) -> None:
+    for row in section["runs"]:
+        fewer = row["changed"] in ("epoch count", "everything")
+        assert (row["weights_digest"] is None) == fewer
+
+
+def test_a_test_part_with_one_image_of_a_class_loses_delong_and_nothing_else(
+    rows: Sequence[Reading], tmp_path: Path
+) -> None:
+    small = cache.prepare(write_set(tmp_path / "set", people()), 8, 8, 1, cache_dir=tmp_path / "cache")
+    setting = Setting(example_cnn(8, 8, 1, 2, 3), small.digest, root=str(tmp_path / "set"), kept_epochs=(1, 2),
+                      adapters={"tensorflow": FAKE, "torch": FAKE})  # fmt: skip
+    mine = [row for row in rows if row.seed == 0 and not row.changed and row.recipe.split == "official"]
+    done = run_study(setting, trainings(mine), tmp_path / "runs", LocalEngine(1))
+    assert done.failed == {}
+    found = Summary(small, mine, done).section()
+    assert all(row["delong"] == [] and row["mcnemar"] for row in found["comparisons"])
+
+
 def test_too_little_settles_nothing(prepared: Prepared, rows: Sequence[Reading], results: Results) -> None:
     only = changed(results, lambda t, o: o if t.framework == "torch" else None)
     found = Summary(prepared, rows, only).section()

@@ -19,6 +19,7 @@ _FIGURES: Final = (
     ("specificity", "specificity"), ("f1", "F1"), ("auc", "ROC AUC"), ("pr_auc", "PR AUC"), ("brier", "Brier"),
     ("ece", "ECE"),
 )  # fmt: skip
+_LEAKS: Final = ("size_leak", "shape_leak")
 _FRAMEWORKS: Final = ("tensorflow", "torch")
 _RECIPE: Final = (
     "Default recipe: the framework's own initialiser, Adam's epsilon and shuffling, the official split, prepared pixels"
@@ -76,9 +77,14 @@ def seeds_behind(study: Row) -> int:
 
 
 def _caution(study: Row) -> str:
-    seeds = seeds_behind(study)
+    seeds, lost = seeds_behind(study), len(study.get("failed") or [])
     if seeds >= SETTLED_SEEDS:
-        return ""
+        if not lost:
+            return ""
+        return (
+            f"> {lost} of {integer(study.get('trainings'))} trainings failed and are in no figure: those that are left"
+            " may be the ones that went well."
+        )
     planned = len(study.get("seeds") or [])
     what = "A shortened study" if planned < SETTLED_SEEDS else f"A study of which {planned - seeds} seeds are not whole"
     return f"> {what}: with {seeds} seed{'s' * (seeds != 1)} its intervals are wide, and it settles nothing."
@@ -118,6 +124,8 @@ def _estimate(found: Row) -> str:
     mean, low, high = (number(found.get(key)) for key in ("mean", "low", "high"))
     if low is None or high is None:
         return fixed(mean, 3)
+    if low == high:  # figures that do not vary know nothing of how they might
+        return fixed(mean, 3)
     return f"{fixed(mean, 3)} ({interval(max(low, 0.0), min(high, 1.0), 3)})"
 
 
@@ -131,24 +139,30 @@ def _published(study: Row, label: str) -> str:
         (
             framework_name(row["framework"]), f"{row['accuracy']:g}", prose(row["split"]), fixed(row.get("mean"), 3),
             f"{fixed(row.get('lowest'), 3)} to {fixed(row.get('highest'), 3)}", "yes" if row.get("inside") else "no",
-            integer(row.get("n")),
+            fixed(row.get("larger_class"), 3), integer(row.get("n")),
         )
         for row in study["published"]
     ]  # fmt: skip
-    header = ("framework", "published", "split", "mean here", "range over seeds", "published lies inside", "seeds")
-    return f"**The published accuracies among those measured** ({label})\n\n{table(header, lines, '<><>>>>')}"
+    header = (
+        "framework", "published", "split", "mean here", "range over seeds", "published lies inside",
+        "always the larger class", "seeds",
+    )  # fmt: skip
+    return f"**The published accuracies among those measured** ({label})\n\n{table(header, lines, '<><>>>>>')}"
 
 
 def _comparisons(study: Row, label: str) -> str:
     lines = [_comparison_line(found, row) for found in study["comparisons"] for row in found["differences"]]
     header = (
-        "arm", "split", "figure", "TensorFlow - PyTorch", "over patients", "equivalence", "p", "McNemar", "DeLong",
+        "arm", "split", "figure", "TensorFlow - PyTorch", "over patients", "equivalence", "p", "test of images rejects",
+        "and between two seeds of one framework",
     )  # fmt: skip
     margin, alpha = study.get("margin"), study["comparisons"][0].get("significance")
     title = (
         f"**Paired by seed, and by image** (mean difference with 95 % t interval over seeds; 95 % bootstrap interval"
-        f" over patients; two one-sided tests against {fixed(margin, 2)}; in how many seeds the paired test of images"
-        f" rejects at {fixed(alpha, 2)}, which it does in that share of seeds without any difference; {label})"
+        f" over patients; two one-sided tests of accuracies against {fixed(margin, 2)}; in how many seeds the paired"
+        f" test of images, McNemar's of accuracies and DeLong's of areas, rejects at {fixed(alpha, 2)}: it compares two"
+        " trained models, not two frameworks, so that two seeds of one framework are its yardstick, and it takes films"
+        f" of one patient for independent; {label})"
     )
     return f"{title}\n\n{table(header, lines, '<<<>><>>>')}"
 
@@ -156,12 +170,17 @@ def _comparisons(study: Row, label: str) -> str:
 def _comparison_line(found: Row, row: Row) -> tuple[str, ...]:
     metric, seeds = row["metric"], len(found.get("seeds") or [])
     patients = next((over for over in found.get("over_patients") or [] if over["metric"] == metric), None)
-    tests = {"accuracy": ("mcnemar_rejects", None), "auc": (None, "delong_rejects")}.get(metric, (None, None))
-    rejected = [NONE if key is None else f"{integer(found.get(key))} of {seeds}" for key in tests]
+    test = {"accuracy": "mcnemar", "auc": "delong"}.get(metric, "")
+    done = len(found.get(test) or []) or seeds
+    between = found.get("between_seeds") or {}
+    rejected = (
+        f"{integer(found.get(f'{test}_rejects'))} of {done}" if test else NONE,
+        f"{integer(between.get(f'{test}_rejects'))} of {integer(between.get('pairs'))}" if test and between else NONE,
+    )
     over = NONE if patients is None else _change({**patients, "change": patients["value"]})
     return (
         prose(found["arm"]), prose(found["split"]), prose(dict(_FIGURES).get(metric, metric)),
-        _change({**row, "change": row["mean"]}), over, prose(row.get("decision")), _p(row),
+        _change({**row, "change": row["mean"]}), over, prose(row.get("decision") or NONE), _p(row),
         *rejected,
     )  # fmt: skip
 
@@ -186,11 +205,11 @@ def _means(study: Row, threshold: str, words: str, label: str) -> str:
     lines = [
         (
             prose(arm), prose(split), framework_name(framework),
-            *(fixed((found.get(key) or {}).get("mean"), 3) for key, _ in shown),
+            *(_mean(found.get(key) or {}) for key, _ in shown),
         )
         for (arm, split, framework), found in cells.items()
     ]  # fmt: skip
-    title = f"**Means over seeds {words}** (fractions of 1; {label})"
+    title = f"**Means over seeds {words}** (fractions of 1, for these test images: seeds do not vary them; {label})"
     whole = [
         (
             prose(row["arm"]), prose(row["split"]), framework_name(row["framework"]), prose(row["metric"]),
@@ -201,6 +220,12 @@ def _means(study: Row, threshold: str, words: str, label: str) -> str:
     columns = ("arm", "split", "framework", "figure", "mean (95 % interval)", "n (seeds, or patients)")
     behind = folded(f"The same with their intervals, {words}", table(columns, whole, "<<<<>>"))
     return f"{title}\n\n{table(header, lines, '<<<' + '>' * len(shown))}\n\n{behind}"
+
+
+def _mean(row: Row) -> str:
+    """Write a mean, and of how many seeds where some lack the figure: precision, where nothing is called positive."""
+    undefined = number(row.get("undefined"))
+    return fixed(row.get("mean"), 3) + (f" (n = {integer(row.get('n'))})" if undefined else "")
 
 
 def _facts(study: Row, label: str) -> str:
@@ -226,14 +251,33 @@ def _between(facts: Sequence[Row]) -> str:
             prose(found["split"]), prose(pair), integer(found["patients_shared"][pair]),
             integer(found["patients_shared_surely"][pair]), integer(found["images_of_shared_patients"][pair]),
             integer(found["duplicates_shared"][pair]),
-            fixed(found["size_leak"]["auc_test"], 3) if pair == "train/test" else NONE,
+            *(fixed(found[leak]["auc_test"], 3) if pair == "train/test" and leak in found else NONE for leak in _LEAKS),
         )
         for found in facts for pair in found["patients_shared"]
     ]  # fmt: skip
     header = (
         "split", "parts", "shared patient names", "and germ", "images of those", "shared files", "ROC AUC of file size",
+        "of its width / height",
     )  # fmt: skip
-    return table(header, lines, "<<>>>>>")
+    seed = next((found.get("seed") for found in facts if found.get("seed") is not None), None)
+    drawn = (
+        "" if seed is None else f"\n\nRandom splits are shown as seed {integer(seed)} draws them. {_over_seeds(facts)}"
+    )
+    return table(header, lines, "<<>>>>>>") + drawn.rstrip()
+
+
+def _over_seeds(facts: Sequence[Row]) -> str:
+    """Say how far the other seeds' splits differ in what train and test share."""
+    said = []
+    for found in facts:
+        ranges = found.get("over_seeds") or {}
+        files, images = ranges.get("duplicates_shared"), ranges.get("images_of_shared_patients")
+        if files and images and found["split"] != "official":
+            said.append(
+                f"{prose(found['split'])}: {integer(files[0])} to {integer(files[1])} shared files and"
+                f" {integer(images[0])} to {integer(images[1])} images of shared patients"
+            )
+    return f"Between train and test over all seeds: {'; '.join(said)}." if said else ""
 
 
 def _spread(values: Sequence[Any]) -> str:
