@@ -52,7 +52,10 @@ class Answers:
 
 
 def disagreement(prepared: Prepared, part: Part, arms: Sequence[Answers]) -> dict[str, Any]:
-    """Return what the record keeps: rates of every arm, the images that most seeds disagree on, and their pictures."""
+    """Return what the record keeps: rates of every arm, the images that seeds disagree on most, and their pictures.
+
+    Listed are all images on which most seeds disagree, and at least the first twelve on which any seed does.
+    """
     rows = [_arm(prepared, part, answers) for answers in arms]
     return {"split": "official", "threshold": 0.5, "n": len(part), "arms": rows, "gallery": _gallery(prepared, rows)}
 
@@ -117,9 +120,9 @@ def _arm(prepared: Prepared, part: Part, answers: Answers) -> dict[str, Any]:
     a, b = answers.said
     seeds = (a != b).sum(axis=0)
     p = [probabilities(logits).mean(axis=0) for logits in (answers.first, answers.second)]
-    most = np.flatnonzero(2 * seeds > len(answers.seeds))
+    some, most = np.flatnonzero(seeds), int((2 * seeds > len(answers.seeds)).sum())
     # Those that most seeds disagree on first, then those whose probabilities are furthest apart, then in file order.
-    order = sorted(most.tolist(), key=lambda image: (-seeds[image], -abs(p[0][image] - p[1][image]), image))
+    order = sorted(some.tolist(), key=lambda image: (-seeds[image], -abs(p[0][image] - p[1][image]), image))
     files = part.chosen(prepared.files(part.source))
     labels = part.labels(prepared)
     images = [
@@ -130,9 +133,10 @@ def _arm(prepared: Prepared, part: Part, answers: Answers) -> dict[str, Any]:
             "seeds": int(seeds[image]),
             "probability": {name: float(side[image]) for name, side in zip(answers.names, p, strict=True)},
         }
-        for image in order
+        for image in order[: max(most, GALLERY_IMAGES)]
     ]
-    return {"arm": answers.arm, "seeds": list(answers.seeds), **rates(answers), "images": images}
+    counts = {"in_some_seed": len(order), "in_most_seeds": most}
+    return {"arm": answers.arm, "seeds": list(answers.seeds), **rates(answers), **counts, "images": images}
 
 
 def _gallery(prepared: Prepared, arms: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -63,12 +63,14 @@ def answers(planted: dict[int, int], seeds: int = 10, arm: str = "own", images: 
 def test_exactly_the_planted_images_are_shown(prepared: Prepared, test_part: Part) -> None:
     found = disagreement(prepared, test_part, [answers({3: 10, 17: 6, 40: 5, 41: 1}), answers({8: 9}, arm="shared")])
     own, shared = found["arms"]
-    # Image 40 differs in half of the seeds, which is not most of them.
-    assert [(image["row"], image["seeds"]) for image in own["images"]] == [(3, 10), (17, 6)]
+    assert [(image["row"], image["seeds"]) for image in own["images"]] == [(3, 10), (17, 6), (40, 5), (41, 1)]
+    assert (own["in_some_seed"], own["in_most_seeds"]) == (4, 2)  # half of the seeds are not most of them
     assert [(image["row"], image["seeds"]) for image in shared["images"]] == [(8, 9)]
     assert [(row["arm"], row["row"], row["of"]) for row in found["gallery"]] == [
         ("own", 3, 10),
         ("own", 17, 10),
+        ("own", 40, 10),
+        ("own", 41, 10),
         ("shared", 8, 10),
     ]
     assert own["per_seed"] == [4, 3, 3, 3, 3, 2, 1, 1, 1, 1]
@@ -248,13 +250,14 @@ def part(text: str) -> str:
 def test_the_report_shows_rates_pictures_and_every_image(record: dict[str, Any], prepared: Prepared) -> None:
     shown = part(render(record))
     assert "](study_gallery.png)" in shown
-    assert "all 3, n = 80 images (synthetic data)" in shown
+    assert "all 4, n = 80 images (synthetic data)" in shown
     lines = [re.sub(r"\s+", " ", line) for line in shown.splitlines() if line.startswith(("| own", "| shared"))]
     files = prepared.files("test")
     assert [line for line in lines if "test/" in line] == [
         f"| shared | 1 | `{files[8]}` | NORMAL | 9 of 10 | 0.818 | 0.246 |",
         f"| own | 2 | `{files[3]}` | NORMAL | 10 of 10 | 0.119 | 0.881 |",
         f"| own | 3 | `{files[17]}` | NORMAL | 6 of 10 | 0.119 | 0.576 |",
+        f"| own | 4 | `{files[40]}` | PNEUMONIA | 5 of 10 | 0.818 | 0.500 |",
     ]
     assert "In the arms `shared` and `own` two frameworks disagree more often than two seeds of one framework." in shown
 
@@ -263,7 +266,7 @@ def test_a_saved_record_draws_the_same_gallery_and_needs_nothing_else(record: di
     write(record, tmp_path / "comparison.json")
     again = read(tmp_path / "comparison.json")
     assert report_plots.draw(again)["study_gallery.png"] == report_plots.draw(record)["study_gallery.png"]
-    assert len(json.dumps(record["study"]["disagreement"]["gallery"])) < 3 * 7000
+    assert len(json.dumps(record["study"]["disagreement"]["gallery"])) < 4 * 7000
 
 
 def test_without_pixels_the_table_stays_and_the_picture_goes(record: dict[str, Any]) -> None:

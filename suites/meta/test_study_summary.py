@@ -287,7 +287,8 @@ def test_the_answer_stands_at_the_top_of_the_section(record: dict[str, Any]) -> 
 def test_the_section_shows_every_factor_with_its_interval_and_what_is_left_over(record: dict[str, Any]) -> None:
     shown = part(render(record))
     for row in record["study"]["gap"]:
-        change = f"{row['change']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})"
+        interval = f"({row['low']:+.3f} to {row['high']:+.3f})" if row["low"] < row["high"] else "in each seed"
+        change = f"{row['change']:+.3f} {interval}"
         line = next(line for line in shown.splitlines() if line.startswith(f"| {row['factor']}"))
         assert change in line
     assert "| interaction, left over" in shown

@@ -1,4 +1,4 @@
-"""study_gallery.png: the official test images on which most seeds' models of the two frameworks decide differently."""
+"""study_gallery.png: the official test images on which the two frameworks' models decide differently in most seeds."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def caption(record: Record) -> str | None:
     if not rows:
         return None
     found = record["study"]["disagreement"]
-    most = sum(len(arm["images"]) for arm in found["arms"])
-    shown = f"{len(rows)} of the {most}" if most > len(rows) else f"all {most}" if most > 1 else "the one"
+    some = sum(arm.get("in_some_seed", len(arm["images"])) for arm in found["arms"])
+    shown = f"{len(rows)} of the {some}" if some > len(rows) else f"all {some}" if some > 1 else "the one"
     return (
-        "Official test images on which the two frameworks' models disagree in most seeds, with each one's mean"
-        f" probability of pneumonia: {shown}, n = {found['n']} images ({data_label(record)})"
+        "Official test images on which the two frameworks' models of one seed disagree, those with the most seeds, with"
+        f" each one's mean probability of pneumonia: {shown}, n = {found['n']} images ({data_label(record)})"
     )
 
 

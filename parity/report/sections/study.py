@@ -116,7 +116,9 @@ def _change(row: Row) -> str:
     if change is None:
         return NONE
     low, high = number(row.get("low")), number(row.get("high"))
-    return f"{change:+.3f}" if low is None or high is None else f"{change:+.3f} ({low:+.3f} to {high:+.3f})"
+    if low is None or high is None:
+        return f"{change:+.3f}"
+    return f"{change:+.3f} in each seed" if low == high else f"{change:+.3f} ({low:+.3f} to {high:+.3f})"
 
 
 def _estimate(found: Row) -> str:

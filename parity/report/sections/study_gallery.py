@@ -18,7 +18,7 @@ _SAID: Final = {
 
 
 def render(record: Record, label: str) -> list[str]:
-    """Show the rates beside their yardstick, the gallery, and every image that most seeds disagree on."""
+    """Show the rates beside their yardstick, the gallery, and the images that seeds disagree on most."""
     found = record["study"].get("disagreement") or {}
     arms = found.get("arms") or []
     if not arms:
@@ -27,7 +27,7 @@ def render(record: Record, label: str) -> list[str]:
     most = sum(len(arm["images"]) for arm in arms)
     if most:
         shown = {(row["arm"], row["file"]): place for place, row in enumerate(found.get("gallery") or [], start=1)}
-        summary = f"The {most} images on which most seeds disagree" if most > 1 else "The image on which most disagree"
+        summary = f"The {most} images on which seeds disagree most" if most > 1 else "The image on which seeds disagree"
         parts.append(folded(summary, _images(arms, shown)))
     return parts
 
@@ -37,13 +37,14 @@ def _rates(found: Row, arms: Sequence[Row], label: str) -> str:
     lines = [
         (
             prose(arm["arm"]), integer(len(arm["seeds"])), _share(arm["between"]), *map(_share, arm["within"]),
-            _signed(arm["excess"]), _spread(arm["per_seed"]), integer(len(arm["images"])),
+            _signed(arm["excess"]), _spread(arm["per_seed"]), integer(arm.get("in_some_seed")),
+            integer(arm.get("in_most_seeds")),
         )
         for arm in arms
     ]  # fmt: skip
     header = (
         "arm", "seeds", "TensorFlow / PyTorch, same seed", *(f"two seeds of {framework_name(name)}" for name in names),
-        "excess in points", "images per seed", "images in most seeds",
+        "excess in points", "images per seed", "images in any seed", "images in most seeds",
     )  # fmt: skip
     by_decision: dict[str, list[str]] = {}
     for arm in arms:
@@ -58,7 +59,7 @@ def _rates(found: Row, arms: Sequence[Row], label: str) -> str:
         " of the two others, in percentage points: none where the framework does not matter and each model is drawn"
         f" for itself, less where both frameworks share a start; {label})"
     )
-    return f"{title}\n\n{table(header, lines, '<>>>>>>>')}\n\n{said[0].upper()}{said[1:]}."
+    return f"{title}\n\n{table(header, lines, '<>>>>>>>>')}\n\n{said[0].upper()}{said[1:]}."
 
 
 def _share(found: Row) -> str:
