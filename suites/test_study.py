@@ -29,6 +29,7 @@ def test_study(campaign: Campaign, request: pytest.FixtureRequest, tell: Callabl
     from parity.study.engines import make_engine
     from parity.study.study import FOLDER, conduct, set_aside, sized
 
+    campaign.note_machine()
     options, amounts = campaign.options, _amounts(campaign.options, asked=_asked(request.config))
     spec = sized(campaign.spec, amounts)
     prepared = cache.prepare(
@@ -122,7 +123,8 @@ def _machine(campaign: Campaign) -> Machine:
     versions: dict[str, str] = {}
     for framework, python in pythons.items():
         found = interpreter_versions(python or sys.executable)
-        versions |= {f"{framework}: {name}": found[name] for name in (framework, "keras", "numpy") if name in found}
+        deciding = (framework, "keras", "numpy", "pillow", "torchvision")  # the last two decide what pixels are read
+        versions |= {f"{framework}: {name}": found[name] for name in deciding if name in found}
     return Machine(
         root=None if options.data is None else str(options.data),
         skip_unreadable=options.skip_unreadable,
