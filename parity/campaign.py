@@ -27,8 +27,8 @@ from parity.report import record as records
 from parity.report.render import write_report
 from parity.workers.client import Worker, WorkerOptions, usable_cpus
 
-_TUNING = re.compile(
-    r"(TF|XLA|ONEDNN|DNNL|MKL|KMP|OMP|GOMP|OPENBLAS|ATEN|TORCH|TORCHINDUCTOR|PYTORCH|MALLOC|CUDA|CUDNN|NVIDIA)_"
+_TUNING = re.compile(  # TF_CLI_..., TF_VAR_... and TF_LOG are Terraform's
+    r"(TF(?!_CLI|_VAR|_LOG)|XLA|ONEDNN|DNNL|MKL|KMP|OMP|GOMP|OPENBLAS|ATEN|TORCH|TORCHINDUCTOR|PYTORCH|MALLOC|CUDA|CUDNN|NVIDIA)_"
     r"|LD_PRELOAD$|GLIBC_TUNABLES$"
 )
 PARTIAL_NAME = "comparison.partial.json"
