@@ -41,6 +41,7 @@ def compare(baseline: Record, record: Record, margin: float = DEFAULT_MARGIN) ->
     is that of each alone, and a decision is made by an interval whose risk is divided by their number (Bonferroni).
     Where one of the records did not pass its parity gate or its A/A check, nothing is decided, and `withheld` says why.
     `together` is the geometric mean of all ratios: a neighbour's load, which no ceiling shows, moves all lanes alike.
+    `notes` say so in words, for the terminal and the report.
 
     The same machine means processor, cores, memory, device and GPU, all of them known; two machines of one kind cannot
     be told apart. A lane is compared where setting, threads and allocator are the same. Versions and the variables
@@ -77,29 +78,10 @@ def text(found: Mapping[str, Any]) -> str:
     rows = [head, *(_line(row) for row in found["settings"])]
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    lines += ["", *moves(found)]
-    if found["withheld"]:
-        lines.append(f"nothing is decided: {found['withheld']}")
+    lines += ["", *found["notes"]]
     lines += [f"differs: {phrase}" for phrase in found["versions"]]
     lines += [f"not compared: {row['lane']}: {row['why']}" for row in found["not_compared"]]
     return "\n".join(lines)
-
-
-def moves(found: Mapping[str, Any]) -> list[str]:
-    """Say how far the machine's ceilings have moved, and all lanes together."""
-    moved, together = found["moved"], found.get("together")
-    said = [
-        "No ceilings are in both records: a machine that changed its speed would look like this as well."
-        if moved is None
-        else f"The machine's ceilings, the best of several tries, moved by {100 * moved:.1f} % between the runs; the"
-        " intervals allow for that."
-    ]
-    if together is not None:
-        said.append(
-            f"All settings together: then / now {together:.3f}. A neighbour's load in one of the runs moves all of"
-            " them, and does not show in the ceilings."
-        )
-    return said
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -134,6 +116,7 @@ def _compare(baseline: Record, record: Record, margin: float) -> dict[str, Any]:
         "versions": _versions(baseline, record),
         "moved": None,
         "together": None,
+        "notes": [],
         "withheld": _withheld(then) or _withheld(now),
     }
     if other:
@@ -158,11 +141,26 @@ def _compare(baseline: Record, record: Record, margin: float) -> dict[str, Any]:
     found["settings"] = [_setting_row(medians, key, margin, found, len(comparable)) for key in comparable]
     if comparable:
         found["together"] = _geometric_mean([row["ratio"] for row in found["settings"]])
+        found["notes"] = _notes(found)
     found["not_compared"] = [{"lane": lane, "why": why} for lane, why in skipped.items()]
     if not found["settings"]:
         first = next(iter(skipped.items()), None)
         found["why_not"] = f"no lane in common ({first[0]}: {first[1]})" if first else "this run has no samples"
     return found
+
+
+def _notes(found: Mapping[str, Any]) -> list[str]:
+    """Say how far the machine's ceilings have moved, and all lanes together, and what forbids every decision."""
+    moved = found["moved"]
+    said = [
+        "No ceilings are in both records: a machine that changed its speed would look like this as well."
+        if moved is None
+        else f"The machine's ceilings, the best of several tries, moved by {100 * moved:.1f} % between the runs; the"
+        " intervals allow for that.",
+        f"All settings together: then / now {found['together']:.3f}. A neighbour's load in one of the runs moves all of"
+        " them, and does not show in the ceilings.",
+    ]
+    return [*said, *([f"Nothing is decided: {found['withheld']}."] if found["withheld"] else [])]
 
 
 def _withheld(benchmarks: Record) -> str | None:

@@ -107,14 +107,16 @@ def _each(found: Mapping[str, Estimate], names: Mapping[str, str]) -> str:
 
 def _verdict(decision: str, margin: float, patients: tuple[float, float] | None) -> str:
     """Say what is shown of the frameworks, and whether of these test images alone or of other patients as well."""
-    known = patients is not None
-    low, high = patients or (0.0, 0.0)
-    if decision == "equivalent":
-        alone = known and not (-margin < low and high < margin)
-        return f"are equivalent within {margin:g}" + (" on these images, if not surely on others," if alone else "")
-    if decision == "different":
-        return "differ" + (" on these images, if not surely on others," if known and low <= 0.0 <= high else "")
-    return f"are neither shown to differ nor to be equivalent within {margin:g}"
+    alone = ""
+    if patients is not None:
+        low, high = patients
+        holds = -margin < low and high < margin if decision == "equivalent" else low > 0.0 or high < 0.0
+        alone = "" if holds else " on these images, if not surely on others,"
+    return {
+        "equivalent": f"are equivalent within {margin:g}{alone}",
+        "different": f"differ{alone}",
+        "undecided": f"are neither shown to differ nor to be equivalent within {margin:g}",
+    }[decision]
 
 
 def _conclusion(difference: Estimate, decision: str, splits: Sequence[Estimate], balanced: Sequence[Estimate]) -> str:

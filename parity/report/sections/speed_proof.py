@@ -68,7 +68,7 @@ def render_baseline(record: Record) -> list[str]:
     parts = [
         f"{_verdict(rows)} ({label}; above 1, this run is faster; the two runs' blocks belong to no pairs, so that the"
         " interval is Welch's; decisions allow for the number of settings, the printed interval is that of each alone)."
-        f"{_moved(found)}",
+        f"{''.join(f' {prose(note)}' for note in found.get('notes') or [])}",
         table(header, [_baseline_line(row) for row in rows], "<<>>>>>>><"),
     ]
     notes = [
@@ -83,27 +83,6 @@ def _verdict(rows: Sequence[Row]) -> str:
     if not slower:
         return f"No settled regression among {len(rows)} settings"
     return f"**{len(slower)} of {len(rows)} settings are slower than in the baseline**"
-
-
-def _moved(found: Mapping[str, object]) -> str:
-    if "moved" not in found:
-        return ""
-    moved, together = number(found.get("moved")), number(found.get("together"))
-    if moved is None:
-        said = " No ceilings are in both records: a machine that changed its speed would look like this as well."
-    else:
-        said = (
-            f" The machine's ceilings, the best of several tries, moved by {percent(moved)} between the runs; the"
-            " intervals allow for that."
-        )
-    if together is not None:
-        said += (
-            f" All settings together: {factor(together, 3)}. A neighbour's load in one of the runs moves all of them,"
-            " and does not show in the ceilings."
-        )
-    if found.get("withheld"):
-        said += f" Nothing is decided: {prose(found['withheld'])}."
-    return said
 
 
 def _baseline_line(row: Row) -> tuple[str, ...]:
