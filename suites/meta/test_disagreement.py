@@ -157,10 +157,16 @@ def test_a_thumbnail_is_small_and_is_the_image(height: int, width: int, channels
 
 
 def test_the_committed_example_holds_no_pixels_of_patients() -> None:
-    record = read(EXAMPLE / "comparison.json")
-    assert record["data"]["name"] != "synthetic"  # otherwise this test guards nothing
-    assert '"pixels"' not in (EXAMPLE / "comparison.json").read_text(encoding="utf-8")
-    assert not (EXAMPLE / "study_gallery.png").exists()
+    reports = list(EXAMPLE.rglob("comparison.md"))
+    assert {path.parent.name for path in reports} == {"example", "study"}
+    for report in reports:
+        text = report.read_text(encoding="utf-8")
+        assert "data: chest_xray" in text  # otherwise this test guards nothing
+        shown = re.findall(r"\]\((\w+\.png)\)", text)
+        assert shown
+        assert all((report.parent / name).is_file() for name in shown)
+    # A record holds pixels as text, and the gallery shows them.
+    assert {path.name for path in EXAMPLE.rglob("*")} & {"study_gallery.png", "comparison.json"} == set()
 
 
 # The yardstick.
