@@ -318,7 +318,8 @@ def test_what_the_bootstrap_cannot_say() -> None:
     one = patient_interval(list("aaaa"), np.array([0, 0, 1, 1]), weighted_mean(np.arange(4)))
     assert (one.low, one.method) == (None, "none: fewer than two patients")
     # One patient who has films of both classes does not take the interval of two hundred others away.
-    lone = patient_interval([str(i) for i in range(200)] + ["0"], np.arange(201) % 2, weighted_mean(np.arange(201) % 3))
+    names, labels = [str(i) for i in range(200)] + ["0"], np.append(np.arange(200) % 2, 1)
+    lone = patient_interval(names, labels, weighted_mean(np.arange(201) % 3))
     assert lone.low is not None
     with pytest.raises(UsageError, match="2 patients for 3 rows"):
         patient_interval(["a", "b"], np.zeros(3), weighted_mean(np.ones(3)))
