@@ -35,7 +35,9 @@ def run(kind: str, config: Config, weights: Weights, inputs: Sequence[Any], trai
 def outputs(
     kind: str, config: Config, weights: Weights, inputs: Sequence[Any], training: bool = False
 ) -> tuple[Any, ...]:
-    """Return all outputs of one operation; a recurrent layer also has its last states, (directions, n, units) each.
+    """Return all outputs of one operation; a recurrent layer also has its last states.
+
+    They are (1, n, units) each, and of both directions (n, units), forward's before backward's.
 
     Raises
         UsageError: a kind that has no canonical form.

@@ -118,7 +118,8 @@ def _recurrent(kind: str) -> Callable[..., tuple[Tensor, ...]]:
         sequences, states = [], []
         for number, backward in enumerate(ways):
             own = _direction(weights, backward)
-            start = _start(inputs[1:], number, x, own["weight_hh"].shape[1], count)
+            given = inputs[1 + number * count : 1 + (number + 1) * count]
+            start = _start(given, x, own["weight_hh"].shape[1], count)
             reverse = backward != bool(config.get("go_backwards"))
             sequence, state = _unrolled(make(config, own), x.flip(1) if reverse else x, start)
             sequences.append(sequence.flip(1) if backward else sequence)
@@ -126,7 +127,7 @@ def _recurrent(kind: str) -> Callable[..., tuple[Tensor, ...]]:
         whole = torch.cat(sequences, -1)
         last = torch.cat([state[0] for state in states], -1)
         y = whole if config.get("batch_first", True) else whole.transpose(0, 1)
-        ends = [torch.stack([state[part] for state in states]) for part in range(count)]
+        ends = [part if len(ways) > 1 else part[None] for state in states for part in state]
         return (y if config.get("sequences", True) else last, *ends)
 
     return apply
@@ -151,14 +152,14 @@ def _native(kind: str, config: Config, weights: Weights, inputs: Inputs) -> tupl
     batch = x.shape[0 if config.get("batch_first", True) else 1]
     start = torch.zeros(len(ways), batch, flat[1].shape[1], dtype=x.dtype, device=x.device)
     how = (True, 1, 0.0, False, len(ways) == 2, bool(config.get("batch_first", True)))
-    if kind == "lstm":
-        return tuple(torch.lstm(x, (start, torch.zeros_like(start)), flat, *how))
-    return tuple(torch.gru(x, start, flat, *how))
+    lstm = kind == "lstm"
+    y, *ends = torch.lstm(x, (start, torch.zeros_like(start)), flat, *how) if lstm else torch.gru(x, start, flat, *how)
+    return (y, *(end[way] for way in (0, 1) for end in ends)) if len(ways) == 2 else (y, *ends)
 
 
-def _start(given: Inputs, number: int, x: Tensor, units: int, count: int) -> tuple[Tensor, ...]:
-    if len(given) >= count:  # torch's states hold all directions, (directions, n, units); Keras's are (n, units)
-        return tuple(s[number] if s.ndim == 3 else s for s in given[:count])
+def _start(given: Inputs, x: Tensor, units: int, count: int) -> tuple[Tensor, ...]:
+    if len(given) == count:  # torch's have an axis of directions, (1, n, units), where there is one; Keras's have none
+        return tuple(s[0] if s.ndim == 3 else s for s in given)
     return (torch.zeros(x.shape[0], units, dtype=x.dtype, device=x.device),) * count
 
 

@@ -297,10 +297,12 @@ def _sdpa(seen: Seen) -> Described:
 
 
 def _held_mask(of_keys: Any, mask: Any) -> Config:
-    """Return a mask of the model's own making, for those who write the layer out."""
-    if of_keys is not None or not isinstance(mask, torch.Tensor) or mask.numel() > constants.MOST:
+    """Return the masks of the model's own making, for those who write the layer out; one too large, none."""
+    both = {constants.KEY_MASK: of_keys, constants.MASK: mask}
+    own = {key: one.detach() for key, one in both.items() if isinstance(one, torch.Tensor)}
+    if any(one.numel() > constants.MOST for one in own.values()):
         return {}
-    return {constants.MASK: constants.packed(mask.detach().cpu().numpy())}
+    return {key: constants.packed(one.cpu().numpy()) for key, one in own.items()}
 
 
 def is_causal(mask: Any) -> bool:

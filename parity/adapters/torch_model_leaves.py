@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -22,10 +22,18 @@ def recurrent(
     x: Tensor, states: Any, weights: list[Tensor], mode: str, bidirectional: bool, batch_first: bool,
     hidden: int, bias: bool,  # noqa: ARG001
 ) -> Any:  # fmt: skip
-    """Run one layer of an LSTM, GRU or RNN; the results are the sequence and the last states."""
+    """Run one layer of an LSTM, GRU or RNN; the results are the sequence and the last states.
+
+    Of both directions, the states given and returned are apart, as Keras has them: forward's, then backward's.
+    """
     function = {"LSTM": torch.lstm, "GRU": torch.gru, "RNN_TANH": torch.rnn_tanh, "RNN_RELU": torch.rnn_relu}[mode]
-    training = torch.is_grad_enabled()
-    return function(x, states, weights, bias, 1, 0.0, training, bidirectional, batch_first)
+    training, lstm = torch.is_grad_enabled(), mode == "LSTM"
+    if bidirectional:
+        count = len(states) // 2
+        joined = tuple(torch.stack((states[part], states[count + part])) for part in range(count))
+        states = joined if lstm else joined[0]
+    y, *last = function(x, states, weights, bias, 1, 0.0, training, bidirectional, batch_first)
+    return (y, *(state[way] for way in (0, 1) for state in last)) if bidirectional else (y, *last)
 
 
 def leaf(module: nn.Module, expand: frozenset[str], record: Callable[..., Any]) -> Callable[..., Any] | None:
@@ -72,17 +80,27 @@ def layered(name: str, args: Any, record: Callable[..., Any]) -> Any:
     x, states, weights, biased, layers, _, _, bidirectional, batch_first = args[:9]
     both, lstm = 2 if bidirectional else 1, name == "lstm"
     each, ends = both * (4 if biased else 2), []
+    whole = tuple(states) if lstm else (states,)
     for layer in range(layers):
-        part = tuple(states) if lstm else states
-        if layers > 1:
-            rows = slice(layer * both, (layer + 1) * both)
-            part = tuple(state[rows] for state in states) if lstm else states[rows]
+        part = whole
+        if bidirectional:
+            part = tuple(state[layer * 2 + way] for way in (0, 1) for state in whole)
+        elif layers > 1:
+            part = tuple(state[layer : layer + 1] for state in whole)
         own = list(weights[layer * each : (layer + 1) * each])
         hidden = int(own[1].shape[-1])
         how = (RECURRENT[name], bool(bidirectional), bool(batch_first), hidden, bool(biased))
-        x, *last = record(recurrent, (x, part, own, *how), {}, layer if layers > 1 else None)
+        given = part if lstm or bidirectional else part[0]
+        x, *last = record(recurrent, (x, given, own, *how), {}, layer if layers > 1 else None)
         ends.append(last)
-    return (x, *(of_all[0] if layers == 1 else torch.cat(of_all) for of_all in zip(*ends, strict=True)))
+    return (x, *(_joined(ends, number, len(whole), bool(bidirectional)) for number in range(len(whole))))
+
+
+def _joined(ends: Sequence[Sequence[Tensor]], number: int, count: int, bidirectional: bool) -> Tensor:
+    """Return one of a network's last states as torch has it: all layers and directions along the first axis."""
+    if bidirectional:
+        return torch.stack([last[way * count + number] for last in ends for way in (0, 1)])
+    return ends[0][number] if len(ends) == 1 else torch.cat([last[number] for last in ends])
 
 
 def stands_alone(module: nn.Module) -> bool:

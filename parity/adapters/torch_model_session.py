@@ -320,7 +320,10 @@ def _whole(calls: list[Call]) -> Call | None:
         return None
     if len(calls) == 1:
         return calls[0]
-    computing = [call for call in calls if call.kind not in MOVING_KINDS and call.kind not in ("zero_pad", "slice")]
+    # Around a recurrent layer of both directions its states are cut and joined.
+    computing = [call for call in calls if base_name(call.name) == "recurrent"] or [
+        call for call in calls if call.kind not in MOVING_KINDS and call.kind not in ("zero_pad", "slice")
+    ]
     return computing[0] if len(computing) == 1 else None
 
 

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-MASK = "_mask"  # the key of a configuration; what starts with an underscore is not told to people
+# The keys of a configuration; what starts with an underscore is not told to people.
+MASK = "_mask"
+KEY_MASK = "_key_mask"  # of keys alone, where a layer takes it beside the other
 MOST = 2**20  # numbers of an array that is kept so
 
 

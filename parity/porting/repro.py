@@ -14,7 +14,7 @@ import numpy as np
 
 from parity.errors import ParityError, UsageError
 from parity.judge.verdict import SEMANTIC, Finding
-from parity.model.constants import MASK, unpacked
+from parity.model.constants import KEY_MASK, MASK, unpacked
 from parity.model.trace import Op
 from parity.pairing.copying import WeightPlan
 from parity.porting import repro_keras, repro_torch
@@ -213,9 +213,10 @@ class Draft:
             else:
                 held[role], sizes[role] = self.store.torch(side, reference, role, self.feeds)
                 self.expressions[reference] = held[role]
-        if MASK in op.config:
-            mask = unpacked(op.config[MASK])
-            held["mask"], sizes["mask"] = self.store.constant(f"{op.name}/mask", mask), mask.shape
+        for role, key in (("mask", MASK), ("key_mask", KEY_MASK)):
+            if key in op.config:
+                mask = unpacked(op.config[key])
+                held[role], sizes[role] = self.store.constant(f"{op.name}/{role}", mask), mask.shape
         shapes = self.models[side].shapes
         read = tuple(tuple(shapes.get(tensor, ())) for tensor in op.inputs)
         return Given(op, tuple(x), held, sizes, read, tuple(shapes.get(op.outputs[0], ())), self._batch())

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from parity.errors import UsageError
-from parity.porting.repro_script import Given, Raw, Writer, arguments, plain, refusal
+from parity.porting.repro_script import STATES, Given, Raw, Writer, arguments, plain, refusal
 
 _DTYPE = Raw("dtype")
 
@@ -243,20 +243,21 @@ def _embedding(given: Given) -> str:
 def _recurrent(name: str) -> Writer:
     def write(given: Given) -> str:
         config = given.config
-        if len(given.x) > 1:
-            raise given.wrong("with a first state")
         made = arguments(
             config["units"], activation=config["activation"], recurrent_activation=config["recurrent_activation"],
             return_sequences=bool(config["sequences"]), go_backwards=config["go_backwards"] or None,
             use_bias="bias" in given.weights or "forward_bias" in given.weights,
             reset_after=bool(config["reset_after"]) if name == "GRU" else None, dtype=_DTYPE,
         )  # fmt: skip
-        roles = ("kernel", "recurrent_kernel", "bias")
+        roles, states = ("kernel", "recurrent_kernel", "bias"), given.x[1:]
+        if len(states) not in (0, STATES[name] * (2 if config["bidirectional"] else 1)):
+            raise given.wrong("with a constant among its first states")
+        first = {"initial_state": Raw(f"[{', '.join(states)}]")} if states else {}
         if not config["bidirectional"]:
-            return _layer(given, f"keras.layers.{name}({made})", roles)
+            return _layer(given, f"keras.layers.{name}({made})", roles, **first)
         both = tuple(f"{way}_{role}" for way in ("forward", "backward") for role in roles)
         merge = arguments(merge_mode=config.get("merge", "concat"), dtype=_DTYPE)
-        return _layer(given, f"keras.layers.Bidirectional(keras.layers.{name}({made}), {merge})", both)
+        return _layer(given, f"keras.layers.Bidirectional(keras.layers.{name}({made}), {merge})", both, **first)
 
     return write
 

@@ -18,6 +18,7 @@ from parity.porting.options import Array
 Shape = tuple[int, ...]
 Writer = Callable[["Given"], str]
 
+STATES = {"LSTM": 2, "GRU": 1, "RNN": 1, "SimpleRNN": 1}  # of a recurrent layer, for each direction
 _MOST_AXES = 5
 # Which of TensorFlow's weights a weight of torch most likely is, should several be equal.
 _ROLES = {

@@ -55,10 +55,11 @@ def attend(module, weights, *given, **options):
 
 RECURRENT = '''
 
-def recurrent(module, weights, x):
-    """Return the whole sequence that a recurrent module answers that holds these weights."""
+def recurrent(module, weights, x, *first):
+    """Return the whole sequence that a recurrent module answers that holds these weights, from its first states on."""
     names = [name for name, _ in module.named_parameters()]
-    return torch.func.functional_call(module, dict(zip(names, weights, strict=True)), x)[0]
+    given = (x, first if len(first) > 1 else first[0]) if first else (x,)
+    return torch.func.functional_call(module, dict(zip(names, weights, strict=True)), given)[0]
 
 '''
 

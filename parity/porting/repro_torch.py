@@ -8,7 +8,7 @@ from math import prod
 from typing import Any
 
 from parity.errors import UsageError
-from parity.porting.repro_script import Given, Raw, Writer, arguments, plain, refusal
+from parity.porting.repro_script import STATES, Given, Raw, Writer, arguments, plain, refusal
 
 
 def expression(given: Given) -> str:
@@ -213,8 +213,11 @@ def _embedding(given: Given) -> str:
 def _recurrent(name: str) -> Writer:
     def write(given: Given) -> str:
         config = given.config
-        if len(given.x) > 1:
-            raise given.wrong("with a first state")
+        states, count = given.x[1:], STATES[name]
+        if config["bidirectional"] and len(states) == 2 * count:  # forward's, then backward's
+            states = tuple(f"torch.stack(({states[part]}, {states[count + part]}))" for part in range(count))
+        if len(states) not in (0, count):
+            raise given.wrong("with a constant among its first states")
         held = []
         for suffix in ("", "_reverse") if config["bidirectional"] else ("",):
             held += [f"tensor({given.weight(f'weight_{part}_l0{suffix}')})" for part in ("ih", "hh")]
@@ -228,20 +231,18 @@ def _recurrent(name: str) -> Writer:
             inputs, units, bias=bool(config["bias"]), batch_first=bool(config["batch_first"]),
             bidirectional=bool(config["bidirectional"]) or None, dtype=Raw("getattr(torch, dtype)"),
         )  # fmt: skip
-        return f"recurrent(torch.nn.{name}({made}), [{', '.join(held)}], {given.x[0]})"
+        return f"recurrent(torch.nn.{name}({made}), [{', '.join(held)}], {', '.join([given.x[0], *states])})"
 
     return write
 
 
 def _attention(given: Given) -> str:
-    config, q, k, v = given.config, *given.x[:3]
-    if len(given.x) > 3 or config.get("add_zero") or {"bias_k", "bias_v"} & set(given.weights):
-        raise given.wrong("with further inputs")
-    mask = _mask(given)
+    config, masks = given.config, _masks(given)
     width, of_keys, of_values = (given.sizes[f"{part}.weight"] for part in ("query", "key", "value"))
     made = arguments(
         width[0], config["heads"], bias=None if config["bias"] else False, batch_first=bool(config["batch_first"]),
         kdim=_unless([of_keys[1]], width[0]), vdim=_unless([of_values[1]], width[0]),
+        add_bias_kv="bias_k" in given.weights or None, add_zero_attn=bool(config.get("add_zero")) or None,
         dtype=Raw("getattr(torch, dtype)"),
     )  # fmt: skip
     parts = {part: _weight(given, f"{part}.weight").text for part in ("query", "key", "value")}
@@ -252,18 +253,29 @@ def _attention(given: Given) -> str:
     if "query.bias" in given.weights:
         biases = ", ".join(_weight(given, f"{part}.bias").text for part in parts)
         held["in_proj_bias"] = f"torch.cat([{biases}])"
-    held |= {role: _weight(given, role).text for role in ("out_proj.weight", "out_proj.bias") if role in given.weights}
+    others = ("out_proj.weight", "out_proj.bias", "bias_k", "bias_v")
+    held |= {role: _weight(given, role).text for role in others if role in given.weights}
     weights = ",\n        ".join(f'"{name}": {text}' for name, text in held.items())
-    words = arguments(*map(Raw, (q, k, v)), attn_mask=mask)
+    words = arguments(*map(Raw, given.x[:3]), **masks)
     return f"attend(\n    torch.nn.MultiheadAttention({made}),\n    {{\n        {weights},\n    }},\n    {words},\n)"
 
 
-def _mask(given: Given) -> Raw | None:
-    if given.config["has_mask"] and "mask" not in given.weights:
-        raise given.wrong("with a mask that comes from other layers")
-    if given.config["causal"] and "mask" not in given.weights:
+def _masks(given: Given) -> dict[str, Raw]:
+    """Return what attention is masked with, by torch's words: the model's own masks, and those made of its inputs."""
+    held = {"key_padding_mask": "key_mask", "attn_mask": "mask"}
+    found = {word: _weight(given, role) for word, role in held.items() if role in given.weights}
+    query, key = (shape if given.config["batch_first"] else (shape[1], shape[0]) for shape in given.read[:2])
+    for text, shape in zip(given.x[3:], given.read[3:], strict=True):
+        fits = {"key_padding_mask": shape == (query[0], key[1]), "attn_mask": shape[-2:] == (query[1], key[1])}
+        words = [word for word, does in fits.items() if does and word not in found]
+        if len(words) != 1:
+            raise given.wrong("with a mask that may be one of keys or one of pairs")
+        found[words[0]] = Raw(text)
+    if given.config["has_mask"] and not found:
+        raise given.wrong("with a mask too large to be carried along")
+    if given.config["causal"] and "attn_mask" not in found:
         raise given.wrong("with a hint instead of a mask")
-    return _maybe(given, "mask")
+    return found
 
 
 def _sdpa(given: Given) -> str:
@@ -355,6 +367,15 @@ def _concat(given: Given) -> str:
     return f"torch.cat([{', '.join(_operands(given))}], {given.config['axis']})"
 
 
+def _stack(given: Given) -> str:
+    return f"torch.stack([{', '.join(_operands(given))}], {given.config['axis']})"
+
+
+def _flip(given: Given) -> str:
+    axes = [value for key, value in sorted(given.config.items()) if key == "dims" or key.startswith("arg")]
+    return f"{given.x[0]}.flip({arguments(*axes)})"
+
+
 def _resize(given: Given) -> str:
     config = given.config
     method, rank = str(config["method"]), len(given.read[0]) - 2
@@ -421,7 +442,7 @@ KINDS: Mapping[str, Writer] = {
     "einsum": _einsum, "flatten": _flatten, "reshape": _reshape,
     "permute": _permute, "zero_pad": _zero_pad, "cropping": _cropping, "rescale": _rescale, "add": _merge("+"),
     "subtract": _merge("-"), "multiply": _merge("*"), "divide": _merge("/"), "maximum": _call("maximum"),
-    "minimum": _call("minimum"), "concat": _concat, "resize": _resize, "depth_to_space": _blocks("pixel_shuffle"),
-    "space_to_depth": _blocks("pixel_unshuffle"), "reduce": _reduce, "slice": _slice, "dropout": _same,
-    "identity": _identity, "cast": _cast,
+    "minimum": _call("minimum"), "concat": _concat, "stack": _stack, "op:flip": _flip, "resize": _resize,
+    "depth_to_space": _blocks("pixel_shuffle"), "space_to_depth": _blocks("pixel_unshuffle"), "reduce": _reduce,
+    "slice": _slice, "dropout": _same, "identity": _identity, "cast": _cast,
 }  # fmt: skip

@@ -33,7 +33,7 @@ COMMANDS = ("images-functional_flatten", "same_padding_stride-deep", "bad-no-fun
 QUICK = (
     *COMMANDS,
     "structures-siamese",
-    "sequences-lstm_both_ways",
+    "states-both_ways",
     "attention-self_attention_by_hand",
     "weight_wrong_layer-cured",
     "batchnorm_eps-deep",

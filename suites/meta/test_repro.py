@@ -131,6 +131,9 @@ def test_a_script_shows_the_difference_of_the_check_and_none_once_it_is_fixed(
         ("batchnorm_momentum-shallow-train", "batchnorm-momentum", "momentum=0.1,", "momentum=0.01,"),
         ("embedding_padding_index-shallow-train", "embedding-padding-index", "wanted, padding_idx=0)", "wanted)"),
         ("cut-off", "unknown", "x.detach()\n", "x\n"),
+        ("states-states_swapped", "unknown", "x0, x2, x1)", "x0, x1, x2)"),
+        ("states-states_crossed", "channel-order", ".flip(0)", ""),
+        ("states-padding_seen", "attention-mask-polarity", "key_padding_mask=x1", "key_padding_mask=~x1"),
     ],
 )
 def test_attention_gradients_and_statistics_are_shown_and_gone_once_they_are_mended(

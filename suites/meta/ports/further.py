@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 from suites.meta.ports.case import Case, Source
 
@@ -66,6 +67,23 @@ def _sequences() -> Iterator[Case]:
     yield replace(case, name="further-masked_within", note="packing leaves out the end, masking every zero")
 
 
+def _states() -> Iterator[Case]:
+    def port(tensorflow: str, torch: str = "", inputs: str = "7x6 5x6", **wrong: Any) -> Case:
+        case = _port(tensorflow, torch, inputs, **wrong)
+        tensorflow, torch = f"states_tensorflow.py:{tensorflow}", f"states_torch.py:{torch or tensorflow}"
+        return replace(case, name=case.name.replace("further", "states"), tensorflow=tensorflow, torch=torch)
+
+    for name in ("translator", "both_ways", "both_ways_lstm", "joined"):
+        yield port(name)
+    yield port("padded", inputs="7x12 7")
+    yield port("translator", "states_swapped", cause="unknown", place=("decoder", "decoder"))
+    yield port("both_ways", "states_crossed", cause="channel-order", place=("*", "flip"))
+    yield port("joined", "joined_back_first", cause="output-permutation", place=("concatenate*", "encoder.stack*"))
+    place = ("attention", "attention")
+    yield port("padded", "padding_seen", "7x12 7", cause="attention-mask-polarity", place=place)
+    yield port("plain", "a_key_more", "7x12", cause="unknown", place=place)
+
+
 def _functions() -> Iterator[Case]:
     yield _port("fourier_mixing", inputs="10x12")
     yield _port("prototypes", inputs="9")
@@ -106,4 +124,4 @@ def _constants() -> Iterator[Case]:
     )
 
 
-FURTHER = (*_training(), *_constants(), *_cases(), *_attention(), *_sequences(), *_functions())
+FURTHER = (*_training(), *_constants(), *_cases(), *_attention(), *_sequences(), *_states(), *_functions())
