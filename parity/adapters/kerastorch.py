@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from parity.adapters import keras_layers
-from parity.adapters.base import Array, WorkerSettings, check_names, process_peak_bytes, quiet_collector
+from parity.adapters.base import Array, WorkerSettings, check_names, lean_import, process_peak_bytes, quiet_collector
 from parity.adapters.keras_fit import KerasFit
 from parity.errors import MissingDevice, UsageError
 from parity.model.network import Network, Node
@@ -45,7 +45,8 @@ class KerasTorchAdapter(keras_layers.KerasWeights):
         torch.set_num_threads(settings.threads)
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cuda.matmul.allow_tf32 = False
-        import keras
+        with lean_import(settings):
+            import keras
 
         self.torch, self.keras = torch, keras
         self.dtype = torch.float64 if settings.role == "twin" else torch.float32

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.adapters.base import Array, WorkerSettings, atomically, check_names
+from parity.adapters.base import Array, WorkerSettings, atomically, check_names, lean_import
 from parity.adapters.keras_layers import described_layer, takes_training
 from parity.adapters.tensorflow_counting import TensorflowCounting
 from parity.adapters.tensorflow_lanes import TensorflowLanes
@@ -54,8 +54,9 @@ class TensorflowAdapter(
         super().__init__(settings)
         os.environ["KERAS_BACKEND"] = "tensorflow"
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        import keras
-        import tensorflow
+        with lean_import(settings):
+            import keras
+            import tensorflow
 
         self.tf, self.keras = tensorflow, keras
         tensorflow.config.threading.set_intra_op_parallelism_threads(settings.threads)

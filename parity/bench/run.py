@@ -226,8 +226,9 @@ def open_lane(
     threads = lane.threads or timing.threads
     environment = {**lane.allocator, **thread_environment(threads)}
     options = WorkerOptions(
-        framework=lane.framework, python=python, device=timing.device, threads=threads, environment=environment
-    )
+        framework=lane.framework, python=python, device=timing.device, threads=threads, environment=environment,
+        whole_import=True,
+    )  # fmt: skip
     worker = Worker(options)
     try:
         seen = worker.call("environment")["threads"]

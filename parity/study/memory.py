@@ -113,7 +113,7 @@ def measure(
 
     def one(task: tuple[str, str, tuple[int, int, int], int]) -> dict[str, Any]:
         framework, way, size, count = task
-        options = WorkerOptions(chosen[framework], python=(pythons or {}).get(framework), threads=1)
+        options = WorkerOptions(chosen[framework], python=(pythons or {}).get(framework), threads=1, whole_import=True)
         return measure_one(options, framework, way, files, amount, size, count)
 
     with ThreadPoolExecutor(max(1, parallel), thread_name_prefix="parity-memory") as pool:

@@ -43,7 +43,8 @@ class WorkerOptions:
 
     `framework` is a name of the adapters' registry or `path/file.py:Class`; `python` defaults to this
     interpreter; `environment` is added to this process's own before the interpreter starts, which is the only
-    time that thread pools and allocators look.
+    time that thread pools and allocators look. `whole_import` is for what is timed or weighed: without it, packages
+    that a framework imports only because they are installed are left out of its import.
     """
 
     framework: str
@@ -52,6 +53,7 @@ class WorkerOptions:
     device: str = "cpu"
     threads: int = field(default_factory=usable_cpus)
     seed: int = 0
+    whole_import: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
     start_timeout_s: float = 180.0
     call_timeout_s: float = 600.0
@@ -192,6 +194,7 @@ class Worker:
                 "device": options.device,
                 "threads": options.threads,
                 "seed": options.seed,
+                "whole_import": options.whole_import,
             },
         }
         try:

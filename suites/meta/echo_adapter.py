@@ -33,7 +33,7 @@ class EchoAdapter:
         """Return what the process knows about itself."""
         settings = self.settings
         return {
-            "settings": [settings.role, settings.device, settings.threads, settings.seed],
+            "settings": [settings.role, settings.device, settings.threads, settings.seed, settings.whole_import],
             "prefix": sys.prefix,
             "path": list(sys.path),
             "package": str(Path(parity.__file__).resolve().parent),

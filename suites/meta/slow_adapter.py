@@ -42,7 +42,8 @@ class HonestLane:
     def told(self) -> dict[str, Any]:
         """Return what this process was given, and the variables that it started with."""
         names = [*ALLOCATOR, "OMP_NUM_THREADS"]
-        return {**self._told, "environment": {name: os.environ.get(name) for name in names}}
+        given = {"environment": {name: os.environ.get(name) for name in names}}
+        return {**self._told, **given, "whole_import": self.settings.whole_import}
 
     def first_step(self, work: str) -> float:
         self._told.setdefault("first_steps", []).append(work)

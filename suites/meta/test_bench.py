@@ -270,6 +270,7 @@ def test_a_lane_is_given_everything_before_its_clock_starts(honest: LaneRun) -> 
     assert (told["layers"], told["weights"]) == (2, ["dense1/kernel"])
     assert (told["images"], told["labels"]) == ([6, 4, 5, 1], [6])
     assert told["options"] == {"learning_rate": 1e-3, "epsilon": 1e-7}
+    assert told["whole_import"], "its import is timed"
 
 
 def test_a_lane_may_have_an_allocator_and_threads_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import importlib
 import json
 import math
 import os
@@ -16,12 +18,14 @@ import threading
 import time
 import venv
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 
+from parity.adapters import base
 from parity.errors import (
     MissingFramework,
     PairingError,
@@ -164,10 +168,24 @@ def test_settings_and_environment_reach_the_child(monkeypatch: pytest.MonkeyPatc
     options = WorkerOptions(ECHO, role="twin", threads=3, seed=7, environment={"PARITY_TEST_MARKER": "set"})
     with Worker(options) as worker:
         facts = worker.call("facts")
-        assert facts["settings"] == ["twin", "cpu", 3, 7]
+        assert facts["settings"] == ["twin", "cpu", 3, 7, False]
         assert facts["marker"] == "set"
         assert facts["pid"] == worker.pid == facts["session"]
         assert worker.name == "EchoAdapter twin"
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_what_is_not_timed_starts_without_what_keras_can_do_without(
+    whole: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base, "_OPTIONAL", ("colorsys",))
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+    with base.lean_import(base.WorkerSettings("plain", "cpu", 1, 0, whole_import=whole)):
+        with nullcontext() if whole else pytest.raises(ImportError):
+            importlib.import_module("colorsys")
+        assert gc.isenabled() == whole
+    assert importlib.import_module("colorsys").rgb_to_hls  # afterwards anybody may have it
+    assert gc.isenabled()
 
 
 def test_messages_leave_no_files(worker: Worker, scratch: Path) -> None:
