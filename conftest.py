@@ -70,6 +70,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse what cannot be meant before anything is collected."""
+    if config.getoption("numprocesses", None) and not _only_meta(config):
+        raise pytest.UsageError(
+            "-n: the suites time this machine and fill one report; only suites/meta can be shared out"
+        )
     data = _data_folder(config)
     if data is not None and not data.is_dir():
         raise pytest.UsageError(f"--data {data}: no such folder; give the one that holds train, val and test")
@@ -107,23 +111,25 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark the tests of the tool itself, and keep those that start whole runs for when `suites/meta` is named.
+    """Mark the tests of the tool itself, and keep those that fill no section of the report for when they are asked for.
 
-    They take minutes, which the main job does not have; `pytest suites/meta` and `tox -e meta` run them.
+    They are as long as the main job, and tell its user nothing about his machine; `pytest suites/meta`, `tox -e meta`
+    and `--profile full` run them.
     """
     for item in items:
         if META in item.path.parents:
             item.add_marker("meta")
-    named = any(path == META or META in path.parents for path in _named(config))
     profile = config.getoption("profile")
-    if not named and profile != "full":
-        _leave_out(config, items, "whole_run")
+    if profile != "full" and not any(path == META or META in path.parents for path in _named(config)):
+        _leave_out(config, items, lambda item: item.get_closest_marker("whole_run") is not None)
+        if not re.search(r"\bmeta\b", config.option.markexpr):
+            _leave_out(config, items, lambda item: META in item.path.parents and _section(item) is None)
     if profile == "smoke":
-        _leave_out(config, items, "thorough")
+        _leave_out(config, items, lambda item: item.get_closest_marker("thorough") is not None)
 
 
-def _leave_out(config: pytest.Config, items: list[pytest.Item], marker: str) -> None:
-    left_out = [item for item in items if item.get_closest_marker(marker)]
+def _leave_out(config: pytest.Config, items: list[pytest.Item], unwanted: Callable[[pytest.Item], bool]) -> None:
+    left_out = [item for item in items if unwanted(item)]
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in set(left_out)]
 
@@ -295,7 +301,9 @@ def _report_dir(config: pytest.Config) -> Path:
     if given:
         return Path(given).absolute()
     # The tests of the tool alone must not replace the report of a comparison by one that holds no comparison.
-    return ROOT / "reports" / "meta" if _only_meta(config) else ROOT / "reports"
+    folder = ROOT / "reports" / "meta" if _only_meta(config) else ROOT / "reports"
+    shared_out = getattr(config, "workerinput", None)  # one of several pytest processes, each with a record of its own
+    return folder / shared_out["workerid"] if shared_out else folder
 
 
 def _only_meta(config: pytest.Config) -> bool:

@@ -49,6 +49,19 @@ def test_collecting_imports_no_framework(tmp_path: Path) -> None:
     assert "test_four_answers_agree" in done.stdout
 
 
+def test_the_main_job_holds_what_fills_a_section_and_leaves_out_the_other_tests_of_the_tool() -> None:
+    whole = [sys.executable, "-m", "pytest", "suites/", "--collect-only", "-q", "-p", "no:cacheprovider"]
+    done = subprocess.run(whole, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    found = {line.partition("::")[0] for line in done.stdout.splitlines() if "::" in line}
+    assert {"suites/test_forward_parity.py", "suites/test_speed.py", "suites/meta/test_kill_matrix.py"} <= found
+    assert not {"suites/meta/test_campaign.py", "suites/meta/test_stats.py", "suites/meta/test_saved.py"} & found
+
+
+def test_what_times_the_machine_is_not_shared_out() -> None:
+    done = run("-n", "2")
+    assert (done.returncode, "only suites/meta can be shared out" in done.stderr) == (4, True)
+
+
 def test_a_folder_that_is_not_there_ends_the_run_at_once(tmp_path: Path) -> None:
     done = run("--data", str(tmp_path / "nowhere"))
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
