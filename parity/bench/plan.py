@@ -162,6 +162,7 @@ def machine(environment: Mapping[str, Any]) -> dict[str, Any]:
         "memory_gib": None if memory is None else round(float(memory) / GIBIBYTE),
         "device": environment.get("device"),
         "gpu": environment.get("gpu"),
+        "id": environment.get("machine_id"),
     }
 
 

@@ -43,10 +43,10 @@ def compare(baseline: Record, record: Record, margin: float = DEFAULT_MARGIN) ->
     `together` is the geometric mean of all ratios: a neighbour's load, which no ceiling shows, moves all lanes alike.
     `notes` say so in words, for the terminal and the report.
 
-    The same machine means processor, cores, memory, device and GPU, all of them known; two machines of one kind cannot
-    be told apart. A lane is compared where setting, threads and allocator are the same. Versions and the variables
-    that tune libraries may differ, since they are what is asked about, and are listed; so may profile, blocks, rounds,
-    seed and data, which change how well a step is known and not how long it takes.
+    The same machine means processor, cores, memory, device and GPU, all of them known; two machines of one kind are
+    told apart where both have an id. A lane is compared where setting, threads and allocator are the same. Versions
+    and the variables that tune libraries may differ, since they are what is asked about, and are listed; so may
+    profile, blocks, rounds, seed and data, which change how well a step is known and not how long it takes.
 
     Raises
         RecordError: a record is not shaped as its schema says.
@@ -103,6 +103,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _compare(baseline: Record, record: Record, margin: float) -> dict[str, Any]:
     then, now = _benchmarks(baseline), _benchmarks(record)
     machines = [machine(side["environment"]) for side in (baseline, record)]
+    if None in [side["id"] for side in machines]:  # an older record, or a system that gives its machine none
+        machines = [{**side, "id": None} for side in machines]
     other = [
         f"{name} (not in both records)"
         for name in ("cpu", "cores", "memory_gib", "device")

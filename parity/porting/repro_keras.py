@@ -67,6 +67,18 @@ def _conv(given: Given) -> str:
     return _layer(given, f"keras.layers.Conv{given.rank}D({made})", ("kernel", "bias"))
 
 
+def _separable(given: Given) -> str:
+    config = given.config
+    given, padding = _padded(given)
+    made = arguments(
+        config["filters"], config["kernel"], strides=config["strides"], padding=padding,
+        dilation_rate=_unless(config["dilation"]), depth_multiplier=config["multiplier"],
+        use_bias="bias" in given.weights, data_format=_format(given), dtype=_DTYPE,
+    )  # fmt: skip
+    roles = ("depthwise_kernel", "pointwise_kernel", "bias")
+    return _layer(given, f"keras.layers.SeparableConv{given.rank}D({made})", roles)
+
+
 def _depthwise(given: Given) -> str:
     config = given.config
     given, padding = _padded(given)
@@ -244,7 +256,8 @@ def _recurrent(name: str) -> Writer:
     def write(given: Given) -> str:
         config = given.config
         made = arguments(
-            config["units"], activation=config["activation"], recurrent_activation=config["recurrent_activation"],
+            config["units"], activation=config["activation"],
+            recurrent_activation=config["recurrent_activation"] if name != "SimpleRNN" else None,
             return_sequences=bool(config["sequences"]), go_backwards=config["go_backwards"] or None,
             use_bias="bias" in given.weights or "forward_bias" in given.weights,
             reset_after=bool(config["reset_after"]) if name == "GRU" else None, dtype=_DTYPE,
@@ -372,6 +385,16 @@ def _concat(given: Given) -> str:
     return f"keras.layers.Concatenate(axis={axis}, dtype=dtype)([{', '.join(given.x)}])"
 
 
+def _stack(given: Given) -> str:
+    if given.weights:
+        raise given.wrong("with a weight")
+    return f"tf.stack([{', '.join(given.x)}], {given.config['axis']})"
+
+
+def _power(given: Given) -> str:
+    return f"{given.x[0]} ** {float(given.config['exponent'])!r}"
+
+
 _RAW_RESIZES = {"bilinear": "ResizeBilinear", "nearest": "ResizeNearestNeighbor", "bicubic": "ResizeBicubic"}
 
 
@@ -433,13 +456,15 @@ def _identity(given: Given) -> str:
 
 
 KINDS: Mapping[str, Writer] = {
-    "conv": _conv, "depthwise_conv": _depthwise, "conv_transpose": _conv_transpose, "dense": _dense,
+    "conv": _conv, "depthwise_conv": _depthwise, "separable_conv": _separable, "conv_transpose": _conv_transpose,
+    "dense": _dense,
     "batch_norm": _batch_norm, "layer_norm": _layer_norm, "group_norm": _group_norm, "rms_norm": _rms_norm,
     "l2_normalize": _l2_normalize, "max_pool": _pool("Max"), "avg_pool": _pool("Average"),
     "global_max_pool": _global("Max"), "global_avg_pool": _global("Average"),
     "adaptive_max_pool": _adaptive("Max"), "adaptive_avg_pool": _adaptive("Average"),
     "activation": _activation, "softmax": _softmax, "prelu": _prelu, "embedding": _embedding,
-    "lstm": _recurrent("LSTM"), "gru": _recurrent("GRU"), "attention": _attention, "matmul": _matmul, "einsum": _einsum,
+    "lstm": _recurrent("LSTM"), "gru": _recurrent("GRU"), "rnn": _recurrent("SimpleRNN"),
+    "attention": _attention, "matmul": _matmul, "einsum": _einsum, "power": _power, "stack": _stack,
     "flatten": _flatten, "reshape": _reshape, "permute": _permute, "zero_pad": _zero_pad, "cropping": _cropping,
     "rescale": _rescale, "standardize": _standardize, "add": _merge("+", "Add"), "subtract": _merge("-", "Subtract"),
     "multiply": _merge("*", "Multiply"), "divide": _merge("/", ""), "maximum": _merge(None, "Maximum"),

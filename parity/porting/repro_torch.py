@@ -229,7 +229,8 @@ def _recurrent(name: str) -> Writer:
         units, inputs = config["units"], given.read[0][-1]
         made = arguments(
             inputs, units, bias=bool(config["bias"]), batch_first=bool(config["batch_first"]),
-            bidirectional=bool(config["bidirectional"]) or None, dtype=Raw("getattr(torch, dtype)"),
+            bidirectional=bool(config["bidirectional"]) or None,
+            nonlinearity=config["activation"] if name == "RNN" else None, dtype=Raw("getattr(torch, dtype)"),
         )  # fmt: skip
         return f"recurrent(torch.nn.{name}({made}), [{', '.join(held)}], {', '.join([given.x[0], *states])})"
 
@@ -367,6 +368,10 @@ def _concat(given: Given) -> str:
     return f"torch.cat([{', '.join(_operands(given))}], {given.config['axis']})"
 
 
+def _power(given: Given) -> str:
+    return f"{given.x[0]} ** {float(given.config['exponent'])!r}"
+
+
 def _stack(given: Given) -> str:
     return f"torch.stack([{', '.join(_operands(given))}], {given.config['axis']})"
 
@@ -438,8 +443,9 @@ KINDS: Mapping[str, Writer] = {
     "max_pool": _max_pool, "avg_pool": _avg_pool, "global_max_pool": _global("amax"),
     "global_avg_pool": _global("mean"), "adaptive_max_pool": _adaptive("max"), "adaptive_avg_pool": _adaptive("avg"),
     "activation": _activation, "softmax": _softmax, "prelu": _prelu, "embedding": _embedding,
-    "lstm": _recurrent("LSTM"), "gru": _recurrent("GRU"), "attention": _attention, "sdpa": _sdpa, "matmul": _matmul,
-    "einsum": _einsum, "flatten": _flatten, "reshape": _reshape,
+    "lstm": _recurrent("LSTM"), "gru": _recurrent("GRU"), "rnn": _recurrent("RNN"),
+    "attention": _attention, "sdpa": _sdpa, "matmul": _matmul, "einsum": _einsum, "power": _power,
+    "flatten": _flatten, "reshape": _reshape,
     "permute": _permute, "zero_pad": _zero_pad, "cropping": _cropping, "rescale": _rescale, "add": _merge("+"),
     "subtract": _merge("-"), "multiply": _merge("*"), "divide": _merge("/"), "maximum": _call("maximum"),
     "minimum": _call("minimum"), "concat": _concat, "stack": _stack, "op:flip": _flip, "resize": _resize,

@@ -351,8 +351,8 @@ def test_the_summary_survives_a_file_and_an_empty_record() -> None:
 
 # Two records.
 
-ENVIRONMENT = {"cpu": "Example 9000", "cores": 2, "memory_bytes": 2**34, "device": "cpu", "gpu": None,
-               "packages": {"torch": "2.6"}}  # fmt: skip
+ENVIRONMENT = {"machine_id": "a" * 16, "cpu": "Example 9000", "cores": 2, "memory_bytes": 2**34,
+               "device": "cpu", "gpu": None, "packages": {"torch": "2.6"}}  # fmt: skip
 
 
 def record(seconds: dict[str, float], blocks: int = 10, **more: Any) -> dict[str, Any]:
@@ -387,6 +387,7 @@ def test_a_slower_lane_is_found_and_the_others_are_not() -> None:
         ("memory_bytes", 2**33, "memory_gib (16 then, 8 now)"),
         ("device", "gpu", "device (cpu then, gpu now)"),
         ("gpu", "T4", "gpu (nothing then, T4 now)"),
+        ("machine_id", "b" * 16, f"id ({'a' * 16} then, {'b' * 16} now)"),
     ],
 )
 def test_another_machine_is_not_compared(name: str, value: Any, said: str) -> None:
@@ -439,6 +440,13 @@ def test_the_machine_that_moved_widens_every_interval() -> None:
     assert {row["decision"] for row in found["settings"]} == {"undecided"}
     now["benchmarks"]["limits"] = {}
     assert compare(then, now)["moved"] is None
+
+
+def test_a_machine_without_an_id_is_compared_by_what_it_is() -> None:
+    older = record(WINNER)
+    del older["environment"]["machine_id"]
+    assert compare(older, record(WINNER))["same_machine"]
+    assert compare(record(WINNER), older)["same_machine"]
 
 
 @pytest.mark.parametrize("name", ["cpu", "cores", "memory_bytes", "device"])

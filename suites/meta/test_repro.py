@@ -27,8 +27,15 @@ ALLOWED = {"base64", "io", "os", "sys", "numpy", "torch", "torch.nn.functional",
 
 Check = Callable[[str, Path], Any]
 HERE = Path(__file__).parent
-# A gradient that is cut off in a port whose forward pass is right.
+# A gradient that is cut off in a port whose forward pass is right, and kinds of layers that the corpus has no fault of.
 OWN = (
+    Case(
+        "separable",
+        "convolutions_tensorflow.py:separable",
+        "convolutions_torch.py:separable_active_between",
+        inputs=("15x18x4",),
+    ),
+    Case("simple-rnn", "sequences_tensorflow.py:simple_rnn", "sequences_torch.py:simple_rnn_relu", inputs=("9x5",)),
     Case(
         "cut-off",
         f"{HERE}/ports/gradients_tensorflow.py:classifier",
@@ -131,6 +138,8 @@ def test_a_script_shows_the_difference_of_the_check_and_none_once_it_is_fixed(
         ("batchnorm_momentum-shallow-train", "batchnorm-momentum", "momentum=0.1,", "momentum=0.01,"),
         ("embedding_padding_index-shallow-train", "embedding-padding-index", "wanted, padding_idx=0)", "wanted)"),
         ("cut-off", "unknown", "x.detach()\n", "x\n"),
+        ("separable", "activation-missing", "XX", "YY"),
+        ("simple-rnn", "unknown", 'nonlinearity="relu"', 'nonlinearity="tanh"'),
         ("states-states_swapped", "unknown", "x0, x2, x1)", "x0, x1, x2)"),
         ("states-states_crossed", "channel-order", ".flip(0)", ""),
         ("states-padding_seen", "attention-mask-polarity", "key_padding_mask=x1", "key_padding_mask=~x1"),

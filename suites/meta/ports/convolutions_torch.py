@@ -36,6 +36,17 @@ def separable():
     return nn.Sequential(Separable(4, 6, 3, padding=1), nn.ReLU(), Separable(6, 7, (3, 2)), *_ends(7))
 
 
+class ActiveBetween(Separable):
+    """An activation after each of the two convolutions, as in MobileNet."""
+
+    def forward(self, x):
+        return self.pointwise(F.relu(self.depthwise(x)))
+
+
+def separable_active_between():
+    return nn.Sequential(ActiveBetween(4, 6, 3, padding=1), nn.ReLU(), Separable(6, 7, (3, 2)), *_ends(7))
+
+
 class Transposed(nn.Module):
     """Cuts off the last row and column of the second enlargement."""
 

@@ -105,6 +105,10 @@ def simple_rnn():
     return Recurrent(nn.RNN(5, 7, batch_first=True), last_step, 7)
 
 
+def simple_rnn_relu():
+    return Recurrent(nn.RNN(5, 7, batch_first=True, nonlinearity="relu"), last_step, 7)
+
+
 class CellLoop(nn.Module):
     """An LSTMCell in a loop."""
 
