@@ -11,7 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from parity.bench import clock
-from parity.bench.lanes import Lane, thread_environment
+from parity.bench.lanes import ALLOCATOR, Lane, thread_environment
 from parity.errors import ParityError, UsageError
 from parity.model.spec import ModelSpec
 from parity.workers.client import Worker, WorkerOptions
@@ -224,7 +224,8 @@ def open_lane(
         UsageError: the framework does not use the number of threads that it was given.
     """
     threads = lane.threads or timing.threads
-    environment = {**lane.allocator, **thread_environment(threads)}
+    # A lane with glibc's own settings must not inherit others from whoever started the run.
+    environment = {**dict.fromkeys(ALLOCATOR), **lane.allocator, **thread_environment(threads)}
     options = WorkerOptions(
         framework=lane.framework, python=python, device=timing.device, threads=threads, environment=environment,
         whole_import=True,

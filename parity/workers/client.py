@@ -42,9 +42,9 @@ class WorkerOptions:
     """Which adapter to host, under which interpreter, and how.
 
     `framework` is a name of the adapters' registry or `path/file.py:Class`; `python` defaults to this
-    interpreter; `environment` is added to this process's own before the interpreter starts, which is the only
-    time that thread pools and allocators look. `whole_import` is for what is timed or weighed: without it, packages
-    that a framework imports only because they are installed are left out of its import.
+    interpreter. `environment` is added to this process's own, and None takes a variable away, before the interpreter
+    starts, which is the only time that thread pools and allocators look. `whole_import` is for what is timed or
+    weighed: without it, packages that a framework imports only because they are installed are left out of its import.
     """
 
     framework: str
@@ -54,7 +54,7 @@ class WorkerOptions:
     threads: int = field(default_factory=usable_cpus)
     seed: int = 0
     whole_import: bool = False
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str | None] = field(default_factory=dict)
     start_timeout_s: float = 180.0
     call_timeout_s: float = 600.0
 
@@ -183,7 +183,8 @@ class Worker:
     def _launch(self) -> ChildProcess:
         options = self.options
         python = os.path.expanduser(options.python or sys.executable)  # noqa: PTH111 - a bare name must stay bare
-        environment = {**os.environ, **options.environment}
+        both = {**os.environ, **options.environment}
+        environment = {name: value for name, value in both.items() if value is not None}
         if options.python is not None:
             environment.pop("PYTHONHOME", None)  # it describes this interpreter's library, not that one's
         framework, _, kind = options.framework.rpartition(":")
