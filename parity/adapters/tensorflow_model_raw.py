@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from parity.adapters.tensorflow_model_layers import as_written, crops, same_pads
+from parity.model import constants
 
 SCALAR_LIMIT = 1
 SMALL = 4096  # constants up to this size may be read to describe an operation
@@ -344,6 +345,13 @@ def _argmax(raw: Raw) -> Described | None:
     return None if axis is None else ("argmax", {"axis": int(axis) % len(_first(raw))}, {})
 
 
+def _comparison(raw: Raw) -> Described:
+    """Keep the number that something is compared with, for those who write the operation out."""
+    first, second = raw.sources[:2]
+    number = second.scalar() if first.what == "tensor" else None
+    return f"op:{raw.op}", {} if number is None else {constants.NUMBER: float(number)}, {}
+
+
 def _named(kind: str) -> Callable[[Raw], Described]:
     return lambda _: (kind, {}, {})
 
@@ -384,5 +392,6 @@ _TABLE: Mapping[str, Callable[[Raw], Described | None]] = {
     "Cast": _cast, "Identity": _named("identity"), "StopGradient": _named("identity"), "Snapshot": _named("identity"),
     "PreventGradient": _named("identity"), "Pow": _power, "Split": _split, "SplitV": _split,
     "Pack": lambda raw: ("stack", {"axis": int(raw.attributes.get("axis", 0)) % len(raw.outputs[0])}, {}),
+    **dict.fromkeys(("Equal", "NotEqual", "Greater", "GreaterEqual", "Less", "LessEqual"), _comparison),
     "ArgMax": _argmax, "SquaredDifference": _named("squared_difference"),
 }  # fmt: skip

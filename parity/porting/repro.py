@@ -219,7 +219,16 @@ class Draft:
                 held[role], sizes[role] = self.store.constant(f"{op.name}/{role}", mask), mask.shape
         shapes = self.models[side].shapes
         read = tuple(tuple(shapes.get(tensor, ())) for tensor in op.inputs)
-        return Given(op, tuple(x), held, sizes, read, tuple(shapes.get(op.outputs[0], ())), self._batch())
+        made = tuple(shapes.get(op.outputs[0], ()))
+        masks = tuple(self._is_mask(side, tensor) for tensor in op.inputs)
+        return Given(op, tuple(x), held, sizes, read, made, self._batch(), masks)
+
+    def _is_mask(self, side: str, tensor: int) -> bool:
+        cut, step = self.step.cut, self.step
+        segment, fed = (cut.segment_tensorflow, step.fed) if side == TENSORFLOW else (cut.segment_torch, step.fed_torch)
+        kinds = {"op:mask", *(f"op:{name}" for name in (*repro_keras.COMPARISONS, *repro_torch.COMPARISONS))}
+        made = any(op.kind in kinds and tensor in op.outputs for op in segment)
+        return made or (tensor in fed and fed[tensor].dtype == bool)
 
     def _batch(self) -> int:
         return len(self.step.expected) if self.step.expected.ndim else 1

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from parity.errors import UsageError
-from parity.porting.repro_script import STATES, Given, Raw, Writer, arguments, plain, refusal
+from parity.porting.repro_script import STATES, Given, Raw, Writer, arguments, comparison, plain, refusal
 
 _DTYPE = Raw("dtype")
 
@@ -48,10 +49,7 @@ def _padded(given: Given) -> tuple[Given, str]:
     if padding != "explicit":
         return given, padding
     pads = [[0, 0], *given.config["pads"], [0, 0]]
-    moved = Given(
-        given.op, (f"tf.pad({given.x[0]}, {plain(pads)})",), given.weights, given.sizes, given.read, given.made,
-        given.batch,
-    )  # fmt: skip
+    moved = replace(given, x=(f"tf.pad({given.x[0]}, {plain(pads)})",))
     return moved, "valid"
 
 
@@ -65,18 +63,6 @@ def _conv(given: Given) -> str:
     )  # fmt: skip
     given.weight("kernel")
     return _layer(given, f"keras.layers.Conv{given.rank}D({made})", ("kernel", "bias"))
-
-
-def _separable(given: Given) -> str:
-    config = given.config
-    given, padding = _padded(given)
-    made = arguments(
-        config["filters"], config["kernel"], strides=config["strides"], padding=padding,
-        dilation_rate=_unless(config["dilation"]), depth_multiplier=config["multiplier"],
-        use_bias="bias" in given.weights, data_format=_format(given), dtype=_DTYPE,
-    )  # fmt: skip
-    roles = ("depthwise_kernel", "pointwise_kernel", "bias")
-    return _layer(given, f"keras.layers.SeparableConv{given.rank}D({made})", roles)
 
 
 def _depthwise(given: Given) -> str:
@@ -262,10 +248,14 @@ def _recurrent(name: str) -> Writer:
             use_bias="bias" in given.weights or "forward_bias" in given.weights,
             reset_after=bool(config["reset_after"]) if name == "GRU" else None, dtype=_DTYPE,
         )  # fmt: skip
-        roles, states = ("kernel", "recurrent_kernel", "bias"), given.x[1:]
-        if len(states) not in (0, STATES[name] * (2 if config["bidirectional"] else 1)):
+        roles = ("kernel", "recurrent_kernel", "bias")
+        masks = [x for x, is_mask in zip(given.x, given.boolean, strict=True) if is_mask]
+        states = [x for x in given.x[1:] if x not in masks]
+        if len(masks) > 1 or len(states) not in (0, STATES[name] * (2 if config["bidirectional"] else 1)):
             raise given.wrong("with a constant among its first states")
-        first = {"initial_state": Raw(f"[{', '.join(states)}]")} if states else {}
+        first = {"mask": Raw(masks[0])} if masks else {}
+        if states:
+            first["initial_state"] = Raw(f"[{', '.join(states)}]")
         if not config["bidirectional"]:
             return _layer(given, f"keras.layers.{name}({made})", roles, **first)
         both = tuple(f"{way}_{role}" for way in ("forward", "backward") for role in roles)
@@ -455,9 +445,11 @@ def _identity(given: Given) -> str:
     return f"tf.stop_gradient({given.x[0]})" if cut_off else given.x[0]
 
 
+COMPARISONS = {
+    "Equal": "==", "NotEqual": "!=", "Greater": ">", "GreaterEqual": ">=", "Less": "<", "LessEqual": "<=",
+}  # fmt: skip
 KINDS: Mapping[str, Writer] = {
-    "conv": _conv, "depthwise_conv": _depthwise, "separable_conv": _separable, "conv_transpose": _conv_transpose,
-    "dense": _dense,
+    "conv": _conv, "depthwise_conv": _depthwise, "conv_transpose": _conv_transpose, "dense": _dense,
     "batch_norm": _batch_norm, "layer_norm": _layer_norm, "group_norm": _group_norm, "rms_norm": _rms_norm,
     "l2_normalize": _l2_normalize, "max_pool": _pool("Max"), "avg_pool": _pool("Average"),
     "global_max_pool": _global("Max"), "global_avg_pool": _global("Average"),
@@ -470,5 +462,7 @@ KINDS: Mapping[str, Writer] = {
     "multiply": _merge("*", "Multiply"), "divide": _merge("/", ""), "maximum": _merge(None, "Maximum"),
     "minimum": _merge(None, "Minimum"), "average": _merge(None, "Average"), "concat": _concat, "resize": _resize,
     "depth_to_space": _blocks("depth_to_space"), "space_to_depth": _blocks("space_to_depth"), "reduce": _reduce,
-    "dropout": _same, "identity": _identity, "cast": _cast,
+    "dropout": _same, 
+    **{f"op:{name}": comparison(sign) for name, sign in COMPARISONS.items()},
+    "identity": _identity, "cast": _cast,
 }  # fmt: skip

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from parity.errors import UsageError
+from parity.model.constants import NUMBER
 from parity.model.trace import Op
 from parity.pairing.copying import read
 from parity.porting.options import Array
@@ -41,6 +42,7 @@ class Given:
     read: tuple[Shape, ...]
     made: Shape
     batch: int
+    boolean: tuple[bool, ...] = ()  # which of the variables that it reads are masks
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -65,6 +67,20 @@ class Given:
     def wrong(self, why: str) -> UsageError:
         """Return what is raised where a kind is known, but not this form of it."""
         return UsageError(f"{refusal(self.op.kind)} ({why})")
+
+
+def comparison(sign: str) -> Writer:
+    """Return what writes a comparison of two variables, or of one with a number."""
+
+    def write(given: Given) -> str:
+        numbers = [float(value) for key, value in given.config.items() if key in (NUMBER, "other", "arg1")]
+        # A whole number may be compared with whole numbers, such as tokens.
+        operands = [*given.x, *(repr(int(one) if one.is_integer() else one) for one in numbers)]
+        if len(operands) != 2:
+            raise given.wrong("with a constant")
+        return f"{operands[0]} {sign} {operands[1]}"
+
+    return write
 
 
 def refusal(kind: str) -> str:

@@ -8,7 +8,7 @@ from math import prod
 from typing import Any
 
 from parity.errors import UsageError
-from parity.porting.repro_script import STATES, Given, Raw, Writer, arguments, plain, refusal
+from parity.porting.repro_script import STATES, Given, Raw, Writer, arguments, comparison, plain, refusal
 
 
 def expression(given: Given) -> str:
@@ -213,6 +213,8 @@ def _embedding(given: Given) -> str:
 def _recurrent(name: str) -> Writer:
     def write(given: Given) -> str:
         config = given.config
+        if config.get("packed") or any(given.boolean):
+            raise given.wrong("over sequences of several lengths")
         states, count = given.x[1:], STATES[name]
         if config["bidirectional"] and len(states) == 2 * count:  # forward's, then backward's
             states = tuple(f"torch.stack(({states[part]}, {states[count + part]}))" for part in range(count))
@@ -436,6 +438,7 @@ def _identity(given: Given) -> str:
     return f"{given.x[0]}.detach()" if cut_off else given.x[0]
 
 
+COMPARISONS = {"eq": "==", "ne": "!=", "gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 KINDS: Mapping[str, Writer] = {
     "conv": _conv, "depthwise_conv": _depthwise, "conv_transpose": _conv_transpose, "dense": _dense,
     "batch_norm": _batch_norm, "layer_norm": _norm("layer_norm"), "rms_norm": _norm("rms_norm"),
@@ -450,5 +453,6 @@ KINDS: Mapping[str, Writer] = {
     "subtract": _merge("-"), "multiply": _merge("*"), "divide": _merge("/"), "maximum": _call("maximum"),
     "minimum": _call("minimum"), "concat": _concat, "stack": _stack, "op:flip": _flip, "resize": _resize,
     "depth_to_space": _blocks("pixel_shuffle"), "space_to_depth": _blocks("pixel_unshuffle"), "reduce": _reduce,
+    **{f"op:{name}": comparison(sign) for name, sign in COMPARISONS.items()},
     "slice": _slice, "dropout": _same, "identity": _identity, "cast": _cast,
 }  # fmt: skip

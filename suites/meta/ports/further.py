@@ -68,8 +68,8 @@ def _sequences() -> Iterator[Case]:
 
 
 def _states() -> Iterator[Case]:
-    def port(tensorflow: str, torch: str = "", inputs: str = "7x6 5x6", **wrong: Any) -> Case:
-        case = _port(tensorflow, torch, inputs, **wrong)
+    def port(tensorflow: str, torch: str = "", inputs: str = "7x6 5x6", **more: Any) -> Case:
+        case = _port(tensorflow, torch, inputs, **more)
         tensorflow, torch = f"states_tensorflow.py:{tensorflow}", f"states_torch.py:{torch or tensorflow}"
         return replace(case, name=case.name.replace("further", "states"), tensorflow=tensorflow, torch=torch)
 
@@ -82,6 +82,7 @@ def _states() -> Iterator[Case]:
     place = ("attention", "attention")
     yield port("padded", "padding_seen", "7x12 7", cause="attention-mask-polarity", place=place)
     yield port("plain", "a_key_more", "7x12", cause="unknown", place=place)
+    yield port("tokens", "padding_read", "", ids="9:0:3", cause="unknown", place=("reader", "reader"))
 
 
 def _functions() -> Iterator[Case]:

@@ -31,6 +31,12 @@ def joined():
     return keras.Model([source, target], layers.Dense(4, name="head")(y))
 
 
+def tokens():
+    ids = keras.Input((9,), dtype="int32")
+    x = layers.GRU(5, name="reader")(layers.Embedding(20, 6, mask_zero=True, name="words")(ids))
+    return keras.Model(ids, layers.Dense(1, name="head")(x))
+
+
 class Seen(layers.Layer):
     def call(self, places):
         return ops.expand_dims(places > -1.0, 1)
