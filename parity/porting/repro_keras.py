@@ -462,7 +462,7 @@ KINDS: Mapping[str, Writer] = {
     "multiply": _merge("*", "Multiply"), "divide": _merge("/", ""), "maximum": _merge(None, "Maximum"),
     "minimum": _merge(None, "Minimum"), "average": _merge(None, "Average"), "concat": _concat, "resize": _resize,
     "depth_to_space": _blocks("depth_to_space"), "space_to_depth": _blocks("space_to_depth"), "reduce": _reduce,
-    "dropout": _same, 
+    "dropout": _same,
     **{f"op:{name}": comparison(sign) for name, sign in COMPARISONS.items()},
     "identity": _identity, "cast": _cast,
 }  # fmt: skip
