@@ -119,7 +119,7 @@ class _Planner:
             if shapes[0] is None or shapes[1] is None:
                 self.notes.append(f"`{refs[0]}` and `{refs[1]}`: a weight that the model does not list")
                 continue
-            order = self._order(pair, rows, mine, role, shapes[0]) if rows else None
+            order = self._order(pair, rows, mine, role, shapes) if rows else None
             ways = fitting(mine, other, link, shapes[0], shapes[1], order)
             units = self.columns(pair) if mine.kind == "dense" else None
             if ways is not None and units is not None and shapes[0][-1:] == (units.size,):
@@ -207,7 +207,10 @@ class _Planner:
         self.partner[1].setdefault(link.torch, link.tensorflow)
         self.links.append(link)
 
-    def _order(self, pair: OpPair, rows: Rows, mine: Op, role: str, shape: Shape) -> Array | None:
+    def _order(
+        self, pair: OpPair, rows: Rows, mine: Op, role: str, shapes: tuple[Shape | None, Shape | None]
+    ) -> Array | None:
+        shape, theirs = shapes[0] or (), shapes[1] or ()
         if role not in _ORDERED_ROLES:
             return None
         if mine.kind not in _READS_VECTORS and len(shape) != 1:
@@ -215,6 +218,10 @@ class _Planner:
         try:
             order = rows(pair)
         except PairingError as error:
+            patches = _rows_of_patches(mine, shape, theirs)
+            if patches is not None:
+                self.notes.append(f"`{mine.name}` reads patches, taken to be by row, column and channel")
+                return patches
             self.notes.append(f"`{mine.name}`: {error}; copied as if both sides read the same order")
             return None
         if order is None:
@@ -252,6 +259,18 @@ class _Planner:
                 rows.setdefault(name, set()).update(some.all_of(shape))
                 counts[name] = some.count(shape)
         return {name for name, found in rows.items() if len(found) == counts[name]}
+
+
+def _rows_of_patches(mine: Op, shape: Shape, theirs: Shape) -> Array | None:
+    """Return the order of a Dense kernel's rows where torch's convolution takes a patch apart by itself.
+
+    TensorFlow keeps the channels of a patch last, whether `extract_patches` cuts it out or a reshape does; torch's
+    kernel has them first.
+    """
+    if mine.kind != "dense" or len(shape) != 2 or len(theirs) < 3 or shape[0] != int(np.prod(theirs[1:])):
+        return None
+    channels, *size = theirs[1:]
+    return np.moveaxis(np.arange(shape[0]).reshape(*size, channels), -1, 0).reshape(-1)
 
 
 def _to_first(array: Array) -> Array:
