@@ -18,6 +18,11 @@ from parity.porting.sides import TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH,
 SPATIAL = frozenset(
     {"conv", "depthwise_conv", "conv_transpose", "max_pool", "avg_pool", "adaptive_avg_pool", "adaptive_max_pool"}
 )
+# Kinds whose result holds, at each place, what became of the number that stood there.
+KEEPING = frozenset(
+    {"batch_norm", "layer_norm", "rms_norm", "l2_normalize", "softmax", "prelu", "dropout", "standardize"}
+    | {"add", "subtract", "multiply", "divide", "maximum", "minimum", "average"}
+)
 
 
 @dataclass(frozen=True)
@@ -106,9 +111,11 @@ class Orders:
         for one in self._reshaped:
             if mine in one.tensorflow and theirs in one.torch:
                 return Relation.explicit(one.order, (one.order.size,), (one.order.size,)), True
+        if self._is_seen(mine, theirs):
+            return Relation("same"), True
         way_a, way_b = self._way(mine, 0), self._way(theirs, 1)
         if way_a[0] == mine and way_b[0] == theirs:
-            return self._guess(mine, theirs)
+            return self._joined(mine, theirs) or self._kept(mine, theirs) or self._guess(mine, theirs)
         start, sure = self._from(way_a[0], way_b[0])
         if start is None:
             return self._guess(mine, theirs)
@@ -126,6 +133,60 @@ class Orders:
             return through(with_shapes(start, *shapes), map_a[None], map_b[None]), sure
         except PairingError:  # what moves numbers left others on one side: a fault that the values will show
             return self._guess(mine, theirs)
+
+    def _is_seen(self, mine: int, theirs: int) -> bool:
+        """Return whether two tensors are what the models' user gets, element by element: outputs, but for images."""
+        mine_shape, their_shape = self.models[TENSORFLOW].shapes.get(mine), self.models[TORCH].shapes.get(theirs)
+        ends = zip(self.models[TENSORFLOW].outputs, self.models[TORCH].outputs, strict=False)
+        return (mine, theirs) in ends and mine_shape == their_shape and len(mine_shape or ()) != IMAGE_AXES + 1
+
+    def _joined(self, mine: int, theirs: int) -> tuple[Relation, bool] | None:
+        """Return the order behind a concatenation on both sides, made of the orders of what was joined.
+
+        A flattened image beside a vector is ordered like neither.
+        """
+        makers = self._producers[0].get(mine), self._producers[1].get(theirs)
+        if not all(maker is not None and maker.kind == "concat" for maker in makers):
+            return None
+        parts = list(zip(*(maker.inputs for maker in makers if maker is not None), strict=False))
+        relations = [self.of(*part) for part in parts]
+        shapes = [self.models[side].shapes[end] for side, end in ((TENSORFLOW, mine), (TORCH, theirs))]
+        axes = [int(maker.config["axis"]) % len(shape) for maker, shape in zip(makers, shapes, strict=True) if maker]
+        joined: tuple[list[Array], list[Array]] = ([], [])
+        count = 0
+        for (part, _), relation in zip(parts, relations, strict=True):
+            size = self.models[TENSORFLOW].shapes[part][1:]
+            numbers = count + np.arange(int(np.prod(size))).reshape(1, *size)
+            count += numbers.size
+            if relation is None:
+                return None
+            joined[0].append(numbers)
+            joined[1].append(relation.to_torch(numbers))
+        try:
+            maps = [np.concatenate(arrays, axis) for arrays, axis in zip(joined, axes, strict=True)]
+            if 0 in axes or any(found.shape[1:] != shape[1:] for found, shape in zip(maps, shapes, strict=True)):
+                return None
+            return through(with_shapes(Relation("same"), (count,), (count,)), *maps), all(
+                part in self._sure for part in parts
+            )
+        except (PairingError, ValueError):  # other parts are joined: a fault that the values will show
+            return None
+
+    def _kept(self, mine: int, theirs: int) -> tuple[Relation, bool] | None:
+        """Return the order behind an operation on both sides that leaves each number of an input in its place."""
+        makers = self._producers[0].get(mine), self._producers[1].get(theirs)
+        found: list[list[int]] = []
+        for maker, trace, tensor in zip(
+            makers, (self.models[TENSORFLOW], self.models[TORCH]), (mine, theirs), strict=True
+        ):
+            if maker is None or maker.kind not in KEEPING:
+                return None
+            found.append([given for given in maker.inputs if trace.shapes.get(given) == trace.shapes.get(tensor)])
+        for part in zip(*found, strict=False):
+            relation = self.of(*part)
+            if relation is not None:
+                return relation, part in self._sure
+        return None
 
     def _from(self, mine: int, theirs: int) -> tuple[Relation | None, bool]:
         relation = self.of(mine, theirs)
