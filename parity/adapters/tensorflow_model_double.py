@@ -180,7 +180,7 @@ class Doubling:
                     self._recorded = norm  # made of operations that are on the tape themselves
                     return norm
                 inputs = self._singles(inputs, _word(op_name))
-                attrs = tuple(_single_type(value, self.tf) for value in attrs)
+                attrs = _single_types(_word(op_name), attrs, self.tf)
                 made = slow(op_name, num_outputs, inputs, attrs, ctx, name)
             if not self._depth or self._busy or not made or not any(_is_single(tensor) for tensor in made):
                 return made
@@ -326,9 +326,22 @@ def _lacks_kernel(error: Exception) -> bool:
     return missing or ("of double is not in the list of allowed values" in text)
 
 
-def _single_type(value: Any, tf: Any) -> Any:
-    double = tf.float64.as_datatype_enum
-    return tf.float32.as_datatype_enum if type(value) is int and value == double else value
+def _single_types(op: str, attrs: tuple[Any, ...], tf: Any) -> tuple[Any, ...]:
+    """Return an operation's attributes, names and values in turn, with float32 in place of float64 as a type.
+
+    A number that happens to be the number of that type, such as a radius of two, stays.
+    """
+    from tensorflow.python.framework import op_def_registry
+
+    double, single = tf.float64.as_datatype_enum, tf.float32.as_datatype_enum
+    known = op_def_registry.get(op)
+    types = {attr.name for attr in known.attr if attr.type == "type"} if known is not None else set()
+    pairs = zip(attrs[::2], attrs[1::2], strict=True)
+    return tuple(
+        part
+        for name, value in pairs
+        for part in (name, single if _word(name) in types and type(value) is int and value == double else value)
+    )
 
 
 def _is_single(value: Any) -> bool:

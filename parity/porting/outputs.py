@@ -36,7 +36,8 @@ def compare(models: Models, inputs: Mapping[str, list[Array]], orders: Orders) -
     )
     verdicts, why = [], ""
     for index, name in enumerate(models[TENSORFLOW].output_names):
-        values = {side: np.asarray(found[side][index]) for side in SIDES}
+        at = {TENSORFLOW: index, TORCH: models.places[index]}
+        values = {side: np.asarray(found[side][at[family(side)]]) for side in SIDES}
         relation = orders.of(models[TENSORFLOW].outputs[index], models[TORCH].outputs[index])
         if relation is None:
             continue  # its own forced check has said so

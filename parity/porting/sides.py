@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -123,6 +124,7 @@ class Models:
         self.workers, self.builders, self.options = workers, builders, options
         self.about: dict[str, dict[str, Any]] = {}
         self.traces: dict[str, Trace] = {}
+        self.places: list[int] = []  # where torch's model returns what is TensorFlow's first output, its second ...
         self.notes: list[str] = []
         self._expand: dict[str, list[str]] = {}
         self.tables_apart = 0.0  # how far tables of constants that both models hold in float32 are apart
@@ -185,9 +187,28 @@ class Models:
         ):  # written out on one side: look into the other's layer, too
             self._expand = {TENSORFLOW: ["attention"], TORCH: ["attention"]}
             self._trace(inputs)
+        self._order_by_name()
         for name in (TENSORFLOW, TORCH):
             self._same_path(name)
             self.notes += [note for note in self[name].notes if note not in self.notes]
+
+    def _order_by_name(self) -> None:
+        """Put torch's outputs in the order of TensorFlow's, where both have the same names, as in dictionaries."""
+        mine, theirs = self[TENSORFLOW].output_names, self[TORCH].output_names
+        self.places = list(range(len(theirs)))
+        if sorted(mine) != sorted(theirs) or len(set(mine)) != len(mine):
+            return
+        self.places = [theirs.index(name) for name in mine]
+        for side in (TORCH, TWIN_TORCH):
+            ends = self.traces[side].outputs
+            self.traces[side] = replace(
+                self.traces[side], outputs=tuple(ends[place] for place in self.places), output_names=mine
+            )
+
+    def as_returned(self, framework: str, values: Sequence[Array]) -> list[Array]:
+        """Return what belongs to the outputs, one each, in the order in which the framework's model returns them."""
+        places = self.places if framework == TORCH else list(range(len(values)))
+        return [values[places.index(place)] for place in range(len(values))]
 
     def _trace(self, inputs: Mapping[str, Sequence[Array]]) -> None:
         def ask(side: str) -> Trace:

@@ -242,7 +242,7 @@ def whole_step(models: Models, inputs: Mapping[str, list[Array]], plan: WeightPl
             side,
             "train_step",
             inputs=list(inputs[family(side)]),
-            upstreams=upstreams[family(side)],
+            upstreams=models.as_returned(family(side), upstreams[family(side)]),
             optimizer=dict(SGD),
         )
     )

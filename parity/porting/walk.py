@@ -25,6 +25,12 @@ RECURRENT = frozenset({"lstm", "gru", "rnn"})
 TRIMMED = frozenset({"conv_transpose"})  # what ports cut to size afterwards
 TRIMMING = frozenset({"slice", "cropping", "zero_pad"})
 NOTHING: frozenset[str] = frozenset()
+MANY = 8  # numbers that a table has at least
+# Activations that two people may mean by one word, each with its own borders.
+BENDS = frozenset(
+    {"relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "gelu_tanh", "silu", "mish", "softplus", "softsign"}
+    | {"sigmoid", "hard_sigmoid", "hard_silu", "hard_tanh", "tanh", "log_sigmoid", "threshold", "linear"}
+)
 ARITHMETIC = frozenset({"add", "subtract", "multiply", "divide", "rescale", "standardize"})
 PICKING = frozenset({"slice", "split", "gather", "concat", "stack"})
 # How far two float32 evaluations of one table of constants may be apart: sines of positions up to some hundred.
@@ -311,8 +317,10 @@ class Walk:
     def _step(self, cut: Cut) -> Step:
         ahead = self._propagated(cut)
         fed = {tensor: self._value(tensor) for tensor in cut.feeds_tensorflow}
+        if _bends_elsewhere(cut):
+            fed = {tensor: _stretched(value) for tensor, value in fed.items()}
         try:
-            fed_torch = self._fed_torch(cut)
+            fed_torch = self._fed_torch(cut, fed)
         except PairingError as error:
             return self._refused(cut, fed, {}, str(error), ahead)
         answers, notes = self._forced(cut, fed, fed_torch)
@@ -335,7 +343,9 @@ class Walk:
             low, high = bounds
             scale = float(np.abs(values[TWIN_TORCH]).max(initial=0.0))
             self.models.tables_apart = max(self.models.tables_apart, finding.d64)
-            finding, bound64 = self._judge(cut, values, (low, np.maximum(high, slack * scale)), relation, notes)
+            # What reads its table in double errs in float32 by as much as the two tables are apart.
+            wider = low + finding.d64 * scale, np.maximum(high, slack * scale)
+            finding, bound64 = self._judge(cut, values, wider, relation, notes)
         return Step(
             cut, finding, self._d32(ahead, relation), fed, fed_torch, values[TWIN_TENSORFLOW], values[TWIN_TORCH],
             relation, bound64, tuple(notes), values, answers, slack,
@@ -350,7 +360,7 @@ class Walk:
                 return False
             if any(not set(op.weights.values()) <= fixed for op in segment):
                 return False
-            if not any(len(op.inputs) == 1 for op in arithmetic):
+            if not any(_reads_table(op) for op in arithmetic):
                 return False
         return True
 
@@ -385,13 +395,13 @@ class Walk:
             if not self._users[tensor]:
                 self._values.pop(tensor, None)
 
-    def _fed_torch(self, cut: Cut) -> dict[int, Array]:
+    def _fed_torch(self, cut: Cut, given: Mapping[int, Array]) -> dict[int, Array]:
         fed = {}
         for tensor in cut.feeds_torch:
             partner = self.partner.get(tensor)
             if partner is None:
                 raise PairingError(f"torch reads an input that TensorFlow's model does not have (tensor {tensor})")
-            value = self._value(partner)
+            value = given[partner] if partner in given else self._value(partner)
             relation = self.orders.of(partner, tensor)
             if relation is None:
                 shape = self.models[TORCH].shapes.get(tensor)
@@ -540,3 +550,29 @@ def extras(cut: Cut, matching: Matching) -> tuple[tuple[Op, ...], tuple[Op, ...]
         return tuple(op for op in ops if op.index not in known and op.effect != MOVES)
 
     return alone(cut.segment_tensorflow, paired[0]), alone(cut.segment_torch, paired[1])
+
+
+def _reads_table(op: Op) -> bool:
+    """Return whether an operation's other operand is a table of numbers; an eps is none."""
+    told = [value for key in ("constant", "scale", "offset") if (value := op.config.get(key)) is not None]
+    sizes = [len(value) if isinstance(value, (list, tuple)) else 1 for value in told]
+    return len(op.inputs) == 1 and (not sizes or max(sizes) >= MANY)
+
+
+def _bends_elsewhere(cut: Cut) -> bool:
+    """Return whether two activations are not written alike, so that the values at hand may miss where they part."""
+    mains = cut.main_tensorflow, cut.main_torch
+    if not all(main is not None and main.kind == "activation" for main in mains):
+        return False
+    first, second = (dict(main.config) for main in mains if main is not None)
+    return first != second and {str(one.get("function")) for one in (first, second)} <= BENDS
+
+
+def _stretched(value: Array) -> Array:
+    """Return an activation's input with some of its numbers far out on both sides, where training may bring them."""
+    if value.dtype.kind != "f" or not value.size:
+        return value
+    flat = value.copy().reshape(-1)
+    count = min(flat.size, 241)
+    flat[:: max(flat.size // count, 1)][:count] = np.linspace(-30.0, 30.0, count)
+    return flat.reshape(value.shape)

@@ -85,6 +85,30 @@ def _states() -> Iterator[Case]:
     yield port("tokens", "padding_read", "", ids="9:0:3", cause="unknown", place=("reader", "reader"))
 
 
+def _hunted() -> Iterator[Case]:
+    def port(tensorflow: str, torch: str = "", inputs: str = "8x7x3", **more: Any) -> Case:
+        case = _port(tensorflow, torch, inputs, **more)
+        tensorflow, torch = f"hunted_tensorflow.py:{tensorflow}", f"hunted_torch.py:{torch or tensorflow}"
+        return replace(case, name=case.name.replace("further", "hunted"), tensorflow=tensorflow, torch=torch)
+
+    for name in ("flat_norm", "flat_layer_norm", "flat_product"):
+        yield port(name)
+    yield port("flat_layer_norm", options=("--train",))
+    yield port("flat_product", options=("--train",))
+    yield port("flat_beside_numbers", inputs="8x7x3 5")
+    yield port("flat_pyramid", inputs="16x12x3")
+    yield port("flat_result", cause="output-permutation", place=("norm", "2"))
+    yield port("patches", inputs="12x16x3", says=("reads patches",))
+    image = "12x10x3"
+    for name in ("capped", "neighbours", "named"):
+        yield port(name, inputs=image)
+    yield port("named", inputs=image, options=("--train",))
+    yield port("capped", "not_capped", image, cause="relu6-missing", place=("capped", "2"))
+    yield port("root_mean_square", inputs="6x16")
+    yield port("root_mean_square", "other_eps", "6x16", cause="residual-scale", place=("rms/add", "add"))
+    yield port("places", inputs="", ids="11:0:39")
+
+
 def _functions() -> Iterator[Case]:
     yield _port("fourier_mixing", inputs="10x12")
     yield _port("prototypes", inputs="9")
@@ -125,4 +149,4 @@ def _constants() -> Iterator[Case]:
     )
 
 
-FURTHER = (*_training(), *_constants(), *_cases(), *_attention(), *_sequences(), *_states(), *_functions())
+FURTHER = (*_training(), *_constants(), *_cases(), *_attention(), *_sequences(), *_states(), *_hunted(), *_functions())

@@ -1,0 +1,144 @@
+"""What testers who did not know the tool brought, reduced to what matters, in PyTorch: right ports, and wrong ones."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import nn
+
+
+def _flat():
+    return [nn.Conv2d(3, 4, 3), nn.Flatten()]
+
+
+def flat_norm():
+    return nn.Sequential(*_flat(), nn.BatchNorm1d(120), nn.Linear(120, 5))
+
+
+def flat_layer_norm():
+    return nn.Sequential(*_flat(), nn.LayerNorm(120), nn.Linear(120, 5))
+
+
+class Product(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.head = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3), nn.Linear(120, 5)
+
+    def forward(self, x):
+        return self.head(self.first(x).flatten(1) * self.second(x).flatten(1))
+
+
+def flat_product():
+    return Product()
+
+
+class BesideNumbers(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 4, 3), nn.Linear(125, 4)
+
+    def forward(self, image, numbers):
+        return self.head(torch.cat([self.conv(image).flatten(1), numbers], 1))
+
+
+def flat_beside_numbers():
+    return BesideNumbers()
+
+
+class Pyramid(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm, self.head = nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm1d(84), nn.Linear(84, 4)
+
+    def forward(self, x):
+        x = self.conv(x)
+        return self.head(self.norm(torch.cat([F.adaptive_max_pool2d(x, n).flatten(1) for n in (4, 2, 1)], 1)))
+
+
+def flat_pyramid():
+    return Pyramid()
+
+
+def flat_result():
+    return nn.Sequential(*_flat(), nn.BatchNorm1d(120))
+
+
+class Patches(nn.Module):
+    """The convolution cuts the image itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.project, self.norm = nn.Conv2d(3, 8, 4, 4), nn.LayerNorm(8, eps=1e-6)
+
+    def forward(self, x):
+        return self.norm(self.project(x).flatten(2).transpose(1, 2))
+
+
+def patches():
+    return Patches()
+
+
+def _capped(activation):
+    norm = nn.BatchNorm2d(6)
+    return nn.Sequential(nn.Conv2d(3, 6, 3), norm, activation, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3))
+
+
+def capped():
+    return _capped(nn.ReLU6())
+
+
+def not_capped():
+    return _capped(nn.ReLU())
+
+
+def neighbours():
+    # torch divides alpha by the number of channels it looks at.
+    return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.LocalResponseNorm(5, 0.5, 0.75, 1.0))
+
+
+class Rms(nn.Module):
+    def __init__(self, eps):
+        super().__init__()
+        self.scale, self.head, self.eps = nn.Parameter(torch.ones(16)), nn.Linear(16, 3), eps
+
+    def forward(self, x):
+        return self.head(x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.eps) * self.scale)
+
+
+def root_mean_square():
+    return Rms(1e-6)
+
+
+def other_eps():
+    return Rms(1e-5)
+
+
+class Places(nn.Module):
+    def __init__(self):
+        super().__init__()
+        angles = np.arange(11)[:, None] / 10000 ** (np.arange(8)[None] // 2 * 2 / 8)
+        table = np.where(np.arange(8) % 2, np.cos(angles), np.sin(angles))
+        self.register_buffer("table", torch.from_numpy(table).float())
+        self.words, self.head = nn.Embedding(40, 8), nn.Linear(8, 3)
+
+    def forward(self, ids):
+        return self.head(self.words(ids) + self.table)
+
+
+def places():
+    return Places()
+
+
+class Named(nn.Module):
+    """Returns a dictionary in another order."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.mask, self.head = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 1, 1), nn.Linear(4, 5)
+
+    def forward(self, x):
+        x = torch.relu(self.conv(x))
+        return {"mask": torch.sigmoid(self.mask(x)), "logits": self.head(x.mean((2, 3)))}
+
+
+def named():
+    return Named()
