@@ -25,6 +25,7 @@ RECURRENT = frozenset({"lstm", "gru", "rnn"})
 TRIMMED = frozenset({"conv_transpose"})  # what ports cut to size afterwards
 TRIMMING = frozenset({"slice", "cropping", "zero_pad"})
 NOTHING: frozenset[str] = frozenset()
+FAR = 12.0  # beyond all usual borders, and before 20, from where on torch's softplus is its argument by default
 MANY = 8  # numbers that a table has at least
 # Activations that two people may mean by one word, each with its own borders.
 BENDS = frozenset(
@@ -574,5 +575,5 @@ def _stretched(value: Array) -> Array:
         return value
     flat = value.copy().reshape(-1)
     count = min(flat.size, 241)
-    flat[:: max(flat.size // count, 1)][:count] = np.linspace(-30.0, 30.0, count)
+    flat[:: max(flat.size // count, 1)][:count] = np.linspace(-FAR, FAR, count)
     return flat.reshape(value.shape)
