@@ -26,7 +26,7 @@ TRIMMED = frozenset({"conv_transpose"})  # what ports cut to size afterwards
 TRIMMING = frozenset({"slice", "cropping", "zero_pad"})
 NOTHING: frozenset[str] = frozenset()
 FAR = 12.0  # beyond all usual borders, and before 20, from where on torch's softplus is its argument by default
-MANY = 8  # numbers that a table has at least
+MANY = 2  # numbers that a table has at least: one alone, such as an eps, is none
 # Activations that two people may mean by one word, each with its own borders.
 BENDS = frozenset(
     {"relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "gelu_tanh", "silu", "mish", "softplus", "softsign"}
