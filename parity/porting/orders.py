@@ -111,8 +111,6 @@ class Orders:
         for one in self._reshaped:
             if mine in one.tensorflow and theirs in one.torch:
                 return Relation.explicit(one.order, (one.order.size,), (one.order.size,)), True
-        if self._is_seen(mine, theirs):
-            return Relation("same"), True
         way_a, way_b = self._way(mine, 0), self._way(theirs, 1)
         if way_a[0] == mine and way_b[0] == theirs:
             return self._joined(mine, theirs) or self._kept(mine, theirs) or self._guess(mine, theirs)
@@ -133,12 +131,6 @@ class Orders:
             return through(with_shapes(start, *shapes), map_a[None], map_b[None]), sure
         except PairingError:  # what moves numbers left others on one side: a fault that the values will show
             return self._guess(mine, theirs)
-
-    def _is_seen(self, mine: int, theirs: int) -> bool:
-        """Return whether two tensors are what the models' user gets, element by element: outputs, but for images."""
-        mine_shape, their_shape = self.models[TENSORFLOW].shapes.get(mine), self.models[TORCH].shapes.get(theirs)
-        ends = zip(self.models[TENSORFLOW].outputs, self.models[TORCH].outputs, strict=False)
-        return (mine, theirs) in ends and mine_shape == their_shape and len(mine_shape or ()) != IMAGE_AXES + 1
 
     def _joined(self, mine: int, theirs: int) -> tuple[Relation, bool] | None:
         """Return the order behind a concatenation on both sides, made of the orders of what was joined.

@@ -97,7 +97,7 @@ def _hunted() -> Iterator[Case]:
     yield port("flat_product", options=("--train",))
     yield port("flat_beside_numbers", inputs="8x7x3 5")
     yield port("flat_pyramid", inputs="16x12x3")
-    yield port("flat_result", cause="output-permutation", place=("norm", "2"))
+    yield port("flat_result", says=("the same numbers in another order",))
     yield port("patches", inputs="12x16x3", says=("reads patches",))
     image = "12x10x3"
     for name in ("capped", "neighbours", "named"):
