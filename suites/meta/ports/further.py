@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from functools import partial
 
 from suites.meta.ports.case import Case, Source
 
@@ -19,13 +19,14 @@ def _port(
     place: tuple[str, str] = ("", ""),
     verdict: str = "",
     says: tuple[str, ...] = (),
+    family: str = "further",
 ) -> Case:
     """Return a case; with a `cause`, at the `place` (TensorFlow's and torch's name) it must be found."""
     torch = torch or tensorflow
     return Case(
-        name=f"further-{torch}" + ("-train" if "--train" in options else ""),
-        tensorflow=f"further_tensorflow.py:{tensorflow}",
-        torch=f"further_torch.py:{torch}",
+        name=f"{family}-{torch}" + ("-train" if "--train" in options else ""),
+        tensorflow=f"{family}_tensorflow.py:{tensorflow}",
+        torch=f"{family}_torch.py:{torch}",
         inputs=tuple(inputs.split()),
         int_inputs=tuple(ids.split()),
         options=options,
@@ -68,17 +69,15 @@ def _sequences() -> Iterator[Case]:
 
 
 def _states() -> Iterator[Case]:
-    def port(tensorflow: str, torch: str = "", inputs: str = "7x6 5x6", **more: Any) -> Case:
-        case = _port(tensorflow, torch, inputs, **more)
-        tensorflow, torch = f"states_tensorflow.py:{tensorflow}", f"states_torch.py:{torch or tensorflow}"
-        return replace(case, name=case.name.replace("further", "states"), tensorflow=tensorflow, torch=torch)
-
+    port = partial(_port, family="states")
     for name in ("translator", "both_ways", "both_ways_lstm", "joined"):
-        yield port(name)
+        yield port(name, inputs="7x6 5x6")
     yield port("padded", inputs="7x12 7")
-    yield port("translator", "states_swapped", cause="unknown", place=("decoder", "decoder"))
-    yield port("both_ways", "states_crossed", cause="channel-order", place=("*", "flip"))
-    yield port("joined", "joined_back_first", cause="output-permutation", place=("concatenate*", "encoder.stack*"))
+    yield port("translator", "states_swapped", "7x6 5x6", cause="unknown", place=("decoder", "decoder"))
+    yield port("both_ways", "states_crossed", "7x6 5x6", cause="channel-order", place=("*", "flip"))
+    yield port(
+        "joined", "joined_back_first", "7x6 5x6", cause="output-permutation", place=("concatenate*", "encoder.stack*")
+    )
     place = ("attention", "attention")
     yield port("padded", "padding_seen", "7x12 7", cause="attention-mask-polarity", place=place)
     yield port("plain", "a_key_more", "7x12", cause="unknown", place=place)
@@ -86,18 +85,14 @@ def _states() -> Iterator[Case]:
 
 
 def _hunted() -> Iterator[Case]:
-    def port(tensorflow: str, torch: str = "", inputs: str = "8x7x3", **more: Any) -> Case:
-        case = _port(tensorflow, torch, inputs, **more)
-        tensorflow, torch = f"hunted_tensorflow.py:{tensorflow}", f"hunted_torch.py:{torch or tensorflow}"
-        return replace(case, name=case.name.replace("further", "hunted"), tensorflow=tensorflow, torch=torch)
-
+    port = partial(_port, family="hunted")
     for name in ("flat_norm", "flat_layer_norm", "flat_product"):
-        yield port(name)
-    yield port("flat_layer_norm", options=("--train",))
-    yield port("flat_product", options=("--train",))
+        yield port(name, inputs="8x7x3")
+    yield port("flat_layer_norm", inputs="8x7x3", options=("--train",))
+    yield port("flat_product", inputs="8x7x3", options=("--train",))
     yield port("flat_beside_numbers", inputs="8x7x3 5")
     yield port("flat_pyramid", inputs="16x12x3")
-    yield port("flat_result", says=("the same numbers in another order",))
+    yield port("flat_result", inputs="8x7x3", says=("the same numbers in another order",))
     yield port("patches", inputs="12x16x3", says=("reads patches",))
     image = "12x10x3"
     for name in ("capped", "neighbours", "named"):
