@@ -20,7 +20,7 @@ from parity.porting.causes import Bank
 from parity.porting.convert import Conversion, directions, write
 from parity.porting.convert import settings as convert_settings
 from parity.porting.dump import Dump
-from parity.porting.fresh import neutral, trained_like
+from parity.porting.fresh import neutral, trained_like, untrained
 from parity.porting.options import (
     AS_IS,
     CHANNELS_FIRST,
@@ -317,14 +317,23 @@ def _without_partner(prepared: Prepared) -> tuple[tuple[list[str], list[str]], l
     ):
         trains = {name for name, weight in models[side].weights.items() if weight.trainable and models.options.train}
         quiet = neutral([name for name in names if name not in trains], prepared.weights[side], models[side], paired)
-        found.append([name for name in names if name not in quiet])
-        if quiet:
-            more = f" and {len(quiet) - 3} more" if len(quiet) > 3 else ""
-            listed = ", ".join(f"`{name}`" for name in quiet[:3]) + more
+        fixed = untrained([name for name in names if name not in quiet], models[side], paired)
+        found.append([name for name in names if name not in {*quiet, *fixed}])
+        if fixed:
             notes.append(
-                f"{label} {listed} without a partner: scales of one and shifts of zero change nothing until they train"
+                f"{label} {_some(fixed)} without a partner: nobody trains it, and its layer was compared with it"
+            )
+        if quiet:
+            notes.append(
+                f"{label} {_some(quiet)} without a partner: scales of one and shifts of zero change nothing until they"
+                " train"
             )
     return (found[0], found[1]), notes
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(f"`{name}`" for name in names[:3]) + more
 
 
 def _unmatched_line(models: Models, tensorflow: Sequence[str], torch: Sequence[str]) -> str:

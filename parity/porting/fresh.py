@@ -16,6 +16,7 @@ VARIANCES = frozenset({"moving_variance", "running_var"})
 MEANS = frozenset({"moving_mean", "running_mean"})
 SHIFTS = frozenset({"bias", "beta"})
 SCALES = frozenset({"gamma", "weight", "scale"})
+KERNELS = frozenset({"kernel", "weight"})
 NORMS = frozenset({"batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm"})
 
 
@@ -49,6 +50,23 @@ def neutral(names: Iterable[str], weights: Mapping[str, Array], trace: Trace, pa
         if name in weights
         and used.get(name)
         and all(op.index in paired and _does_nothing(op, role, weights[name]) for op, role in used[name])
+    ]
+
+
+def untrained(names: Iterable[str], trace: Trace, paired: Container[int]) -> list[str]:
+    """Return which of the named weights nobody trains and only paired operations read, other than as statistics.
+
+    The kernel of a blur is a buffer on one side and a constant on the other: part of what the layer computes.
+    """
+    used: dict[str, list[tuple[Op, str]]] = {}
+    for op, role, name in used_weights(trace.ops):
+        used.setdefault(name, []).append((op, role))
+    return [
+        name
+        for name in names
+        if not trace.weights[name].trainable
+        and used.get(name)
+        and all(op.index in paired and role in KERNELS for op, role in used[name])
     ]
 
 

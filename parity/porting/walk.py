@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,11 @@ from parity.pairing.relations import CHANNELS, SAME, Relation, choose
 from parity.porting.options import Array
 from parity.porting.orders import Orders
 from parity.porting.sides import SIDES, TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH, Models, family, is_fatal
+from parity.porting.spelling import ARITHMETIC, PICKING, Queue, Waiting, merged
 
 CLOSE, SINGLE_CLOSE = 1e-9, 1e-5  # in relation: between the figures of tensors that hold the same numbers
 RECURRENT = frozenset({"lstm", "gru", "rnn"})
-TRIMMED = frozenset({"conv_transpose"})  # what ports cut to size afterwards
+TRIMMED = frozenset({"conv_transpose", "conv", "depthwise_conv"})  # what ports cut to size afterwards
 TRIMMING = frozenset({"slice", "cropping", "zero_pad"})
 NOTHING: frozenset[str] = frozenset()
 FAR = 12.0  # beyond all usual borders, and before 20, from where on torch's softplus is its argument by default
@@ -32,8 +33,7 @@ BENDS = frozenset(
     {"relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "gelu_tanh", "silu", "mish", "softplus", "softsign"}
     | {"sigmoid", "hard_sigmoid", "hard_silu", "hard_tanh", "tanh", "log_sigmoid", "threshold", "linear"}
 )
-ARITHMETIC = frozenset({"add", "subtract", "multiply", "divide", "rescale", "standardize"})
-PICKING = frozenset({"slice", "split", "gather", "concat", "stack"})
+SUMS = frozenset({"sum", "mean"})
 # How far two float32 evaluations of one table of constants may be apart: sines of positions up to some hundred.
 TABLE = 2.0**-17
 DRAWS = 4  # of perturbed inputs, where no rule bounds an operation
@@ -311,15 +311,39 @@ class Walk:
         self.models.workers.each(
             lambda side: self.models.begin(side, self.inputs[family(side)], wanted[side]), tuple(wanted)
         )
-        for cut in self.cuts:
-            yield self._step(cut)
-            self._drop(cut)
+        queue = Queue(self.cuts, (self.models[TENSORFLOW], self.models[TORCH]))
+        for number, cut in enumerate(self.cuts):
+            queue.take(number, *self._step(cut, queue.groups(number)))
+            yield from self._told(queue.leaving(everything=number + 1 == len(self.cuts)))
 
-    def _step(self, cut: Cut) -> Step:
+    def _told(self, leaving: Iterable[Waiting]) -> Iterator[Step]:
+        for held in leaving:
+            self._drop(self.cuts[held.number])
+            if not held.gone:
+                yield held.step
+
+    def _step(self, cut: Cut, doubtful: Sequence[Sequence[Waiting]]) -> tuple[Step, Sequence[Waiting]]:
+        """Return what was found at a cut, and the steps in doubt that it was judged with because it agrees with them.
+
+        `doubtful` are groups of steps, each to be tried.
+        """
         ahead = self._propagated(cut)
-        fed = {tensor: self._value(tensor) for tensor in cut.feeds_tensorflow}
+        for group in doubtful:
+            fed = {tensor: value for held in group for tensor, value in held.step.fed.items()}
+            step = self._judged(merged(cut, [held.step.cut for held in group]), ahead, fed)
+            if _agrees(step):
+                said = " and ".join(f"`{held.step.cut.name}`" for held in group)
+                return replace(
+                    step, finding=_noted(step.finding, [f"judged with {said}, which is written otherwise"])
+                ), group
+        return self._judged(cut, ahead), ()
+
+    def _judged(self, cut: Cut, ahead: Mapping[str, Array], given: Mapping[int, Array] | None = None) -> Step:
+        """Return what was found at a cut; `given` are values that its segments were fed before."""
+        own = {tensor: self._value(tensor) for tensor in cut.feeds_tensorflow if tensor not in (given or {})}
         if _bends_elsewhere(cut):
-            fed = {tensor: _stretched(value) for tensor, value in fed.items()}
+            own = {tensor: _stretched(value) for tensor, value in own.items()}
+        fed = {**own, **{tensor: value for tensor, value in (given or {}).items() if tensor in cut.feeds_tensorflow}}
         try:
             fed_torch = self._fed_torch(cut, fed)
         except PairingError as error:
@@ -357,7 +381,8 @@ class Walk:
         for segment, framework in ((cut.segment_tensorflow, TENSORFLOW), (cut.segment_torch, TORCH)):
             fixed = {name for name, weight in self.models[framework].weights.items() if not weight.trainable}
             arithmetic = [op for op in segment if op.kind in ARITHMETIC]
-            if any(op not in arithmetic and op.effect == COMPUTES and op.kind not in PICKING for op in segment):
+            others = [op for op in segment if op not in arithmetic and op.effect == COMPUTES]
+            if any(op.kind not in PICKING and op.config.get("function") not in SUMS for op in others):
                 return False
             if any(not set(op.weights.values()) <= fixed for op in segment):
                 return False
@@ -536,9 +561,14 @@ class Walk:
         return float(np.abs(a - b).max() / (np.abs(a).max() or 1.0))
 
 
-def _noted(finding: Finding, notes: Sequence[str]) -> Finding:
-    from dataclasses import replace
+def _agrees(step: Step) -> bool:
+    """Return whether a step is the same on both sides, and its bound not so wide that it would hide a difference."""
+    far = SINGLE_CLOSE if step.single or step.slack else CLOSE
+    known = step.finding.d64 is not None and step.finding.d64 <= far
+    return known and step.finding.verdict not in (SEMANTIC, NOT_COMPARED)
 
+
+def _noted(finding: Finding, notes: Sequence[str]) -> Finding:
     said = "; ".join(notes)
     return replace(finding, note=f"{finding.note} ({said})".strip() if finding.note else said)
 

@@ -104,6 +104,32 @@ def _hunted() -> Iterator[Case]:
     yield port("places", inputs="", ids="11:0:39")
 
 
+def _spelt() -> Iterator[Case]:
+    """Yield the same arithmetic written in two ways; behind a fault, values do not tell what belongs together."""
+    port, image = partial(_port, family="spelt"), "12x10x3"
+    norm = {"cause": "batchnorm-eps", "place": ("norm", "*norm")}
+    for name, size in (
+        ("pixel_norms", image), ("pixels", image), ("picture", image), ("places_of_mass", "9x7x3"), ("causal", "23x5"),
+    ):  # fmt: skip
+        yield port(name, inputs=size)
+    for options in ((), ("--train",)):
+        yield port("pixel_norms", "pixel_norms_behind_a_fault", image, options=options, **norm)
+    yield port("picture", "picture_behind_a_fault", image, **norm)
+    yield port("places_of_mass", "places_of_mass_behind_a_fault", "9x7x3", **norm)
+    case = port(
+        "pixels", "pixels_with_means_in_the_wrong_order", image, cause="residual-scale", place=("subtract", "*")
+    )
+    yield replace(case, tolerated=("input-scale",), note="read backwards before or after: each step has its own edit")
+    case = port("pixel_norms", "pixel_norms_of_which_one_is_wrong", image, **norm)
+    eps = Source(("pixel_norm_1/*",), ("5*",), ("residual-scale", "unknown"))
+    yield replace(case, sources=(*case.sources, eps))
+    case = port("picture", "picture_twice_as_bright", image, **norm)
+    yield replace(case, sources=(*case.sources, Source(("*",), ("mul*",), ("residual-scale",))))
+    yield port("blurred", inputs="13x11x3", says=("nobody trains it",))
+    yield port("blurred", "blurred_less", "13x11x3", cause="unknown", place=("blur/*", "*"))
+    yield port("causal", "cut_at_the_wrong_end", "23x5", cause="unknown", place=("conv2", "conv2"))
+
+
 def _functions() -> Iterator[Case]:
     yield _port("fourier_mixing", inputs="10x12")
     yield _port("prototypes", inputs="9")
@@ -144,4 +170,14 @@ def _constants() -> Iterator[Case]:
     )
 
 
-FURTHER = (*_training(), *_constants(), *_cases(), *_attention(), *_sequences(), *_states(), *_hunted(), *_functions())
+FURTHER = (
+    *_training(),
+    *_constants(),
+    *_cases(),
+    *_attention(),
+    *_sequences(),
+    *_states(),
+    *_hunted(),
+    *_spelt(),
+    *_functions(),
+)

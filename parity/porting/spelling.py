@@ -1,0 +1,164 @@
+"""Steps that fail where two people only wrote one thing differently: judged again together with what reads them.
+
+Behind a fault values no longer tell partners apart, and two operations may be paired that are none: one side's root
+with the other's reciprocal root, though the quotient and the product that follow are the same again. Such a step waits
+until all that reads its result was judged from what the step itself was fed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from parity.judge.verdict import NOT_COMPARED, SEMANTIC
+from parity.model.trace import Op, Trace, weight_names
+
+if TYPE_CHECKING:  # these are what walks are made of
+    from parity.porting.walk import Cut, Step
+
+ARITHMETIC = frozenset({"add", "subtract", "multiply", "divide", "rescale", "standardize"})
+PICKING = frozenset({"slice", "split", "gather", "concat", "stack"})
+# What people write in more than one way; a layer of one kind on both sides is that layer.
+WRITTEN = ARITHMETIC | PICKING | {"reduce", "matmul", "flip", "where", "compare"}
+BUFFERED = 8  # steps that wait at most: each holds its values
+
+
+@dataclass
+class Waiting:
+    """A step on its way out, and, while its pair is in doubt, what has to be known before it may go.
+
+    `left` numbers the cuts that read its result and do not stand yet, `reads` the steps in doubt that it reads itself,
+    `through` those that were judged together with it.
+    """
+
+    number: int
+    step: Step
+    doubtful: bool = False
+    gone: bool = False
+    left: set[int] = field(default_factory=set)
+    reads: tuple[int, ...] = ()
+    through: set[int] = field(default_factory=set)
+
+
+class Queue:
+    """The steps that were found and not told yet, in order."""
+
+    def __init__(self, cuts: Sequence[Cut], traces: tuple[Trace, Trace]) -> None:
+        self._readers = _readers(cuts)
+        self._traces = traces
+        self._waiting: dict[int, Waiting] = {}
+
+    def groups(self, number: int) -> list[list[Waiting]]:
+        """Return which steps in doubt a cut may be judged with: those it reads, then with those that these read."""
+        direct = [held for held in self._waiting.values() if held.doubtful and number in self._readers[held.number]]
+        whole = {held.number: held for held in direct}
+        open_ = list(direct)
+        while open_:
+            for earlier in open_.pop().reads:
+                if earlier not in whole and self._waiting[earlier].doubtful:
+                    whole[earlier] = self._waiting[earlier]
+                    open_.append(whole[earlier])
+        together = [whole[place] for place in sorted(whole)]
+        return [group for group in (direct, together if len(together) > len(direct) else []) if group]
+
+    def take(self, number: int, step: Step, together: Sequence[Waiting]) -> None:
+        """Take the step of a cut, and those it was judged `together` with, of which it made the same."""
+        direct = next(iter(self.groups(number)), [])
+        held = self._waiting[number] = Waiting(number, step, reads=tuple(one.number for one in direct))
+        numbers = {one.number for one in together}
+        for one in together:
+            one.through |= numbers - {one.number}
+        for one in together:
+            self._settle(one, number)
+        readers = self._readers[number]
+        if not together and readers and may_be_spelling(step, self._traces):
+            held.doubtful, held.left = True, set(readers)
+            return
+        for one in direct:
+            if one.number not in numbers:
+                self._stand(one)
+
+    def leaving(self, everything: bool = False) -> Iterator[Waiting]:
+        """Yield, in order, what is in doubt no more."""
+        while self._waiting:
+            first = self._waiting[min(self._waiting)]
+            if first.doubtful and not everything and len(self._waiting) <= BUFFERED:
+                return
+            if first.doubtful:
+                self._stand(first)
+            yield self._waiting.pop(first.number)
+
+    def _settle(self, held: Waiting, reader: int) -> None:
+        """Note that a reader makes the same of what a step was fed; the last one takes the step away."""
+        held.left.discard(reader)
+        if held.left or not held.doubtful:
+            return
+        held.doubtful, held.gone = False, True
+        for number in held.reads:
+            if (earlier := self._waiting.get(number)) is None or not earlier.doubtful:
+                continue
+            if number in held.through:
+                self._settle(earlier, held.number)
+            else:
+                self._stand(earlier)
+
+    def _stand(self, held: Waiting) -> None:
+        """Let a step stand as it was found, and with it those whose results it read."""
+        held.doubtful = False
+        for number in held.reads:
+            if (earlier := self._waiting.get(number)) is not None and earlier.doubtful:
+                self._stand(earlier)
+
+
+def merged(cut: Cut, before: Iterable[Cut]) -> Cut:
+    """Return a cut that starts where earlier ones start, which it reads."""
+    parts = [*before, cut]
+    made = {one.tensorflow for one in parts}, {one.torch for one in parts}
+    return replace(
+        cut,
+        segment_tensorflow=_joined(one.segment_tensorflow for one in parts),
+        segment_torch=_joined(one.segment_torch for one in parts),
+        feeds_tensorflow=tuple(sorted({x for one in parts for x in one.feeds_tensorflow} - made[0])),
+        feeds_torch=tuple(sorted({x for one in parts for x in one.feeds_torch} - made[1])),
+    )
+
+
+def may_be_spelling(step: Step, traces: tuple[Trace, Trace]) -> bool:
+    """Return whether a step differs so that its two operations may not be each other's partners after all."""
+    cut = step.cut
+    if cut.pair is None or step.finding.verdict not in (SEMANTIC, NOT_COMPARED):
+        return False
+    if cut.tensorflow in traces[0].outputs or cut.torch in traces[1].outputs:
+        return False
+    if step.relation is None or step.finding.verdict == NOT_COMPARED:
+        return True
+    mains = cut.main_tensorflow, cut.main_torch
+    if any(map(_trained, (cut.segment_tensorflow, cut.segment_torch), traces)):
+        return False
+    kinds = {main.kind for main in mains if main is not None}
+    if kinds == {"activation"}:
+        return len({str(main.config.get("function")) for main in mains if main is not None}) > 1
+    return len(kinds) > 1 or all(kind in WRITTEN or kind.startswith("op:") for kind in kinds)
+
+
+def _trained(segment: Sequence[Op], trace: Trace) -> bool:
+    used = {name for op in segment for reference in op.weights.values() for name in weight_names(reference)}
+    return any(trace.weights[name].trainable for name in used if name in trace.weights)
+
+
+def _joined(segments: Iterable[tuple[Op, ...]]) -> tuple[Op, ...]:
+    ops = {op.index: op for segment in segments for op in segment}
+    return tuple(ops[index] for index in sorted(ops))
+
+
+def _readers(cuts: Sequence[Cut]) -> Mapping[int, set[int]]:
+    """Return which later cuts read the result of each."""
+    return {
+        number: {
+            number + 1 + later
+            for later, reader in enumerate(cuts[number + 1 :])
+            if cut.tensorflow in reader.feeds_tensorflow or cut.torch in reader.feeds_torch
+        }
+        for number, cut in enumerate(cuts)
+    }

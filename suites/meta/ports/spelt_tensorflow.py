@@ -1,0 +1,91 @@
+"""The same arithmetic as it is written by different people, in Keras and TensorFlow; some of it behind a fault."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+
+
+class PixelNorm(layers.Layer):
+    """Scales every pixel to a mean square of one."""
+
+    def call(self, x):
+        return x * tf.math.rsqrt(tf.reduce_mean(tf.square(x), -1, keepdims=True) + 1e-8)
+
+
+def pixel_norms():
+    image = keras.Input((12, 10, 3))
+    x = layers.BatchNormalization(name="norm")(layers.Conv2D(8, 3, padding="same")(image))
+    x = layers.Conv2D(8, 3, padding="same")(layers.LeakyReLU(negative_slope=0.2)(PixelNorm()(x)))
+    return keras.Model(image, layers.Conv2D(3, 1)(PixelNorm()(x)))
+
+
+class Pixels(tf.Module):
+    """Reads colours backwards and takes their means away."""
+
+    def __init__(self):
+        super().__init__()
+        self.kernel = tf.Variable(tf.random.normal((3, 3, 3, 8), stddev=0.1))
+
+    def __call__(self, x):
+        x = (x[..., ::-1] - tf.constant((104.0, 117.0, 124.0))) / 64.0
+        return tf.nn.relu(tf.nn.conv2d(x, self.kernel, 1, "SAME"))
+
+
+def pixels():
+    return Pixels()
+
+
+class Picture(keras.Model):
+    """Ends in colours from 0 to 255."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = layers.Conv2D(6, 3, padding="same", name="first")
+        self.norm = layers.BatchNormalization(name="norm")
+        self.last = layers.Conv2D(3, 3, padding="same", name="last")
+
+    def call(self, x):
+        x = self.last(tf.nn.relu(self.norm(self.first(x))))
+        return (tf.tanh(x) + 1) / 2 * 255.0
+
+
+def picture():
+    return Picture()
+
+
+class Places(layers.Layer):
+    """Returns where each channel has its mass, in flat tables of places."""
+
+    def call(self, x):
+        height, width, channels = x.shape[1:]
+        share = tf.nn.softmax(tf.reshape(tf.transpose(x, (0, 3, 1, 2)), (-1, channels, height * width)))
+        rows, columns = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
+        tables = [table.ravel().astype("float32") for table in (columns, rows)]
+        return tf.concat([tf.reduce_sum(share * table, -1) for table in tables], -1)
+
+
+def places_of_mass():
+    image = keras.Input((9, 7, 3))
+    x = layers.BatchNormalization(name="norm")(layers.Conv2D(6, 3, padding="same")(image))
+    return keras.Model(image, layers.Dense(4)(Places()(x)))
+
+
+def causal():
+    sequence = keras.Input((23, 5))
+    x = layers.Conv1D(8, 3, padding="causal", activation="relu", name="conv1")(sequence)
+    x = layers.Conv1D(8, 3, padding="causal", dilation_rate=2, activation="relu", name="conv2")(x)
+    return keras.Model(sequence, layers.Dense(4)(x[:, -1]))
+
+
+class Blur(layers.Layer):
+    """Smooths every channel by a fixed kernel before it takes every second pixel."""
+
+    def call(self, x):
+        kernel = np.outer([1.0, 2.0, 1.0], [1.0, 2.0, 1.0])[:, :, None, None] / 16
+        return tf.nn.depthwise_conv2d(x, tf.constant(np.tile(kernel, (1, 1, 6, 1)), x.dtype), [1, 2, 2, 1], "VALID")
+
+
+def blurred():
+    image = keras.Input((13, 11, 3))
+    return keras.Model(image, layers.Conv2D(4, 1)(Blur(name="blur")(layers.Conv2D(6, 3)(image))))

@@ -1,0 +1,156 @@
+"""The same arithmetic as it is written by different people, in PyTorch: right ports, and ports with a fault."""
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import nn
+
+
+class PixelNorm(nn.Module):
+    """Divides by the root of the mean square of each pixel."""
+
+    def __init__(self, eps=1e-8):
+        super().__init__()
+        self.eps = eps
+
+    def forward(self, x):
+        return x / torch.sqrt(torch.mean(x**2, dim=1, keepdim=True) + self.eps)
+
+
+def _pixel_norms(eps, *norms):
+    first, second = norms or (PixelNorm(), PixelNorm())
+    convs = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1), nn.Conv2d(8, 3, 1)
+    return nn.Sequential(convs[0], nn.BatchNorm2d(8, eps=eps), first, nn.LeakyReLU(0.2), convs[1], second, convs[2])
+
+
+def pixel_norms():
+    return _pixel_norms(1e-3)
+
+
+def pixel_norms_behind_a_fault():
+    return _pixel_norms(1e-5)
+
+
+def pixel_norms_of_which_one_is_wrong():
+    return _pixel_norms(1e-5, PixelNorm(), PixelNorm(1e-2))
+
+
+class Pixels(nn.Module):
+    def __init__(self, means):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, padding=1, bias=False)
+        self.register_buffer("mean", torch.tensor(means).view(1, 3, 1, 1))
+
+    def forward(self, x):
+        return torch.relu(self.conv((x - self.mean)[:, [2, 1, 0]] / 64))
+
+
+def pixels():
+    return Pixels((124.0, 117.0, 104.0))
+
+
+def pixels_with_means_in_the_wrong_order():
+    return Pixels((104.0, 117.0, 124.0))
+
+
+class Picture(nn.Module):
+    def __init__(self, eps, half=127.5):
+        super().__init__()
+        self.first, self.norm, self.last = (
+            nn.Conv2d(3, 6, 3, padding=1),
+            nn.BatchNorm2d(6, eps=eps),
+            nn.Conv2d(6, 3, 3, padding=1),
+        )
+        self.half = half
+
+    def forward(self, x):
+        return self.half * (torch.tanh(self.last(F.relu(self.norm(self.first(x))))) + 1)
+
+
+def picture():
+    return Picture(1e-3)
+
+
+def picture_behind_a_fault():
+    return Picture(1e-5)
+
+
+def picture_twice_as_bright():
+    return Picture(1e-5, 255.0)
+
+
+class PlacesOfMass(nn.Module):
+    """Sums over rows and columns first, and multiplies by one axis of places afterwards."""
+
+    def __init__(self, eps):
+        super().__init__()
+        self.conv, self.norm, self.head = nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6, eps=eps), nn.Linear(12, 4)
+
+    def forward(self, x):
+        x = self.norm(self.conv(x))
+        share = F.softmax(x.flatten(2), -1).view_as(x)
+        columns = (share.sum(2) * torch.linspace(-1, 1, x.shape[3])).sum(-1)
+        rows = (share.sum(3) * torch.linspace(-1, 1, x.shape[2])).sum(-1)
+        return self.head(torch.cat([columns, rows], 1))
+
+
+def places_of_mass():
+    return PlacesOfMass(1e-3)
+
+
+def places_of_mass_behind_a_fault():
+    return PlacesOfMass(1e-5)
+
+
+class Chomp(nn.Module):
+    def __init__(self, size, end=True):
+        super().__init__()
+        self.size, self.end = size, end
+
+    def forward(self, x):
+        return x[:, :, : -self.size] if self.end else x[:, :, self.size :]
+
+
+class Causal(nn.Module):
+    """Pads both ends in the convolution, and cuts one off again."""
+
+    def __init__(self, end=True):
+        super().__init__()
+        self.conv1, self.chomp1 = nn.Conv1d(5, 8, 3, padding=2), Chomp(2)
+        self.conv2, self.chomp2 = nn.Conv1d(8, 8, 3, padding=4, dilation=2), Chomp(4, end)
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x):
+        x = F.relu(self.chomp1(self.conv1(x.transpose(1, 2))))
+        return self.head(F.relu(self.chomp2(self.conv2(x)))[:, :, -1])
+
+
+def causal():
+    return Causal()
+
+
+def cut_at_the_wrong_end():
+    return Causal(end=False)
+
+
+class Blur(nn.Module):
+    """Has its kernel as a buffer, which a file of weights holds too."""
+
+    def __init__(self, row):
+        super().__init__()
+        row = torch.tensor(row)
+        self.register_buffer("kernel", (torch.outer(row, row) / row.sum() ** 2)[None, None].repeat(6, 1, 1, 1))
+
+    def forward(self, x):
+        return F.conv2d(x, self.kernel, stride=2, groups=6)
+
+
+def _blurred(row):
+    return nn.Sequential(nn.Conv2d(3, 6, 3), Blur(row), nn.Conv2d(6, 4, 1))
+
+
+def blurred():
+    return _blurred([1.0, 2.0, 1.0])
+
+
+def blurred_less():
+    return _blurred([1.0, 3.0, 1.0])
