@@ -7,6 +7,7 @@ import difflib
 import importlib
 import importlib.util
 import inspect
+import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -21,9 +22,13 @@ FILES = (".keras", ".h5", ".hdf5")
 OTHERS = {".pth": "torch", ".pt": "torch", ".pt2": "torch", ".safetensors": "weights", ".onnx": "onnx"}
 
 
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
 def first_line(error: BaseException) -> str:
     """Return an exception's text in one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    plain = _COLOUR.sub("", str(error))  # Keras colours its messages, for a terminal or not
+    lines = [line.strip() for line in plain.splitlines() if line.strip()]
     text = " ".join(lines[:3]) if lines else "(no message)"
     return text if len(text) <= 400 else text[:396] + " ..."
 

@@ -127,6 +127,8 @@ def _spelt() -> Iterator[Case]:
     yield replace(case, sources=(*case.sources, Source(("*",), ("mul*",), ("residual-scale",))))
     yield port("blurred", inputs="13x11x3", says=("nobody trains it",))
     yield port("blurred", "blurred_less", "13x11x3", cause="unknown", place=("blur/*", "*"))
+    yield port("unpooled", inputs="12x10x3")
+    yield port("unpooled", "unpooled_to_the_smallest", "12x10x3", cause="residual-scale", place=("", "mul"))
     yield port("causal", "cut_at_the_wrong_end", "23x5", cause="unknown", place=("conv2", "conv2"))
 
 

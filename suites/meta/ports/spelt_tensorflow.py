@@ -89,3 +89,30 @@ class Blur(layers.Layer):
 def blurred():
     image = keras.Input((13, 11, 3))
     return keras.Model(image, layers.Conv2D(4, 1)(Blur(name="blur")(layers.Conv2D(6, 3)(image))))
+
+
+def _unpool(x, places, size):
+    """Put numbers back where they were the largest; places count channels last."""
+    count = tf.shape(x)[0]
+    places = tf.reshape(places, (count, -1)) + tf.range(count, dtype=places.dtype)[:, None] * size
+    whole = tf.reshape(tf.cast(count, places.dtype) * size, (1,))
+    made = tf.scatter_nd(tf.reshape(places, (-1, 1)), tf.reshape(x, (-1,)), whole)
+    return tf.reshape(made, (count, size))
+
+
+class Unpooled(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.down, self.middle = layers.Conv2D(6, 3, padding="same"), layers.Conv2D(6, 3, padding="same", name="middle")
+        self.up = layers.Conv2D(4, 3, padding="same")
+
+    def call(self, x):
+        x = tf.nn.relu(self.down(x))
+        size = x.shape[1:]
+        x, places = tf.nn.max_pool_with_argmax(x, 2, 2, "VALID")
+        x = _unpool(self.middle(x), places, size[0] * size[1] * size[2])
+        return self.up(tf.reshape(x, (-1, *size)))
+
+
+def unpooled():
+    return Unpooled()

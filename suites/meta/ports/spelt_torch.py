@@ -154,3 +154,26 @@ def blurred():
 
 def blurred_less():
     return _blurred([1.0, 3.0, 1.0])
+
+
+class Unpooled(nn.Module):
+    """Puts numbers back where they were the largest; places are counted within a channel."""
+
+    def __init__(self, sign=1):
+        super().__init__()
+        self.down, self.middle = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 6, 3, padding=1)
+        self.up, self.sign = nn.Conv2d(6, 4, 3, padding=1), sign
+
+    def forward(self, x):
+        x = F.relu(self.down(x))
+        places = F.max_pool2d(self.sign * x, 2, return_indices=True)[1] if self.sign < 0 else None
+        x, found = F.max_pool2d(x, 2, return_indices=True)
+        return self.up(F.max_unpool2d(self.middle(x), found if places is None else places, 2))
+
+
+def unpooled():
+    return Unpooled()
+
+
+def unpooled_to_the_smallest():
+    return Unpooled(-1)
