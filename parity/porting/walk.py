@@ -323,7 +323,11 @@ class Walk:
         )
         queue = Queue(self.cuts, (self.models[TENSORFLOW], self.models[TORCH]))
         for number, cut in enumerate(self.cuts):
-            queue.take(number, *self._step(cut, queue.groups(number)))
+            try:
+                queue.take(number, *self._step(cut, queue.groups(number)))
+            except ParityError:  # what was found until then is told before the end
+                yield from self._told(queue.leaving(everything=True))
+                raise
             yield from self._told(queue.leaving(everything=number + 1 == len(self.cuts)))
 
     def _told(self, leaving: Iterable[Waiting]) -> Iterator[Step]:

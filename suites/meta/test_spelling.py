@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
+from parity.errors import WorkerCrash
 from parity.judge.verdict import ROUNDING, SEMANTIC, Finding
 from parity.model.trace import Op, Trace
 from parity.pairing.match import OpPair
 from parity.pairing.relations import SAME, Relation
 from parity.porting.spelling import BUFFERED, Queue, merged
-from parity.porting.walk import Cut, Step
+from parity.porting.walk import Cut, Step, Walk
 
 
 def _cut(number: int, reads: Sequence[int], kind: str = "multiply") -> Cut:
@@ -102,3 +105,29 @@ def test_a_merged_cut_starts_where_the_earlier_one_starts() -> None:
     assert [op.index for op in both.segment_tensorflow] == [1, 2]
     assert (both.feeds_tensorflow, both.feeds_torch) == ((0,), (0,))
     assert (both.tensorflow, both.name) == (2, "op2")
+
+
+class _Dying(Walk):
+    """A walk over two cuts whose workers die at the second."""
+
+    def __init__(self) -> None:
+        trace = _trace(CHAIN, ())
+        models: Any = {"tensorflow": trace, "torch": trace}
+        self.models: Any = type("Models", (dict,), {"workers": SimpleNamespace(each=lambda *_: None)})(models)
+        self.cuts, self.inputs = CHAIN[:2], {}
+        self._users = {0: 1, 1: 1}
+        self.partner = {}
+        self._values = {}
+
+    def _step(self, cut: Cut, doubtful: Any) -> Any:
+        del doubtful
+        if cut.tensorflow == 2:
+            raise WorkerCrash("the worker died")
+        return _step(cut, True), ()
+
+
+def test_a_step_in_doubt_is_told_when_the_workers_die() -> None:
+    steps = _Dying().run()
+    assert next(steps).cut.tensorflow == 1
+    with pytest.raises(WorkerCrash):
+        next(steps)
