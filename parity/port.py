@@ -175,6 +175,7 @@ def compare(prepared: Prepared, tell: Progress) -> Verdict:
             tell("stage", "one step of the whole")
             story.end_step(training.whole_step(models, prepared.inputs, prepared.plan, prepared.orders))
         story.ends = outputs.compare(models, prepared.inputs, prepared.orders)
+        story.sources += () if story.uncarried else story.ends.sources
     except (WorkerError, WorkerCrash) as error:  # what was compared until then is still worth telling
         story.broken = str(error)
     dump.close()

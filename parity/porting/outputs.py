@@ -9,44 +9,54 @@ import numpy as np
 
 from parity.judge.bound import UNIT_ROUNDOFF
 from parity.judge.verdict import SEMANTIC
+from parity.model.trace import Trace
+from parity.pairing.relations import Relation
 from parity.porting.options import Array
 from parity.porting.orders import Orders
 from parity.porting.sides import SIDES, TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH, Models, family
+from parity.porting.verdict import Source, layer_name, names
 
 # Rounding errors of a whole run scale with the unit roundoff; what float32 loses against its own twin therefore says
 # what the twins may lose against each other. The factor covers that signs of errors are chance.
 SAFETY = 256.0
 
 
+IMAGE_RANK = 4
+FLATTENING = frozenset({"flatten", "reshape"})
+
+
 @dataclass(frozen=True)
 class Ends:
-    """The verdicts that the outputs add, and one line on what decided."""
+    """The verdicts that the outputs add, one line on what decided, and the sources that only outputs show."""
 
     verdicts: tuple[str, ...]
     why: str
+    sources: tuple[Source, ...] = ()
 
 
 NOT_LOOKED_AT = Ends((), "")
 
 
 def compare(models: Models, inputs: Mapping[str, list[Array]], orders: Orders) -> Ends:
-    """Return `semantic` for each output whose twins differ by more than rounding along the whole network explains."""
+    """Return `semantic` for each output whose twins differ by more than rounding along the whole network explains.
+
+    Images are compared with their channels moved, and everything else as it is returned.
+    """
     found = models.workers.each(
         lambda side: models.workers.call(side, "model_outputs", inputs=list(inputs[family(side)]))
     )
-    verdicts, why = [], ""
+    verdicts, why, sources = [], "", list[Source]()
     for index, name in enumerate(models[TENSORFLOW].output_names):
         at = {TENSORFLOW: index, TORCH: models.places[index]}
         values = {side: np.asarray(found[side][at[family(side)]]) for side in SIDES}
         relation = orders.of(models[TENSORFLOW].outputs[index], models[TORCH].outputs[index])
         if relation is None:
             continue  # its own forced check has said so
-        shapes = {values[side].shape for side in SIDES}
-        if relation.perm is not None and len(shapes) == 1:  # nobody sees it by the shape
-            models.notes.append(
-                f"output `{name}`: torch gives the same numbers in another order, TensorFlow's elements "
-                f"[{', '.join(map(str, relation.perm[:6]))}, ...] of a sample"
-            )
+        disordered = _disordered(models, index, values, relation)
+        if disordered is not None:
+            verdicts.append(SEMANTIC)
+            why = why or f"`{name}`: torch returns the same numbers in another order"
+            sources.append(disordered)
         gap, allowed, lost = _gap(
             {side: v if family(side) == TENSORFLOW else relation.to_tensorflow(v) for side, v in values.items()}
         )
@@ -57,7 +67,46 @@ def compare(models: Models, inputs: Mapping[str, list[Array]], orders: Orders) -
                 f"`{name}` of the two models called as a whole differs by {gap:.2g} of its scale in float64, where "
                 f"rounding explains {allowed:.1g}"
             )
-    return Ends(tuple(verdicts), why)
+    return Ends(tuple(verdicts), why, tuple(sources))
+
+
+def _disordered(models: Models, index: int, values: Mapping[str, Array], relation: Relation) -> Source | None:
+    """Return what is wrong where both return vectors, or tables, of one shape with the same numbers in other places.
+
+    A flattened image has its channels last in one and first in the other; nobody sees it by the shape.
+    """
+    if relation.perm is None or len({value.shape for value in values.values()}) > 1:
+        return None
+    if values[TENSORFLOW].ndim >= IMAGE_RANK or (relation.perm == np.arange(relation.perm.size)).all():
+        return None
+    before, allowed, _ = _gap(values)
+    after, _, _ = _gap({s: v if family(s) == TENSORFLOW else relation.to_tensorflow(v) for s, v in values.items()})
+    if before <= allowed:
+        return None
+    mine, theirs = (_flattening(models[side], models[side].outputs[index]) for side in (TENSORFLOW, TORCH))
+    evidence = (
+        f"d64 falls from {before:.2g} to {after:.1g} with the elements of a sample in TensorFlow's order; torch's first"
+        f" are TensorFlow's [{', '.join(map(str, relation.perm[:6]))}, ...]"
+    )
+    fix = f"move the channels last before `{theirs}`: x.permute(0, 2, 3, 1)"
+    message = "\n".join([
+        f"{names(mine, theirs)} returns the same numbers in another order.",
+        "  cause: flatten-order: TensorFlow flattens images by row, column and channel, torch by channel, row, column.",
+        f"  {evidence}", f"  fix: {fix}",
+    ])  # fmt: skip
+    return Source(mine, theirs, "flatten-order", evidence, fix, "output", message)
+
+
+def _flattening(trace: Trace, tensor: int) -> str:
+    """Return the name of the last operation before an output that makes vectors of images, or of the output's own."""
+    producers = trace.producers()
+    last = producers.get(tensor)
+    at = last
+    while at is not None:
+        if at.kind in FLATTENING:
+            return layer_name(at.name)
+        at = next((producers[given] for given in at.inputs if given in producers), None)
+    return layer_name(last.name) if last is not None else "output"
 
 
 def _gap(values: Mapping[str, Array]) -> tuple[float, float, float]:

@@ -92,7 +92,10 @@ def _hunted() -> Iterator[Case]:
     yield port("flat_product", inputs="8x7x3", options=("--train",))
     yield port("flat_beside_numbers", inputs="8x7x3 5")
     yield port("flat_pyramid", inputs="16x12x3")
-    yield port("flat_result", inputs="8x7x3", says=("the same numbers in another order",))
+    yield port("flat_result", inputs="8x7x3", cause="flatten-order", place=("flatten*", "1"))
+    yield port("flat_result", "flat_result_in_order", "8x7x3")
+    yield port("boxes", inputs="12x10x3")
+    yield port("boxes", "boxes_in_a_heap", "12x10x3", cause="flatten-order", place=("reshape*", "heap*"))
     yield port("patches", inputs="12x16x3", says=("reads patches",))
     image = "12x10x3"
     for name in ("capped", "neighbours", "named"):

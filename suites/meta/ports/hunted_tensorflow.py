@@ -108,3 +108,11 @@ def named():
     x = layers.Conv2D(4, 3, activation="relu")(image)
     logits = layers.Dense(5)(layers.GlobalAveragePooling2D()(x))
     return keras.Model(image, {"logits": logits, "mask": layers.Conv2D(1, 1, activation="sigmoid")(x)})
+
+
+def boxes():
+    """The heads of two levels, a row of four numbers for each of two boxes per pixel."""
+    image = keras.Input((12, 10, 3))
+    first = layers.Conv2D(6, 3, padding="same", activation="relu")(image)
+    levels = [layers.Conv2D(8, 3, padding="same")(x) for x in (first, layers.MaxPooling2D(2)(first))]
+    return keras.Model(image, layers.Concatenate(axis=1)([layers.Reshape((-1, 4))(x) for x in levels]))

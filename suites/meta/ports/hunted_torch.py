@@ -62,6 +62,41 @@ def flat_result():
     return nn.Sequential(*_flat(), nn.BatchNorm1d(120))
 
 
+class ChannelsLast(nn.Module):
+    def forward(self, x):
+        return x.permute(0, 2, 3, 1)
+
+
+def flat_result_in_order():
+    conv, flatten = _flat()
+    return nn.Sequential(conv, ChannelsLast(), flatten, nn.BatchNorm1d(120))
+
+
+class Boxes(nn.Module):
+    def __init__(self, heap=False):
+        super().__init__()
+        self.first, self.heads = (
+            nn.Conv2d(3, 6, 3, padding=1),
+            nn.ModuleList(nn.Conv2d(6, 8, 3, padding=1) for _ in range(2)),
+        )
+        self.heap = heap
+
+    def forward(self, x):
+        x = F.relu(self.first(x))
+        levels = [head(level) for head, level in zip(self.heads, (x, F.max_pool2d(x, 2)), strict=True)]
+        if not self.heap:
+            levels = [level.permute(0, 2, 3, 1) for level in levels]
+        return torch.cat([level.reshape(len(x), -1, 4) for level in levels], 1)
+
+
+def boxes():
+    return Boxes()
+
+
+def boxes_in_a_heap():
+    return Boxes(heap=True)
+
+
 class Patches(nn.Module):
     """The convolution cuts the image itself."""
 
