@@ -56,9 +56,10 @@ class Queue:
         open_ = list(direct)
         while open_:
             for earlier in open_.pop().reads:
-                if earlier not in whole and self._waiting[earlier].doubtful:
-                    whole[earlier] = self._waiting[earlier]
-                    open_.append(whole[earlier])
+                held = self._waiting.get(earlier)  # what stands may have left
+                if held is not None and held.doubtful and earlier not in whole:
+                    whole[earlier] = held
+                    open_.append(held)
         together = [whole[place] for place in sorted(whole)]
         return [group for group in (direct, together if len(together) > len(direct) else []) if group]
 
@@ -83,9 +84,9 @@ class Queue:
         """Yield, in order, what is in doubt no more."""
         while self._waiting:
             first = self._waiting[min(self._waiting)]
-            if first.doubtful and not everything and len(self._waiting) <= BUFFERED:
-                return
             if first.doubtful:
+                if not everything and len(self._waiting) <= BUFFERED:
+                    return
                 self._stand(first)
             yield self._waiting.pop(first.number)
 

@@ -100,6 +100,11 @@ def test_few_steps_wait_and_all_are_told_in_order() -> None:
     assert (told, wrong) == (list(range(1, far + 1)), {1})
 
 
+def test_a_long_chain_of_differences_is_told_whole() -> None:
+    cuts = [_cut(n, [n - 1]) for n in range(1, 2 * BUFFERED)]
+    assert _told(cuts, set(range(1, 2 * BUFFERED)), {}) == ([*range(1, 2 * BUFFERED)], set(range(1, 2 * BUFFERED)))
+
+
 def test_a_merged_cut_starts_where_the_earlier_one_starts() -> None:
     both = merged(CHAIN[1], [CHAIN[0]])
     assert [op.index for op in both.segment_tensorflow] == [1, 2]
