@@ -29,7 +29,7 @@ _DECOMPOSED = """
 logsumexp log_sigmoid_backward mse_loss mse_loss_backward smooth_l1_loss smooth_l1_loss_backward huber_loss
 huber_loss_backward nll_loss nll_loss_forward nll_loss_backward nll_loss2d_forward nll_loss2d_backward
 binary_cross_entropy binary_cross_entropy_backward soft_margin_loss soft_margin_loss_backward linalg_vector_norm
-norm dist _fused_rms_norm glu glu_backward xlogy var_mean std_mean addr pixel_shuffle
+norm dist _fused_rms_norm glu glu_backward xlogy addr pixel_shuffle
 _weight_norm_interface grid_sampler_2d upsample_linear1d upsample_trilinear3d scatter_reduce deg2rad rad2deg
 nan_to_num _euclidean_dist
 """
@@ -314,8 +314,8 @@ def _spread(root: bool) -> Any:
     def run(u: float, x: Any, dim: Any = None, *, correction: Any = 1, keepdim: bool = False) -> Any:
         dims = [d % x.dim() for d in ([dim] if isinstance(dim, int) else dim or range(x.dim()))]
         _, _, variance, error = moments(u, x, dims)
-        n = math.prod(x.shape[d] for d in dims)
-        factor = n / max(n - (1 if correction is None else correction), 0.0) if n > correction else math.inf
+        n, less = math.prod(x.shape[d] for d in dims), 1 if correction is None else correction
+        factor = n / (n - less) if n > less else math.inf
         made = make(variance * factor, (error + 2 * u * (variance + error)) * factor, u)
         made = RULES["sqrt"](u, made) if root else made
         return made if keepdim else aten.squeeze(made, dims)
@@ -323,7 +323,15 @@ def _spread(root: bool) -> Any:
     return run
 
 
+def _spread_and_mean(root: bool) -> Any:
+    def run(u: float, x: Any, dim: Any = None, *, correction: Any = 1, keepdim: bool = False) -> tuple[Any, Any]:
+        return _spread(root)(u, x, dim, correction=correction, keepdim=keepdim), RULES["mean"](u, x, dim, keepdim)
+
+    return run
+
+
 RULES.update({"var": _spread(False), "std": _spread(True)})
+RULES.update({"var_mean": _spread_and_mean(False), "std_mean": _spread_and_mean(True)})
 
 
 # Losses that are not taken apart.

@@ -281,6 +281,7 @@ class RoundingAdapter(TorchAdapter):
             ),
             "normalise": on_linear(functional.normalize, 5),
             "deviation": on_linear(lambda x: x[:3].std(0), 5),
+            "moments": on_linear(lambda x: sum(torch.var_mean(x, 0, correction=0)) + sum(torch.std_mean(x[:3], 0)), 5),
             "clamp": on_linear(lambda x: x.clamp(-0.2, 0.5), 5),
             "largest": on_linear(lambda x: x.amax(1) + x.max(), 5),
             "indexing": on_linear(lambda x: torch.cat([x[1:], x[:, [0, 2, 2, 1, 1, 1]]]), 5),

@@ -40,9 +40,9 @@ batch norm 1d;layer norm;layer norm over two;group norm;instance norm;rms norm;l
 upsample bilinear;upsample bicubic;reflection pad;pixel shuffle;relu;relu6;leaky relu;prelu;elu;selu;celu;gelu;
 gelu tanh;silu;mish;softplus;softsign;hardswish;hardsigmoid;hardtanh;sigmoid;tanh;log sigmoid;tanhshrink;softshrink;
 hardshrink;threshold;glu;softmax;log softmax;lstm;gru;rnn;attention;attention without weights;encoder layer;
-causal attention;normalise;deviation;clamp;largest;indexing;powers;log sum exp;cumulative;branches;bce with logits;bce;
-two exponentials;randomised slope;remainders;whole numbers;order;running;angles;distances;fourier;filtered;spectrum;
-cross entropy;smoothed cross entropy;mse;l1;smooth l1;huber;kl;poisson;cosine
+causal attention;normalise;deviation;moments;clamp;largest;indexing;powers;log sum exp;cumulative;branches;
+bce with logits;bce;two exponentials;randomised slope;remainders;whole numbers;order;running;angles;distances;
+fourier;filtered;spectrum;cross entropy;smoothed cross entropy;mse;l1;smooth l1;huber;kl;poisson;cosine
 """.replace("\n", "").split(";")  # fmt: skip
 
 
