@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -27,6 +28,22 @@ RULES: dict[str, Rule] = {}
 DECOMPOSED: set[str] = set()
 
 
+@dataclass(frozen=True)
+class Terms:
+    """What a sum was made of: its terms' largest magnitudes together, their errors together, and how many they are.
+
+    One who adds the same numbers in another order has other partial sums, which these bound, too.
+    """
+
+    magnitude: Any
+    error: Any
+    count: int
+
+    def bound(self, u: float) -> Any:
+        """Return how far off a sum of them can be, whatever the order (Higham, section 4.2)."""
+        return self.error + gamma(self.count - 1, u) * self.magnitude
+
+
 class Tracked(torch.Tensor):
     """A float64 tensor that carries an absolute worst-case error per element.
 
@@ -36,6 +53,7 @@ class Tracked(torch.Tensor):
     _value: Any
     _error: Any
     _u: float
+    _terms: Terms | None = None  # of a sum: what it was made of
 
     @staticmethod
     def __new__(cls, value: Any, error: Any, roundoff: float, requires_grad: bool = False) -> Tracked:
@@ -244,6 +262,7 @@ def _in_place_view(func: Any) -> Rule:
     def run(_u: float, target: Any, *args: Any, **kwargs: Any) -> Any:
         func(target._value, *args, **kwargs)
         func(target._error, *args, **kwargs)
+        target._terms = None  # which lie as they lay
         with no_dispatch():  # the wrapper's own sizes and strides
             func(target, *args, **kwargs)
         return target
@@ -278,4 +297,5 @@ def write(target: Any, result: Any, name: str) -> Any:
         raise RoundingUnknown(f"`{name}` changes a tensor's shape in place")
     target._value.copy_(val(result))
     target._error.copy_(torch.as_tensor(err(result), dtype=torch.float64))
+    target._terms = result._terms if isinstance(result, Tracked) else None
     return target

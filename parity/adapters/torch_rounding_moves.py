@@ -36,6 +36,9 @@ max_unpool2d max_unpool3d unsafe_chunk trace_copy conj _conj resolve_conj resolv
 MOVES = tuple(_MOVES.split())
 """Each result is one of the operands' numbers (or its negative), so the error goes the same way."""
 
+_KEEPS = frozenset({"alias", "detach", "clone", "contiguous"})
+"""What leaves every number in its place: a sum that was copied is still made of its terms."""
+
 _DISCRETE = """
 isnan isinf isfinite isneginf isposinf argmax argmin argsort nonzero signbit equal is_same_size _local_scalar_dense
 item is_nonzero allclose isclose count_nonzero searchsorted bucketize sym_size sym_stride
@@ -86,7 +89,10 @@ def _move(name: str) -> Any:
         if scalar_at is not None and len(moved) > scalar_at and isinstance(moved[scalar_at], (int, float)):
             moved[scalar_at] = constant_error(float(args[scalar_at]), u)
         errors = operation(*moved, **swap_values(kwargs, to_error))
-        return zip_results(values, errors.abs() if name == "neg" else errors, u)
+        made = zip_results(values, errors.abs() if name == "neg" else errors, u)
+        if name in _KEEPS and isinstance(made, Tracked) and isinstance(args[0], Tracked):
+            made._terms = args[0]._terms
+        return made
 
     return run
 

@@ -9,6 +9,7 @@ import torch
 
 from parity.adapters.torch_rounding_core import (
     RULES,
+    Terms,
     Tracked,
     any_error,
     aten,
@@ -40,7 +41,24 @@ def add(u: float, a: Any, b: Any, alpha: Any = 1) -> Any:
         carried = carried + 2 * u * abs(alpha) * high(b)
     # Adding an exact zero rounds nothing.
     rounded = u * (value.abs() + carried) * ((va != 0) & (vb != 0) if _exact(carried) else 1.0)
-    return make(value, carried + rounded, u)
+    terms, error = _summed(_terms(u, a, 1), _terms(u, b, alpha)), carried + rounded
+    made = make(value, error if terms.count < 3 else torch.maximum(error, terms.bound(u)), u)
+    made._terms = terms
+    return made
+
+
+def _terms(u: float, x: Any, factor: Any) -> Terms:
+    """Return the terms of `factor*x`: those of a sum that is added as it is, else one; a zero in the code is none."""
+    if abs(factor) == 1 and isinstance(x, Tracked) and x._terms is not None:
+        return x._terms
+    largest, size = high(x), abs(factor)
+    lost = 0.0 if size == 1 else 2 * u * size * largest
+    nothing = not isinstance(x, torch.Tensor) and x == 0
+    return Terms(largest * size, err(x, u) * size + lost, 0 if nothing else 1)
+
+
+def _summed(first: Terms, second: Terms) -> Terms:
+    return Terms(first.magnitude + second.magnitude, first.error + second.error, first.count + second.count)
 
 
 def _exact(error: Any) -> bool:

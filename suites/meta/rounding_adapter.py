@@ -133,6 +133,42 @@ class RoundingAdapter(TorchAdapter):
             "variance": float(((one_pass.double() - value_of(spread)).abs() / error_of(spread)).max()),
         }
 
+    def sums(self, seed: int, terms: int) -> dict[str, list[float]]:
+        """Return what float32 sums in random orders take of the bound of one order: output, carried errors, gradient.
+
+        Each the largest share of all elements and orders; neighbouring terms nearly cancel.
+        """
+        torch = self.torch
+        torch.manual_seed(seed)
+        given = [torch.randn(400) for _ in range(terms)]
+        for first, second in zip(given[::2], given[1::2], strict=False):
+            second.copy_(-first * (1.0 + 1e-3 * torch.randn(400)))
+        off = [torch.rand(400, dtype=torch.float64) * 1e-6 for _ in given]
+        wide = [e + t.abs() * 2.0**-23 for e, t in zip(off, given, strict=True)]  # and rounded to float32
+        x = track(torch.randn(400), requires_grad=True)
+        sum(one * x for one in given).backward(track(torch.ones(400)))
+        shares: dict[str, list[float]] = {"output": [], "carried": [], "gradient": []}
+        rows = (
+            ("output", sum(map(track, given[1:]), track(given[0])), given),
+            ("carried", sum(map(track, given[1:], wide[1:]), track(given[0], wide[0])), None),
+            ("gradient", x.grad, given),
+        )
+        for name, tracked, plain in rows:
+            exact, bound = value_of(tracked), error_of(tracked)
+            for _ in range(30):
+                moved = [(t + e * (2 * torch.rand(400) - 1)).float() for t, e in zip(given, off, strict=True)]
+                found = self._in_some_order(plain or moved)
+                shares[name].append(float(((found.double() - exact).abs() / bound).max()))
+        return shares
+
+    def _in_some_order(self, terms: list[Any]) -> Any:
+        """Return the sum by adding two of what is left until one is."""
+        left = list(terms)
+        while len(left) > 1:
+            first, second = (left.pop(int(self.torch.randint(len(left), ()))) for _ in range(2))
+            left.append(first + second)
+        return left[0]
+
     def _drawn(self, case: str, seed: int) -> tuple[Any, list[Any], Any]:
         torch = self.torch
         torch.manual_seed(seed)

@@ -111,6 +111,14 @@ def test_an_open_decision_puts_the_whole_gradient_at_stake(worker: Worker) -> No
     assert (found["where"][[1, 3]] < 1e-5).all()
 
 
+@pytest.mark.parametrize("terms", [3, 4, 7])
+def test_a_sum_in_any_order_keeps_the_bound(worker: Worker, terms: int) -> None:
+    for seed in SEEDS:
+        for name, shares in worker.call("sums", seed=seed, terms=terms).items():
+            assert max(shares) <= 1.0, f"{name}, seed {seed}"
+            assert max(shares) >= 0.1, f"{name}, seed {seed}: the bound promises less than it could"
+
+
 def test_dividing_by_what_may_be_zero_promises_nothing(worker: Worker) -> None:
     error = worker.call("division")["error"]
     assert math.isinf(error[0])
