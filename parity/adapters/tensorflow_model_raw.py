@@ -326,6 +326,13 @@ def _slice(raw: Raw) -> Described:
     return "slice", {"text": " ".join([*text, *masks])}, {}
 
 
+def _patches(raw: Raw) -> Described | None:
+    if str(raw.attributes.get("padding")) != "VALID":  # zeros are added
+        return None
+    words = {"size": "ksizes", "strides": "strides", "dilation": "rates"}
+    return "patches", {ours: [int(n) for n in raw.attributes[own]][1:3] for ours, own in words.items()}, {}
+
+
 def _cast(raw: Raw) -> Described:
     return "cast", {"dtype": str(raw.attributes.get("result", ""))}, {}
 
@@ -389,6 +396,7 @@ _TABLE: Mapping[str, Callable[[Raw], Described | None]] = {
     "ResizeBicubic": _resize("bicubic"), "ResizeArea": _resize("area"),
     "DepthToSpace": _blocks("depth_to_space"), "SpaceToDepth": _blocks("space_to_depth"),
     "GatherV2": _gather, "ResourceGather": _gather, "Gather": _gather, "StridedSlice": _slice, "Slice": _slice,
+    "ExtractImagePatches": _patches,
     "Cast": _cast, "Identity": _named("identity"), "StopGradient": _named("identity"), "Snapshot": _named("identity"),
     "PreventGradient": _named("identity"), "Pow": _power, "Split": _split, "SplitV": _split,
     "Pack": lambda raw: ("stack", {"axis": int(raw.attributes.get("axis", 0)) % len(raw.outputs[0])}, {}),

@@ -71,6 +71,11 @@ def _permute(seen: Seen) -> Described:
     return "permute", {"order": [_PRIMES.index(size) for size in moved.shape]}
 
 
+@describes("unfold", "im2col")
+def _patches(seen: Seen) -> Described | None:
+    return None if any(times(seen.given.get("padding") or 0, 2)) else ("patches", {})  # zeros may be added
+
+
 @describes("to", "float", "double", "half", "bfloat16", "int", "long", "bool", "type", "type_as", "_to_copy")
 def _cast(seen: Seen) -> Described:
     return "cast", {"dtype": "float32" if seen.name == "float" else seen.name}

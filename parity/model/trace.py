@@ -14,8 +14,8 @@ MOVES = "moves"  # the same numbers in another order or shape, or nothing at all
 ELEMENTWISE = "elementwise"  # every number on its own: an activation, a scale
 COMPUTES = "computes"
 
-# Kinds whose operations only rearrange numbers.
-MOVING_KINDS = frozenset({"flatten", "reshape", "permute", "identity", "dropout", "cast"})
+# Kinds whose operations only rearrange numbers; patches that overlap hold some of them several times.
+MOVING_KINDS = frozenset({"flatten", "reshape", "permute", "identity", "dropout", "cast", "patches"})
 ELEMENTWISE_KINDS = frozenset({"activation", "rescale"})
 
 

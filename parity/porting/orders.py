@@ -259,9 +259,11 @@ class Orders:
                 probe = np.resize(numbers, trace.shapes[at])  # of every sample the same, unless of the whole
                 answer = self.models.segment(side, {at: np.ascontiguousarray(probe)}, last)
                 moved = np.asarray(answer["value"])
-                if moved.size != probe.size or (moved.shape[:1] != shape[:1] and not whole):
+                patches = not whole and any(op.kind == "patches" for op in moves)
+                if (moved.size != probe.size and not patches) or (moved.shape[:1] != shape[:1] and not whole):
                     raise ParityError(f"`{moves[0].name}` does more than move numbers within a sample")
-                index = index[moved.reshape(-1)[:count].astype(np.int64)]
+                kept = moved.size // shape[0] if patches else count
+                index = index[moved.reshape(-1)[:kept].astype(np.int64)]
             at = last
             result_shape = trace.shapes[last]
         return index.reshape(result_shape[first:])

@@ -135,6 +135,15 @@ def _spelt() -> Iterator[Case]:
     yield port("causal", "cut_at_the_wrong_end", "23x5", cause="unknown", place=("conv2", "conv2"))
 
 
+def _by_hand() -> Iterator[Case]:
+    port = partial(_port, family="byhand")
+    for torch in ("patches", "patches_by_windows"):
+        yield port("patches", torch, "12x16x3")
+    yield port("overlapping_patches", inputs="12x16x3")
+    wrong = "unknown output-permutation"
+    yield port("patches", "patches_turned", "12x16x3", cause=wrong, place=("project", "project"))
+
+
 def _functions() -> Iterator[Case]:
     yield _port("fourier_mixing", inputs="10x12")
     yield _port("prototypes", inputs="9")
@@ -185,4 +194,5 @@ FURTHER = (
     *_hunted(),
     *_spelt(),
     *_functions(),
+    *_by_hand(),
 )
