@@ -217,11 +217,15 @@ class Segment:
         edit = self.edits.calls.get(call.index)
         if edit is None:
             return run_call(call, known, weights)
+        read = [int(tensor) for tensor in edit.get("inputs", call.inputs)]
         if edit.get("skip"):
-            return [known[call.inputs[0]]]
-        own = {role: weights.value(reference) for role, reference in call.weights.items()}
+            return [known[read[0]]]
+        if "references" in edit:  # the call is the last of several that are replaced together
+            own = {role: _vector(weights.value(reference)) for role, reference in edit["references"].items()}
+        else:
+            own = {role: weights.value(reference) for role, reference in call.weights.items()}
         own |= self._given(edit)
-        inputs = [*(known[tensor] for tensor in call.inputs), *_constant_masks(call)]
+        inputs = [*(known[tensor] for tensor in read), *_constant_masks(call)]
         return self._canonical(edit, own, inputs)
 
     def _passed(self, tensor: int, value: Tensor, _: Weights) -> Tensor:
@@ -240,6 +244,11 @@ class Segment:
                 str(edit["kind"]), dict(edit.get("config") or {}), dict(weights), inputs, self.recording.training
             )
         return list(found)
+
+
+def _vector(weight: Tensor) -> Tensor:
+    """Return a weight along one axis as a vector, as layers hold it."""
+    return weight.reshape(-1) if weight.numel() == max(weight.shape, default=0) else weight
 
 
 def _constant_masks(call: Call) -> list[Tensor]:

@@ -14,6 +14,7 @@ from parity.pairing import references
 from parity.pairing.carry import Carry
 from parity.pairing.fitting import as_layer, fitting, role_pairs, takes_rows, with_units
 from parity.pairing.match import GRAPH, ONLY_ONE, Matching, OpPair
+from parity.pairing.norms import SHAPING
 from parity.pairing.references import Shape, read
 from parity.pairing.stacked import Stacked
 
@@ -304,12 +305,11 @@ def _added(op: Op, producers: Mapping[int, Op]) -> str | None:
         return op.weights.get("other")
     shaped = [producers.get(tensor) for tensor in op.inputs]
     held = [one for one in shaped if one is not None and one.kind == "op:weight" and not one.inputs]
-    if len(held) != 1 or len(op.inputs) != 2 or held[0].config.get("function") not in _SHAPING:
+    if len(held) != 1 or len(op.inputs) != 2 or held[0].config.get("function") not in SHAPING:
         return None
     return next(iter(held[0].weights.values()), None)
 
 
-_SHAPING = frozenset({"view", "reshape", "unsqueeze", "getitem", "expand", "view_as"})
 _TRIMMING = frozenset({"slice", "zero_pad", "cropping", "identity"})
 
 

@@ -12,7 +12,7 @@ from parity.pairing.references import Shape, shape_of
 # Kinds that may stand in one another's place: a port that took the wrong one must still be paired, to be told so.
 _FAMILIES: Mapping[str, tuple[str, ...]] = {
     "linear": ("conv", "depthwise_conv", "conv_transpose", "dense"),
-    "norm": ("batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm", "l2_normalize"),
+    "norm": ("batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm", "l2_normalize", "norm"),
     "recurrent": ("lstm", "gru", "rnn"),
     "attention": ("attention",),
     "embedding": ("embedding", "gather"),

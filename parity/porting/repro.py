@@ -179,11 +179,12 @@ class Draft:
         called = {tensor: f"x{number}" if len(inputs) > 1 else "x" for number, tensor in enumerate(inputs)}
         lines = [f"{called[tensor]} = {code}" for tensor, code in inputs.items()]
         writer = repro_keras.expression if side == TENSORFLOW else repro_torch.expression
-        for op in ops:
+        main = self.step.cut.main_torch
+        for op in self.models.parts(side, ops):
             if not op.inputs:
                 raise UsageError(refusal(op.kind))
             code = writer(self._given(side, op, [self._read(called, tensor, op) for tensor in op.inputs]))
-            if side == TORCH and op == self.step.cut.main_torch:
+            if side == TORCH and main is not None and op.index == main.index:
                 lines += [f"# fix: {' '.join(fix.split())}" for fix in self.fixes]
             called[op.outputs[0]] = f"y{sum(1 for name in called.values() if name[0] == 'y') + 1}"
             lines += [f"# {op.name}", f"{called[op.outputs[0]]} = {code}"]

@@ -12,6 +12,8 @@ import numpy as np
 
 from parity.errors import ParityError, UsageError, WorkerCrash, WorkerTimeout
 from parity.model.trace import Op, Trace
+from parity.pairing.norms import norms_as_one
+from parity.pairing.sums import sums_as_one
 from parity.porting.memory import MemoryGuard, resident_bytes, room_bytes, too_large
 from parity.porting.options import Array, CheckOptions
 from parity.workers.client import Worker, WorkerOptions, usable_cpus
@@ -127,6 +129,7 @@ class Models:
         self.places: list[int] = []  # where torch's model returns what is TensorFlow's first output, its second ...
         self.notes: list[str] = []
         self._expand: dict[str, list[str]] = {}
+        self._parts: dict[str, Mapping[int, tuple[Op, ...]]] = {}
         self.tables_apart = 0.0  # how far tables of constants that both models hold in float32 are apart
 
     def load(self) -> None:
@@ -191,6 +194,24 @@ class Models:
         for name in (TENSORFLOW, TORCH):
             self._same_path(name)
             self.notes += [note for note in self[name].notes if note not in self.notes]
+        self._see_whole()
+
+    def _see_whole(self) -> None:
+        """Take the steps of written normalisations and of sums together; the twins' own traces stay.
+
+        What a user pairs by hand stays on its own.
+        """
+        for side in TWINS:
+            self._numbers(side)  # by the steps, which both have
+        apart = {name for pair in self.options.by_hand.items() for name in pair}
+        for side, norms in zip((TENSORFLOW, TORCH), norms_as_one(self[TENSORFLOW], self[TORCH], apart), strict=True):
+            whole = sums_as_one(norms, apart)
+            self.traces[side], self._parts[side] = whole.trace, whole.parts
+
+    def parts(self, framework: str, ops: Sequence[Op]) -> list[Op]:
+        """Return the operations as the model runs them, the steps of what is seen as one on their own."""
+        parts = self._parts.get(framework, {})
+        return sorted({one.index: one for op in ops for one in parts.get(op.index, (op,))}.values(), key=_index)
 
     def _order_by_name(self) -> None:
         """Put torch's outputs in the order of TensorFlow's, where both have the same names, as in dictionaries."""
@@ -290,10 +311,17 @@ class Models:
         edits = extra.get("edits")
         if not edits:
             return dict(extra)
-        moved = [
-            {**edit, "insert": self.tensor(side, edit["insert"])} if "insert" in edit else dict(edit) for edit in edits
-        ]
-        return {**extra, "edits": moved}
+        return {**extra, "edits": [self._own_edit(side, edit) for edit in edits]}
+
+    def _own_edit(self, side: str, edit: Mapping[str, Any]) -> dict[str, Any]:
+        if "insert" in edit:
+            return {**edit, "insert": self.tensor(side, edit["insert"])}
+        if edit["op"] not in self._parts.get(family(side), {}):
+            return dict(edit)
+        # What replaces all of the steps reads what the first of them reads, and has the weights of all.
+        whole = next(op for op in self[family(side)].ops if op.index == edit["op"])
+        inputs = [self.tensor(side, tensor) for tensor in whole.inputs]
+        return {**edit, "inputs": inputs, "references": dict(whole.weights)}
 
     def begin(self, side: str, inputs: Sequence[Array], wanted: Sequence[int]) -> None:
         """Start a propagated run of one side; each wanted tensor may be asked for once, by `advance`."""
@@ -330,6 +358,10 @@ def _proper(trace: Trace) -> list[Op]:
 
 def _path(trace: Trace) -> list[str]:
     return [op.kind for op in _proper(trace)]
+
+
+def _index(op: Op) -> int:
+    return op.index
 
 
 def is_fatal(error: ParityError) -> bool:

@@ -103,7 +103,7 @@ def _hunted() -> Iterator[Case]:
     yield port("named", inputs=image, options=("--train",))
     yield port("capped", "not_capped", image, cause="relu6-missing", place=("capped", "2"))
     yield port("root_mean_square", inputs="6x16")
-    yield port("root_mean_square", "other_eps", "6x16", cause="residual-scale", place=("rms/add", "add"))
+    yield port("root_mean_square", "other_eps", "6x16", cause="layernorm-eps", place=("rms", "mul_1"))
     yield port("places", inputs="", ids="11:0:39")
 
 
@@ -136,12 +136,56 @@ def _spelt() -> Iterator[Case]:
 
 
 def _by_hand() -> Iterator[Case]:
-    port = partial(_port, family="byhand")
+    port, image, train = partial(_port, family="byhand"), "10x8x3", ("--train",)
+    ids = "9:0:39 9:0:11 9:0:1"
+    for torch in ("sum_of_three", "sum_of_three_in_place"):
+        yield port("sum_of_three", torch, ids=ids)
+    yield port("sum_of_three", ids=ids, options=train)
+    yield port("sum_of_three", "sum_of_three_scaled", ids=ids, cause="residual-scale", place=("embedding_2", "mul"))
+    for options in ((), train):
+        yield port("three_branches", inputs="9x8x3", options=options)
+        yield port("layer_norms", inputs=image, options=options)
+        yield port("instance_norms", inputs=image, options=options)
     for torch in ("patches", "patches_by_windows"):
         yield port("patches", torch, "12x16x3")
     yield port("overlapping_patches", inputs="12x16x3")
     wrong = "unknown output-permutation"
     yield port("patches", "patches_turned", "12x16x3", cause=wrong, place=("project", "project"))
+    for name, others in _WRITTEN.items():
+        for torch in others:
+            yield port(name, torch, "7x12" if name in _OF_SEQUENCES else image)
+    for name, torch, cause in _WRONGLY_WRITTEN:
+        place, inputs = (("norm", "1"), "7x12") if name in _OF_SEQUENCES else (("norm1", "1"), image)
+        case = port(name, torch, inputs, cause=cause, place=place)
+        second = Source(("norm2",), ("4",), tuple(cause.split()))
+        yield case if name in _OF_SEQUENCES else replace(case, sources=(*case.sources, second))
+
+
+_OF_SEQUENCES = ("sequence_norm", "root_mean_square", "root_mean_square_layer")
+_WRITTEN = {
+    "layer_norms": ("layer_norms_permuted", "layer_norms_by_moments"),
+    "channel_norms": ("channel_norms",),
+    "instance_norms": ("instance_norms_by_hand",),
+    "batch_norms": ("batch_norms",),
+    "group_norms": ("group_norms",),
+    "group_norm_layers": ("group_norm_layers",),
+    "sequence_norm": ("sequence_norm",),
+    "root_mean_square": ("root_mean_square", "root_mean_square_by_hand"),
+    "root_mean_square_layer": ("root_mean_square_layer",),
+}
+_WRONGLY_WRITTEN = (
+    ("layer_norms", "layer_norms_other_eps", "layernorm-eps"),
+    ("layer_norms", "layer_norms_unbiased", "unknown"),
+    ("layer_norms", "layer_norms_uncentred", "unknown"),
+    ("instance_norms", "instance_norms_other_eps", "layernorm-eps"),
+    ("instance_norms", "instance_norms_by_hand_other_eps", "layernorm-eps"),
+    ("batch_norms", "batch_norms_other_eps", "batchnorm-eps"),
+    ("group_norms", "group_norms_of_two", "groupnorm-groups"),
+    ("group_norm_layers", "group_norm_layers_other_eps", "layernorm-eps"),
+    ("sequence_norm", "sequence_norm_other_eps", "layernorm-eps"),
+    ("root_mean_square", "root_mean_square_other_eps", "layernorm-eps"),
+    ("root_mean_square_layer", "root_mean_square_layer_other_eps", "layernorm-eps"),
+)
 
 
 def _functions() -> Iterator[Case]:

@@ -1,0 +1,381 @@
+"""Normalisations that somebody wrote out step by step, seen as the one operation that they are.
+
+One side calls a layer; the other takes the mean, subtracts it, squares, divides by the root and multiplies by a scale
+of its own. Steps that lead from one tensor to one result, and that nothing else reads, are taken together: the whole is
+paired, its scale and shift are carried, and it is judged as a layer is, by running the steps as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from parity.model.trace import MOVES, Op, Trace
+from parity.pairing.families import family, main_size, weight_shapes
+from parity.pairing.references import Shape, shape_of
+from parity.pairing.whole import Whole
+
+SHAPING = frozenset({"view", "reshape", "unsqueeze", "getitem", "expand", "view_as"})
+
+_AFFINE = {"multiply": "gamma", "add": "beta", "subtract": "beta"}
+_AVERAGES = frozenset({"reduce", "global_avg_pool", "op:var_mean", "op:std_mean", "op:norm", "op:linalg_vector_norm"})
+_STEPS = _AVERAGES | {*_AFFINE, "divide", "rescale", "power", "squared_difference", "op:weight"}
+_ROOTS = frozenset({"sqrt", "rsqrt"})
+_FUNCTIONS = _ROOTS | {"square", "abs"}
+_ROOTED = frozenset({"std", "norm"})  # reductions with a root in them
+_MOST = 48  # steps of one normalisation
+
+
+@dataclass(frozen=True)
+class _Written:
+    """The steps of one normalisation in order, the tensor that they start from, and its weights by role."""
+
+    steps: tuple[Op, ...]
+    entry: int
+    weights: Mapping[str, str]
+
+    @property
+    def last(self) -> Op:
+        return self.steps[-1]
+
+
+@dataclass(frozen=True)
+class _Graph:
+    """A trace with what looking for steps needs."""
+
+    trace: Trace
+    makers: Mapping[int, Op]
+    readers: Mapping[int, Sequence[Op]]
+    held: Mapping[int, str]  # tensors that are one weight, in another shape or changed
+    plain: frozenset[int]  # those of them that are nothing but its numbers
+    sizes: Mapping[str, Shape]
+    channels_last: bool
+
+    def weight_of(self, op: Op) -> str | None:
+        """Return the one weight that an operation multiplies by, or adds."""
+        if op.kind not in _AFFINE:
+            return None
+        if op.weights:
+            return next(iter(op.weights.values())) if len(op.weights) == len(op.inputs) == 1 else None
+        found = [self.held[tensor] for tensor in op.inputs if tensor in self.held]
+        return found[0] if len(found) == 1 and len(op.inputs) == 2 else None
+
+    def size(self, reference: str) -> int:
+        """Return how many numbers a weight has."""
+        return prod(shape_of(reference, self.sizes) or ())
+
+
+def norms_as_one(tensorflow: Trace, torch: Trace, apart: Container[str] = ()) -> tuple[Whole, Whole]:
+    """Return both traces with every written normalisation as one operation that the other side may have a partner for.
+
+    One of which the other side has none of its size stays as it is written, and so does one with a step that has one
+    of the names in `apart`.
+    """
+    graphs = _graph(tensorflow, True), _graph(torch, False)
+    found = [[one for one in _written(graph) if not any(step.name in apart for step in one.steps)] for graph in graphs]
+    sizes = [{_size(graph, one) for one in some} | _layers(graph) for graph, some in zip(graphs, found, strict=True)]
+    first, second = (
+        Whole(graph.trace).together([(_as_one(one, graph), one.steps) for one in some if _size(graph, one) in others])
+        for graph, some, others in zip(graphs, found, reversed(sizes), strict=True)
+    )
+    return first, second
+
+
+def _graph(trace: Trace, channels_last: bool) -> _Graph:
+    held: dict[int, str] = {}
+    plain: set[int] = set()
+    for op in trace.ops:
+        names = list(op.weights.values())
+        if op.kind == "op:weight" and len(names) == 1 and not op.inputs:
+            held |= dict.fromkeys(op.outputs, names[0])
+            plain.update(op.outputs if op.config.get("function") in SHAPING else ())
+        elif op.effect == MOVES and len(op.inputs) == 1 and op.inputs[0] in held:
+            held |= dict.fromkeys(op.outputs, held[op.inputs[0]])
+            plain.update(op.outputs if op.inputs[0] in plain else ())
+    sizes = {name: weight.shape for name, weight in trace.weights.items()}
+    return _Graph(trace, trace.producers(), trace.consumers(), held, frozenset(plain), sizes, channels_last)
+
+
+def _layers(graph: _Graph) -> set[int]:
+    """Return the sizes of the weights of the normalisations that are layers."""
+    norms = (op for op in graph.trace.ops if op.weights and family(op) == "norm")
+    return {main_size(weight_shapes(op, graph.sizes)) for op in norms}
+
+
+def _size(graph: _Graph, one: _Written) -> int:
+    return max(map(graph.size, one.weights.values()))
+
+
+# Which steps belong together.
+
+
+def _written(graph: _Graph) -> Iterator[_Written]:
+    taken: set[int] = set()
+    for op in reversed(graph.trace.ops):
+        if op.index in taken or not _may_be_last(op, graph):
+            continue
+        one = _ending_with(op, graph)
+        if one is not None:
+            taken.update(step.index for step in one.steps)
+            yield one
+
+
+def _may_be_last(op: Op, graph: _Graph) -> bool:
+    """Return whether an operation scales or shifts by a weight, or adds a shift that was made of one."""
+    if graph.weight_of(op) is not None:
+        return True
+    makers = [graph.makers.get(tensor) for tensor in op.inputs] if op.kind == "add" else []
+    return any(one is not None and one.kind == "subtract" and graph.weight_of(one) is not None for one in makers)
+
+
+def _ending_with(last: Op, graph: _Graph) -> _Written | None:
+    """Return the normalisation whose last step is a given one; None if it is part of something else."""
+    steps, ends = {last.index: last}, set(last.inputs)
+    while len(ends) != 1 or not _is_complete(steps.values(), *ends):
+        if not _back(steps, ends, graph):
+            return None
+    _take_centre(steps, ends, graph)
+    entry = next(iter(ends))
+    shapes = graph.trace.shapes
+    while shapes.get(entry) != shapes.get(last.outputs[0]):  # the channels were parted into groups before
+        maker = graph.makers.get(entry)
+        if maker is None or maker.effect != MOVES or not _back(steps, ends, graph):
+            return None
+        entry = next(iter(ends))
+    weights = _weights(steps.values(), graph)
+    if weights is None or not _by_itself(steps, last.outputs[0], graph):
+        return None
+    return _Written(tuple(steps[index] for index in sorted(steps)), entry, weights)
+
+
+def _back(steps: dict[int, Op], ends: set[int], graph: _Graph) -> bool:
+    """Take, in place, the step that made the latest of the tensors that the others start from."""
+    makers = [maker for tensor in ends if (maker := graph.makers.get(tensor)) is not None]
+    # Weights first: they may have been brought into shape long before.
+    latest = max(makers, key=lambda op: (op.outputs[0] in graph.held, op.index), default=None)
+    if latest is None or not _may_be_step(latest) or len(steps) >= _MOST:
+        return False
+    steps[latest.index] = latest
+    ends.difference_update(latest.outputs)
+    ends.update(latest.inputs)
+    return bool(ends)
+
+
+def _may_be_step(op: Op) -> bool:
+    if op.kind == "activation":
+        return op.config.get("function") in _FUNCTIONS
+    return op.kind in _STEPS or op.effect == MOVES
+
+
+def _is_complete(steps: Iterable[Op], entry: int) -> bool:
+    """Return whether there is an average and a root, and what they are made of is divided by them, too."""
+    found = list(steps)
+    if sum(entry in op.inputs for op in found) < 2:
+        return False
+    averages = [op for op in found if op.kind in _AVERAGES]
+    rooted = any(op.kind in ("op:std_mean", "op:norm", "op:linalg_vector_norm") for op in averages)
+    rooted |= any(op.config.get("function") in _ROOTED for op in averages)
+    return bool(averages) and (rooted or any(_root(op) is not None for op in found))
+
+
+def _root(op: Op) -> str | None:
+    """Return `sqrt` or `rsqrt` of what takes a root."""
+    if op.kind == "activation" and op.config.get("function") in _ROOTS:
+        return str(op.config["function"])
+    return {0.5: "sqrt", -0.5: "rsqrt"}.get(float(op.config["exponent"])) if op.kind == "power" else None
+
+
+def _take_centre(steps: dict[int, Op], ends: set[int], graph: _Graph) -> None:
+    """Take, in place, the subtraction of the mean too, where what is centred is the one thing that the steps read."""
+    more, further = dict(steps), set(ends)
+    while _back(more, further, graph) and len(more) < len(steps) + 5:
+        if len(further) == 1:
+            break
+    own = [op for index, op in more.items() if index not in steps]
+    centred = any(op.kind == "subtract" for op in own) and any(op.kind in _AVERAGES for op in own)
+    if len(further) == 1 and centred and all(op.kind == "subtract" or _tells_mean(op) for op in own):
+        steps.update(more)
+        ends.clear()
+        ends.update(further)
+
+
+def _tells_mean(op: Op) -> bool:
+    return op.effect == MOVES or _averages(op)
+
+
+def _averages(op: Op) -> bool:
+    return op.kind == "global_avg_pool" or (op.kind == "reduce" and op.config.get("function") == "mean")
+
+
+def _weights(steps: Iterable[Op], graph: _Graph) -> dict[str, str] | None:
+    """Return scale and shift; None if there are several of one, or a weight that is neither."""
+    found: dict[str, str] = {}
+    for op in steps:
+        reference = graph.weight_of(op)
+        if reference is not None:
+            if found.setdefault(_AFFINE[op.kind], reference) != reference:
+                return None
+        elif op.kind == "op:weight":
+            if not set(op.outputs) <= set(graph.held):  # made of several
+                return None
+        elif op.weights or (op.kind in _AFFINE and set(op.inputs) & set(graph.held)):
+            return None
+    return found or None
+
+
+def _by_itself(steps: Mapping[int, Op], result: int, graph: _Graph) -> bool:
+    """Return whether nothing else reads what the steps make, but for their result."""
+    made = {tensor for op in steps.values() for tensor in op.outputs} - {result}
+    read = {op.index for tensor in made for op in graph.readers.get(tensor, ())}
+    return read <= set(steps) and not made & set(graph.trace.outputs)
+
+
+# What stands for them.
+
+
+def _as_one(one: _Written, graph: _Graph) -> Op:
+    kind, config = _form(one, graph) or ("norm", {})
+    names = {"gamma": "gamma", "beta": "beta"} if graph.channels_last else {"gamma": "weight", "beta": "bias"}
+    if graph.channels_last and kind == "rms_norm":
+        names["gamma"] = "scale"  # as Keras calls it
+    config |= {"center": "beta" in one.weights, "scale": "gamma" in one.weights}
+    weights = {names[role]: one.weights[role] for role in ("gamma", "beta") if role in one.weights}
+    name = _name(one.steps, graph.trace, "/" if graph.channels_last else ".")
+    return Op(one.last.index, name, kind, (one.entry,), one.last.outputs, config, weights)
+
+
+def _name(steps: Sequence[Op], trace: Trace, separator: str) -> str:
+    """Return the name of the layer that has just these steps, else that of the last one."""
+    parents = {op.name.rpartition(separator)[0] for op in steps}
+    parent = next(iter(parents))
+    own = {op.index for op in steps}
+    others = [op for op in trace.ops if op.index not in own and op.name.startswith(f"{parent}{separator}")]
+    return parent if len(parents) == 1 and parent and not others else steps[-1].name
+
+
+# Which normalisation the steps are, as far as its settings can be told.
+
+_OF_ONE: Mapping[str, Mapping[str, str]] = {
+    "average": {"x": "mean", "centred squared": "variance", "x squared": "square"},
+    "variance": {"x": "variance"},
+    "square": {"centred": "centred squared", "x": "x squared", "mean": "mean squared"},
+    "eps": {"variance": "variance + eps", "square": "square + eps"},
+    "sqrt": {"variance + eps": "deviation", "square + eps": "root"},
+    "rsqrt": {"variance + eps": "1 / deviation", "square + eps": "1 / root"},
+    "reciprocal": {"deviation": "1 / deviation", "root": "1 / root"},
+    "scale": {one: one for one in ("centred", "1 / deviation", "1 / root", "normal")},
+    "shift": {"normal": "shifted"},
+    "shift by": {"mean / deviation": "shift"},
+}
+_OF_TWO: Mapping[tuple[str, str, str], str] = {
+    ("subtract", "x", "mean"): "centred",
+    ("subtract", "square", "mean squared"): "variance",
+    ("subtract", "x / deviation", "mean / deviation"): "normal",
+    ("squared_difference", "x", "mean"): "centred squared",
+    ("squared_difference", "mean", "x"): "centred squared",
+    ("divide", "centred", "deviation"): "normal",
+    ("divide", "x", "root"): "normal",
+    **{
+        (kind, *pair): result
+        for kind, one, two, result in (
+            ("multiply", "centred", "1 / deviation", "normal"),
+            ("multiply", "x", "1 / root", "normal"),
+            ("multiply", "x", "1 / deviation", "x / deviation"),
+            ("multiply", "mean", "1 / deviation", "mean / deviation"),
+            ("add", "x / deviation", "shift", "shifted"),
+        )
+        for pair in ((one, two), (two, one))
+    },
+}
+
+
+def _form(one: _Written, graph: _Graph) -> tuple[str, dict[str, Any]] | None:
+    """Return kind and configuration of the layer that computes the same; None for any other form."""
+    known = {one.entry: "x"}
+    averaged: set[tuple[Shape, tuple[int, ...]]] = set()
+    eps = 0.0
+    for op in one.steps:
+        read = [known.get(tensor, "?") for tensor in op.inputs if tensor not in graph.held]
+        what = _what(op, graph)
+        if what in ("average", "variance"):
+            averaged.add((graph.trace.shapes.get(op.inputs[0], ()), _axes(op, graph)))
+        if what == "eps":
+            eps = float(op.config["offset"])
+        if op.effect == MOVES:
+            made = read[0] if read else None
+        elif what is not None:
+            made = _OF_ONE[what].get(read[0]) if len(set(read)) == 1 else None
+        else:
+            made = _OF_TWO.get((op.kind, read[0], read[1])) if len(read) == 2 else None
+        known |= dict.fromkeys(op.outputs[:1], made or "?")
+    if known[one.last.outputs[0]] not in ("normal", "shifted") or len(averaged) != 1:
+        return None
+    shape, axes = next(iter(averaged))
+    found = _settings(one, graph, shape, axes, "centred squared" in known.values() or "mean" in known.values())
+    return None if found is None else (found[0], {"eps": eps, **found[1]})
+
+
+def _what(op: Op, graph: _Graph) -> str | None:
+    """Return what an operation does with the one tensor that it reads; None for one that reads two, or others."""
+    config = op.config
+    if _averages(op):
+        return "average"
+    if op.kind == "reduce" and config.get("function") == "var" and not config.get("correction", 1):
+        return "variance"
+    if op.kind == "rescale" and config.get("scale") == 1.0:
+        return "eps"
+    if graph.weight_of(op) is not None:
+        held = [tensor for tensor in op.inputs if tensor in graph.held]
+        if not set(held) <= graph.plain or "alpha" in config:
+            return None
+        backwards = op.kind == "subtract"
+        return "scale" if op.kind == "multiply" else "shift by" if backwards else "shift"
+    if op.kind == "multiply" and len(set(op.inputs)) == 1 and "constant" not in config and not op.weights:
+        return "square"
+    if op.kind == "activation" and config.get("function") == "square":
+        return "square"
+    if op.kind == "power" and config.get("exponent") in (2.0, -1.0):
+        return "square" if config["exponent"] == 2.0 else "reciprocal"
+    if op.kind == "divide" and config.get("reversed") and config.get("constant") == [1.0]:
+        return "reciprocal"
+    return _root(op)
+
+
+def _axes(op: Op, graph: _Graph) -> tuple[int, ...]:
+    rank = len(graph.trace.shapes.get(op.inputs[0], ()))
+    if op.kind == "global_avg_pool":
+        return tuple(range(1, rank - 1) if graph.channels_last else range(2, rank))
+    return tuple(sorted(int(axis) % max(rank, 1) for axis in op.config.get("axes", ())))
+
+
+def _settings(
+    one: _Written, graph: _Graph, shape: Shape, axes: tuple[int, ...], centred: bool
+) -> tuple[str, dict[str, Any]] | None:
+    """Return the layer whose statistics are over these axes of such a tensor, and whose weights are of that size."""
+    whole = graph.trace.shapes.get(one.entry, ())
+    rank, size = len(shape), _size(graph, one)
+    if rank < 2 or not axes:
+        return None
+    channel = len(whole) - 1 if graph.channels_last else 1
+    if 0 in axes:
+        usual = centred and shape == whole and axes == tuple(axis for axis in range(rank) if axis != channel)
+        config = {"axis": channel, "momentum": None, "frozen": False, "training": True}
+        return ("batch_norm", config) if usual and size == shape[channel] else None
+    if shape != whole:
+        grouped = rank - 2 if graph.channels_last else 1
+        usual = axes == tuple(axis for axis in range(1, rank) if axis != grouped)
+        found = ("group_norm", {"groups": shape[grouped], "axis": channel})
+        return found if centred and usual and size == whole[channel] else None
+    spatial = tuple(axis for axis in range(1, rank) if axis != channel)
+    of_channels = centred and rank > 2 and size == shape[channel]
+    if of_channels and axes == spatial and rank > 3:
+        return "instance_norm", {"axis": channel, "training": True}
+    if size == prod(shape[axis] for axis in axes):
+        return "layer_norm" if centred else "rms_norm", {"axes": list(axes)}
+    if of_channels and axes == spatial:
+        return "instance_norm", {"axis": channel, "training": True}
+    if of_channels and axes == tuple(range(1, rank)):
+        return "group_norm", {"groups": 1, "axis": channel}
+    return None
