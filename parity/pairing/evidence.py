@@ -68,7 +68,7 @@ def _likeness(a: Skeleton, b: Skeleton) -> Scores:
 
 def _by_label(graph: Skeleton) -> dict[Any, list[int]]:
     found: dict[Any, list[int]] = {}
-    for node, label in enumerate(graph.fine):
+    for node, label in enumerate(zip(graph.fine, graph.labels, strict=True)):  # one kind may be of two families
         found.setdefault(label, []).append(node)
     return found
 
