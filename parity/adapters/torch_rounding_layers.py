@@ -311,7 +311,12 @@ def _batch_norm_backward(
 
 
 def _spread(root: bool) -> Any:
-    def run(u: float, x: Any, dim: Any = None, *, correction: Any = 1, keepdim: bool = False) -> Any:
+    def run(
+        u: float, x: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = 1
+    ) -> Any:  # fmt: skip
+        if isinstance(dim, bool):  # of all numbers, and the divisor is the first that is said
+            dim, unbiased = None, dim
+        correction = correction if unbiased is None else int(unbiased)
         dims = [d % x.dim() for d in ([dim] if isinstance(dim, int) else dim or range(x.dim()))]
         _, _, variance, error = moments(u, x, dims)
         n, less = math.prod(x.shape[d] for d in dims), 1 if correction is None else correction
@@ -324,8 +329,11 @@ def _spread(root: bool) -> Any:
 
 
 def _spread_and_mean(root: bool) -> Any:
-    def run(u: float, x: Any, dim: Any = None, *, correction: Any = 1, keepdim: bool = False) -> tuple[Any, Any]:
-        return _spread(root)(u, x, dim, correction=correction, keepdim=keepdim), RULES["mean"](u, x, dim, keepdim)
+    spread = _spread(root)
+
+    def run(u: float, x: Any, dim: Any = None, unbiased: Any = None, keepdim: bool = False, **more: Any) -> Any:
+        dims = None if isinstance(dim, bool) else dim
+        return spread(u, x, dim, unbiased, keepdim, **more), RULES["mean"](u, x, dims, keepdim)
 
     return run
 

@@ -299,6 +299,10 @@ class RoundingAdapter(TorchAdapter):
         def on_linear(function: Callable[..., Any], *shape: int) -> Build:
             return lambda: (Call(self, lambda m, x: function(m(x)), lambda: nn.Linear(6, 6))(), [normal(*shape, 6)])
 
+        def standardised(x: Any) -> Any:
+            variance, mean = torch.var_mean(x, 1, keepdim=True, unbiased=False)
+            return (x - mean) / torch.sqrt(variance + 1e-3) + x.var(0, False)
+
         def first(build: Callable[[], Any], *shape: int) -> Build:
             return lambda: (Call(self, lambda m, x: m(x)[0], build)(), [normal(*shape)])
 
@@ -318,6 +322,7 @@ class RoundingAdapter(TorchAdapter):
             "normalise": on_linear(functional.normalize, 5),
             "deviation": on_linear(lambda x: x[:3].std(0), 5),
             "moments": on_linear(lambda x: sum(torch.var_mean(x, 0, correction=0)) + sum(torch.std_mean(x[:3], 0)), 5),
+            "standardised": on_linear(standardised, 5),
             "clamp": on_linear(lambda x: x.clamp(-0.2, 0.5), 5),
             "largest": on_linear(lambda x: x.amax(1) + x.max(), 5),
             "indexing": on_linear(lambda x: torch.cat([x[1:], x[:, [0, 2, 2, 1, 1, 1]]]), 5),

@@ -42,7 +42,7 @@ gelu tanh;silu;mish;softplus;softsign;hardswish;hardsigmoid;hardtanh;sigmoid;tan
 hardshrink;threshold;glu;softmax;log softmax;lstm;gru;rnn;attention;attention without weights;encoder layer;
 causal attention;normalise;deviation;moments;clamp;largest;indexing;powers;log sum exp;cumulative;branches;
 bce with logits;bce;two exponentials;randomised slope;remainders;whole numbers;order;running;angles;distances;
-fourier;filtered;spectrum;cross entropy;smoothed cross entropy;mse;l1;smooth l1;huber;kl;poisson;cosine
+fourier;filtered;spectrum;cross entropy;smoothed cross entropy;mse;l1;smooth l1;huber;kl;poisson;cosine;standardised
 """.replace("\n", "").split(";")  # fmt: skip
 
 
