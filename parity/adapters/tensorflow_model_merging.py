@@ -79,7 +79,9 @@ def _is_bias(step: Step) -> bool:
 
 def _wants_bias(step: Step) -> bool:
     last = step.config.get("data_format") != "channels_first"
-    return step.raw and step.kind in _TAKES_BIAS and not step.config.get("bias") and "kernel" in step.weights and last
+    # A kernel that is made of weights, such as a standardised one, has them as `other`.
+    held = {"kernel", "other"} & set(step.weights)
+    return step.raw and step.kind in _TAKES_BIAS and not step.config.get("bias") and bool(held) and last
 
 
 def _one_after_the_other(first: Runner, second: Runner) -> Runner:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from parity.adapters.tensorflow_model_layers import as_written, crops, same_pads
+from parity.adapters.tensorflow_model_tensors import Derived, WeightRead
 from parity.model import constants
 
 SCALAR_LIMIT = 1
@@ -172,10 +173,25 @@ def _matmul(raw: Raw) -> Described:
     a, b = raw.sources[0], raw.sources[1]
     turned_a = bool(raw.attributes.get("transpose_a", raw.attributes.get("adj_x", False)))
     turned_b = bool(raw.attributes.get("transpose_b", raw.attributes.get("adj_y", False)))
-    if a.what == "tensor" and b.what == "weight" and len(b.shape) == 2 and not turned_a:
+    matrix = _matrix(b, turned_b)
+    if a.what == "tensor" and matrix is not None and not turned_a:
+        weight, turned = matrix
         config: dict[str, Any] = {"units": int(b.shape[0 if turned_b else 1]), "bias": False}
-        return "dense", config | ({"transpose_kernel": True} if turned_b else {}), {"kernel": b.value}
+        return "dense", config | ({"transpose_kernel": True} if turned else {}), {"kernel": weight}
     return "matmul", {"transpose_a": turned_a, "transpose_b": turned_b}, {}
+
+
+def _matrix(source: Source, turned: bool) -> tuple[Any, bool] | None:
+    """Return the weight that a product's matrix is, and whether it is transposed first, as a tied embedding is."""
+    if len(source.shape) != 2:
+        return None
+    if source.what == "weight":
+        return source.value, turned
+    made = source.value
+    if not isinstance(made, Derived) or made.op_type != "Transpose" or not isinstance(made.sources[0], WeightRead):
+        return None
+    order = Source("constant", (2,), made.sources[1]).numbers()
+    return None if order is None or order.tolist() != [1, 0] else (made.sources[0].variable, not turned)
 
 
 def _arithmetic(name: str, scale: Callable[[float, bool], tuple[float, float] | None]) -> Callable[[Raw], Described]:

@@ -51,6 +51,7 @@ class Call:
     title: str = ""
     config: dict[str, Any] = field(default_factory=dict)
     weights: dict[str, str] = field(default_factory=dict)
+    hidden: bool = False  # it makes a layer's kernel out of weights: the layer holds these, and the trace leaves it out
 
     @property
     def inputs(self) -> tuple[int, ...]:

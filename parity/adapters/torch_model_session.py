@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from parity.adapters.torch_model_calls import Call, named_outputs
 from parity.adapters.torch_model_exact import Rewritten, without_dropout
+from parity.adapters.torch_model_kernels import absorb
 from parity.adapters.torch_model_kinds import base_name, describe
 from parity.adapters.torch_model_loading import MODEL_FILES, bake, first_line, load, load_weights
 from parity.adapters.torch_model_replay import Stream, Weights
@@ -189,6 +190,7 @@ class Session:
             describe(call, recording.shapes, training, self.rates)
             if call.kind == "op:dropout":
                 call.name = "dropout"  # as its user calls it
+        absorb(recording)
         _prune(recording)
         _entitle(recording)
         self.recording = recording
@@ -321,6 +323,7 @@ def _whole(calls: list[Call]) -> Call | None:
     if len(calls) == 1:
         return calls[0]
     # Around a recurrent layer of both directions its states are cut and joined.
+    calls = [call for call in calls if not call.hidden]
     computing = [call for call in calls if base_name(call.name) == "recurrent"] or [
         call for call in calls if call.kind not in MOVING_KINDS and call.kind not in ("zero_pad", "slice")
     ]
@@ -382,11 +385,12 @@ def trace_data(session: Session) -> Mapping[str, Any]:
     recording = session.recording
     assert recording is not None
     weights = session.weights()
+    unseen = {tensor for call in recording.calls if call.hidden for tensor in call.outputs}
     return {
         "inputs": list(recording.inputs),
         "outputs": list(recording.outputs),
         "output_names": list(recording.output_names),
-        "ops": [_op(call) for call in recording.calls],
+        "ops": [_op(call, unseen) for call in recording.calls if not call.hidden],
         "shapes": {str(tensor): list(shape) for tensor, shape in recording.shapes.items()},
         "dtypes": {str(tensor): dtype for tensor, dtype in recording.dtypes.items()},
         "weights": {
@@ -397,8 +401,9 @@ def trace_data(session: Session) -> Mapping[str, Any]:
     }
 
 
-def _op(call: Call) -> dict[str, Any]:
+def _op(call: Call, unseen: Container[int]) -> dict[str, Any]:
+    inputs = [tensor for tensor in call.inputs if tensor not in unseen]
     return {
-        "index": call.index, "name": call.title, "kind": call.kind, "inputs": list(call.inputs),
+        "index": call.index, "name": call.title, "kind": call.kind, "inputs": inputs,
         "outputs": list(call.outputs), "config": call.config, "weights": call.weights, "made_by": call.made_by,
     }  # fmt: skip

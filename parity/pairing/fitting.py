@@ -99,6 +99,8 @@ def _table(tensorflow: Op, torch: Op) -> tuple[Link, ...]:
         config.setdefault("heads", torch.config.get("heads", 1))
     if tensorflow.kind == "prelu":
         return ()  # what is shared shows in the shapes
+    if config.get("transpose_kernel"):
+        return ()  # a tied embedding: its rows are the units, as in torch
     return links_of(tensorflow.kind, config)
 
 
@@ -153,7 +155,8 @@ def _by_shape(tensorflow: Op, torch: Op, mine: Shape, other: Shape) -> Iterator[
 def _rows_are_inputs(op: Op) -> bool | None:
     """Whether the rows of a product's matrix belong to its inputs; None for what is no product."""
     if op.kind == "dense":
-        return "kernel" in op.weights  # Keras's (inputs, units); torch's `weight` is (units, inputs)
+        # Keras's (inputs, units); torch's `weight` is (units, inputs), and so is a tied embedding.
+        return "kernel" in op.weights and not op.config.get("transpose_kernel")
     if op.kind != "matmul":
         return None
     if "weight" in op.weights:

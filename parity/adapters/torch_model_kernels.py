@@ -1,0 +1,105 @@
+"""Kernels that a model computes from its weights alone: a standardised one, an embedding transposed for its head.
+
+TensorFlow's side never shows what is made of weights alone; here it stays out of a trace where a layer's kernel comes
+of it, and the layer holds the weights themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from parity.adapters.torch_model_calls import Call, Par, Ref, leaves
+from parity.adapters.torch_model_kinds import base_name
+from parity.adapters.torch_model_signatures import bound
+from parity.adapters.torch_model_tracing import Recording
+
+_CONVOLUTIONS = frozenset({f"{name}{n}d" for name in ("conv", "conv_transpose") for n in (1, 2, 3)})
+_PRODUCTS = frozenset({"matmul", "mm"})
+_TURNS = frozenset({"T", "t", "mT", "transpose", "swapaxes", "swapdims"})
+
+
+def absorb(recording: Recording) -> None:
+    """Give layers the weights that their kernels are made of, and hide the calls that do nothing but make kernels."""
+    makers = _of_weights(recording.calls)
+    read: dict[int, set[int]] = {}
+    for call in recording.calls:
+        for tensor in call.inputs:
+            read.setdefault(tensor, set()).add(call.index)
+    kernels = [(call, kernel) for call in recording.calls if (kernel := _kernel(call, makers)) is not None]
+    readers = {call.index for call, _ in kernels}
+    for call, kernel in kernels:
+        chain = _chain(kernel, makers)
+        weights = _weights(chain)
+        if not weights:
+            continue
+        _hold(call, makers[kernel], weights)
+        hidden = readers | {one.index for one in chain}
+        for one in reversed(chain):
+            made = [tensor for tensor in one.outputs if tensor not in recording.outputs]
+            if len(made) == len(one.outputs) and all(read.get(tensor, set()) <= hidden for tensor in made):
+                one.hidden = True
+            else:
+                hidden.discard(one.index)
+
+
+def _of_weights(calls: Iterable[Call]) -> dict[int, Call]:
+    """Return which call made each tensor that depends on weights and on nothing else."""
+    makers: dict[int, Call] = {}
+    for call in calls:
+        if call.mutates is None and (call.parameters or call.inputs) and all(t in makers for t in call.inputs):
+            makers |= dict.fromkeys(call.outputs, call)
+    return makers
+
+
+def _kernel(call: Call, makers: Mapping[int, Call]) -> int | None:
+    """Return the tensor that a layer reads as its kernel, if it is made of weights and what the layer is fed is not."""
+    name = base_name(call.name)
+    if name in _CONVOLUTIONS or name == "linear":
+        given = bound(call, name)
+        fed, kernel = given.get("input"), given.get("weight")
+    elif name in _PRODUCTS and len(call.args) > 1:
+        fed, kernel = call.args[0], call.args[1]
+    else:
+        return None
+    if not isinstance(fed, Ref) or not isinstance(kernel, Ref) or fed.tensor in makers or kernel.tensor not in makers:
+        return None
+    return kernel.tensor
+
+
+def _chain(tensor: int, makers: Mapping[int, Call]) -> list[Call]:
+    """Return the calls that make a tensor out of weights, in order."""
+    found: dict[int, Call] = {}
+    open_ = [tensor]
+    while open_:
+        call = makers[open_.pop()]
+        if call.index not in found:
+            found[call.index] = call
+            open_ += call.inputs
+    return [found[index] for index in sorted(found)]
+
+
+def _weights(chain: Iterable[Call]) -> list[str]:
+    """Return the weights that calls read, in order."""
+    held = [leaf.reference for call in chain for leaf in leaves((call.args, call.kwargs)) if isinstance(leaf, Par)]
+    return list(dict.fromkeys(held))
+
+
+def _hold(call: Call, maker: Call, weights: list[str]) -> None:
+    name = base_name(call.name)
+    turned = base_name(maker.name) in _TURNS and not maker.inputs and len(weights) == 1
+    if name in _PRODUCTS and turned:
+        shape = next(leaf.shape for leaf in leaves((maker.args, maker.kwargs)) if isinstance(leaf, Par))
+        if len(shape) == 2:  # x @ weight.T is what a linear layer computes
+            call.kind, call.config = "dense", {"units": shape[0], "bias": False}
+            call.weights = {"weight": weights[0]}
+            return
+    if name == "linear":
+        given: dict[str, Any] = bound(call, name)
+        call.kind = "dense"
+        call.config = {"units": given["weight"].shape[0], "bias": given.get("bias") is not None}
+        if isinstance(given.get("bias"), Par):
+            call.weights = {"bias": given["bias"].reference}
+    told = set(call.weights.values())
+    for number, reference in enumerate(one for one in weights if one not in told):
+        call.weights[f"other_{number + 1}" if number else "other"] = reference
