@@ -18,7 +18,7 @@ from parity.pairing.families import counts
 from parity.pairing.fingerprints import Prints
 from parity.pairing.positions import between, without_crossings
 from parity.pairing.skeleton import Palette, Skeleton, classes, skeleton
-from parity.pairing.stacked import Stacked
+from parity.pairing.stacked import Group, Stacked
 
 BY_HAND, GRAPH, ORDER, NAME, VALUE, ONLY_ONE = "map", "graph", "order", "name", "value", "only-one"
 
@@ -83,20 +83,21 @@ def match_weighted(tensorflow: Trace, torch: Trace, by_hand: Mapping[str, str] |
 def _pieces(
     weighted: dict[int, int],
     graphs: tuple[Skeleton, Skeleton],
-    together: tuple[Sequence[tuple[int, ...]], Sequence[tuple[int, ...]]],
+    together: tuple[Sequence[Group], Sequence[Group]],
 ) -> tuple[Stacked, ...]:
     """Take, in place, the pairs that stand for several operations of one side out of the others."""
     found = []
-    for group in together[0]:
-        if group[0] in weighted:
-            whole = weighted.pop(group[0])
-            found.append(Stacked(tuple(_index(graphs[0], n) for n in group), (_index(graphs[1], whole),)))
-    for group in together[1]:
-        whole_of = {j: i for i, j in weighted.items()}
-        if group[0] in whole_of:
-            whole = whole_of[group[0]]
-            del weighted[whole]
-            found.append(Stacked((_index(graphs[0], whole),), tuple(_index(graphs[1], n) for n in group)))
+    for side, some in enumerate(together):
+        for group in some:
+            ways = weighted if side == 0 else {j: i for i, j in weighted.items()}
+            whole = ways.get(group.nodes[0])
+            if whole is None:
+                continue
+            del weighted[group.nodes[0] if side == 0 else whole]
+            apart = tuple(_index(graphs[side], node) for node in group.nodes)
+            one = (_index(graphs[1 - side], whole),)
+            join = None if group.join is None else _index(graphs[side], group.join)
+            found.append(Stacked(apart, one, join) if side == 0 else Stacked(one, apart, join))
     return tuple(found)
 
 
@@ -118,8 +119,9 @@ def match_all(
     hand = byhand.resolve(tensorflow, torch, by_hand or {})
     by_map = set(hand.pairs)
     kept, notes = _corrected(a, b, weighted, equal, by_map)
+    kept += _joins(weighted.stacked)
     scores = evidence(a, b)
-    _leave_out(scores, a, b, weighted.stacked)
+    _leave_out(scores, a, b, ((one.tensorflow, one.torch) for one in weighted.stacked))
     certain = _hold(scores, a, b, byhand.ByHand((*by_map, *((p.tensorflow, p.torch) for p in kept)), hand.groups))
     above, below = between(a, b, certain | _ends(a, b))
     fits = (above + below >= 1) & (np.minimum(above, below) > 0)
@@ -168,6 +170,15 @@ def _corrected(
     return kept, notes
 
 
+def _joins(stacks: Iterable[Stacked]) -> list[OpPair]:
+    """Return the pairs of what joins the results of several layers and of the layer that makes them at once."""
+    return [
+        OpPair(*((one.whole, one.join) if one.whole_side == 0 else (one.join, one.whole)), GRAPH)
+        for one in stacks
+        if one.join is not None
+    ]
+
+
 def _index(graph: Skeleton, node: int) -> int:
     op = graph.ops[node]
     assert op is not None
@@ -210,12 +221,12 @@ def _attend(scores: Scores, a: Skeleton, b: Skeleton, mine: Mapping[int, int], o
                 scores[here[i], there[j]] += _ROLE if role == their_role else -_ROLE
 
 
-def _leave_out(scores: Scores, a: Skeleton, b: Skeleton, stacks: Iterable[Stacked]) -> None:
-    """Keep, in place, what is stacked on one side from pairing with anything."""
+def _leave_out(scores: Scores, a: Skeleton, b: Skeleton, some: Iterable[tuple[Sequence[int], Sequence[int]]]) -> None:
+    """Keep, in place, what is stacked on one side, or but a part of a sum, from pairing with anything."""
     here, there = a.node_of(), b.node_of()
-    for one in stacks:
-        scores[[here[index] for index in one.tensorflow], :] = NO_WAY
-        scores[:, [there[index] for index in one.torch]] = NO_WAY
+    for mine, other in some:
+        scores[[here[index] for index in mine], :] = NO_WAY
+        scores[:, [there[index] for index in other]] = NO_WAY
 
 
 def _well_placed(a: Skeleton, b: Skeleton, pairs: Mapping[int, int], certain: Mapping[int, int]) -> dict[int, int]:

@@ -1,18 +1,22 @@
-"""Layers that one side keeps apart and the other stacks into one: query, key and value as a single layer."""
+"""Layers that one side keeps apart and the other has as one: query, key and value, filter and gate, groups."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
+from typing import Any
 
+from parity.model.trace import Op
 from parity.pairing.families import family, main_size
+from parity.pairing.references import Shape
 from parity.pairing.skeleton import Skeleton
 
-_PARTS = (2, 3)  # key and value; query, key and value
+_PARTS = (2, 3)  # filter and gate, key and value; query, key and value
 _SAID = (r"(^|[^a-z])q(uery)?([^a-z]|$)", r"(^|[^a-z])k(ey)?([^a-z]|$)", r"(^|[^a-z])v(alue)?([^a-z]|$)")
+PICKING = frozenset({"slice", "split", "gather"})
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,7 @@ class Stacked:
 
     tensorflow: tuple[int, ...]
     torch: tuple[int, ...]
+    join: int | None = None  # what puts their results side by side, as the one operation of the other side has them
 
     @property
     def whole_side(self) -> int:
@@ -38,11 +43,28 @@ class Stacked:
         return (self.tensorflow, self.torch)[1 - self.whole_side]
 
 
-def groups(a: Skeleton, b: Skeleton, roles: Mapping[int, int] | None = None) -> list[tuple[int, ...]]:
-    """Return the nodes of `a` that read the same tensor and whose weights together are as large as one layer's of `b`.
+@dataclass(frozen=True)
+class Group:
+    """Nodes that may be one layer of the other side, in the order of its rows."""
 
-    Only where `a` has no layer of that size itself, and as many groups as `b` has such layers. `roles` says which
-    operations make queries, keys or values.
+    nodes: tuple[int, ...]
+    between: tuple[int, ...] = ()  # what cuts their input into parts, and what joins their results
+    join: int | None = None
+
+
+def groups(a: Skeleton, b: Skeleton, roles: Mapping[int, int] | None = None) -> list[Group]:
+    """Return the nodes of `a` whose weights together are as large as those of one layer of `b`.
+
+    Layers that read the same tensor, or convolutions of parts of one tensor against one convolution in groups.
+    `roles` says which operations make queries, keys or values.
+    """
+    return [*_linear_groups(a, b, roles or {}), *_convolution_groups(a, b)]
+
+
+def _linear_groups(a: Skeleton, b: Skeleton, roles: Mapping[int, int]) -> list[Group]:
+    """Return groups of dense layers that read the same tensor.
+
+    Only where `a` has no layer of that size itself, and as many groups as `b` has such layers.
     """
     sizes = [_linear_sizes(graph) for graph in (a, b)]
     wanted = Counter(sizes[1].values())
@@ -51,31 +73,86 @@ def groups(a: Skeleton, b: Skeleton, roles: Mapping[int, int] | None = None) -> 
     siblings: dict[tuple[tuple[tuple[int, int], ...], int], list[int]] = {}
     for node, size in sizes[0].items():
         siblings.setdefault((a.before[node], size), []).append(node)
-    found: dict[int, list[tuple[int, ...]]] = {}
+    found: dict[int, list[Group]] = {}
     for (_, size), nodes in siblings.items():
         if len(nodes) in _PARTS and size * len(nodes) in wanted:
-            found.setdefault(size * len(nodes), []).append(_in_rows(a, nodes, roles or {}))
+            found.setdefault(size * len(nodes), []).append(Group(_in_rows(a, nodes, roles)))
     return [group for size, some in found.items() if len(some) == wanted[size] for group in some]
 
 
-def merged(graph: Skeleton, together: Sequence[tuple[int, ...]]) -> Skeleton:
+def _convolution_groups(a: Skeleton, b: Skeleton) -> list[Group]:
+    """Return groups of convolutions: of one tensor, or of the parts of one whose results are joined again.
+
+    Only as many as `b` has more of the large ones, and `a` of the small ones.
+    """
+    counts = [Counter(_convolutions(graph).values()) for graph in (a, b)]
+    more, spare = counts[1] - counts[0], counts[0] - counts[1]
+    siblings: dict[Any, list[int]] = {}
+    for node, key in _convolutions(a).items():
+        siblings.setdefault((_source(a, node), key, _geometry(a.ops[node])), []).append(node)
+    found: dict[tuple[tuple[int, int], tuple[int, int]], list[Group]] = {}
+    for ((_, cut), (size, channel_groups), _), nodes in siblings.items():
+        count = len(nodes)
+        wanted = size * count, channel_groups * (count if cut else 1)
+        if count > 1 and wanted in more and (cut or count in _PARTS):
+            group = _joined(a, nodes) if cut else Group(tuple(nodes))
+            found.setdefault((wanted, (size, channel_groups)), []).append(group)
+    return [
+        group
+        for (wanted, part), some in found.items()
+        if len(some) == more[wanted] and sum(len(group.nodes) for group in some) <= spare[part]
+        for group in some
+    ]
+
+
+def _convolutions(graph: Skeleton) -> dict[int, tuple[int, int]]:
+    """Return the number of elements of each convolution's kernel, and its groups of channels."""
+    return {
+        node: (main_size(graph.shapes[node]), int(op.config.get("groups") or 1))
+        for node, op in enumerate(graph.ops)
+        if op is not None and op.kind == "conv" and op.weights
+    }
+
+
+def _geometry(op: Op | None) -> str:
+    return repr([list(op.config.get(key) or ()) for key in ("kernel", "strides", "dilation")]) if op else ""
+
+
+def _source(graph: Skeleton, node: int) -> tuple[tuple[tuple[int, int], ...], bool]:
+    """Return what a node reads, seen through what cuts a part out of it, and whether something does."""
+    before = graph.before[node]
+    cutter = graph.ops[before[0][0]] if len(before) == 1 else None
+    if cutter is None or cutter.kind not in PICKING:
+        return before, False
+    return graph.before[before[0][0]], True
+
+
+def _joined(graph: Skeleton, nodes: Sequence[int]) -> Group:
+    """Return convolutions of parts of a tensor in the order in which their results are joined, if they are at once."""
+    readers = [{reader for reader, _ in graph.after[node]} for node in nodes]
+    cutters = {source for node in nodes for source, _ in graph.before[node]}
+    between = [cutter for cutter in cutters if {reader for reader, _ in graph.after[cutter]} <= set(nodes)]
+    join = next(iter(readers[0])) if len(set.union(*readers)) == 1 and readers[0] else None
+    op = graph.ops[join] if join is not None else None
+    if join is None or op is None or op.kind != "concat" or {source for source, _ in graph.before[join]} != set(nodes):
+        return Group(tuple(nodes), tuple(between))
+    placed = sorted((place, source) for source, place in graph.before[join])
+    return Group(tuple(source for _, source in placed), (*between, join), join)
+
+
+def merged(graph: Skeleton, together: Sequence[Group]) -> Skeleton:
     """Return the graph with the first node of each group in place of all, and the others of it cut off."""
-    lead = {node: group[0] for group in together for node in group}
+    lead = {node: group.nodes[0] for group in together for node in (*group.nodes, *group.between)}
     labels, fine, shapes = list(graph.labels), list(graph.fine), list(graph.shapes)
     for group in together:
-        first, *others = group
-        size = sum(main_size(graph.shapes[node]) for node in group)
-        largest = max(graph.shapes[first], key=prod)
-        units = size // min(largest)
+        first, *others = group.nodes
+        size = sum(main_size(graph.shapes[node]) for node in group.nodes)
         labels[first] = (*graph.labels[first][:1], size)
-        shapes[first] = tuple(sorted([tuple(sorted((min(largest), units))), (units,)]))
+        shapes[first] = _together(graph, group.nodes, size)
         fine[first] = ("stacked", shapes[first])
-        for node in others:
+        for node in (*others, *group.between):
             labels[node] = fine[node] = ("stacked into", first, node)
-    before = [
-        () if lead.get(node, node) != node else tuple(dict.fromkeys((lead.get(s, s), place) for s, place in edges))
-        for node, edges in enumerate(graph.before)
-    ]
+    before = _contracted(graph, lead)
     after: list[list[tuple[int, int]]] = [[] for _ in before]
     for node, edges in enumerate(before):
         for source, place in edges:
@@ -90,6 +167,36 @@ def merged(graph: Skeleton, together: Sequence[tuple[int, ...]]) -> Skeleton:
         before=tuple(before),
         after=tuple(tuple(edges) for edges in after),
     )
+
+
+def _together(graph: Skeleton, nodes: Sequence[int], size: int) -> tuple[Shape, ...]:
+    """Return the sorted shapes of a layer's weights that are those of several layers."""
+    first = graph.ops[nodes[0]]
+    largest = max(graph.shapes[nodes[0]], key=prod)
+    if first is not None and first.kind == "conv":
+        filters = int(first.config["filters"])
+        rest = list(largest)
+        if filters in rest:
+            rest.remove(filters)
+        units = filters * len(nodes)
+        return tuple(sorted([tuple(sorted((*rest, units))), *([(units,)] if len(graph.shapes[nodes[0]]) > 1 else [])]))
+    units = size // min(largest)
+    return tuple(sorted([tuple(sorted((min(largest), units))), (units,)]))
+
+
+def _contracted(graph: Skeleton, lead: Mapping[int, int]) -> list[tuple[tuple[int, int], ...]]:
+    """Return the edges into each node when groups of nodes are one node each."""
+    members: dict[int, list[int]] = {}
+    for node, first in lead.items():
+        members.setdefault(first, []).append(node)
+
+    def edges(nodes: Iterable[int], own: int) -> tuple[tuple[int, int], ...]:
+        found = ((lead.get(source, source), place) for node in sorted(nodes) for source, place in graph.before[node])
+        return tuple(dict.fromkeys((source, place) for source, place in found if source != own))
+
+    return [
+        () if lead.get(node, node) != node else edges(members.get(node, [node]), node) for node in range(graph.size)
+    ]
 
 
 def _linear_sizes(graph: Skeleton) -> dict[int, int]:

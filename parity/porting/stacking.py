@@ -1,4 +1,4 @@
-"""Which units of a layer that makes queries, keys and values at once belong to which, told by following numbers."""
+"""Which units of a layer that is several in the other framework belong to which of these, told by following numbers."""
 
 from __future__ import annotations
 
@@ -9,15 +9,23 @@ import numpy as np
 from parity.errors import ParityError
 from parity.model.trace import MOVES, Op, Trace
 from parity.pairing import attending
-from parity.pairing.stacked import Stacked
+from parity.pairing.skeleton import Palette, Skeleton, colours, skeleton
+from parity.pairing.stacked import PICKING, Stacked
 from parity.porting.options import Array
 from parity.porting.sides import TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH, Models, is_fatal
 
-_PICKING = frozenset({"slice", "split", "gather"})
+_RADII = (1, 2, 3, 4)  # of the surroundings that tell one reader of some units from another
 
 
 def units(models: Models, one: Stacked) -> Sequence[Array] | None:
     """Return the units of the stacked layer for each of the layers apart; None where they cannot be told."""
+    if one.join is not None:  # their results stand side by side, in the order of the units
+        return None
+    return _of_roles(models, one) or _of_readers(models, one)
+
+
+def _of_roles(models: Models, one: Stacked) -> Sequence[Array] | None:
+    """Return the units by the queries, keys and values that an attention gets of them."""
     mine, theirs = (TENSORFLOW, TORCH) if one.whole_side == 0 else (TORCH, TENSORFLOW)
     trace = models[mine]
     whole = next(op for op in trace.ops if op.index == one.whole)
@@ -57,15 +65,90 @@ def _last_moved(tensor: int, start: int, makers: dict[int, Op]) -> int | None:
         if maker is None or not maker.inputs or seen > len(makers):
             return None
         at = maker.inputs[0]
-        if maker.effect != MOVES and maker.kind not in _PICKING:
+        if maker.effect != MOVES and maker.kind not in PICKING:
             moved = at
     return moved
 
 
-def _followed(models: Models, side: str, trace: Trace, start: int, end: int) -> Array | None:
-    """Return which units of the last axis of `start` are in `end`, in rising order."""
+def _of_readers(models: Models, one: Stacked) -> Sequence[Array] | None:
+    """Return the units by what is done with them: a filter goes through a tanh, its gate through a sigmoid."""
+    sides = (TENSORFLOW, TORCH) if one.whole_side == 0 else (TORCH, TENSORFLOW)
+    traces = models[sides[0]], models[sides[1]]
+    whole = next(op for op in traces[0].ops if op.index == one.whole)
+    apart = [next(op for op in traces[1].ops if op.index == index) for index in one.apart]
+    gated = _gated(traces, whole, apart)
+    if gated is not None:
+        return gated
+    twin = TWIN_TENSORFLOW if one.whole_side == 0 else TWIN_TORCH
+    parts = _parts(models, twin, traces[0], whole, len(apart))
+    if parts is None:
+        return None
+    read = [_read(traces[1], op.outputs[0]) for op in apart]
+    graphs, palette = [skeleton(trace, light=True) for trace in traces], Palette()
+    for looks in zip(*(colours(graph, palette, _RADII, False, True, fine=True) for graph in graphs), strict=True):
+        there = {_look(looks[0], graphs[0], readers): numbers for numbers, readers in parts}
+        here = [_look(looks[1], graphs[1], readers) for readers in read]
+        if len(there) == len(set(here)) == len(here) and set(here) == set(there):
+            return [there[look] for look in here]
+    return None
+
+
+def _gated(traces: tuple[Trace, Trace], whole: Op, apart: Sequence[Op]) -> Sequence[Array] | None:
+    """Return the units of a gated linear unit's value and gate, which one function takes apart on one side."""
+    if len(apart) != 2 or [op.kind for op in _read(traces[0], whole.outputs[0])] != ["op:glu"]:
+        return None
+    gates = [any(op.config.get("function") == "sigmoid" for op in _read(traces[1], one.outputs[0])) for one in apart]
+    count = traces[0].shapes[whole.outputs[0]][_axis(traces[0], whole)]
+    halves = np.split(np.arange(count), 2)
+    return None if sum(gates) != 1 else [halves[int(gate)] for gate in gates]
+
+
+def _parts(models: Models, side: str, trace: Trace, whole: Op, count: int) -> list[tuple[Array, list[Op]]] | None:
+    """Return the units of each of `count` equal parts that a layer's result is taken apart into, and who reads them."""
+    start = whole.outputs[0]
+    readers, open_, found = trace.consumers(), [start], dict[tuple[int, ...], tuple[Array, list[Op]]]()
+    for tensor in open_:
+        reading = readers.get(tensor, [])
+        moving = [op for op in reading if op.effect == MOVES or op.kind in PICKING]
+        open_.extend(made for op in moving for made in op.outputs)
+        others = [op for op in reading if op not in moving]
+        numbers = _followed(models, side, trace, start, tensor, _axis(trace, whole)) if others else None
+        if numbers is not None:
+            found.setdefault(tuple(numbers), (numbers, []))[1].extend(others)
+    total = trace.shapes[start][_axis(trace, whole)]
+    even = len(found) == count and all(len(numbers) * count == total for numbers in found)
+    return list(found.values()) if even and len({unit for part in found for unit in part}) == total else None
+
+
+def _read(trace: Trace, tensor: int) -> list[Op]:
+    """Return what computes with a tensor, as it is or moved."""
+    readers, open_, found = trace.consumers(), [tensor], list[Op]()
+    for at in open_:
+        for op in readers.get(at, []):
+            if op.effect == MOVES:
+                open_.extend(op.outputs)
+            else:
+                found.append(op)
+    return found
+
+
+def _look(colour: Array, graph: Skeleton, readers: Sequence[Op]) -> tuple[int, ...]:
+    there = graph.node_of()
+    return tuple(sorted(int(colour[there[op.index]]) for op in readers if op.index in there))
+
+
+def _axis(trace: Trace, op: Op) -> int:
+    """Return the axis of a layer's units: channels come after the batch in torch, and where TensorFlow is told so."""
+    first = "weight" in op.weights or op.config.get("data_format") == "channels_first"
+    return 1 if op.kind == "conv" and first else len(trace.shapes[op.outputs[0]]) - 1
+
+
+def _followed(models: Models, side: str, trace: Trace, start: int, end: int, axis: int | None = None) -> Array | None:
+    """Return which units along an axis of `start`, by default the last, are in `end`, in rising order."""
     shape = trace.shapes[start]
-    probe = np.broadcast_to(np.arange(shape[-1], dtype=np.float64), shape)
+    axis = len(shape) - 1 if axis is None else axis
+    units = np.arange(shape[axis], dtype=np.float64)
+    probe = np.moveaxis(np.broadcast_to(units, (*shape[:axis], *shape[axis + 1 :], shape[axis])), -1, axis)
     try:
         answer = models.segment(side, {start: np.ascontiguousarray(probe)}, end) if start != end else {"value": probe}
     except ParityError as error:

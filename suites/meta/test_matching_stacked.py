@@ -92,3 +92,79 @@ def test_query_key_and_value_may_be_one_layer_in_tensorflow() -> None:
     turned = plan(mine.trace, other.trace, weighted, units=lambda _: [*np.arange(36).reshape(12, 3).T]).to_torch(held)
     keys = turned[other.trace.ops[other.index["k1"]].weights["weight"]]
     assert np.array_equal(keys.T, held[stack][:, 1::3])
+
+
+def gated(fused: bool, blocks: int = 2) -> list[Layer]:
+    """Return gated convolutions: filter and gate are a layer each, or one that is split."""
+    draft = Draft()
+    at = draft.conv("input", 3, 5, 1, filters=5, name="first")
+    for block in range(blocks):
+        if fused:
+            both_ = draft.conv(at, 5, 8, 2, filters=8, bias=True, name=f"both{block}")
+            parts = [draft.add("split", both_, name=f"split{block}")] * 2
+        else:
+            parts = [
+                draft.conv(at, 5, 4, 2, filters=4, bias=True, name=f"{name}{block}") for name in ("filter", "gate")
+            ]
+        bent = [
+            draft.add("activation", part, function=name, name=f"{name}{block}")
+            for part, name in zip(parts, ("tanh", "sigmoid"), strict=True)
+        ]
+        at = draft.add("add", at, draft.conv(draft.add("multiply", *bent), 4, 5, 1, filters=5, name=f"out{block}"))
+    return draft.layers
+
+
+def test_filter_and_gate_may_be_one_convolution_on_either_side() -> None:
+    for turned in (False, True):
+        mine, other = traces.tensorflow(gated(turned), rename=traces.noise(1)), traces.torch(gated(not turned))
+        weighted, everything = both(mine, other)
+        for matching in (weighted, everything):
+            rows = [[names_left(one.tensorflow, mine), names_left(one.torch, other)] for one in matching.stacked]
+            halves = [[["filter0", "gate0"], ["both0"]], [["filter1", "gate1"], ["both1"]]]
+            assert sorted(row[::-1] if turned else row for row in rows) == halves
+        made = plan(mine.trace, other.trace, weighted)
+        assert not made.unmatched_tensorflow
+        assert not made.unmatched_torch
+
+
+def in_groups(apart: bool, groups: int = 4) -> list[Layer]:
+    """Return convolutions in groups: one of each part of the channels, or one in all."""
+    draft = Draft()
+    at = draft.conv("input", 3, 8, 3, filters=8, name="first")
+    for block in range(2):
+        if apart:
+            parts = [draft.add("slice", at, name=f"part{block}{k}") for k in range(groups)]
+            size = 8 // groups
+            made = [
+                draft.conv(part, size, size, 3, filters=size, groups=1, name=f"conv{block}{k}")
+                for k, part in enumerate(parts)
+            ]
+            at = draft.add("concat", *reversed(made), axis=3, name=f"joined{block}")
+        else:
+            at = draft.conv(at, 8 // groups, 8, 3, filters=8, groups=groups, name=f"whole{block}")
+        at = draft.conv(draft.relu(at), 8, 8, 1, filters=8, name=f"out{block}")
+    return draft.layers
+
+
+def test_a_convolution_in_groups_is_one_of_each_part_in_the_order_in_which_they_are_joined() -> None:
+    for turned in (False, True):
+        mine, other = traces.tensorflow(in_groups(not turned)), traces.torch(in_groups(turned))
+        weighted, everything = both(mine, other)
+        pairs = [[names_left(one.tensorflow, mine), names_left(one.torch, other)] for one in weighted.stacked]
+        rows = [pair[::-1] if turned else pair for pair in pairs]
+        parts = [[f"conv{block}{k}" for k in (3, 2, 1, 0)] for block in range(2)]
+        assert sorted(rows) == [[parts[0], ["whole0"]], [parts[1], ["whole1"]]]
+        found = names_of(everything, mine, other)
+        joins = {"joined0": "whole0", "joined1": "whole1"}
+        assert {i: j for i, j in found.items() if "whole" in i + j} == (
+            {j: i for i, j in joins.items()} if turned else joins
+        )
+        made = plan(mine.trace, other.trace, weighted)
+        assert not made.unmatched_tensorflow
+        assert not made.unmatched_torch
+
+
+def test_two_convolutions_of_one_tensor_are_no_stack_where_the_other_side_has_them_too() -> None:
+    mine, other = traces.tensorflow(gated(False)), traces.torch(gated(False), order=traces.shuffled(3))
+    weighted, _ = both(mine, other)
+    assert not weighted.stacked
