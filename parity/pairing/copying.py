@@ -10,10 +10,13 @@ import numpy as np
 from parity.errors import PairingError
 from parity.model.layout import Array
 from parity.model.trace import Op, Trace, used_weights, weight_names
-from parity.pairing import references
+from parity.pairing import biases, free, references
+from parity.pairing.biases import Shared
 from parity.pairing.carry import Carry
+from parity.pairing.families import family
 from parity.pairing.fitting import as_layer, fitting, role_pairs, takes_rows, with_units
-from parity.pairing.match import GRAPH, ONLY_ONE, Matching, OpPair
+from parity.pairing.free import Free
+from parity.pairing.match import GRAPH, ONLY_ONE, ORDER, Matching, OpPair
 from parity.pairing.norms import SHAPING
 from parity.pairing.references import Shape, read
 from parity.pairing.stacked import Stacked
@@ -26,7 +29,6 @@ _ORDERED_ROLES = frozenset(
     {"kernel", "forward_kernel", "backward_kernel", "gamma", "beta", "moving_mean", "moving_variance"}
     | {"alpha", "scale", "other"}
 )
-_FREE_ROLES = frozenset({"other", "kernel", "embeddings", "weight", "scale", "alpha"})
 
 Rows = Callable[[OpPair], Array | None]
 Units = Callable[[Stacked], Sequence[Array] | None]
@@ -83,11 +85,13 @@ def plan(
     that the other side keeps apart; None where they follow one another.
     """
     maker = _Planner(tensorflow, torch, columns)
+    for shared in biases.shared(tensorflow, torch, matching.pairs):
+        maker.add_sum(shared)
     for pair in matching.pairs:
         maker.add(pair, rows)
     for one in matching.stacked:
         maker.add_stacked(one, units)
-    maker.add_free()
+    maker.add_free(matching.pairs)
     return maker.finish()
 
 
@@ -95,17 +99,36 @@ class _Planner:
     """Collects links pair by pair, and accounts for every weight."""
 
     def __init__(self, tensorflow: Trace, torch: Trace, columns: Rows = lambda _: None) -> None:
-        self.columns = columns
+        self.columns, self.traces = columns, (tensorflow, torch)
         self.ops = ({op.index: op for op in tensorflow.ops}, {op.index: op for op in torch.ops})
         self.shapes = tuple(
             {name: weight.shape for name, weight in side.weights.items()} for side in (tensorflow, torch)
         )
         self.followers = _bias_followers(tensorflow), _bias_followers(torch)
+        self.summed: tuple[set[int], set[int]] = (set(), set())  # operations whose biases go as those of a whole sum
         self._constants = _constants(tensorflow), _constants(torch)
         self.links: list[WeightLink] = []
         self.partner: tuple[dict[str, str], dict[str, str]] = ({}, {})
         self.twice: list[str] = []
         self.notes: list[str] = []
+
+    def add_sum(self, one: Shared) -> None:
+        """Link the biases of layers whose results are summed, which the two sides add in other places, as one."""
+        references_ = one.references()
+        shapes = [references.shape_of(r, given) for r, given in zip(references_, self.shapes, strict=True)]
+        first = next(iter(one.tensorflow.layers)), next(iter(one.torch.layers))
+        ops = self.ops[0][first[0]], self.ops[1][first[1]]
+        of_parts = [{given[part] for part in r.split("+")} for r, given in zip(references_, self.shapes, strict=True)]
+        if shapes[0] is None or shapes[1] is None or any(len(found) > 1 for found in of_parts):
+            return
+        ways = fitting(*ops, None, shapes[0], shapes[1])
+        if ways is None:
+            return
+        for side, part in enumerate((one.tensorflow, one.torch)):
+            self.summed[side].update(part.layers, part.additions)
+        self._accept(WeightLink(*references_, *ways, "bias", OpPair(*first, GRAPH)))
+        parts = ["`, `".join(reference.split("+")) for reference in references_]
+        self.notes.append(f"`{parts[0]}` and torch's `{parts[1]}` are added to one sum of products: carried as a whole")
 
     def add(self, pair: OpPair, rows: Rows) -> None:
         mine, other = self._with_follower(0, pair.tensorflow), as_layer(self._with_follower(1, pair.torch))
@@ -150,40 +173,36 @@ class _Planner:
             mine, other = (some, part) if side == 0 else (part, some)
             self._link(OpPair(mine.index, other.index, GRAPH), mine, other, None)
 
-    def add_free(self) -> None:
-        """Link what no pair of operations holds and only one weight of the other side fits: a class token, a position.
+    def add_free(self, pairs: Iterable[OpPair]) -> None:
+        """Link what no pair of operations holds: a class token, a position, a table of biases for each block.
 
-        One side may read it as a layer of its own where the other adds it in passing, so that no operations pair.
+        Of several of one shape, those that are read between the same paired operations belong together.
         """
-        left = [self._free(side) for side in (0, 1)]
+        left = [free.free(self.ops[side].values(), self.shapes[side], self._covered(side)) for side in (0, 1)]
+        places: free.Places | None = None
         for shape, mine in left[0].items():
-            first = (shape[-1:] + shape[:-1]) if len(shape) > 2 else shape  # an image's weights, channels first
+            first = (shape[-1:] + shape[:-1]) if len(shape) == 3 else shape  # an image's weights, channels first
             moved = shape not in left[1] and first in left[1]
             other = left[1].get(first if moved else shape, [])
-            if len(mine) != 1 or len(other) != 1:
+            if len(mine) != len(other) or not all(a.in_passing or b.in_passing for a in mine for b in other):
                 continue
-            (op, role, reference), (torch_op, torch_role, torch_reference) = mine[0], other[0]
-            if "other" not in (role, torch_role):
-                continue
-            shapes = self.shapes[0][reference], self.shapes[1][torch_reference]
-            ways = _CHANNELS_FIRST if moved and len(shapes[0]) == len(shape) else fitting(op, torch_op, None, *shapes)
-            if ways is not None:
-                pair = OpPair(op.index, torch_op.index, ONLY_ONE)
-                self._accept(WeightLink(reference, torch_reference, *ways, role, pair))
-                self.notes.append(f"`{reference}` and torch's `{torch_reference}` belong together by their shape alone")
+            if len(mine) > 1 and places is None:
+                places = free.Places(*self.traces, [(pair.tensorflow, pair.torch) for pair in pairs])
+            found = places.paired(mine, other) if places is not None and len(mine) > 1 else [(mine[0], other[0])]
+            for one, theirs in found:
+                self._link_free(one, theirs, moved, alone=len(mine) == 1)
 
-    def _free(self, side: int) -> dict[Shape, list[tuple[Op, str, str]]]:
-        """Return the weights without a link that are no bias or statistic, by their shapes without axes of one."""
-        covered = self._covered(side)
-        found: dict[Shape, list[tuple[Op, str, str]]] = {}
-        seen: set[str] = set()
-        for op in self.ops[side].values():
-            for role, reference in op.weights.items():
-                if role in _FREE_ROLES and reference in self.shapes[side] and reference not in covered | seen:
-                    seen.add(reference)
-                    shape = tuple(size for size in self.shapes[side][reference] if size > 1)
-                    found.setdefault(shape, []).append((op, role, reference))
-        return found
+    def _link_free(self, mine: Free, other: Free, moved: bool, alone: bool) -> None:
+        shapes = self.shapes[0][mine.reference], self.shapes[1][other.reference]
+        if moved and (free.is_layer(mine) or free.is_layer(other)):
+            return  # a kernel has inputs and outputs, which move otherwise
+        ways = _CHANNELS_FIRST if moved and len(shapes[0]) == 3 else fitting(mine.op, other.op, None, *shapes)
+        if ways is None:
+            return
+        pair = OpPair(mine.op.index, other.op.index, ONLY_ONE if alone else ORDER)
+        self._accept(WeightLink(mine.reference, other.reference, *ways, mine.role, pair))
+        told = "their shape alone" if alone else "their shape and where they are read"
+        self.notes.append(f"`{mine.reference}` and torch's `{other.reference}` belong together by {told}")
 
     def finish(self) -> WeightPlan:
         return WeightPlan(
@@ -238,8 +257,12 @@ class _Planner:
     def _with_follower(self, side: int, index: int) -> Op:
         """Return the operation with the bias that an addition right behind it adds, if it has none itself."""
         op = self.ops[side][index]
+        if index in self.summed[side]:
+            added = "other" if op.kind == "add" else "bias"
+            return replace(op, weights={role: name for role, name in op.weights.items() if role != added})
         bias = self.followers[side].get(index)
-        if bias is None or "bias" in op.weights or not ({"kernel", "weight"} & set(op.weights)):
+        has_kernel = {"kernel", "weight"} & set(op.weights) or (op.weights and family(op) == "linear")
+        if bias is None or "bias" in op.weights or not has_kernel:
             return op
         return Op(
             op.index, op.name, op.kind, op.inputs, op.outputs, op.config, {**op.weights, "bias": bias}, op.made_by
@@ -297,12 +320,14 @@ def _constants(trace: Trace) -> set[str]:
     return {name for name, found in roles.items() if found == {"other"} and name not in trained}
 
 
-def _added(op: Op, producers: Mapping[int, Op]) -> str | None:
-    """Return the weight that an operation adds to its one tensor, as it is or in another shape."""
+def _added(op: Op, producers: Mapping[int, Op], shapes: Mapping[str, Shape]) -> str | None:
+    """Return the vector of weights that an operation adds to its one tensor, as it is or in another shape."""
     if op.kind != "add":
         return None
     if len(op.inputs) == 1:
-        return op.weights.get("other")
+        other = op.weights.get("other", "")
+        vector = other in shapes and len([size for size in shapes[other] if size > 1]) < 2
+        return other if vector else None  # a matrix is no bias, but something that was made of it
     shaped = [producers.get(tensor) for tensor in op.inputs]
     held = [one for one in shaped if one is not None and one.kind == "op:weight" and not one.inputs]
     if len(held) != 1 or len(op.inputs) != 2 or held[0].config.get("function") not in SHAPING:
@@ -313,21 +338,30 @@ def _added(op: Op, producers: Mapping[int, Op]) -> str | None:
 _TRIMMING = frozenset({"slice", "zero_pad", "cropping", "identity"})
 
 
+def _keeps_units(trace: Trace, op: Op, reader: Op) -> bool:
+    """Return whether what reads a product leaves its units on the last axis: Keras multiplies matrices and reshapes."""
+    shapes = [trace.shapes.get(tensor, ()) for tensor in (*reader.inputs[:1], *reader.outputs[:1])]
+    units = op.kind in ("dense", "matmul", "einsum") and reader.kind in ("reshape", "identity")
+    return units and all(shapes) and shapes[0][-1] == shapes[-1][-1]
+
+
 def _bias_followers(trace: Trace) -> dict[int, str]:
     """Return the weight that an addition behind an operation adds to its result, if nothing else reads that.
 
     The result may be cropped or padded before.
     """
     consumers, producers = trace.consumers(), trace.producers()
+    shapes = {name: weight.shape for name, weight in trace.weights.items()}
     found: dict[int, str] = {}
     for op in trace.ops:
         tensor = op.outputs[0] if op.outputs else None
         while tensor is not None and tensor not in trace.outputs and len(consumers.get(tensor, [])) == 1:
             reader = consumers[tensor][0]
-            reference = _added(reader, producers)
+            reference = _added(reader, producers, shapes)
             if reference is not None:
                 found[op.index] = reference
-            tensor = reader.outputs[0] if reader.kind in _TRIMMING and op.kind == "conv_transpose" else None
+            trimmed = reader.kind in _TRIMMING and op.kind == "conv_transpose"
+            tensor = reader.outputs[0] if trimmed or _keeps_units(trace, op, reader) else None
     return found
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from parity.model.trace import Op, Trace
-from parity.pairing import attending, byhand, fingerprints, stacked
+from parity.pairing import attending, biases, byhand, fingerprints, stacked
 from parity.pairing.assign import assign
 from parity.pairing.evidence import ALIKE_NAMES, NO_WAY, Scores, evidence, names_alike
 from parity.pairing.families import counts
@@ -122,6 +122,11 @@ def match_all(
     kept += _joins(weighted.stacked)
     scores = evidence(a, b)
     _leave_out(scores, a, b, ((one.tensorflow, one.torch) for one in weighted.stacked))
+    for shared in biases.shared(tensorflow, torch, weighted.pairs):  # only the whole sums are the same
+        additions = shared.tensorflow.additions, shared.torch.additions
+        _leave_out(scores, a, b, [additions])
+        kept = [pair for pair in kept if pair.tensorflow not in additions[0] and pair.torch not in additions[1]]
+        kept.append(OpPair(additions[0][0], additions[1][0], GRAPH))
     certain = _hold(scores, a, b, byhand.ByHand((*by_map, *((p.tensorflow, p.torch) for p in kept)), hand.groups))
     above, below = between(a, b, certain | _ends(a, b))
     fits = (above + below >= 1) & (np.minimum(above, below) > 0)

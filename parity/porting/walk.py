@@ -14,6 +14,7 @@ from parity.judge.bound import UNIT_ROUNDOFF
 from parity.judge.compare import Quartet, judge
 from parity.judge.verdict import NOT_COMPARED, SEMANTIC, Finding
 from parity.model.trace import COMPUTES, MOVES, Op, Trace
+from parity.pairing import biases
 from parity.pairing.match import Matching, OpPair
 from parity.pairing.relations import CHANNELS, SAME, Relation, choose
 from parity.porting.options import Array
@@ -102,7 +103,9 @@ def cuts(
     """
     forward = Forward(tensorflow, torch, matching, prints, single)
     ops = ({op.index: op for op in tensorflow.ops}, {op.index: op for op in torch.ops})
-    pairs = sorted(matching.pairs, key=lambda pair: pair.tensorflow)
+    apart = {index for one in biases.shared(tensorflow, torch, matching.pairs) for index in one.tensorflow.layers}
+    # What one side adds to a layer's result the other adds to a sum of it: they are compared with that sum.
+    pairs = sorted((p for p in matching.pairs if p.tensorflow not in apart), key=lambda pair: pair.tensorflow)
     tensors: dict[int, int] = dict(zip(tensorflow.inputs, torch.inputs, strict=False))
     found: list[tuple[int, int, OpPair | None, str]] = []
     for pair in pairs:

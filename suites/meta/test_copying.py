@@ -460,3 +460,102 @@ def test_all_weights_of_typical_networks_go_there_and_back(make: Any) -> None:
     assert moved.keys() == other.trace.weights.keys()
     assert all(moved[name].shape == weight.shape for name, weight in other.trace.weights.items())
     assert all(same_bits(array, held[name]) for name, array in made.to_tensorflow(moved).items())
+
+
+def summed(torch: bool, beside: bool, biases: tuple[bool, bool]) -> Trace:
+    """Return `x @ W + h @ U`, with biases inside the products, or one beside them."""
+    names = ("first", "second")
+    weights = {name: (4, size) if torch else (size, 4) for name, size in zip(names, (5, 7), strict=True)}
+    weights |= {f"b{place}": (4,) for place in range(3)}
+    role = "weight" if torch else "kernel"
+    ops = [
+        Op(
+            place,
+            name,
+            "dense",
+            (place,),
+            (place + 2,),
+            {"units": 4},
+            {role: name, **({"bias": f"b{place}"} if has else {})},
+        )
+        for place, (name, has) in enumerate(zip(names, biases, strict=True))
+    ]
+    ops.append(Op(2, "sum", "add", (2, 3), (4,)))
+    ops += [Op(3, "bias", "add", (4,), (5,), {}, {"other": "b2"})] if beside else []
+    used = {name for op in ops for name in op.weights.values()}
+    held = {name: Weight(name, shape) for name, shape in weights.items() if name in used}
+    shapes = {0: (2, 5), 1: (2, 7), **dict.fromkeys(range(2, 6), (2, 4))}
+    return Trace((0, 1), (len(ops) + 1,), ("output",), tuple(ops), shapes, {}, held)
+
+
+@pytest.mark.parametrize("biases", [(True, False), (False, True), (True, True)])
+def test_a_bias_beside_a_sum_of_products_is_what_the_layers_add_together(biases: tuple[bool, bool]) -> None:
+    sides = summed(False, True, (False, False)), summed(True, False, biases)
+    matching = Matching((OpPair(0, 0, "graph"), OpPair(1, 1, "graph")), (2, 3), (2,))
+    made = plan(*sides, matching)
+    assert not made.unmatched_tensorflow
+    assert not made.unmatched_torch
+    held = arrays(sides[0], 0)
+    moved = made.to_torch(held)
+    own = [name for name, has in zip(("b0", "b1"), biases, strict=True) if has]
+    assert same_bits(moved[own[0]], held["b2"])
+    assert not any(moved[name].any() for name in own[1:])
+    back = made.to_tensorflow(moved)
+    assert all(same_bits(back[name], array) for name, array in held.items())
+    assert any("carried as a whole" in note for note in made.notes)
+
+
+def test_a_bias_that_one_of_two_layers_lost_stays_a_bias_that_is_missing() -> None:
+    sides = summed(False, False, (True, True)), summed(True, False, (True, False))
+    made = plan(*sides, Matching((OpPair(0, 0, "graph"), OpPair(1, 1, "graph")), (2,), (2,)))
+    assert made.unmatched_tensorflow == ("b1",)
+
+
+def tables(torch: bool, order: Sequence[int]) -> Trace:
+    """Return two layers, each followed by a table that is added: read before it in torch, in passing in TensorFlow."""
+    ops, at = list[Op](), 0
+    for block in order:
+        weight = {("weight" if torch else "kernel"): f"w{block}"}
+        ops.append(Op(len(ops), f"dense{block}", "dense", (at,), (at + 1,), {"units": 6}, weight))
+        read = {"other": f"t{block}"}
+        if torch:
+            ops.append(Op(len(ops), f"read{block}", "op:weight", (), (at + 50,), {}, {"weight": f"t{block}"}))
+            ops.append(Op(len(ops), f"turned{block}", "permute", (at + 50,), (at + 70,)))
+            read = {}
+        inputs = (at + 1, at + 70) if torch else (at + 1,)
+        ops.append(Op(len(ops), f"added{block}", "add", inputs, (at + 2,), {}, read))
+        at += 2
+    shapes = dict.fromkeys(range(200), (2, 6))
+    held = {f"w{block}": Weight(f"w{block}", (6, 6)) for block in order}
+    held |= {f"t{block}": Weight(f"t{block}", (9, 2)) for block in order}
+    return Trace((0,), (at,), ("output",), tuple(ops), shapes, {}, held)
+
+
+def test_tables_of_one_shape_belong_to_the_layers_that_they_stand_between() -> None:
+    mine, other = tables(False, (0, 1, 2)), tables(True, (2, 0, 1))  # layer 0 of TensorFlow is layer 2 of torch
+    pairs = tuple(OpPair(2 * place, 4 * place, "graph") for place in range(3))
+    made = plan(mine, other, Matching(pairs, (), ()))
+    assert not made.unmatched_tensorflow
+    found = {link.tensorflow: link.torch for link in made.links}
+    assert found == {"w0": "w2", "w1": "w0", "w2": "w1", "t0": "t2", "t1": "t0", "t2": "t1"}
+
+
+def test_a_kernel_in_passing_is_not_moved_as_if_it_were_a_picture() -> None:
+    kernel = ("conv", {"rank": 2}, {"other": (3, 3, 3, 8)})
+    sides = [trace([(kind, config, roles)], {}) for kind, config, roles in (kernel, ("op:weight", {}, {}))]
+    mine = replace(
+        sides[0], ops=(replace(sides[0].ops[0], weights={"other": "k"}),), weights={"k": Weight("k", (3, 3, 3, 8))}
+    )
+    other = replace(
+        sides[1], ops=(replace(sides[1].ops[0], weights={"weight": "w"}),), weights={"w": Weight("w", (8, 3, 3, 3))}
+    )
+    assert not plan(mine, other, Matching((), (0,), (0,))).links
+
+
+def test_a_tied_embeddings_rows_are_its_units() -> None:
+    made, *_ = one(
+        ("dense", {"units": 6, "transpose_kernel": True, "bias": True}, {"kernel": (6, 6), "bias": (6,)}),
+        ("dense", {"units": 6, "bias": True}, {"weight": (6, 6), "bias": (6,)}),
+    )
+    table = bits((6, 6), 0)
+    assert same_bits(made.to_torch({"kernel": table})["weight"], table)
