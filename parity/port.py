@@ -14,6 +14,7 @@ from parity.errors import PairingError, UsageError, WorkerCrash, WorkerError
 from parity.judge.verdict import NOT_COMPARED, SEMANTIC, Finding
 from parity.model.trace import MOVES, Trace, weight_names, weights_that_matter
 from parity.pairing.copying import WeightPlan, plan
+from parity.pairing.families import family
 from parity.pairing.match import Matching, match_all, match_weighted
 from parity.porting import outputs, reshaping, stacking, training
 from parity.porting.causes import Bank
@@ -195,7 +196,8 @@ class Story:
     ends: outputs.Ends = outputs.NOT_LOOKED_AT
     broken: str = ""
     notes: tuple[str, ...] = ()  # about the check itself
-    uncarried: bool = False  # some layers could not be given the same weights
+    uncarried: str = ""  # which layers could not be given the same weights, if any
+    adrift: set[int] = field(default_factory=set)  # tensors of TensorFlow's that such layers made
 
     def add(self, step: Step) -> LayerVerdict:
         """Take one cut: judge its gradients in training, look for causes, and return its row."""
@@ -212,37 +214,53 @@ class Story:
         return row
 
     def _in_earnest(self, step: Step) -> Step:
-        """Return a step that differs as not compared where both sides use weights that could not be carried at all."""
-        names = self._strangers
-        if step.finding.verdict != SEMANTIC or not np.isfinite(
-            step.finding.d64 if step.finding.d64 is not None else np.inf
-        ):
+        """Return a step that differs as not compared where both sides use weights that could not be carried at all.
+
+        So is what follows it, as long as one side still does: what is fed there is no common ground. And so is what one
+        side does with such weights where not even the shapes fit, for then the two were no partners.
+        """
+        if step.finding.verdict != SEMANTIC:
             return step
         segments = (step.cut.segment_tensorflow, step.cut.segment_torch)
         found = [
-            next((op.name for op in ops if op.index in some), "") for ops, some in zip(segments, names, strict=True)
+            next((op.name for op in ops if op.index in some), "")
+            for ops, some in zip(segments, self._strangers, strict=True)
         ]
-        if not all(found):
+        follows = any(tensor in self.adrift for tensor in step.cut.feeds_tensorflow)
+        unlike = step.finding.d64 is None and all(self._strangers)
+        if not all(found) and not (any(found) and (follows or unlike)):
             return step
-        self.uncarried = True
-        note = f"no weights could be carried between `{found[0]}` and `{found[1]}`: pair their layers with --map"
+        self.adrift.add(step.cut.tensorflow)
+        models, names = self.prepared.models, list[str]()
+        for name, side, some in zip(found, (TENSORFLOW, TORCH), self._strangers, strict=True):
+            names.append(name or next((op.name for op in models[side].ops if op.index in some), ""))
+        whose = f"between `{names[0]}` and `{names[1]}`" if all(names) else f"of `{names[0] or names[1]}`"
+        note = f"no weights could be carried {whose}: pair their layers with --map"
+        self.uncarried = self.uncarried or note
         return replace(step, finding=replace(step.finding, verdict=NOT_COMPARED, note=note))
 
     @cached_property
     def _strangers(self) -> tuple[set[int], set[int]]:
-        """The operations of either side that have no partner, nor has any of their weights."""
+        """The operations of either side none of whose weights has a partner, nor have they one of their own family.
+
+        A layer of another size that was paired is no stranger: that its weights do not fit is the fault.
+        """
         plan_, models = self.prepared.plan, self.prepared.models
-        pairs = self.prepared.matching.pairs
-        paired = {pair.tensorflow for pair in pairs}, {pair.torch for pair in pairs}
         if models.options.weights == AS_IS:
             return set(), set()
-        found = []
-        unmatched = plan_.unmatched_tensorflow, plan_.unmatched_torch
-        for side, alone, known in zip((TENSORFLOW, TORCH), unmatched, paired, strict=True):
-            used = {op.index: {n for ref in op.weights.values() for n in weight_names(ref)} for op in models[side].ops}
+        ops = tuple({op.index: op for op in models[side].ops} for side in (TENSORFLOW, TORCH))
+        known: tuple[set[int], set[int]] = set(), set()
+        for pair in self.prepared.matching.pairs:
+            mine, theirs = ops[0][pair.tensorflow], ops[1][pair.torch]
+            if mine.weights and theirs.weights and family(mine) == family(theirs):
+                known[0].add(mine.index)
+                known[1].add(theirs.index)
+        strangers = []
+        for side, alone, paired in zip(ops, (plan_.unmatched_tensorflow, plan_.unmatched_torch), known, strict=True):
+            used = {index: {n for ref in op.weights.values() for n in weight_names(ref)} for index, op in side.items()}
             left = {index for index, names in used.items() if names and names <= set(alone)}
-            found.append(left - known)
-        return found[0], found[1]
+            strangers.append(left - paired)
+        return strangers[0], strangers[1]
 
     def end_step(self, findings: list[Finding]) -> None:
         """Take the step of the whole model."""
@@ -263,7 +281,7 @@ def _verdict(story: Story) -> Verdict:
     unmatched, idle = _without_partner(prepared)
     ends = () if story.uncarried else story.ends.verdicts  # they differ by the weights
     extra = [*ends, *(finding.verdict for finding in story.step)]
-    why = story.broken.partition("\n")[0] or ("" if story.uncarried else story.ends.why)
+    why = story.broken.partition("\n")[0] or story.uncarried or story.ends.why
     if story.broken:
         extra.append(NOT_COMPARED)
     if any(unmatched) and models.options.weights != AS_IS:

@@ -24,7 +24,7 @@ from parity.judge.traps import TRAPS
 from suites.meta.ports import BAD, CASES, CORRECT, FAULTS, FOLDER, Case, Source
 
 ROOT = Path(__file__).resolve().parents[2]
-STATUS = {"same": 0, "different": 1, "error": 2}
+STATUS = {"same": 0, "different": 1, "error": 2, "undecided": 2}
 WAIT_S = 900.0
 BY_COMMAND = os.environ.get("PARITY_PORTS") == "command"
 

@@ -18,8 +18,9 @@ class Source:
 class Case:
     """One pair of builders and what the check must say about it.
 
-    `verdict` is `same`, `different` or `error`; `sources` lists what must be named when they differ, `tolerated` causes
-    that may be named beside it. `says` is part of what must stand on stderr of an error, or among the notes.
+    `verdict` is `same`, `different`, `undecided` (compared, and the status is 2) or `error`; `sources` lists what must
+    be named when they differ, `tolerated` causes that may be named beside it. `says` is part of what must stand on
+    stderr of an error, or among the notes.
     """
 
     name: str
