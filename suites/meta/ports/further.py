@@ -188,6 +188,50 @@ _WRONGLY_WRITTEN = (
 )
 
 
+def _carried() -> Iterator[Case]:
+    """Yield weights that one side holds, or adds, in other places than the other."""
+    port = partial(_port, family="carried")
+    for torch in ("tied", "tied_function", "tied_product"):
+        yield port("tied", torch, ids="9:0:20")
+    for torch in ("tied_square", "tied_square_product"):
+        yield port("tied_square", torch, ids="9:0:11")
+    place = ("matmul", "out")
+    yield port("tied_square", "tied_square_without_bias", ids="9:0:11", cause="bias-missing-or-doubled", place=place)
+    for torch in ("products", "products_second", "products_both"):
+        yield port("products", torch, "5 7", says=("carried as a whole",))
+    yield port("products_of_layers", inputs="5 7", says=("carried as a whole",))
+    yield port("products", "products_halved", "5 7", cause="unknown residual-scale", place=("products/*", "mul"))
+    yield port("recurrence", inputs="3x5")
+    yield port("recurrence", "recurrence_swapped", "3x5", cause="unknown", place=("multiply*", "mul*"))
+    for tensorflow in ("waves", "waves_gate_first"):
+        case = port(tensorflow, "waves", "15x3")
+        yield replace(case, name=f"carried-{tensorflow}")
+    for torch in ("waves_linear", "waves_glu"):
+        yield port("waves_linear", torch, "15x3")
+    yield port("waves_fused", "waves_apart", "15x3")
+    yield port("waves", "waves_other_dilation", "15x3", cause="unknown dilation-or-groups", place=("gated1/*", "*"))
+    yield port("waves_fused", "waves_hard_gate", "15x3", cause="activation-missing", place=("gated1/*", "*"))
+    yield port("tables", inputs="5x6", says=("where they are read",))
+    yield port("tables", "tables_turned", "5x6", cause="unknown", place=("biased1/*", "*"))
+    yield port("tokens", inputs="5x8")
+    yield port("groups_apart", "groups_together", "13x9x3")
+    yield port("groups_split", "groups_of_two", "13x9x3")
+    yield port("groups_together", "groups_apart", "13x9x3")
+    yield port("groups_apart", "groups_dilated", "13x9x3", cause="unknown dilation-or-groups", place=("joined1", "*"))
+    yield port("standardised", inputs="12x10x3")
+    yield port("standardised", "standardised_by_one_less", "12x10x3", cause="unknown", place=("second/*", "2*"))
+    said = ("no weights could be carried between", "--map")
+    train = ("--train",)
+    yield port("tied", "tied_product", ids="9:0:20", options=train)
+    for name, size in (("products", "5 7"), ("waves", "15x3"), ("tables", "5x6"), ("standardised", "12x10x3")):
+        yield port(name, inputs=size, options=train)
+    yield port("sized", "other_kernel", "12x10x3", cause="unknown", place=("conv2", "2"))
+    yield port("sized", "other_units", "12x10x3", cause="unknown", place=("hidden", "6"))
+    yield port("mixture", inputs="12x10x3", verdict="undecided", says=said)
+    yield port("recurrent_images", inputs="4x9x11x2", verdict="undecided", says=said)
+    yield port("cells", inputs="5x4", verdict="undecided", says=said)
+
+
 def _functions() -> Iterator[Case]:
     yield _port("fourier_mixing", inputs="10x12")
     yield _port("prototypes", inputs="9")
@@ -239,4 +283,5 @@ FURTHER = (
     *_spelt(),
     *_functions(),
     *_by_hand(),
+    *_carried(),
 )
