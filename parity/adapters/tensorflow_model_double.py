@@ -82,6 +82,8 @@ class Doubling:
                 setattr(holder, name, self._maker(path, getattr(holder, name), position))
         self._variables()
         self._operations()
+        self._graphs()
+        self._whole_numbers()
         fill = self.tf.fill
         self.tf.fill = functools.wraps(fill)(
             lambda dims, value, **words: fill(
@@ -201,6 +203,45 @@ class Doubling:
             execute.execute = slow_execute
         execute.quick_execute, execute.record_gradient = slow_execute, record_gradient
 
+    def _graphs(self) -> None:
+        """An operation that there is for float32 alone takes doubles in a graph as well, and gives doubles.
+
+        Keras runs a layer of one's own in a graph to learn what shapes come out, before it has seen any number.
+        """
+        from tensorflow.python.framework import op_def_library
+
+        original = op_def_library._apply_op_helper
+
+        def apply(op_type_name: Any, name: Any = None, **words: Any) -> Any:
+            try:
+                return original(op_type_name, name, **words)
+            except TypeError as error:
+                if not self._depth or not _lacks_kernel(error):
+                    raise
+            words = {key: self._graph_single(value) for key, value in words.items()}
+            structure, stateful, op, made = original(op_type_name, name, **words)
+            return structure, stateful, op, self._graph_double(made)
+
+        op_def_library._apply_op_helper = apply
+
+    def _graph_single(self, value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return [self._graph_single(item) for item in value]
+        if isinstance(value, self.tf.DType):
+            return self.tf.float32 if value == self.tf.float64 else value
+        return self._cast_in_graph(value, self.tf.float64, self.tf.float32)
+
+    def _graph_double(self, made: Any) -> Any:
+        if isinstance(made, list | tuple):
+            return [self._graph_double(item) for item in made]
+        return self._cast_in_graph(made, self.tf.float32, self.tf.float64)
+
+    def _cast_in_graph(self, value: Any, before: Any, after: Any) -> Any:
+        if getattr(value, "dtype", None) != before or not self.tf.is_tensor(value):
+            return value
+        with self.paused():
+            return self.tf.cast(value, after)
+
     def _norm(self, op: Any, inputs: Sequence[Any], attrs: tuple[Any, ...]) -> list[Any] | None:
         """Return the results of a fused batch normalisation, which TensorFlow has for float32 alone, in doubles."""
         name = op.decode() if isinstance(op, bytes) else str(op)
@@ -257,6 +298,20 @@ class Doubling:
             self._busy = False
         self._told(made, changed)
         return changed
+
+    def _whole_numbers(self) -> None:
+        """A whole number of Python is an int32 for Keras, as beside float32: not an int64, as beside float64.
+
+        Otherwise `ops.arange(n)` would be of another type than in the model itself.
+        """
+        types: Any = importlib.import_module("keras.src.backend.common.dtypes")
+        original = types._resolve_weak_type
+
+        def resolve(dtype: Any, precision: str = "32") -> Any:
+            whole = self._depth and str(dtype)[:1] in "iu"
+            return original(dtype, precision="32" if whole else precision)
+
+        types._resolve_weak_type = resolve
 
     def _variables(self) -> None:
         """A variable that is asked for in float32 is made in float64; `tf.Variable` itself must stay a class."""
@@ -323,7 +378,8 @@ def _lacks_kernel(error: Exception) -> bool:
     """Tell whether an operation failed because there is none of it for float64."""
     text = str(getattr(error, "message", error))
     missing = "Could not find device for node" in text and "DT_DOUBLE" in text
-    return missing or ("of double is not in the list of allowed values" in text)
+    refused = ("of double is not in the list of allowed values", "has DataType float64 not in list of allowed values")
+    return missing or any(words in text for words in refused)
 
 
 def _single_types(op: str, attrs: tuple[Any, ...], tf: Any) -> tuple[Any, ...]:
