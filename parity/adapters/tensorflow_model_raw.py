@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -334,6 +335,9 @@ def _gather(raw: Raw) -> Described | None:
 
 
 def _slice(raw: Raw) -> Described:
+    steps = raw.sources[3].numbers() if len(raw.sources) > 3 else np.ones(1)
+    if steps is not None and (steps > 0).all() and math.prod(raw.sources[0].shape) == math.prod(raw.outputs[0]):
+        return "reshape", {"shape": list(raw.outputs[0])}, {}  # all of it, with axes of one more or less
     text = []
     for source in raw.sources[1:]:
         found = source.numbers()

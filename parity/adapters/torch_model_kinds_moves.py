@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from types import EllipsisType
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ from parity.adapters.torch_model_kinds import (
     Seen,
     axis_of,
     describes,
+    shape_of,
     simple,
     times,
 )
@@ -83,6 +86,10 @@ def _cast(seen: Seen) -> Described:
 
 @describes("getitem", "select", "narrow", "slice")
 def _slice(seen: Seen) -> Described:
+    if math.prod(shape_of(seen.call.args[0])) == math.prod(seen.out[0]) and seen.name in ("getitem", "select"):
+        index = seen.call.args[1] if seen.name == "getitem" else ()
+        if all(one is None or isinstance(one, (int, slice, EllipsisType)) for one in leaves(index)):
+            return "reshape", {"shape": list(seen.out[0])}  # all of it, with axes of one more or less
     if seen.name != "getitem":
         return "slice", {"text": ", ".join(f"{key}={value}" for key, value in simple(seen.given).items())}
     index = seen.call.args[1]
