@@ -7,7 +7,7 @@ they are nearly all; anything else is a permutation of the elements of one sampl
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import permutations
 from math import prod
 
@@ -20,7 +20,9 @@ Shape = tuple[int, ...]
 
 SAME, CHANNELS, EXPLICIT = "same", "channels", "explicit"
 FOLDED = "folded"  # the same order, but an axis is a part of the batch on one side, or one of length one is in front
-_SWAPPED = "batch-second"  # torch's recurrent layers and transformers may have the batch as their second axis
+# Torch's recurrent layers and transformers may have the batch as their second axis; with a permutation, which is then
+# that of the elements of one sample, all its other axes in their order, that sample is ordered otherwise as well.
+_SWAPPED = "batch-second"
 
 # Another order must agree better by this factor than the likeliest one: where a fault made all of them
 # disagree, which one disagrees least is noise.
@@ -55,26 +57,42 @@ class Relation:
             )
         return Relation(EXPLICIT, flat, tuple(tf_shape), tuple(torch_shape))
 
+    @staticmethod
+    def batch_second(perm: Array, tf_shape: Shape, torch_shape: Shape) -> Relation:
+        """Return the relation of one sample's elements where torch's batch is its second axis.
+
+        The shapes are those of a sample, torch's without its batch axis.
+
+        Raises
+            PairingError: as `explicit`.
+        """
+        explicit = Relation.explicit(perm, tf_shape, torch_shape)
+        alike = tuple(tf_shape) == tuple(torch_shape) and np.array_equal(np.ravel(perm), np.arange(prod(tf_shape)))
+        return Relation(_SWAPPED) if alike else replace(explicit, name=_SWAPPED)
+
+    @property
+    def by_sample(self) -> bool:
+        """Whether the batch is the first axis on both sides."""
+        return self.name not in (_SWAPPED, FOLDED)
+
     def to_torch(self, array: Array) -> Array:
         """Return TensorFlow's array in torch's order; the values and their type stay."""
         if self.name == CHANNELS:
             return np.ascontiguousarray(np.moveaxis(array, -1, 1))
-        if self.name == _SWAPPED:
-            return np.ascontiguousarray(np.swapaxes(array, 0, 1))
         if self.name == FOLDED:
             return array.reshape(self.torch_shape)
-        if self.perm is None:
-            return array
-        return array.reshape(len(array), -1)[:, self.perm].reshape(len(array), *self.torch_shape)
+        if self.perm is not None:
+            array = array.reshape(len(array), -1)[:, self.perm].reshape(len(array), *self.torch_shape)
+        return np.ascontiguousarray(np.swapaxes(array, 0, 1)) if self.name == _SWAPPED else array
 
     def to_tensorflow(self, array: Array) -> Array:
         """Return torch's array in TensorFlow's order; the values and their type stay."""
         if self.name == CHANNELS:
             return np.ascontiguousarray(np.moveaxis(array, 1, -1))
-        if self.name == _SWAPPED:
-            return np.ascontiguousarray(np.swapaxes(array, 0, 1))
         if self.name == FOLDED:
             return array.reshape(self.tf_shape)
+        if self.name == _SWAPPED:
+            array = np.ascontiguousarray(np.swapaxes(array, 0, 1))
         if self.perm is None:
             return array
         moved = np.empty((len(array), self.perm.size), array.dtype)
@@ -88,7 +106,12 @@ class Relation:
         if self.name == FOLDED:
             return (self.tf_shape, self.torch_shape) == (tf_shape, torch_shape)
         if self.name == _SWAPPED:
-            return len(tf_shape) > 1 and (tf_shape[1], tf_shape[0], *tf_shape[2:]) == torch_shape
+            if len(torch_shape) < 2 or len(tf_shape) < 2:
+                return False
+            first = (torch_shape[1], torch_shape[0], *torch_shape[2:])
+            if self.perm is None:
+                return tf_shape == first
+            return tf_shape[0] == first[0] and (tf_shape[1:], first[1:]) == (self.tf_shape, self.torch_shape)
         if not tf_shape or not torch_shape or tf_shape[0] != torch_shape[0]:
             return False
         if self.name == CHANNELS:
@@ -97,10 +120,10 @@ class Relation:
 
     def elements(self, tf_shape: Shape) -> Array:
         """Return which of a sample's elements of TensorFlow each of torch's is; `tf_shape` is the sample's own."""
+        if not self.by_sample:
+            raise PairingError("a tensor whose batch is no axis of its own in front has no order within one sample")
         if self.perm is not None:
             return self.perm
-        if self.name in (_SWAPPED, FOLDED):
-            raise PairingError("a tensor whose batch is no axis of its own in front has no order within one sample")
         numbers = np.arange(prod(tf_shape)).reshape(1, *tf_shape)
         return self.to_torch(numbers).reshape(-1)
 
@@ -139,7 +162,7 @@ def choose(tf_array: Array, torch_array: Array, preferred: Relation | None = Non
     """
     found = candidates(tf_array.shape, torch_array.shape)
     if preferred is not None and preferred.fits(tf_array.shape, torch_array.shape):
-        known = preferred.name == FOLDED
+        known = not preferred.by_sample
         found.insert(0, preferred if known else with_shapes(preferred, tf_array.shape[1:], torch_array.shape[1:]))
     if len(found) < 2:
         return found[0] if found else None
@@ -225,7 +248,7 @@ def _distance(expected: Array, got: Array) -> float:
 
 def _order_before(before: Relation, count: int, other: Array) -> Array:
     """Return which of TensorFlow's elements each of torch's was, for the elements that `other` holds."""
-    if before.perm is not None:
+    if before.perm is not None and before.by_sample:
         return before.perm[other.reshape(-1)]
     if before.name == SAME:
         return other.reshape(-1)

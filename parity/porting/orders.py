@@ -117,6 +117,9 @@ class Orders:
         start, sure = self._from(way_a[0], way_b[0])
         if start is None:
             return self._guess(mine, theirs)
+        if not start.by_sample:
+            folded = self._across_samples(way_a, way_b, start)
+            return (folded, sure) if folded is not None else self._guess(mine, theirs)
         try:
             map_a, map_b = self._map(way_a, mine, TWIN_TENSORFLOW), self._map(way_b, theirs, TWIN_TORCH)
         except ParityError as error:
@@ -219,7 +222,7 @@ class Orders:
     def _across_samples(self, way_a: Way, way_b: Way, start: Relation) -> Relation | None:
         """Return the order behind operations that move the border of the samples, as where frames become a sequence.
 
-        None unless every sample of the result is ordered alike.
+        Torch's samples may follow one another along the second axis. None unless all of them are ordered alike.
         """
         try:
             mine = self.moved(*way_a, TWIN_TENSORFLOW, whole=True)
@@ -230,15 +233,19 @@ class Orders:
             return None
         numbers = np.arange(mine.size).reshape(self.models[TENSORFLOW].shapes[way_a[0]])
         told = start.to_torch(numbers).reshape(-1)
-        if theirs.size != mine.size or told.size != mine.size or mine.shape[:1] != theirs.shape[:1]:
+        if theirs.size != mine.size or told.size != mine.size or not mine.ndim:
             return None
         place = np.empty(mine.size, np.int64)
         place[mine.reshape(-1)] = np.arange(mine.size)
-        rows = place[told[theirs]].reshape(len(mine), -1)
-        rows = rows - np.arange(len(mine))[:, None] * rows.shape[1]
-        if rows.min() < 0 or rows.max() >= rows.shape[1] or (rows != rows[0]).any():
-            return None
-        return Relation.explicit(rows[0], mine.shape[1:], theirs.shape[1:])
+        found = place[told[theirs]]
+        first = _of_all_samples(found, len(mine))
+        if first is not None and mine.shape == found.shape and np.array_equal(first, np.arange(first.size)):
+            return Relation("same")
+        if first is not None:
+            return Relation.explicit(first, mine.shape[1:], found.shape[1:])
+        found = np.swapaxes(found, 0, 1) if found.ndim > 1 else found
+        second = _of_all_samples(found, len(mine))
+        return None if second is None else Relation.batch_second(second, mine.shape[1:], found.shape[1:])
 
     def moved(self, start: int, ops: Sequence[Op], side: str, whole: bool = False) -> Array:
         """Return which number of the tensor `start` stands where behind `ops`, for one sample, or for the whole batch.
@@ -260,13 +267,32 @@ class Orders:
                 answer = self.models.segment(side, {at: np.ascontiguousarray(probe)}, last)
                 moved = np.asarray(answer["value"])
                 patches = not whole and any(op.kind == "patches" for op in moves)
-                if (moved.size != probe.size and not patches) or (moved.shape[:1] != shape[:1] and not whole):
+                if (moved.size != probe.size and not patches) or not (whole or _samples_alike(moved, shape[:1])):
                     raise ParityError(f"`{moves[0].name}` does more than move numbers within a sample")
                 kept = moved.size // shape[0] if patches else count
                 index = index[moved.reshape(-1)[:kept].astype(np.int64)]
             at = last
             result_shape = trace.shapes[last]
         return index.reshape(result_shape[first:])
+
+
+def _samples_alike(moved: Array, count: tuple[int, ...]) -> bool:
+    """Return whether the first axis is that of the samples still, all of which held the same numbers."""
+    return moved.shape[:1] == count and bool((moved == moved[:1]).all())
+
+
+def _of_all_samples(places: Array, count: int) -> Array | None:
+    """Return which of its sample's elements each is, if the first axis is that of `count` samples, all ordered alike.
+
+    `places` numbers the elements of the whole batch.
+    """
+    if places.shape[:1] != (count,):
+        return None
+    rows = places.reshape(count, -1)
+    rows = rows - np.arange(count)[:, None] * rows.shape[1]
+    if rows.min(initial=0) < 0 or rows.max(initial=-1) >= rows.shape[1] or (rows != rows[0]).any():
+        return None
+    return np.asarray(rows[0])
 
 
 def _stretches(ops: Sequence[Op]) -> list[list[Op]]:
