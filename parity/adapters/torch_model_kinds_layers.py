@@ -182,8 +182,19 @@ def _adaptive(seen: Seen) -> Described | None:
 
 @describes("recurrent")
 def _recurrent(seen: Seen) -> Described:
-    _, _, weights, mode, bidirectional, batch_first, hidden, bias = seen.call.args
-    return _layer(seen, weights, mode, bidirectional, batch_first, hidden, bias)
+    _, _, weights, mode, bidirectional, batch_first, hidden, bias, *sizes = seen.call.args
+    kind, config = _layer(seen, weights, mode, bidirectional, batch_first, hidden, bias)
+    return kind, {**config, "packed": True} if sizes else config
+
+
+@describes("unpacked")
+def _unpacked(_: Seen) -> Described:
+    return "unpack", {}
+
+
+@describes("packed_again")
+def _packed_again(_: Seen) -> Described:
+    return "pack", {}
 
 
 @describes("lstm", "gru", "rnn_tanh", "rnn_relu")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 
 def attention(module: nn.MultiheadAttention, weights: Mapping[str, Any], args: Any, kwargs: Mapping[str, Any]) -> Any:
@@ -20,11 +22,12 @@ def attention(module: nn.MultiheadAttention, weights: Mapping[str, Any], args: A
 
 def recurrent(
     x: Tensor, states: Any, weights: list[Tensor], mode: str, bidirectional: bool, batch_first: bool,
-    hidden: int, bias: bool,  # noqa: ARG001
+    hidden: int, bias: bool, sizes: Tensor | None = None,  # noqa: ARG001
 ) -> Any:  # fmt: skip
     """Run one layer of an LSTM, GRU or RNN; the results are the sequence and the last states.
 
-    Of both directions, the states given and returned are apart, as Keras has them: forward's, then backward's.
+    Of both directions, the states given and returned are apart, as Keras has them: forward's, then backward's. `sizes`
+    are those of the batches of packed sequences, whose steps stand behind one another.
     """
     function = {"LSTM": torch.lstm, "GRU": torch.gru, "RNN_TANH": torch.rnn_tanh, "RNN_RELU": torch.rnn_relu}[mode]
     training, lstm = torch.is_grad_enabled(), mode == "LSTM"
@@ -32,7 +35,8 @@ def recurrent(
         count = len(states) // 2
         joined = tuple(torch.stack((states[part], states[count + part])) for part in range(count))
         states = joined if lstm else joined[0]
-    y, *last = function(x, states, weights, bias, 1, 0.0, training, bidirectional, batch_first)
+    how = (weights, bias, 1, 0.0, training, bidirectional)
+    y, *last = function(x, states, *how, batch_first) if sizes is None else function(x, sizes, states, *how)
     return (y, *(state[way] for way in (0, 1) for state in last)) if bidirectional else (y, *last)
 
 
@@ -67,17 +71,79 @@ def _frozen_forward(module: Any, record: Callable[..., Any]) -> Callable[..., An
 RECURRENT = {"lstm": "LSTM", "gru": "GRU", "rnn_tanh": "RNN_TANH", "rnn_relu": "RNN_RELU"}
 
 
+@dataclass(frozen=True)
+class Packing:
+    """How sequences of several lengths were packed: what `PackedSequence` holds, and how long the padded ones were."""
+
+    sizes: Tensor
+    sorted_indices: Tensor | None
+    unsorted_indices: Tensor | None
+    length: int
+
+
+def packing_of(x: Any) -> Packing | None:
+    """Return how a layer's argument was packed; None for what is not packed, or not by `pack_padded_sequence`."""
+    length = getattr(x.batch_sizes, "_parity_length", None) if isinstance(x, PackedSequence) else None
+    if length is None:
+        return None
+    return Packing(x.batch_sizes, x.sorted_indices, x.unsorted_indices, length)
+
+
+def keep_length(name: str, args: Any, made: Sequence[Tensor]) -> None:
+    """Let packed sequences know how long the padded ones were; their batch sizes are handed on with them."""
+    if name == "_pack_padded_sequence" and len(args) > 2 and len(made) > 1:
+        made[1]._parity_length = int(args[0].shape[1 if args[2] else 0])
+
+
+def unpacked(x: Tensor, sizes: Tensor, order: Tensor | None, length: int, goes_on: bool) -> Tensor:
+    """Return packed sequences as padded ones, the batch first and in its first order.
+
+    Behind the end of each its last step goes on, as where a layer keeps its state, or there are zeros.
+    """
+    steps, samples = torch.arange(length)[None], torch.arange(int(sizes[0]))[:, None]
+    lengths = (sizes[None] > samples).sum(1, keepdim=True)
+    starts = sizes.cumsum(0) - sizes
+    place = starts[torch.minimum(steps, lengths - 1)] + samples
+    if not goes_on:
+        place = torch.where(steps < lengths, place, len(x))
+        x = torch.cat([x, x.new_zeros(1, *x.shape[1:])])
+    return x[place.to(x.device) if order is None else place.to(x.device)[order]]
+
+
+def packed_again(x: Tensor, sizes: Tensor, order: Tensor | None) -> Tensor:
+    """Return the steps of padded sequences as `unpacked` found them."""
+    samples = torch.arange(len(x), device=x.device) if order is None else order
+    rows = [samples[: int(size)] * x.shape[1] + step for step, size in enumerate(sizes)]
+    return x.flatten(0, 1)[torch.cat(rows)]
+
+
 def is_layered(name: str, args: Any) -> bool:
-    """Whether a call is of a recurrent network over padded sequences, without projections: what can be taken apart."""
-    if name not in RECURRENT or len(args) < 9 or not isinstance(args[2], (list, tuple)):
+    """Whether a call is of a recurrent network without projections, over padded sequences or packed ones.
+
+    That can be taken apart.
+    """
+    if name not in RECURRENT or len(args) < 9:
         return False
-    biased, layers, both = bool(args[3]), int(args[4]), 2 if args[7] else 1
-    return len(args[2]) == layers * both * (4 if biased else 2) and isinstance(args[0], torch.Tensor)
+    packed = isinstance(args[1], torch.Tensor) and isinstance(args[3], (list, tuple))
+    weights = args[3 if packed else 2]
+    if not isinstance(weights, (list, tuple)) or not isinstance(args[0], torch.Tensor):
+        return False
+    biased, layers, both = args[4:6] + args[8:9] if packed else args[3:5] + args[7:8]
+    return len(weights) == int(layers) * (2 if both else 1) * (4 if biased else 2)
 
 
-def layered(name: str, args: Any, record: Callable[..., Any]) -> Any:
-    """Run a recurrent network layer by layer, each recorded as one call; torch's own arguments and results."""
-    x, states, weights, biased, layers, _, _, bidirectional, batch_first = args[:9]
+def layered(name: str, args: Any, record: Callable[..., Any], packing: Packing | None = None) -> Any:
+    """Run a recurrent network layer by layer, each recorded as one call; torch's own arguments and results.
+
+    Between layers over packed sequences, and behind the last, these are unpacked and packed again, which changes
+    nothing but leaves a tensor that padded sequences can be compared with.
+    """
+    sizes: tuple[Tensor, ...] = ()
+    if isinstance(args[3], (list, tuple)):
+        x, *of_batches, states, weights, biased, layers, _, _, bidirectional = args[:9]
+        sizes, batch_first = tuple(of_batches), False
+    else:
+        x, states, weights, biased, layers, _, _, bidirectional, batch_first = args[:9]
     both, lstm = 2 if bidirectional else 1, name == "lstm"
     each, ends = both * (4 if biased else 2), []
     whole = tuple(states) if lstm else (states,)
@@ -89,9 +155,12 @@ def layered(name: str, args: Any, record: Callable[..., Any]) -> Any:
             part = tuple(state[layer : layer + 1] for state in whole)
         own = list(weights[layer * each : (layer + 1) * each])
         hidden = int(own[1].shape[-1])
-        how = (RECURRENT[name], bool(bidirectional), bool(batch_first), hidden, bool(biased))
+        how = (RECURRENT[name], bool(bidirectional), bool(batch_first), hidden, bool(biased), *sizes)
         given = part if lstm or bidirectional else part[0]
         x, *last = record(recurrent, (x, given, own, *how), {}, layer if layers > 1 else None)
+        if packing is not None and sizes:
+            there = (*sizes, packing.unsorted_indices, packing.length, not bidirectional)
+            x = record(packed_again, (record(unpacked, (x, *there), {}), *sizes, packing.sorted_indices), {})
         ends.append(last)
     return (x, *(_joined(ends, number, len(whole), bool(bidirectional)) for number in range(len(whole))))
 

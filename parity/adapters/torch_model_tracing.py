@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode, resolve_name
 
 from parity.adapters.torch_model_calls import Call, Par, Ref, leaves, mapped, named_outputs, tensors
 from parity.adapters.torch_model_exact import plain_name, rewrite, widened
-from parity.adapters.torch_model_leaves import is_layered, layered, leaf
+from parity.adapters.torch_model_leaves import Packing, is_layered, keep_length, layered, leaf, packing_of
 from parity.errors import UsageError
 
 _INTO_PYTHON = frozenset({"item", "tolist", "numpy", "__bool__", "__int__", "__float__", "__index__", "is_nonzero"})
@@ -66,6 +66,7 @@ class Recorder(TorchFunctionMode):
         self.found = Recording()
         self.stack: list[Frame] = [Frame("", None)]
         self.next_id = 0
+        self.packing: Packing | None = None  # of what the recurrent module that runs now was given
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         function, args, kwargs = rewrite(func, args, kwargs or {}, self.twin, self.training)
@@ -74,7 +75,7 @@ class Recorder(TorchFunctionMode):
             return self._look_into(function, args, kwargs)
         if not kwargs and is_layered(name, args):
             with self:  # the cutting and joining of states is seen
-                return layered(name, args, self.leaf_forward)
+                return layered(name, args, self.leaf_forward, self.packing)
         return self.record(function, args, kwargs)
 
     def leaf_forward(self, function: Any, args: Any, kwargs: Mapping[str, Any], part: int | None = None) -> Any:
@@ -95,6 +96,7 @@ class Recorder(TorchFunctionMode):
         if not depends or name in _BY_SHAPE_ONLY:
             return result
         made = tensors(result)
+        keep_length(name, args, made)
         if name in _INTO_PYTHON:
             self._note(f"`{self.stack[-1].path or 'forward'}` reads a computed value into Python (`{name}`)")
         if place is not None:
@@ -213,6 +215,8 @@ class Recorder(TorchFunctionMode):
                 taken = (
                     None if isinstance(module, torch.jit.ScriptModule) else leaf(module, self.expand, self.leaf_forward)
                 )
+                if isinstance(module, torch.nn.RNNBase):
+                    taken = self._over_sequences(module)
                 if taken is not None:
                     undo.enter_context(_replaced(module, taken))
                 undo.callback(module.register_forward_pre_hook(self._entering(path), with_kwargs=True).remove)
@@ -222,6 +226,19 @@ class Recorder(TorchFunctionMode):
                     undo.callback(parameter.requires_grad_, True)
                     parameter.requires_grad_(False)
             yield
+
+    def _over_sequences(self, module: Any) -> Callable[..., Any]:
+        """Return a recurrent module's own forward, while which it is known how its sequences were packed."""
+        original = module.forward
+
+        def forward(x: Any, *args: Any, **kwargs: Any) -> Any:
+            before, self.packing = self.packing, packing_of(x)
+            try:
+                return original(x, *args, **kwargs)
+            finally:
+                self.packing = before
+
+        return forward
 
     def _entering(self, path: str) -> Callable[..., None]:
         def hook(module: Any, *_: Any) -> None:

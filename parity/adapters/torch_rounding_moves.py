@@ -31,7 +31,7 @@ diagonal_scatter as_strided_scatter view_copy slice_copy select_copy permute_cop
 squeeze_copy unsqueeze_copy unbind_copy split_copy diagonal_copy slice_backward select_backward diagonal_backward
 as_strided _unsafe_index upsample_nearest1d upsample_nearest2d upsample_nearest3d _upsample_nearest_exact1d
 _upsample_nearest_exact2d _upsample_nearest_exact3d index_fill index_copy movedim diag_embed neg _neg_view fill
-max_unpool2d max_unpool3d unsafe_chunk trace_copy conj _conj resolve_conj resolve_neg
+max_unpool2d max_unpool3d unsafe_chunk trace_copy conj _conj resolve_conj resolve_neg _pack_padded_sequence
 """
 MOVES = tuple(_MOVES.split())
 """Each result is one of the operands' numbers (or its negative), so the error goes the same way."""

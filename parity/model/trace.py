@@ -15,7 +15,7 @@ ELEMENTWISE = "elementwise"  # every number on its own: an activation, a scale
 COMPUTES = "computes"
 
 # Kinds whose operations only rearrange numbers; patches that overlap hold some of them several times.
-MOVING_KINDS = frozenset({"flatten", "reshape", "permute", "identity", "dropout", "cast", "patches"})
+MOVING_KINDS = frozenset({"flatten", "reshape", "permute", "identity", "dropout", "cast", "patches", "pack", "unpack"})
 ELEMENTWISE_KINDS = frozenset({"activation", "rescale"})
 
 
