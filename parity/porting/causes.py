@@ -14,7 +14,7 @@ from parity.judge.traps.remedy import Remedy
 from parity.judge.traps.scene import GRADIENT, Scene
 from parity.judge.verdict import Finding
 from parity.model.trace import Op
-from parity.pairing.copying import WeightPlan, read
+from parity.pairing.copying import WeightLink, WeightPlan, read
 from parity.pairing.match import Matching
 from parity.porting.options import AS_IS, Array
 from parity.porting.sides import TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH, Models, is_fatal
@@ -127,9 +127,15 @@ class Bank:
         roles = {reference: role for role, reference in cut.main_torch.weights.items()}
         found = {}
         for link in self.plan.links:
-            if link.pair == cut.pair and link.torch in roles:
+            if self._is_own(link, cut) and link.torch in roles:
                 found[roles[link.torch]] = np.asarray(link.to_torch(read(link.tensorflow, self.weights[TENSORFLOW])))
         return {role: array.astype(np.float64) for role, array in found.items()}
+
+    @staticmethod
+    def _is_own(link: WeightLink, cut: Cut) -> bool:
+        """Return whether a weight is one of the cut's layer; one that is called again was linked at its first call."""
+        mine = cut.main_tensorflow
+        return link.pair == cut.pair or (mine is not None and link.tensorflow in mine.weights.values())
 
     def _alternatives(self, cut: Cut, carried: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
         """Return the carried weights of other layers that would fit in here, as-is only: was the wrong one loaded?"""
@@ -140,7 +146,7 @@ class Bank:
         ops = {op.index: op for op in self.models[TORCH].ops}
         for link in self.plan.links:
             roles = {reference: role for role, reference in ops[link.pair.torch].weights.items()}
-            if link.pair != cut.pair and link.torch in roles and roles[link.torch] in shapes:
+            if not self._is_own(link, cut) and link.torch in roles and roles[link.torch] in shapes:
                 array = np.asarray(link.to_torch(read(link.tensorflow, self.weights[TENSORFLOW]))).astype(np.float64)
                 by_pair.setdefault(link.pair, {})[roles[link.torch]] = array
         mine = {op.index: op.name for op in self.models[TENSORFLOW].ops}
