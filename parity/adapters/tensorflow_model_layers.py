@@ -296,34 +296,50 @@ def _embedding(layer: Any, _: Call) -> Leaf:
     return Leaf("embedding", config, _roles(embeddings=getattr(layer, "embeddings", None) if table is None else table))
 
 
-_CELLS = {"LSTM": "lstm", "GRU": "gru", "SimpleRNN": "rnn"}
+_CELLS = {"LSTMCell": "lstm", "GRUCell": "gru", "SimpleRNNCell": "rnn"}
+_LAYERS_OF_CELLS = frozenset({"RNN", "LSTM", "GRU", "SimpleRNN"})
+
+
+def is_plain_cell(cell: Any) -> bool:
+    """Tell whether this computes one step as one of Keras's own cells does."""
+    return getattr(known_class(cell), "__name__", "") in _CELLS
+
+
+def _cell(cell: Any, _: Call | None = None) -> Leaf:
+    """One step, as a model's own loop takes it."""
+    config = {
+        "units": int(cell.units),
+        "cell": True,
+        "bidirectional": False,
+        "reset_after": bool(getattr(cell, "reset_after", False)),
+        "activation": _function_name(cell.activation),
+        "recurrent_activation": _function_name(getattr(cell, "recurrent_activation", None)),
+        "bias": bool(cell.use_bias),
+    }
+    weights = {role: getattr(cell, role, None) for role in ("kernel", "recurrent_kernel", "bias")}
+    return Leaf(_CELLS[getattr(known_class(cell), "__name__", "")], config, _roles(**weights))
 
 
 def _recurrent(layer: Any, _: Call) -> Leaf | None:
-    kind = known_class(layer)
-    cell = layer.cell
+    """All steps: `LSTM` and its like, or `RNN` around one of their cells."""
+    if not is_plain_cell(layer.cell):
+        return None
+    step = _cell(layer.cell)
+    del step.config["cell"]
     config = {
-        "units": int(layer.units),
         "sequences": bool(layer.return_sequences),
         "states": bool(layer.return_state),
-        "bidirectional": False,
-        "reset_after": bool(getattr(layer, "reset_after", False)),
-        "activation": _function_name(cell.activation),
-        "recurrent_activation": _function_name(getattr(cell, "recurrent_activation", None)),
         "go_backwards": bool(layer.go_backwards),
-        "bias": bool(layer.use_bias),
     }
-    weights = {role: getattr(cell, role, None) for role in ("kernel", "recurrent_kernel", "bias")}
-    return Leaf(_CELLS[kind.__name__ if kind else "LSTM"], config, _roles(**weights))
+    return Leaf(step.kind, {**step.config, **config}, step.weights)
 
 
 def _bidirectional(layer: Any, call: Call) -> Leaf | None:
-    forward, backward = layer.forward_layer, layer.backward_layer
-    kinds = {getattr(known_class(inner), "__name__", "") for inner in (forward, backward)}
-    if len(kinds) != 1 or next(iter(kinds)) not in _CELLS:
+    both = layer.forward_layer, layer.backward_layer
+    if not all(getattr(known_class(inner), "__name__", "") in _LAYERS_OF_CELLS for inner in both):
         return None
-    first, second = _recurrent(forward, call), _recurrent(backward, call)
-    if first is None or second is None:
+    first, second = (_recurrent(inner, call) for inner in both)
+    if first is None or second is None or first.kind != second.kind:
         return None
     weights = {f"forward_{role}": variable for role, variable in first.weights.items()}
     weights |= {f"backward_{role}": variable for role, variable in second.weights.items()}
@@ -481,7 +497,7 @@ def _plain(kind: str, **config: Any) -> Callable[[Any, Call], Leaf]:
 # Layers that only hold others, or whose calls are the user's own code.
 _CONTAINERS = frozenset((
     "Layer", "Model", "Functional", "Sequential", "Lambda", "Wrapper", "TimeDistributed", "SpectralNormalization",
-    "RNN", "StackedRNNCells", "TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer", "ClassMethod", "InstanceMethod",
+    "StackedRNNCells", "TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer", "ClassMethod", "InstanceMethod",
     "InstanceProperty", "TFSMLayer", "Pipeline", "FeatureSpace",
 ))  # fmt: skip
 
@@ -489,7 +505,7 @@ _TABLE: dict[str, Callable[[Any, Call], Leaf | None]] = {
     "Dense": _dense, "EinsumDense": _einsum_dense, "Embedding": _embedding,
     "BatchNormalization": _batch_norm, "SyncBatchNormalization": _batch_norm, "LayerNormalization": _layer_norm,
     "GroupNormalization": _group_norm, "RMSNormalization": _rms_norm, "UnitNormalization": _unit_norm,
-    "LSTM": _recurrent, "GRU": _recurrent, "SimpleRNN": _recurrent, "Bidirectional": _bidirectional,
+    **dict.fromkeys(_LAYERS_OF_CELLS, _recurrent), **dict.fromkeys(_CELLS, _cell), "Bidirectional": _bidirectional,
     "MultiHeadAttention": _attention,
     "Activation": _activation, "ReLU": _relu, "LeakyReLU": _leaky, "PReLU": _prelu, "Softmax": _softmax,
     "ELU": lambda layer, _: Leaf("activation", {"function": "elu", "alpha": float(layer.alpha)}),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from parity.adapters.tensorflow_model_activations import activation_of
-from parity.adapters.tensorflow_model_layers import Leaf
+from parity.adapters.tensorflow_model_layers import Leaf, is_plain_cell, known_class
 from parity.adapters.tensorflow_model_tensors import Derived, filled, tensors_in
 
 # Kinds whose layers may hold an activation of their own.
@@ -177,6 +177,44 @@ def separable_halves(layer: Any, config: Mapping[str, Any], tf: Any) -> tuple[An
         return [keras.ops.add(y, tf.reshape(tf.convert_to_tensor(layer.bias), shape))]
 
     return depthwise, pointwise
+
+
+def layers_of_stack(layer: Any) -> list[Any] | None:
+    """Return a layer for each cell of an `RNN` around `StackedRNNCells`; one behind the other they compute the same.
+
+    None for what cannot be taken apart so: a stack that keeps its states, or holds a cell of the user's own.
+    """
+    stack = layer.cell
+    if getattr(known_class(stack), "__name__", "") != "StackedRNNCells" or layer.stateful or len(stack.cells) < 2:
+        return None
+    if not type(layer).__module__.startswith("keras.") or not all(map(is_plain_cell, stack.cells)):
+        return None
+    kind, last = known_class(layer), len(stack.cells) - 1
+    assert kind is not None
+    return [
+        kind(
+            cell, return_sequences=bool(layer.return_sequences) or index < last, return_state=bool(layer.return_state),
+            go_backwards=bool(layer.go_backwards) and index == 0, unroll=bool(layer.unroll),
+            zero_output_for_mask=bool(layer.zero_output_for_mask), dtype=layer.dtype_policy, name=cell.name,
+        )
+        for index, cell in enumerate(stack.cells)
+    ]  # fmt: skip
+
+
+def run_stack(pieces: Sequence[Any], x: Any, states: Any, words: Mapping[str, Any]) -> Any:
+    """Return what a stack answers by calling the layers of its cells one behind the other, each with its own state."""
+    ends = []
+    for index, piece in enumerate(pieces):
+        own = None if states is None else states[index]
+        alone = own is not None and not isinstance(own, list | tuple)
+        more = {} if own is None else {"initial_state": [own] if alone else list(own)}
+        made = piece(x, **words, **more)
+        if piece.return_state:
+            x, *state = made
+            ends.append(state[0] if alone else state)
+        else:
+            x = made
+    return (x, *ends) if ends else x
 
 
 def state_of(layer: Any) -> list[Any]:

@@ -18,7 +18,9 @@ from parity.adapters.tensorflow_model_making import (
     fused_activation,
     label_of,
     layer_runner,
+    layers_of_stack,
     made_by,
+    run_stack,
     separable_halves,
     separable_leaves,
     short_name,
@@ -79,6 +81,7 @@ class Recorder:
         self._results = 0  # how many the operation at hand has
         self._strange: set[int] = set()  # handles of variables that are not the model's
         self._names_used: dict[str, int] = {}
+        self._stacks: dict[int, list[Any] | None] = {}
 
     # Tensors
 
@@ -196,6 +199,10 @@ class Recorder:
         with self.frame(path, training):
             if name == "TimeDistributed" and len(args) == 1 and is_tensor(args[0]) and layer.built:
                 return self._time_distributed(layer, args[0], training)
+            if name == "RNN" and args and is_tensor(args[0]) and layer.built:
+                pieces = self._pieces(layer)
+                if pieces:
+                    return self._stack(pieces, args, kwargs)
             return original(layer, *args, **kwargs)
 
     def operation(self, op: Any, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -339,6 +346,20 @@ class Recorder:
         words = {"training": training} if takes_training(inner) else {}
         result = inner(self.tf.reshape(x, [batch * steps, *rest]), **words)
         return self.tf.reshape(result, [batch, steps, *(int(n) for n in result.shape[1:])])
+
+    def _pieces(self, layer: Any) -> list[Any] | None:
+        """Return the layers that a stack of cells is taken apart into, the same ones at every call."""
+        if id(layer) not in self._stacks:
+            self._stacks[id(layer)] = layers_of_stack(layer)
+        return self._stacks[id(layer)]
+
+    def _stack(self, pieces: Sequence[Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run a stack of cells layer by layer rather than step by step, as the other side may well have it."""
+        self.emulated = True
+        given = dict(zip(("initial_state", "mask", "training"), args[1:], strict=False)) | kwargs
+        states = given.pop("initial_state", None)
+        words = {key: value for key, value in given.items() if value is not None}
+        return run_stack(pieces, args[0], states, words)
 
     # Functions and raw operations
 

@@ -110,6 +110,9 @@ def _recurrent(kind: str) -> Callable[..., tuple[Tensor, ...]]:
     make, count = _STEPS[kind]
 
     def apply(config: Config, weights: Weights, inputs: Inputs, _: bool) -> tuple[Tensor, ...]:
+        if config.get("cell"):
+            own = _direction(weights, False)
+            return make(config, own)(inputs[0], _start(inputs[1:], inputs[0], own["weight_hh"].shape[1], count))
         native = _native(kind, config, weights, inputs)
         if native is not None:
             return native

@@ -210,6 +210,19 @@ def _packed(seen: Seen) -> Described | None:
     return kind, {**config, "packed": True}
 
 
+@describes("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell")
+def _cell(seen: Seen) -> Described | None:
+    """One step, as a model's own loop takes it."""
+    bias = seen.given.get("b_ih") is not None
+    weights = [seen.given.get(key) for key in ("w_ih", "w_hh", "b_ih", "b_hh")[: 4 if bias else 2]]
+    if not all(isinstance(one, Par) for one in weights):
+        return None
+    mode = seen.name.removesuffix("_cell").upper()
+    kind, config = _layer(seen, weights, mode, False, True, seen.out[0][-1], bias)
+    of_layers = ("sequences", "go_backwards", "time_major", "batch_first")
+    return kind, {"cell": True} | {key: value for key, value in config.items() if key not in of_layers}
+
+
 def _layer(
     seen: Seen, weights: Sequence[Any], mode: str, bidirectional: bool, batch_first: bool, hidden: int, bias: bool
 ) -> Described:

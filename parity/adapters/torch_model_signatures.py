@@ -74,6 +74,7 @@ _TEXTS: Mapping[str, str] = {
     "rms_norm": "input normalized_shape weight eps",
     "repeat_interleave": "input repeats dim",
     "softmin": "input dim dtype",
+    **dict.fromkeys(("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"), "input hx w_ih w_hh b_ih b_hh"),
 }
 
 

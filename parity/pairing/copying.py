@@ -14,7 +14,7 @@ from parity.pairing import biases, free, references
 from parity.pairing.biases import Shared
 from parity.pairing.carry import Carry
 from parity.pairing.families import family
-from parity.pairing.fitting import as_layer, fitting, role_pairs, takes_rows, with_units
+from parity.pairing.fitting import fitting, role_pairs, takes_rows, with_units
 from parity.pairing.free import Free
 from parity.pairing.match import GRAPH, ONLY_ONE, ORDER, Matching, OpPair
 from parity.pairing.norms import SHAPING
@@ -131,7 +131,7 @@ class _Planner:
         self.notes.append(f"`{parts[0]}` and torch's `{parts[1]}` are added to one sum of products: carried as a whole")
 
     def add(self, pair: OpPair, rows: Rows) -> None:
-        mine, other = self._with_follower(0, pair.tensorflow), as_layer(self._with_follower(1, pair.torch))
+        mine, other = self._with_follower(0, pair.tensorflow), self._with_follower(1, pair.torch)
         if bool(mine.weights) != bool(other.weights) or not mine.weights:
             return
         self._link(pair, mine, other, rows)

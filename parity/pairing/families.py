@@ -62,14 +62,11 @@ _COMPARED = (
     "keepdims",
     "block",
 )
-RECURRENT_CELLS = frozenset({"op:lstm_cell", "op:gru_cell", "op:rnn_tanh_cell", "op:rnn_relu_cell"})
 COMMUTES = frozenset({"add", "multiply", "maximum", "minimum", "average"})
 
 
 def family(op: Op) -> str:
     """Return the family of an operation; operations of two families never pair by where they stand."""
-    if op.kind in RECURRENT_CELLS:
-        return "recurrent"
     if op.weights and not op.inputs and op.kind != "embedding":
         return "source"  # a weight that is a value by itself: a class token, a position
     if op.kind in ("matmul", "einsum") and op.weights:

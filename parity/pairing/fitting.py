@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -16,7 +15,6 @@ import numpy as np
 from parity.model.layout import Array
 from parity.model.trace import Op
 from parity.pairing.carry import Carry, Link, links_of
-from parity.pairing.families import RECURRENT_CELLS
 from parity.pairing.references import Shape
 
 # Roles that mean the same, where the tables of `carry.py` do not say so because the kinds differ.
@@ -59,19 +57,6 @@ def role_pairs(tensorflow: Op, torch: Op) -> list[tuple[str, str, Link | None]]:
     ]
     found.extend((role, other, None) for role, other in zip(*more, strict=False))
     return found
-
-
-def as_layer(op: Op) -> Op:
-    """Return torch's cell of a recurrent layer with the roles that the layer has; anything else as it is."""
-    if op.kind not in RECURRENT_CELLS or len(op.weights) not in (2, 4):
-        return op
-    kernel, recurrent, *biases = op.weights.values()
-    weights = {"weight_ih_l0": kernel, "weight_hh_l0": recurrent}
-    if biases and op.kind == "op:gru_cell":
-        weights["biases_l0"] = "|".join(biases)
-    elif biases:
-        weights["bias_ih_l0"] = "+".join(biases)
-    return replace(op, weights=weights)
 
 
 def fitting(

@@ -241,10 +241,12 @@ def _embedding(given: Given) -> str:
 def _recurrent(name: str) -> Writer:
     def write(given: Given) -> str:
         config = given.config
+        cell = bool(config.get("cell"))
         made = arguments(
             config["units"], activation=config["activation"],
             recurrent_activation=config["recurrent_activation"] if name != "SimpleRNN" else None,
-            return_sequences=bool(config["sequences"]), go_backwards=config["go_backwards"] or None,
+            return_sequences=None if cell else bool(config["sequences"]),
+            go_backwards=config.get("go_backwards") or None,
             use_bias="bias" in given.weights or "forward_bias" in given.weights,
             reset_after=bool(config["reset_after"]) if name == "GRU" else None, dtype=_DTYPE,
         )  # fmt: skip
@@ -253,6 +255,12 @@ def _recurrent(name: str) -> Writer:
         states = [x for x in given.x[1:] if x not in masks]
         if len(masks) > 1 or len(states) not in (0, STATES[name] * (2 if config["bidirectional"] else 1)):
             raise given.wrong("with a constant among its first states")
+        if cell:
+            if not states:
+                raise given.wrong("with a constant among its first states")
+            return (
+                _layer(given, f"keras.layers.{name}Cell({made})", roles, states=Raw(f"[{', '.join(states)}]")) + "[0]"
+            )
         first = {"mask": Raw(masks[0])} if masks else {}
         if states:
             first["initial_state"] = Raw(f"[{', '.join(states)}]")

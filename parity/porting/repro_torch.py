@@ -218,7 +218,7 @@ def _recurrent(name: str) -> Writer:
         states, count = given.x[1:], STATES[name]
         if config["bidirectional"] and len(states) == 2 * count:  # forward's, then backward's
             states = tuple(f"torch.stack(({states[part]}, {states[count + part]}))" for part in range(count))
-        if len(states) not in (0, count):
+        if len(states) not in (0, count) or (config.get("cell") and not states):
             raise given.wrong("with a constant among its first states")
         held = []
         for suffix in ("", "_reverse") if config["bidirectional"] else ("",):
@@ -228,6 +228,11 @@ def _recurrent(name: str) -> Writer:
             elif config["bias"]:
                 bias = f"tensor({given.weight(f'bias_ih_l0{suffix}')})"
                 held += [bias, f"torch.zeros_like({bias})"]
+        if config.get("cell"):
+            function = f"rnn_{config['activation']}" if name == "RNN" else name.lower()
+            first = f"({', '.join(states)})" if count > 1 else states[0]
+            step = f"torch.{function}_cell({', '.join([given.x[0], first, *held])})"
+            return f"{step}[0]" if count > 1 else step
         units, inputs = config["units"], given.read[0][-1]
         made = arguments(
             inputs, units, bias=bool(config["bias"]), batch_first=bool(config["batch_first"]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,6 @@ CLOSE, SINGLE_CLOSE = 1e-9, 1e-5  # in relation: between the figures of tensors 
 RECURRENT = frozenset({"lstm", "gru", "rnn"})
 TRIMMED = frozenset({"conv_transpose", "conv", "depthwise_conv"})  # what ports cut to size afterwards
 TRIMMING = frozenset({"slice", "cropping", "zero_pad"})
-NOTHING: frozenset[str] = frozenset()
 FAR = 12.0  # beyond all usual borders, and before 20, from where on torch's softplus is its argument by default
 MANY = 2  # numbers that a table has at least: one alone, such as an eps, is none
 # Activations that two people may mean by one word, each with its own borders.
@@ -39,6 +39,9 @@ SUMS = frozenset({"sum", "mean"})
 TABLE = 2.0**-17
 DRAWS = 4  # of perturbed inputs, where no rule bounds an operation
 SAFETY = 16.0
+
+
+After = Callable[[Op], bool]  # behind which operations a shape alone may decide
 
 
 @dataclass(frozen=True)
@@ -107,9 +110,17 @@ def cuts(
     # What one side adds to a layer's result the other adds to a sum of it: they are compared with that sum.
     pairs = sorted((p for p in matching.pairs if p.tensorflow not in apart), key=lambda pair: pair.tensorflow)
     tensors: dict[int, int] = dict(zip(tensorflow.inputs, torch.inputs, strict=False))
+    met = set(tensors.values())  # of torch's; a state after one step is the same tensor as its result, but on one side
     found: list[tuple[int, int, OpPair | None, str]] = []
     for pair in pairs:
         mine, theirs = ops[0][pair.tensorflow], ops[1][pair.torch]
+        if _one_steps(mine, theirs):
+            for a, b in forward.of_step(mine, theirs):
+                if a not in tensors or b not in met:
+                    found.append((a, b, pair, mine.name))
+                    tensors.setdefault(a, b)
+                    met.add(b)
+            continue
         results = list(zip(mine.outputs, theirs.outputs, strict=False))
         read = [_read_later(tensorflow, a) or _read_later(torch, b) for a, b in results]
         for index, (a, b) in enumerate(results):
@@ -120,11 +131,12 @@ def cuts(
                 if a in tensors:
                     continue
                 tensors[a] = b
+                met.add(b)
                 found.append((a, b, pair, mine.name if index == 0 else f"{mine.name}[{index}]"))
     for a, b, name in zip(tensorflow.outputs, torch.outputs, tensorflow.output_names, strict=False):
         if tensors.get(a) != b:
             found.append((a, b, None, name))
-    stops = (set(tensors), set(tensors.values()))
+    stops = (set(tensors), met)
     producers = (tensorflow.producers(), torch.producers())
     return [_cut(given, ops, producers, stops) for given in found]
 
@@ -151,13 +163,51 @@ class Forward:
         a, b = mine.outputs[index], theirs.outputs[index]
         if self._fit(a, b):
             return self._same_numbers(a, b)
+        if mine.kind in RECURRENT and self._is_state(a, b):
+            return a, b
         starts = (mine.outputs if index == 0 else (a,), theirs.outputs if index == 0 else (b,))
-        after = None if mine.kind in RECURRENT else TRIMMING if mine.kind in TRIMMED else NOTHING
-        later = self._later(1, starts[1], lambda tensor: self._fit(a, tensor), self.prints[0].get(a), after)
-        if later is not None:
-            return a, later
-        later = self._later(0, starts[0], lambda tensor: self._fit(tensor, b), self.prints[1].get(b), after)
-        return (a, b) if later is None else (later, b)
+        after = _any if mine.kind in RECURRENT else _trims if mine.kind in TRIMMED else _none
+        return self._further(a, b, starts, after)
+
+    def of_step(self, mine: Op, theirs: Op) -> list[tuple[int, int]]:
+        """Return what to compare of a recurrent layer on one side and a cell, called in a loop, on the other.
+
+        The cell's result is its first state, too; the layer has that twice, as its last step and as a state. After a
+        single step both are as long as the cell's. Of several, what holds the same numbers is looked for further on;
+        nothing is compared where there is none, as inside a loop over two cells.
+        """
+        ours, others = ((op.outputs[0], *op.outputs) if op.config.get("cell") else op.outputs for op in (mine, theirs))
+        first = (ours[0], others[0])
+        single = bool(mine.inputs and theirs.inputs) and self._as_long(mine.inputs[0], theirs.inputs[0])
+        if not self._fit(*first):
+            cell = mine if mine.config.get("cell") else theirs
+            first = self._further(*first, ((first[0],), (first[1],)), partial(_goes_on, cell))
+        elif not single:
+            first = self._same_numbers(*first)
+        found = [first] if self._as_long(*first) else []
+        for a, b in list(zip(ours, others, strict=False))[1:]:
+            alike = _alike(self.prints[0].get(a), self.prints[1].get(b), self.close)
+            if self._as_long(a, b) and (single or alike):
+                found.append((a, b))
+        return found
+
+    def _further(self, a: int, b: int, starts: tuple[Sequence[int], Sequence[int]], after: After) -> tuple[int, int]:
+        """Return two tensors of which one is what is left of a result further on; as they are if there is none."""
+        for alike_only in (True, False):  # the same numbers on either side, before a mere shape on any
+            later = self._later(1, starts[1], lambda at: self._fit(a, at), self.prints[0].get(a), after, alike_only)
+            if later is not None:
+                return a, later
+            later = self._later(0, starts[0], lambda at: self._fit(at, b), self.prints[1].get(b), after, alike_only)
+            if later is not None:
+                return later, b
+        return a, b
+
+    def _as_long(self, a: int, b: int) -> bool:
+        return bool(np.prod(self.traces[0].shapes.get(a, ())) == np.prod(self.traces[1].shapes.get(b, ())))
+
+    def _is_state(self, a: int, b: int) -> bool:
+        """Return whether torch's tensor is TensorFlow's with the axis of its layers in front, of which there is one."""
+        return self.traces[1].shapes.get(b, ()) == (1, *self.traces[0].shapes.get(a, ()))
 
     def _same_numbers(self, a: int, b: int) -> tuple[int, int]:
         """Return two tensors as they are, unless one side holds the other's numbers a few operations later."""
@@ -167,7 +217,7 @@ class Forward:
         if _alike(mine, theirs, self.close):
             return self._in_plain_order(a, b, mine)
         for side, start, wanted in ((1, b, mine), (0, a, theirs)):
-            later = self._later(side, [start], self._alike_to(side, wanted), wanted, NOTHING)
+            later = self._later(side, [start], self._alike_to(side, wanted), wanted, _none)
             if later is not None:
                 return (a, later) if side else (later, b)
         return a, b
@@ -181,7 +231,7 @@ class Forward:
             return a, b
         for side, start in ((1, b), (0, a)):
             fits = (lambda tensor: self._plain(a, tensor)) if side else (lambda tensor: self._plain(tensor, b))
-            later = self._later(side, [start], fits, wanted, NOTHING, alike_only=True)
+            later = self._later(side, [start], fits, wanted, _none, alike_only=True)
             if later is not None:
                 return (a, later) if side else (later, b)
         return a, b
@@ -204,12 +254,12 @@ class Forward:
         starts: Sequence[int],
         fits: Callable[[int], bool],
         wanted: Sequence[float] | None,
-        after: frozenset[str] | None,
+        after: After,
         alike_only: bool = False,
     ) -> int | None:
         """Return the first tensor that holds the wanted numbers, else the first that fits behind what only moves.
 
-        `after` are further kinds of operations behind which a shape alone may decide; None allows all.
+        `after` tells behind which further operations a shape alone may decide.
         """
         by_shape: int | None = None
         open_, moved = list(starts), dict.fromkeys(starts, True)
@@ -218,16 +268,39 @@ class Forward:
             if fits(tensor):
                 if _alike(self.prints[side].get(tensor), wanted, self.close):
                     return tensor
-                if by_shape is None and not alike_only and (after is None or moved[tensor]):
+                if by_shape is None and not alike_only and moved[tensor]:
                     by_shape = tensor
             for reader in self.consumers[side].get(tensor, ()):
                 if reader.index not in self.paired[side]:
                     for made in reader.outputs:
                         if made not in moved:
-                            moves = reader.effect == MOVES or (after is not None and reader.kind in after)
+                            moves = reader.effect == MOVES or after(reader)
                             moved[made] = moved[tensor] and moves
                             open_.append(made)
         return by_shape
+
+
+def _any(_: Op) -> bool:
+    return True
+
+
+def _none(_: Op) -> bool:
+    return False
+
+
+def _trims(op: Op) -> bool:
+    return op.kind in TRIMMING
+
+
+def _goes_on(cell: Op, op: Op) -> bool:
+    """Return whether an operation is another step of a cell, or collects steps or picks one."""
+    return op.kind in PICKING or (op.kind == cell.kind and dict(op.weights) == dict(cell.weights))
+
+
+def _one_steps(mine: Op, theirs: Op) -> bool:
+    """Return whether one of two recurrent operations takes a single step and the other may take all of them."""
+    both = mine.kind in RECURRENT and theirs.kind in RECURRENT
+    return both and bool(mine.config.get("cell")) != bool(theirs.config.get("cell"))
 
 
 def _alike(first: Sequence[float] | None, second: Sequence[float] | None, close: float) -> bool:

@@ -433,8 +433,9 @@ def test_a_cell_called_step_by_step_has_the_layers_weights(kind: str) -> None:
     gates = shapes["kernel"][1]
     weights = {"wi": Weight("wi", (gates, 5)), "wh": Weight("wh", (gates, 3))}
     weights |= {name: Weight(name, (gates,)) for name in ("bi", "bh")}
-    roles = {"other": "wi", "other_1": "wh", "other_2": "bi", "other_3": "bh"}
-    steps = tuple(Op(i, "cell", f"op:{kind}_cell", (0, i), (i + 1,), {}, roles) for i in range(4))
+    biases = {"biases_l0": "bi|bh"} if kind == "gru" else {"bias_ih_l0": "bi+bh"}
+    roles = {"weight_ih_l0": "wi", "weight_hh_l0": "wh", **biases}
+    steps = tuple(Op(i, "cell", kind, (0, i), (i + 1,), {"cell": True}, roles) for i in range(4))
     other = Trace((0,), (4,), ("output",), steps, {}, {}, weights)
     mine = trace([(kind, {}, {role: role for role in shapes})], shapes)
     matching = match_weighted(mine, other)

@@ -32,7 +32,7 @@ IGNORED = frozenset({
     "offset", "function", "slope", "alpha", "threshold", "beta", "order", "block", "mode", "pad_mode", "method",
     "antialias", "align_corners", "half_pixel", "exact", "size", "factor", "reset_after", "activation",
     "recurrent_activation", "go_backwards", "heads", "key_dim", "value_dim", "causal", "has_mask", "multiplier",
-    "tokens", "mask_zero", "padding_index", "sequences", "bidirectional", "mean", "variance", "shared",
+    "tokens", "mask_zero", "padding_index", "sequences", "cell", "bidirectional", "mean", "variance", "shared",
     "shared_axes", "form", "keepdims", "log", "min", "max", "max_value", "negative_slope",
 })  # fmt: skip
 
