@@ -75,9 +75,7 @@ def _states() -> Iterator[Case]:
     yield port("padded", inputs="7x12 7")
     yield port("translator", "states_swapped", "7x6 5x6", cause="unknown", place=("decoder", "decoder"))
     yield port("both_ways", "states_crossed", "7x6 5x6", cause="channel-order", place=("*", "flip"))
-    yield port(
-        "joined", "joined_back_first", "7x6 5x6", cause="output-permutation", place=("concatenate*", "encoder.stack*")
-    )
+    yield port("joined", "joined_back_first", "7x6 5x6", cause="operand-order", place=("concatenate*", "cat*"))
     place = ("attention", "attention")
     yield port("padded", "padding_seen", "7x12 7", cause="attention-mask-polarity", place=place)
     yield port("plain", "a_key_more", "7x12", cause="unknown", place=place)
@@ -232,6 +230,61 @@ def _carried() -> Iterator[Case]:
     yield port("cells", inputs="5x4", verdict="undecided", says=said)
 
 
+def _recurrences() -> Iterator[Case]:
+    """Yield recurrence in its other forms: a cell's steps, a stack's layers, time in front, several lengths."""
+    port, size = partial(_port, family="cells"), "7x5"
+    pairs = {
+        "gru_loop": "gru_loop gru_layer gru_one_step", "gru_loop_mean": "gru_mean", "lstm_loop": "lstm_loop lstm_layer",
+        "rnn_loop": "rnn_loop rnn_layer", "two_cells": "two_cells", "two_alike": "two_alike two_layers",
+    }  # fmt: skip
+    names = "around_gru around_lstm around_both_ways stack stack_of_gru"
+    for tensorflow, torch in (*pairs.items(), *zip(names.split(), names.split(), strict=True)):
+        for one in torch.split():
+            yield port(tensorflow, one, size)
+    yield replace(port("gru_layer", "gru_loop", size), name="cells-layer_as_loop")
+    yield replace(port("lstm_states", "lstm_loop", size), name="cells-states_as_loop")
+    yield port("stack_translator", inputs="7x5 6x5")
+    for torch in ("attending", "attending_cell"):
+        yield port("attending", torch, ids="8:0:19 5:0:14")
+    yield port("columns", inputs="8x18x1")
+    yield port("columns_at_once", inputs="8x18x1")
+    yield port("columns", "columns_time_first", "8x18x1")
+    for tensorflow, torch in (
+        ("lengths", "lengths lengths_packed_again"), ("lengths_two_layers", "lengths_two_layers"),
+        ("lengths_one_way", "lengths_one_way lengths_one_way_packed_again"),
+    ):  # fmt: skip
+        for one in torch.split():
+            yield port(tensorflow, one, "9x4", "1:3:9")
+    yield port("sharpened", inputs="9x8x3")
+    yield port("gru_loop", inputs=size, options=("--train",))
+    yield port("gru_drawn", inputs=size, options=("--weights", "as-is"))
+
+
+def _recurrences_gone_wrong() -> Iterator[Case]:
+    port, size, image = partial(_port, family="cells"), "7x5", "8x18x1"
+    as_is = ("--weights", "as-is")
+    cell = ("gru_cell*", "cells.0")
+    yield replace(
+        port("gru_loop_reset_before", "gru_loop", size, cause="gru-reset-after", place=cell), name="cells-reset"
+    )
+    yield port("gru_drawn", "gru_gates_as_in_keras", size, options=as_is, cause="gru-gate-order", place=cell)
+    place = ("simple_rnn_cell*", "cells.0")
+    yield port("rnn_loop", "rnn_rectified", size, cause="activation-missing", place=place)
+    yield port("lstm_loop", "lstm_forgetful", size, cause="unknown", place=("lstm_cell*", "cells.0"))
+    yield port("around_lstm", "around_lstm_first_step", size, cause="unknown", place=("rnn_*", "second"))
+    yield port("stack_of_gru", "stack_first_layer", size, cause="unknown", place=("rnn*/gru_cell*", "rnn.l1"))
+    case = port("attending", "attending_stale", ids="8:0:19 5:0:14", cause="unknown", place=("gru_cell*", "write"))
+    yield replace(
+        case, sources=(*case.sources, Source(("dense*",), ("query",), ("unknown",))), note="it reads that, too"
+    )
+    place = ("batch_normalization*", "norm")
+    yield port("columns", "columns_other_eps", image, cause="batchnorm-eps", place=place)
+    yield port("columns", "columns_cut_anyhow", image, cause="unknown", place=("dense*", "project.0"))
+    yield port("lengths", "lengths_padding_read", "9x4", "1:3:9", cause="unknown", place=("gru*", "second"))
+    place = ("global_average_pooling2d*", "2")
+    yield port("sharpened", "sharpened_narrower", "9x8x3", cause="unknown", place=place)
+
+
 def _functions() -> Iterator[Case]:
     yield _port("fourier_mixing", inputs="10x12")
     yield _port("prototypes", inputs="9")
@@ -284,4 +337,6 @@ FURTHER = (
     *_functions(),
     *_by_hand(),
     *_carried(),
+    *_recurrences(),
+    *_recurrences_gone_wrong(),
 )
