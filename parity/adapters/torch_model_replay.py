@@ -69,8 +69,17 @@ def run_call(call: Call, known: Mapping[int, Tensor], weights: Weights) -> list[
 
         given = mapped(given, own)
     with math_attention(), contextlib.nullcontext() if call.grad else torch.no_grad():
-        result = call.function(*given[0], **given[1])
+        result = _in_any_layout(call.function, given[0])(*given[0], **given[1])
     return target if call.mutates is not None else tensors(result)
+
+
+def _in_any_layout(function: Callable[..., Any], args: Sequence[Any]) -> Callable[..., Any]:
+    """Return `reshape` for `view`: how numbers lie in memory may be another in this run.
+
+    A `contiguous()` before it leaves no trace where there was nothing to do, as behind a fused attention.
+    """
+    other_dtype = any(isinstance(value, torch.dtype) for value in args)
+    return torch.Tensor.reshape if function is torch.Tensor.view and not other_dtype else function
 
 
 def _value(leaf: Any, known: Mapping[int, Tensor], weights: Weights) -> Any:

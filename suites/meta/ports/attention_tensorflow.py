@@ -110,3 +110,23 @@ def plain_dot_product():
     sequence = keras.Input((7, 6))
     q, k, v = (layers.Dense(6, name=name)(sequence) for name in ("q", "k", "v"))
     return keras.Model(sequence, layers.Dense(3, name="out")(layers.Attention()([q, v, k])))
+
+
+class CausalHeads(layers.Layer):
+    """One product for queries, keys and values; the future is masked by a large negative number."""
+
+    def __init__(self):
+        super().__init__()
+        self.qkv, self.out = layers.Dense(36), layers.Dense(12)
+
+    def call(self, x):
+        heads = [ops.transpose(ops.reshape(x, (-1, 7, 3, 4)), (0, 2, 1, 3)) for x in ops.split(self.qkv(x), 3, -1)]
+        scores = ops.matmul(heads[0], ops.transpose(heads[1], (0, 1, 3, 2))) / 2.0
+        scores = ops.where(np.tril(np.ones((7, 7), bool)), scores, -1e9)
+        made = ops.matmul(ops.softmax(scores), heads[2])
+        return self.out(ops.reshape(ops.transpose(made, (0, 2, 1, 3)), (-1, 7, 12)))
+
+
+def causal_attention_in_one_product():
+    sequence = keras.Input((7, 12))
+    return keras.Model(sequence, CausalHeads()(sequence))

@@ -125,6 +125,7 @@ def _attention() -> Iterator[Case]:
     yield from _pairs("attention", "cross_attention", inputs="7x12 5x12")
     ways = "causal_attention causal_attention_added causal_attention_stacked"
     yield from _pairs("attention", "causal_attention", ways, size)
+    yield from _pairs("attention", "causal_attention_in_one_product", inputs=size)
     yield from _pairs("attention", "masked_attention", inputs=size)
     yield from _pairs("attention", "encoder", "encoder encoder_stack", size)
     ways = "pre_norm_encoder pre_norm_encoder_by_hand pre_norm_encoder_stacked"
