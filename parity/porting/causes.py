@@ -22,7 +22,7 @@ from parity.porting.verdict import Source, layer_name, names
 from parity.porting.walk import Cut, Step, extras
 
 CLOSE = 1e-10  # of the scale: between gradients of the twins
-NEAR = 1e-7  # of the scale: further off, an attempt has failed, and needs no bound
+NEAR, SINGLE_NEAR = 1e-7, 1e-4  # of the scale: further off, an attempt has failed, and needs no bound
 UNKNOWN = "unknown"
 
 
@@ -168,7 +168,7 @@ class Bank:
             gap = _gap(value, scene.expected)
             if gap is None:
                 return Attempt(False, float("inf"), f"its shape is {value.shape}, not {scene.expected.shape}")
-            if gap > NEAR:
+            if gap > (SINGLE_NEAR if step.single else NEAR):
                 return Attempt(False, gap, None)
             allowed = self._allowed(step, feed, edits, remedies, value)
         except ParityError as error:

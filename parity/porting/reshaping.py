@@ -20,6 +20,8 @@ from parity.porting.sides import TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH,
 
 # What acts on every unit by itself while these are still a vector.
 _BY_UNIT = frozenset({"batch_norm", "prelu"})
+_JOINING = frozenset({"concat", "add", "multiply", "subtract", "maximum", "average"})  # an image with another one
+_IMAGE_RANK = 4
 _ON_IMAGES = SPATIAL | {"resize", "zero_pad", "batch_norm", "group_norm", "instance_norm"}
 
 
@@ -53,21 +55,26 @@ def _way(op: Op, trace: Trace) -> Way | None:
     """Return the only way from a layer's vector to an operation on images; None where it forks or ends."""
     readers = trace.consumers()
     tensor, ops, vectors = op.outputs[0], list[Op](), {op.outputs[0]}
-    if len(trace.shapes.get(tensor, ())) != 2:
+    if not _is_vector(trace.shapes.get(tensor, ())):
         return None
     while tensor not in trace.outputs and len(readers.get(tensor, ())) == 1:
         reader = readers[tensor][0]
         rank = len(trace.shapes.get(tensor, ()))
-        if rank > 2 and reader.kind in _ON_IMAGES:
+        if rank > 2 and (reader.kind in _ON_IMAGES or (rank == _IMAGE_RANK and reader.kind in _JOINING)):
             return Way(tuple(ops), tensor, frozenset(vectors))
-        by_unit = reader.kind in _BY_UNIT and rank == 2
+        by_unit = reader.kind in _BY_UNIT and _is_vector(trace.shapes.get(tensor, ()))
         if not (by_unit or reader.effect in (MOVES, ELEMENTWISE)) or len(reader.inputs) != 1:
             return None
         ops.append(reader)
         tensor = reader.outputs[0]
-        if len(trace.shapes.get(tensor, ())) == 2:
+        if _is_vector(trace.shapes.get(tensor, ())):
             vectors.add(tensor)
     return None
+
+
+def _is_vector(shape: tuple[int, ...]) -> bool:
+    """Return whether all of a sample lies along the last axis; an embedded label has an axis of one before it."""
+    return len(shape) > 1 and all(size == 1 for size in shape[1:-1])
 
 
 def _order(orders: Orders, starts: tuple[int, int], ways: tuple[Way, Way]) -> Array | None:

@@ -40,6 +40,9 @@ def _cases() -> Iterator[Case]:
     yield _port("generator", inputs="20")
     yield _port("generator", "generator_last", inputs="20")
     yield _port("signal_generator", inputs="11")
+    yield _port("labelled_generator", inputs="10", ids="1:0:4")
+    place = ("concatenate*", "cat")
+    yield _port("labelled_generator", "label_first", "10", "1:0:4", cause="operand-order", place=place)
     yield _port("coded", inputs="28x20x1")
     for wrong in ("cut_at_the_start", "padded_instead"):
         yield _port("coded", wrong, inputs="28x20x1", cause="conv-transpose-crop", place=("up1", "up1"))

@@ -275,3 +275,11 @@ def stem():
     y = layers.Conv2D(8, 3, padding="same", use_bias=False)(x)
     x = layers.ReLU()(x + layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(y))
     return keras.Model(image, layers.Dense(4)(layers.GlobalAveragePooling2D()(x)))
+
+
+def labelled_generator():
+    """A noise vector and a label, each an image before they are joined."""
+    noise, label = keras.Input((10,)), keras.Input((1,), dtype="int32")
+    x = layers.Reshape((6, 5, 8))(layers.LeakyReLU(negative_slope=0.2)(layers.Dense(240)(noise)))
+    y = layers.Reshape((6, 5, 2))(layers.Dense(60)(layers.Embedding(5, 8)(label)))
+    return keras.Model([noise, label], layers.Conv2D(1, 5, padding="same")(layers.Concatenate()([x, y])))

@@ -586,3 +586,23 @@ def stem():
 
 def careless_stem():
     return Stem(False)
+
+
+class LabelledGenerator(nn.Module):
+    def __init__(self, first="noise"):
+        super().__init__()
+        self.noise, self.label, self.place = nn.Linear(10, 240), nn.Embedding(5, 8), nn.Linear(8, 60)
+        self.conv, self.first = nn.Conv2d(10, 1, 5, padding=2), first
+
+    def forward(self, noise, label):
+        x = F.leaky_relu(self.noise(noise), 0.2).view(-1, 8, 6, 5)
+        y = self.place(self.label(label)).view(-1, 2, 6, 5)
+        return self.conv(torch.cat([x, y] if self.first == "noise" else [y, x], 1))
+
+
+def labelled_generator():
+    return LabelledGenerator()
+
+
+def label_first():
+    return LabelledGenerator("label")
