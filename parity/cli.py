@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -25,6 +27,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ParityError as error:
         print(f"parity {options.command}: {str(error).partition(chr(10))[0]}", file=sys.stderr)
         return error.exit_status
+    except Exception as error:  # status 1 would say that two models differ
+        if os.environ.get("PARITY_TRACEBACK"):
+            raise
+        print(f"parity {options.command}: {_own_fault(error)}", file=sys.stderr)
+        return UsageError.exit_status
+
+
+def _own_fault(error: Exception) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    said = " ".join(f"{type(error).__name__}: {error}".split())
+    return f"a fault of parity itself{place}: {said}; nothing was told (PARITY_TRACEBACK=1 shows where)"
 
 
 def _parser() -> argparse.ArgumentParser:

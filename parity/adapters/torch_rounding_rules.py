@@ -74,7 +74,8 @@ def sub(u: float, a: Any, b: Any, alpha: Any = 1) -> Any:
 @rule("rsub")
 def rsub(u: float, a: Any, b: Any, alpha: Any = 1) -> Any:
     """b - alpha*a."""
-    return add(u, b if isinstance(b, torch.Tensor) else torch.full_like(val(a), b), a, -alpha)
+    first = b if isinstance(b, torch.Tensor) else make(torch.full_like(val(a), b), constant_error(b, u), u)
+    return add(u, first, a, -alpha)
 
 
 @rule("mul")

@@ -155,3 +155,22 @@ def test_enough_memory_ends_nothing() -> None:
     assert guard.said == ""
     assert memory.available_bytes() > 2**20
     assert memory.resident_bytes(os.getpid()) > 2**20
+
+
+def test_a_fault_of_the_tool_itself_says_nothing_about_the_models(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from parity import cli
+
+    def broken(*_: object, **__: object) -> None:
+        raise KeyError(4)
+
+    monkeypatch.setattr(cli, "_check", broken)
+    assert cli.main(["check", "a.py:build", "b.py:build"]) == 2
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 1
+    assert "parity itself" in said
+    assert "KeyError: 4" in said
+    monkeypatch.setenv("PARITY_TRACEBACK", "1")
+    with pytest.raises(KeyError):
+        cli.main(["check", "a.py:build", "b.py:build"])

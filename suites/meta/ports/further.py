@@ -96,6 +96,9 @@ def _hunted() -> Iterator[Case]:
     yield port("flat_result", inputs="8x7x3", cause="flatten-order", place=("flatten*", "1"))
     yield port("flat_result", "flat_result_in_order", "8x7x3")
     yield port("boxes", inputs="12x10x3")
+    yield port("complement", inputs="9")
+    yield port("thrice", inputs="4x6x3")
+    yield port("thrice", "thrice_by_corners", "4x6x3", cause="resize-coordinates", place=("larger", "1"))
     yield port("boxes", "boxes_in_a_heap", "12x10x3", cause="flatten-order", place=("reshape*", "heap*"))
     yield port("patches", inputs="12x16x3", says=("reads patches",))
     image = "12x10x3"

@@ -116,3 +116,14 @@ def boxes():
     first = layers.Conv2D(6, 3, padding="same", activation="relu")(image)
     levels = [layers.Conv2D(8, 3, padding="same")(x) for x in (first, layers.MaxPooling2D(2)(first))]
     return keras.Model(image, layers.Concatenate(axis=1)([layers.Reshape((-1, 4))(x) for x in levels]))
+
+
+def complement():
+    vector = keras.Input((9,))
+    return keras.Model(vector, layers.Dense(3)(1.3 - layers.Dense(6, activation="relu")(vector)))
+
+
+def thrice():
+    image = keras.Input((4, 6, 3))
+    x = layers.Resizing(12, 18, interpolation="bilinear", name="larger")(layers.Conv2D(4, 3, padding="same")(image))
+    return keras.Model(image, layers.Conv2D(2, 1)(x))

@@ -179,3 +179,29 @@ class Named(nn.Module):
 
 def named():
     return Named()
+
+
+class Complement(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(9, 6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.second(1.3 - F.relu(self.first(x)))
+
+
+def complement():
+    return Complement()
+
+
+def _thrice(corners):
+    larger = nn.Upsample((12, 18), mode="bilinear", align_corners=corners)
+    return nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), larger, nn.Conv2d(4, 2, 1))
+
+
+def thrice():
+    return _thrice(False)
+
+
+def thrice_by_corners():
+    return _thrice(True)
