@@ -8,15 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from parity.errors import PairingError, UsageError, WorkerCrash, WorkerError
 from parity.judge.verdict import NOT_COMPARED, SEMANTIC, Finding
 from parity.model.trace import MOVES, Trace, weight_names, weights_that_matter
 from parity.pairing.copying import WeightPlan, plan
 from parity.pairing.families import family
 from parity.pairing.match import Matching, match_all, match_weighted
-from parity.porting import outputs, reshaping, stacking, training
+from parity.porting import elsewhere, outputs, reshaping, stacking, training
 from parity.porting.causes import Bank
 from parity.porting.convert import Conversion, directions, write
 from parity.porting.convert import settings as convert_settings
@@ -24,19 +22,18 @@ from parity.porting.dump import Dump
 from parity.porting.fresh import neutral, trained_like, untrained
 from parity.porting.options import (
     AS_IS,
-    CHANNELS_FIRST,
-    IMAGE_AXES,
     TENSORFLOW_TO_TORCH,
     Array,
     CheckOptions,
     arrays,
     as_inputs,
+    to_torch,
 )
 from parity.porting.orders import Orders
 from parity.porting.repro import Repro
 from parity.porting.sides import TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH, TWINS, Models, Workers
 from parity.porting.verdict import LayerVerdict, Source, Verdict, decide, layer_name
-from parity.porting.walk import Step, Walk, cuts
+from parity.porting.walk import Cut, Step, Walk, cuts
 
 Progress = Callable[[str, Any], None]
 
@@ -131,7 +128,7 @@ def prepare(models: Models, tell: Progress) -> Prepared:
     tell("stage", "building both models")
     models.load()
     fed = {TENSORFLOW: arrays(options)}
-    fed[TORCH] = [_to_torch(x, options) for x in fed[TENSORFLOW]]
+    fed[TORCH] = [to_torch(x, options) for x in fed[TENSORFLOW]]
     tell("stage", "running both once")
     models.trace(fed)
     _same_counts(models)
@@ -177,6 +174,8 @@ def compare(prepared: Prepared, tell: Progress) -> Verdict:
             story.end_step(training.whole_step(models, prepared.inputs, prepared.plan, prepared.orders))
         story.ends = outputs.compare(models, prepared.inputs, prepared.orders)
         story.sources += () if story.uncarried else story.ends.sources
+        if not story.sources and not story.uncarried and not models.options.train:
+            story.look_further(found)
     except (WorkerError, WorkerCrash) as error:  # what was compared until then is still worth telling
         story.broken = str(error)
     dump.close()
@@ -261,6 +260,14 @@ class Story:
             left = {index for index, names in used.items() if names and names <= set(alone)}
             strangers.append(left - paired)
         return strangers[0], strangers[1]
+
+    def look_further(self, found: Sequence[Cut]) -> None:
+        """Ask both models on inputs further out, should one of them bend numbers where the other does not."""
+        prepared = self.prepared
+        source = elsewhere.compare(prepared.models, prepared.matching, prepared.orders, found)
+        if source is not None:
+            self.sources.append(source)
+            self.ends = outputs.Ends((*self.ends.verdicts, SEMANTIC), self.ends.why or source.evidence)
 
     def end_step(self, findings: list[Finding]) -> None:
         """Take the step of the whole model."""
@@ -388,11 +395,6 @@ def share_weights(
     given = {TENSORFLOW: held[TENSORFLOW], TORCH: held[TORCH]}
     models.workers.each(lambda side: models.set_weights(side, given[TORCH if side.endswith(TORCH) else TENSORFLOW]))
     return given, notes
-
-
-def _to_torch(x: Array, options: CheckOptions) -> Array:
-    image = x.ndim == IMAGE_AXES + 1 and options.torch_layout == CHANNELS_FIRST
-    return np.ascontiguousarray(np.moveaxis(x, -1, 1)) if image else x
 
 
 def _same_counts(models: Models) -> None:

@@ -137,6 +137,12 @@ def arrays(options: CheckOptions) -> list[Array]:
     return found
 
 
+def to_torch(array: Array, options: CheckOptions) -> Array:
+    """Return what torch is fed where TensorFlow is fed this batch: images with their channels first."""
+    image = array.ndim == IMAGE_AXES + 1 and options.torch_layout == CHANNELS_FIRST
+    return np.ascontiguousarray(np.moveaxis(array, -1, 1)) if image else array
+
+
 def _noise(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     x = rng.standard_normal(shape)
     for axis in range(1, len(shape)):

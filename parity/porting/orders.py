@@ -110,8 +110,8 @@ class Orders:
     def _derive(self, mine: int, theirs: int) -> tuple[Relation | None, bool]:
         for one in self._reshaped:
             if mine in one.tensorflow and theirs in one.torch:
-                shapes = (self.models[side].shapes[end][1:] for side, end in ((TENSORFLOW, mine), (TORCH, theirs)))
-                return Relation.explicit(one.order, *shapes), True
+                sample = self.models[TENSORFLOW].shapes[mine][1:], self.models[TORCH].shapes[theirs][1:]
+                return Relation.explicit(one.order, *sample), True
         way_a, way_b = self._way(mine, 0), self._way(theirs, 1)
         if way_a[0] == mine and way_b[0] == theirs:
             return self._joined(mine, theirs) or self._kept(mine, theirs) or self._guess(mine, theirs)

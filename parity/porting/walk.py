@@ -32,7 +32,7 @@ MANY = 2  # numbers that a table has at least: one alone, such as an eps, is non
 # Activations that two people may mean by one word, each with its own borders.
 BENDS = frozenset(
     {"relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "gelu_tanh", "silu", "mish", "softplus", "softsign"}
-    | {"sigmoid", "hard_sigmoid", "hard_silu", "hard_tanh", "tanh", "log_sigmoid", "threshold", "linear"}
+    | {"sigmoid", "hard_sigmoid", "hard_silu", "hard_tanh", "tanh", "log_sigmoid", "threshold", "linear", "clamp"}
 )
 SUMS = frozenset({"sum", "mean"})
 # How far two float32 evaluations of one table of constants may be apart: sines of positions up to some hundred.
@@ -432,7 +432,7 @@ class Walk:
         """Return what was found at a cut; `given` are values that its segments were fed before."""
         own = {tensor: self._value(tensor) for tensor in cut.feeds_tensorflow if tensor not in (given or {})}
         if _bends_elsewhere(cut):
-            own = {tensor: _stretched(value) for tensor, value in own.items()}
+            own = {tensor: _stretched(value, _border(cut)) for tensor, value in own.items()}
         fed = {**own, **{tensor: value for tensor, value in (given or {}).items() if tensor in cut.feeds_tensorflow}}
         try:
             fed_torch = self._fed_torch(cut, fed)
@@ -689,11 +689,18 @@ def _bends_elsewhere(cut: Cut) -> bool:
     return first != second and {str(one.get("function")) for one in (first, second)} <= BENDS
 
 
-def _stretched(value: Array) -> Array:
+def _border(cut: Cut) -> float:
+    """Return how far out both activations show all their bends."""
+    mains = [main for main in (cut.main_tensorflow, cut.main_torch) if main is not None]
+    told = [main.config.get(key) for main in mains for key in ("min", "max", "max_value", "threshold")]
+    return max([FAR, *(1.5 * abs(value) for value in told if isinstance(value, (int, float)))])
+
+
+def _stretched(value: Array, far: float) -> Array:
     """Return an activation's input with some of its numbers far out on both sides, where training may bring them."""
     if value.dtype.kind != "f" or not value.size:
         return value
     flat = value.copy().reshape(-1)
     count = min(flat.size, 241)
-    flat[:: max(flat.size // count, 1)][:count] = np.linspace(-FAR, FAR, count)
+    flat[:: max(flat.size // count, 1)][:count] = np.linspace(-far, far, count)
     return flat.reshape(value.shape)

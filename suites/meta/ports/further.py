@@ -86,7 +86,7 @@ def _states() -> Iterator[Case]:
 
 
 def _hunted() -> Iterator[Case]:
-    port = partial(_port, family="hunted")
+    port, image = partial(_port, family="hunted"), "12x10x3"
     for name in ("flat_norm", "flat_layer_norm", "flat_product"):
         yield port(name, inputs="8x7x3")
     yield port("flat_layer_norm", inputs="8x7x3", options=("--train",))
@@ -96,12 +96,15 @@ def _hunted() -> Iterator[Case]:
     yield port("flat_result", inputs="8x7x3", cause="flatten-order", place=("flatten*", "1"))
     yield port("flat_result", "flat_result_in_order", "8x7x3")
     yield port("boxes", inputs="12x10x3")
+    for torch in ("value", "value_of_a_positive_mean"):
+        yield port("value", torch, image)
+    yield port("value", "value_of_a_capped_mean", image, cause="unknown", place=("", "mean"))
+    yield port("value", "value_clipped_elsewhere", image, cause="unknown", place=("clip*", "clamp"))
     yield port("complement", inputs="9")
     yield port("thrice", inputs="4x6x3")
     yield port("thrice", "thrice_by_corners", "4x6x3", cause="resize-coordinates", place=("larger", "1"))
     yield port("boxes", "boxes_in_a_heap", "12x10x3", cause="flatten-order", place=("reshape*", "heap*"))
     yield port("patches", inputs="12x16x3", says=("reads patches",))
-    image = "12x10x3"
     for name in ("capped", "neighbours", "named"):
         yield port(name, inputs=image)
     yield port("named", inputs=image, options=("--train",))

@@ -127,3 +127,10 @@ def thrice():
     image = keras.Input((4, 6, 3))
     x = layers.Resizing(12, 18, interpolation="bilinear", name="larger")(layers.Conv2D(4, 3, padding="same")(image))
     return keras.Model(image, layers.Conv2D(2, 1)(x))
+
+
+def value():
+    """A head without an activation, behind a mean that is never negative."""
+    image = keras.Input((12, 10, 3))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(6, 3, activation="relu")(image))
+    return keras.Model(image, [layers.Dense(1)(x), ops.clip(layers.Dense(2)(x), -20.0, 2.0)])

@@ -1,0 +1,105 @@
+"""Whole models on inputs further out, where one side bends numbers and the other does not, or not in the same place.
+
+A clip of values that never get so far, or a ReLU behind what happens to be positive, does nothing to the samples at
+hand. Whether it ever does is asked of the models themselves: what a model cannot reach is no difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from parity.errors import ParityError
+from parity.model.trace import Op
+from parity.pairing.match import Matching
+from parity.porting.options import Array, arrays, to_torch
+from parity.porting.orders import Orders
+from parity.porting.sides import TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH, TWINS, Models, family, is_fatal
+from parity.porting.verdict import Source, layer_name, names
+from parity.porting.walk import Cut
+
+BENDING = frozenset({"activation", "maximum", "minimum", "where", "op:ClipByValue", "op:clamp"})
+SCALES = (1.0, -1.0, 10.0, -10.0, 100.0, -100.0)  # of further draws of the inputs
+CLOSE = 1e-7  # of an output's scale: between the twins, where torch's softplus stops at 20
+SINGLE = 1e-6  # what float32 loses in a model, about
+SEED = 1000
+
+
+def unlike(models: Models, matching: Matching) -> tuple[list[Op], list[Op]]:
+    """Return each side's operations that bend numbers and have no partner that is written alike."""
+    ops = ({op.index: op for op in models[TENSORFLOW].ops}, {op.index: op for op in models[TORCH].ops})
+    alike: tuple[set[int], set[int]] = (set(), set())
+    for pair in matching.pairs:
+        mine, theirs = ops[0][pair.tensorflow], ops[1][pair.torch]
+        if mine.kind == theirs.kind and dict(mine.config) == dict(theirs.config):
+            alike[0].add(mine.index)
+            alike[1].add(theirs.index)
+    first, second = (
+        [op for op in side.values() if op.kind in BENDING and op.index not in known]
+        for side, known in zip(ops, alike, strict=True)
+    )
+    return first, second
+
+
+def compare(models: Models, matching: Matching, orders: Orders, cuts: Sequence[Cut]) -> Source | None:
+    """Return where the twins differ on some further inputs, if one of them bends numbers where the other does not."""
+    odd = unlike(models, matching)
+    if not any(odd):
+        return None
+    allowed = max(CLOSE, models.slack(SINGLE))
+    for number, scale in enumerate(SCALES):
+        try:
+            gap = _gap(models, orders, _further(models, number, scale))
+        except ParityError as error:
+            if is_fatal(error):
+                raise
+            continue  # these inputs are not for this model
+        if gap > allowed:
+            return _source(_likeliest(odd, cuts), gap, scale)
+    return None
+
+
+def _likeliest(odd: tuple[list[Op], list[Op]], cuts: Sequence[Cut]) -> tuple[list[Op], list[Op]]:
+    """Return, of the operations that are written otherwise, those where only one side has any; else all."""
+    for cut in cuts:
+        mine = [op for op in odd[0] if op in cut.segment_tensorflow]
+        theirs = [op for op in odd[1] if op in cut.segment_torch]
+        if bool(mine) != bool(theirs):
+            return mine, theirs
+    return odd
+
+
+def _further(models: Models, number: int, scale: float) -> dict[str, list[Array]]:
+    """Return other draws of the inputs, scaled; arrays that were given are only scaled."""
+    options = replace(models.options, seed=models.options.seed + SEED + number)
+    mine = [x * np.float32(scale) if x.dtype.kind == "f" else x for x in arrays(options)]
+    return {TENSORFLOW: mine, TORCH: [to_torch(x, options) for x in mine]}
+
+
+def _gap(models: Models, orders: Orders, fed: Mapping[str, Sequence[Array]]) -> float:
+    found = models.workers.each(
+        lambda side: models.workers.call(side, "model_outputs", inputs=list(fed[family(side)])), TWINS
+    )
+    worst = 0.0
+    for index, (mine, theirs) in enumerate(zip(models[TENSORFLOW].outputs, models[TORCH].outputs, strict=True)):
+        relation = orders.of(mine, theirs)
+        if relation is None:
+            continue
+        a = np.asarray(found[TWIN_TENSORFLOW][index]).astype(np.float64)
+        b = np.asarray(relation.to_tensorflow(np.asarray(found[TWIN_TORCH][models.places[index]]))).astype(np.float64)
+        if a.shape == b.shape and np.isfinite(a).all() and np.isfinite(b).all():
+            worst = max(worst, float(np.abs(a - b).max(initial=0.0)) / (float(np.abs(a).max(initial=0.0)) or 1.0))
+    return worst
+
+
+def _source(odd: tuple[Sequence[Op], Sequence[Op]], gap: float, scale: float) -> Source:
+    mine, theirs = (layer_name(ops[-1].name) if ops else None for ops in odd)
+    evidence = f"the outputs' d64 is {gap:.2g} on inputs {scale:g} times the usual; on those at hand it bends nothing"
+    fix = "give both sides the same function there, or neither"
+    message = "\n".join([
+        f"{names(mine, theirs)} bends numbers where the other side does not, or elsewhere.",
+        "  cause: unknown: no remedy was tried.", f"  {evidence}", f"  fix: {fix}",
+    ])  # fmt: skip
+    return Source(mine, theirs, "unknown", evidence, fix, "activation", message)
