@@ -13,9 +13,10 @@ from parity.judge.traps.explain import Attempt, Explanation, explain
 from parity.judge.traps.remedy import Remedy
 from parity.judge.traps.scene import GRADIENT, Scene
 from parity.judge.verdict import Finding
-from parity.model.trace import Op
+from parity.model.trace import MOVES, Op
 from parity.pairing.copying import WeightLink, WeightPlan, read
 from parity.pairing.match import Matching
+from parity.pairing.relations import CHANNELS, SAME, Relation
 from parity.porting.options import AS_IS, Array
 from parity.porting.sides import TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH, Models, is_fatal
 from parity.porting.verdict import Source, layer_name, names
@@ -218,6 +219,9 @@ class Bank:
 
     def _unknown(self, step: Step, scene: Scene, found: Explanation) -> Source:
         mine, theirs = _names(step, scene)
+        before = self._before(step)
+        if before is not None:
+            return self._between(step, before, found)
         tried = ", ".join(found.ruled_out) if found.ruled_out else "no known trap fits these two"
         evidence = (
             f"d64 {found.before:.2g}; ruled out: {tried}" if found.ruled_out else f"d64 {found.before:.2g}; {tried}"
@@ -225,6 +229,54 @@ class Bank:
         if step.relation is None:
             evidence = f"{step.finding.note} {evidence}"
         fix = "compare the two layers' configurations: " + _configurations(scene)
+        return Source(
+            tensorflow=mine, torch=theirs, cause=UNKNOWN, evidence=evidence, fix=fix, kind=step.cut.kind,
+            message=self._message(step, mine, theirs, f"{UNKNOWN}: no remedy helps.", evidence, fix),
+            ruled_out=found.ruled_out,
+        )  # fmt: skip
+
+    def _before(self, step: Step) -> tuple[Op | None, Op | None] | None:
+        """Return what stands before two operations that agree when torch's is fed what TensorFlow's is fed."""
+        cut = step.cut
+        mine, theirs = cut.main_tensorflow, cut.main_torch
+        if mine is None or theirs is None or not mine.inputs or not theirs.inputs:
+            return None
+        before = _standing_before(cut.segment_tensorflow, mine), _standing_before(cut.segment_torch, theirs)
+        ends = mine.inputs[0], theirs.inputs[0]
+        if not any(before) or len(mine.inputs) > 1 or len(theirs.inputs) > 1:
+            return None
+        relation = self._of_input(step, *ends)
+        if relation is None:
+            return None
+        try:
+            value = step.fed.get(ends[0])
+            if value is None:
+                value = np.asarray(self.models.segment(TWIN_TENSORFLOW, step.fed, ends[0])["value"])
+            fed = {**step.fed_torch, ends[1]: relation.to_torch(value)}
+            got = np.asarray(self.models.segment(TWIN_TORCH, fed, cut.torch)["value"])
+        except ParityError as error:
+            if is_fatal(error):
+                raise
+            return None
+        gap = _gap(got, _in_torch_order(step))
+        return before if gap is not None and gap <= (SINGLE_NEAR if step.single else CLOSE) else None
+
+    def _of_input(self, step: Step, mine: int, theirs: int) -> Relation | None:
+        shapes = self.models[TENSORFLOW].shapes.get(mine, ()), self.models[TORCH].shapes.get(theirs, ())
+        usual = (step.relation, Relation(CHANNELS), Relation(SAME))
+        return next((one for one in usual if one is not None and one.fits(*shapes)), None)
+
+    def _between(self, step: Step, before: tuple[Op | None, Op | None], found: Explanation) -> Source:
+        """Return the source where the two compared operations are the same, and what stands before them is not."""
+        mains = [layer_name(main.name) for main in (step.cut.main_tensorflow, step.cut.main_torch) if main is not None]
+        mine, theirs = (layer_name(op.name) if op is not None else main for op, main in zip(before, mains, strict=True))
+        only = [
+            f"`{layer_name(op.name)}` of {side}"
+            for op, side in zip(before, ("TensorFlow", "torch"), strict=True)
+            if op is not None
+        ]
+        evidence = f"d64 {found.before:.2g}; {names(*mains)} is the same, but not {' and '.join(only)} before it"
+        fix = f"give {names(*mains)} the same input on both sides"
         return Source(
             tensorflow=mine, torch=theirs, cause=UNKNOWN, evidence=evidence, fix=fix, kind=step.cut.kind,
             message=self._message(step, mine, theirs, f"{UNKNOWN}: no remedy helps.", evidence, fix),
@@ -241,6 +293,16 @@ class Bank:
         if step.finding.elements and step.finding.d64 is not None:
             lines.append("  " + step.finding.message().replace("\n", "\n  "))
         return "\n".join(lines)
+
+
+def _standing_before(segment: Sequence[Op], main: Op) -> Op | None:
+    """Return the last operation of a segment that leads to what the main one reads; rather one that computes."""
+    wanted, found = set(main.inputs), list[Op]()
+    for op in reversed(segment):
+        if op.index != main.index and wanted & set(op.outputs):
+            wanted.update(op.inputs)
+            found.append(op)
+    return next((op for op in found if op.effect != MOVES), found[0] if found else None)
 
 
 def _names(step: Step, scene: Scene) -> tuple[str, str]:

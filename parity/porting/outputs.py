@@ -75,26 +75,30 @@ def _disordered(models: Models, index: int, values: Mapping[str, Array], relatio
 
     A flattened image has its channels last in one and first in the other; nobody sees it by the shape.
     """
-    if relation.perm is None or len({value.shape for value in values.values()}) > 1:
-        return None
-    if values[TENSORFLOW].ndim >= IMAGE_RANK or (relation.perm == np.arange(relation.perm.size)).all():
+    if len({value.shape for value in values.values()}) > 1 or values[TENSORFLOW].ndim >= IMAGE_RANK:
         return None
     before, allowed, _ = _gap(values)
     after, _, _ = _gap({s: v if family(s) == TENSORFLOW else relation.to_tensorflow(v) for s, v in values.items()})
-    if before <= allowed:
+    if before <= allowed or after > allowed:
         return None
     mine, theirs = (_flattening(models[side], models[side].outputs[index]) for side in (TENSORFLOW, TORCH))
-    evidence = (
-        f"d64 falls from {before:.2g} to {after:.1g} with the elements of a sample in TensorFlow's order; torch's first"
-        f" are TensorFlow's [{', '.join(map(str, relation.perm[:6]))}, ...]"
-    )
-    fix = f"move the channels last before `{theirs}`: x.permute(0, 2, 3, 1)"
+    if relation.perm is None:
+        cause, said = "axis-mismatch", "torch returns the axes of a sample the other way round."
+        evidence = f"d64 falls from {before:.2g} to {after:.1g} with torch's axes exchanged"
+        fix = "y.transpose(1, 2) before it is returned"
+    else:
+        cause = "flatten-order"
+        said = "TensorFlow flattens images by row, column and channel, torch by channel, row, column."
+        evidence = (
+            f"d64 falls from {before:.2g} to {after:.1g} with the elements of a sample in TensorFlow's order; torch's"
+            f" first are TensorFlow's [{', '.join(map(str, relation.perm[:6]))}, ...]"
+        )
+        fix = f"move the channels last before `{theirs}`: x.permute(0, 2, 3, 1)"
     message = "\n".join([
-        f"{names(mine, theirs)} returns the same numbers in another order.",
-        "  cause: flatten-order: TensorFlow flattens images by row, column and channel, torch by channel, row, column.",
+        f"{names(mine, theirs)} returns the same numbers in another order.", f"  cause: {cause}: {said}",
         f"  {evidence}", f"  fix: {fix}",
     ])  # fmt: skip
-    return Source(mine, theirs, "flatten-order", evidence, fix, "output", message)
+    return Source(mine, theirs, cause, evidence, fix, "output", message)
 
 
 def _flattening(trace: Trace, tensor: int) -> str:

@@ -50,7 +50,7 @@ class Queue:
         self._waiting: dict[int, Waiting] = {}
 
     def groups(self, number: int) -> list[list[Waiting]]:
-        """Return which steps in doubt a cut may be judged with: those it reads, then with those that these read."""
+        """Return which steps in doubt a cut may be judged with: those it reads, with those that these read, or some."""
         direct = [held for held in self._waiting.values() if held.doubtful and number in self._readers[held.number]]
         whole = {held.number: held for held in direct}
         open_ = list(direct)
@@ -61,7 +61,9 @@ class Queue:
                     whole[earlier] = held
                     open_.append(held)
         together = [whole[place] for place in sorted(whole)]
-        return [group for group in (direct, together if len(together) > len(direct) else []) if group]
+        further = [together] if len(together) > len(direct) else []
+        alone = [[one] for one in direct] if len(direct) > 1 else []  # the others may be faults
+        return [group for group in (direct, *further, *alone) if group]
 
     def take(self, number: int, step: Step, together: Sequence[Waiting]) -> None:
         """Take the step of a cut, and those it was judged `together` with, of which it made the same."""
@@ -130,7 +132,7 @@ def may_be_spelling(step: Step, traces: tuple[Trace, Trace]) -> bool:
     cut = step.cut
     if cut.pair is None or step.finding.verdict not in (SEMANTIC, NOT_COMPARED):
         return False
-    if cut.tensorflow in traces[0].outputs or cut.torch in traces[1].outputs:
+    if cut.tensorflow in traces[0].outputs and cut.torch in traces[1].outputs:
         return False
     if step.relation is None or step.finding.verdict == NOT_COMPARED:
         return True

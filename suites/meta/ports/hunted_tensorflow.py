@@ -134,3 +134,28 @@ def value():
     image = keras.Input((12, 10, 3))
     x = layers.GlobalAveragePooling2D()(layers.Conv2D(6, 3, activation="relu")(image))
     return keras.Model(image, [layers.Dense(1)(x), ops.clip(layers.Dense(2)(x), -20.0, 2.0)])
+
+
+def steps():
+    """As many steps as channels: a sample's shape says nothing of its axes."""
+    sequence = keras.Input((8, 3))
+    return keras.Model(sequence, layers.LSTM(8, return_sequences=True, name="lstm")(sequence))
+
+
+def duel():
+    """A value and advantages, whose mean is taken away."""
+    vector = keras.Input((9,))
+    x = layers.Dense(12, activation="relu")(vector)
+    value, advantage = layers.Dense(1)(x), layers.Dense(4)(x)
+    return keras.Model(vector, value + (advantage - ops.mean(advantage, axis=1, keepdims=True)))
+
+
+def residual():
+    """Three blocks around which their input is led, and a norm at the end."""
+    image = keras.Input((12, 10, 3))
+    x = layers.Conv2D(6, 3, padding="same", activation="relu")(image)
+    for place in range(3):
+        y = layers.Conv2D(6, 3, padding="same", activation="tanh", name=f"conv{place}")(x)
+        x = layers.Activation("silu", name=f"act{place}")(layers.Add(name=f"sum{place}")([x, y]))
+    x = layers.LayerNormalization(epsilon=1e-5, name="last_norm")(layers.GlobalAveragePooling2D()(x))
+    return keras.Model(image, layers.Dense(3, name="head")(x))

@@ -232,3 +232,67 @@ def value_of_a_capped_mean():
 
 def value_clipped_elsewhere():
     return Value(least=-5.0)
+
+
+class Steps(nn.Module):
+    def __init__(self, turned=False):
+        super().__init__()
+        self.lstm, self.turned = nn.LSTM(3, 8, batch_first=True), turned
+
+    def forward(self, x):
+        made = self.lstm(x)[0]
+        return made.transpose(1, 2) if self.turned else made
+
+
+def steps():
+    return Steps()
+
+
+def steps_turned():
+    return Steps(turned=True)
+
+
+class Duel(nn.Module):
+    """Adds the value to the advantages before their mean is taken away."""
+
+    def __init__(self, middle=torch.mean):
+        super().__init__()
+        self.first, self.value, self.advantage = nn.Linear(9, 12), nn.Linear(12, 1), nn.Linear(12, 4)
+        self.middle = middle
+
+    def forward(self, x):
+        x = F.relu(self.first(x))
+        advantage = self.advantage(x)
+        return self.value(x) + advantage - self.middle(advantage, dim=1, keepdim=True)
+
+
+def duel():
+    return Duel()
+
+
+def duel_of_the_largest():
+    return Duel(torch.amax)
+
+
+class Residual(nn.Module):
+    def __init__(self, without=None, norm=True):
+        super().__init__()
+        self.first = nn.Conv2d(3, 6, 3, padding=1)
+        self.convs = nn.ModuleList(nn.Conv2d(6, 6, 3, padding=1) for _ in range(3))
+        self.norm, self.head = nn.LayerNorm(6) if norm else nn.Identity(), nn.Linear(6, 3)
+        self.without = without
+
+    def forward(self, x):
+        x = F.relu(self.first(x))
+        for place, conv in enumerate(self.convs):
+            y = torch.tanh(conv(x))
+            x = F.silu(y if place == self.without else x + y)
+        return self.head(self.norm(x.mean((2, 3))))
+
+
+def residual():
+    return Residual()
+
+
+def residual_forgotten():
+    return Residual(without=1)
