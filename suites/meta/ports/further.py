@@ -132,10 +132,11 @@ def _spelt() -> Iterator[Case]:
         yield port("pixel_norms", "pixel_norms_behind_a_fault", image, options=options, **norm)
     yield port("picture", "picture_behind_a_fault", image, **norm)
     yield port("places_of_mass", "places_of_mass_behind_a_fault", "9x7x3", **norm)
-    case = port(
-        "pixels", "pixels_with_means_in_the_wrong_order", image, cause="residual-scale", place=("subtract", "*")
+    cause = "residual-scale channel-order"
+    case = port("pixels", "pixels_with_means_in_the_wrong_order", image, cause=cause, place=("subtract", "*"))
+    yield replace(
+        case, tolerated=("input-scale", "unknown"), note="read backwards on either side: the conv is named too"
     )
-    yield replace(case, tolerated=("input-scale",), note="read backwards before or after: each step has its own edit")
     case = port("pixel_norms", "pixel_norms_of_which_one_is_wrong", image, **norm)
     eps = Source(("pixel_norm_1/*",), ("5*",), ("residual-scale", "unknown"))
     yield replace(case, sources=(*case.sources, eps))
@@ -242,7 +243,7 @@ def _carried() -> Iterator[Case]:
     yield port("sized", "other_units", "12x10x3", cause="unknown", place=("hidden", "6"))
     yield port("mixture", inputs="12x10x3", verdict="undecided", says=said)
     yield port("recurrent_images", inputs="4x9x11x2", verdict="undecided", says=said)
-    yield port("cells", inputs="5x4", verdict="undecided", says=said)
+    yield port("cells", inputs="5x4")
 
 
 def _recurrences() -> Iterator[Case]:
