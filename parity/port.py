@@ -14,7 +14,7 @@ from parity.model.trace import MOVES, Trace, weight_names, weights_that_matter
 from parity.pairing.copying import WeightPlan, plan
 from parity.pairing.families import family
 from parity.pairing.match import Matching, match_all, match_weighted
-from parity.porting import elsewhere, outputs, reshaping, stacking, training
+from parity.porting import elsewhere, outputs, reshaping, stacking, ties, training
 from parity.porting.causes import Bank
 from parity.porting.convert import Conversion, directions, write
 from parity.porting.convert import settings as convert_settings
@@ -197,6 +197,7 @@ class Story:
     notes: tuple[str, ...] = ()  # about the check itself
     uncarried: str = ""  # which layers could not be given the same weights, if any
     adrift: set[int] = field(default_factory=set)  # tensors of TensorFlow's that such layers made
+    tied: list[Source] = field(default_factory=list)  # layers whose gradients differ where inputs are equal, at worst
 
     def add(self, step: Step) -> LayerVerdict:
         """Take one cut: judge its gradients in training, look for causes, and return its row."""
@@ -204,6 +205,8 @@ class Story:
         step = self._in_earnest(step)
         training_ = prepared.models.options.train
         gradients = training.gradients(step, prepared.plan, prepared.orders) if training_ else []
+        if step.finding.verdict != SEMANTIC:
+            gradients = self._without_ties(step, gradients)
         row = _row(step, gradients)
         self.layers.append(row)
         if step.finding.verdict == SEMANTIC:
@@ -211,6 +214,15 @@ class Story:
         else:
             self.sources += training.sources(step, gradients, prepared.plan, prepared.weights, self.bank.of_gradients)
         return row
+
+    def _without_ties(self, step: Step, gradients: list[Finding]) -> list[Finding]:
+        """Return a layer's gradients, judged without ties where it is these alone that make them differ."""
+        prepared = self.prepared
+        found = ties.without(step, gradients, prepared.models, prepared.plan, prepared.orders)
+        if found is None:
+            return gradients
+        self.tied.append(found.source)
+        return found.gradients
 
     def _in_earnest(self, step: Step) -> Step:
         """Return a step that differs as not compared where both sides use weights that could not be carried at all.
@@ -273,6 +285,8 @@ class Story:
         """Take the step of the whole model."""
         self.step = findings
         self.sources += training.step_sources(findings, self.prepared.plan, self.prepared.models)
+        if not self.sources and any(finding.verdict == SEMANTIC for finding in findings):
+            self.sources += self.tied  # a weight feels what no layer alone was blamed for
 
 
 def _row(step: Step, gradients: Sequence[Finding]) -> LayerVerdict:

@@ -341,6 +341,24 @@ def _constants() -> Iterator[Case]:
     )
 
 
+def _ties() -> Iterator[Case]:
+    """Yield maxima over equal numbers: no weight feels who gets the gradient of a ReLU's zeros, but others feel it."""
+    port, train = partial(_port, family="ties"), ("--train",)
+    for torch in ("words", "words_shared", "words_pooled"):
+        yield port("words", torch, ids="20:0:29", options=train)
+    place = ("global_max_pooling1d*", "max*")
+    yield port("words", "words_half_detached", ids="20:0:29", options=train, cause="unknown", place=place)
+    yield port("padded", inputs="15x13x3", options=train)
+    place = ("max_pooling2d*", "pool*")
+    yield port("padded", "padded_half_detached", "15x13x3", options=train, cause="unknown", place=place)
+    case = port("padded", "padded_smaller", "15x13x3", options=train, cause="pool-padding", place=place)
+    yield replace(case, tolerated=("same-padding-stride",), note="Keras's padding is a layer of its own")
+    as_is = ("--weights", "as-is", *train)
+    yield port("from_zero", ids="12:0:2", options=as_is)
+    place = ("global_max_pooling1d", "max")
+    yield port("from_zero", "from_zero_one_place", ids="12:0:2", options=as_is, cause="unknown", place=place)
+
+
 FURTHER = (
     *_training(),
     *_constants(),
@@ -355,4 +373,5 @@ FURTHER = (
     *_carried(),
     *_recurrences(),
     *_recurrences_gone_wrong(),
+    *_ties(),
 )
