@@ -32,7 +32,7 @@ from parity.porting.options import (
 from parity.porting.orders import Orders
 from parity.porting.repro import Repro
 from parity.porting.sides import TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH, TWINS, Models, Workers
-from parity.porting.verdict import LayerVerdict, Source, Verdict, decide, layer_name
+from parity.porting.verdict import LayerVerdict, Source, Verdict, at_every_call, decide, layer_name
 from parity.porting.walk import Cut, Step, Walk, cuts
 
 Progress = Callable[[str, Any], None]
@@ -210,9 +210,10 @@ class Story:
         row = _row(step, gradients)
         self.layers.append(row)
         if step.finding.verdict == SEMANTIC:
-            self.sources += self.bank.sources(step)
+            found = self.bank.sources(step)
         else:
-            self.sources += training.sources(step, gradients, prepared.plan, prepared.weights, self.bank.of_gradients)
+            found = training.sources(step, gradients, prepared.plan, prepared.weights, self.bank.of_gradients)
+        self.sources = at_every_call(self.sources, found)
         return row
 
     def _without_ties(self, step: Step, gradients: list[Finding]) -> list[Finding]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,7 @@ class Source:
     kind: str = ""
     message: str = ""
     ruled_out: tuple[str, ...] = ()
+    calls: int = 1  # of one shared layer, at each of which this was found
 
     def line(self) -> str:
         """Return the source in one line."""
@@ -191,6 +193,48 @@ def names(tensorflow: str | None, torch: str | None) -> str:
 def layer_name(name: str) -> str:
     """Return the layer that an operation belongs to: `dense:relu` is a part of `dense`."""
     return name.partition(FUSED)[0]
+
+
+def at_every_call(known: Sequence[Source], found: Sequence[Source]) -> list[Source]:
+    """Return the sources so far with those of one more step; a shared layer that is called again has one for all calls.
+
+    A shared layer has one name at all its calls; what the other side does there may be numbered within one layer.
+    """
+    sources, before = list(known), len(known)
+    for source in found:
+        same = next((at for at in range(before) if _same_fault(sources[at], source)), None)
+        if same is None:
+            sources.append(source)
+        else:
+            sources[same] = _once_more(sources[same])
+    return sources
+
+
+def _same_fault(first: Source, second: Source) -> bool:
+    if (first.cause, first.fix, first.kind) != (second.cause, second.fix, second.kind):
+        return False
+    mine, theirs = (first.tensorflow, second.tensorflow), (first.torch, second.torch)
+    if None in (*mine, *theirs):
+        return False
+    return (mine[0] == mine[1] and _one_owner(*theirs)) or (theirs[0] == theirs[1] and _one_owner(*mine))
+
+
+def _one_owner(first: str | None, second: str | None) -> bool:
+    """Return whether two names are one, or the same operation within one layer: `attention/softmax_1`, `_2`."""
+    if first == second:
+        return True
+    bare = [re.fullmatch(r"(.+[/.])([^/.]+?)(_\d+)?", name or "") for name in (first, second)]
+    return all(bare) and len({one.groups()[:2] for one in bare if one}) == 1
+
+
+def _once_more(source: Source) -> Source:
+    calls = source.calls + 1
+    evidence = f"{source.evidence.removesuffix(_at_calls(source.calls))}{_at_calls(calls)}"
+    return replace(source, calls=calls, evidence=evidence, message=source.message.replace(source.evidence, evidence, 1))
+
+
+def _at_calls(calls: int) -> str:
+    return f"; so at {calls} calls of it" if calls > 1 else ""
 
 
 def decide(layers: Sequence[LayerVerdict], extra: Sequence[str] = ()) -> str:

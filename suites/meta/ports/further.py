@@ -357,6 +357,9 @@ def _ties() -> Iterator[Case]:
     yield port("from_zero", ids="12:0:2", options=as_is)
     place = ("global_max_pooling1d", "max")
     yield port("from_zero", "from_zero_one_place", ids="12:0:2", options=as_is, cause="unknown", place=place)
+    yield port("reader", inputs="7x4")
+    place = ("attention*", "attention.softmax")
+    yield port("reader", "reader_along_one", "7x4", cause="axis-mismatch", place=place)
 
 
 FURTHER = (

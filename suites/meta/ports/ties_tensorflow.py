@@ -1,7 +1,8 @@
-"""Maxima over equal numbers, in Keras."""
+"""Maxima over equal numbers, and one attention for all steps, in Keras."""
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import layers
 
 PLACES = 12
@@ -44,3 +45,31 @@ def from_zero():
     tokens.set_weights([drawn(3, 8)])
     head.set_weights([drawn(8, 2), drawn(2)])
     return model
+
+
+class Attention(layers.Layer):
+    def __init__(self, units):
+        super().__init__()
+        self.asked, self.known, self.score = layers.Dense(units), layers.Dense(units), layers.Dense(1)
+
+    def call(self, state, steps):
+        scores = self.score(tf.nn.tanh(self.asked(tf.expand_dims(state, 1)) + self.known(steps)))
+        return tf.reduce_sum(tf.nn.softmax(scores, axis=1) * steps, axis=1)
+
+
+class Reader(keras.Model):
+    """Looks at all steps three times, each time from what it saw before."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention, self.mix, self.head = Attention(5), layers.Dense(4, activation="tanh"), layers.Dense(2)
+
+    def call(self, x):
+        state = x[:, 0]
+        for _ in range(3):
+            state = self.mix(self.attention(state, x))
+        return self.head(state)
+
+
+def reader():
+    return Reader()

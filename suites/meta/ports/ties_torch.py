@@ -1,4 +1,4 @@
-"""Maxima over equal numbers, in torch: right ports, and wrong ones."""
+"""Maxima over equal numbers, and one attention for all steps, in torch: right ports, and wrong ones."""
 
 import numpy as np
 import torch
@@ -89,3 +89,34 @@ def from_zero():
 
 def from_zero_one_place():
     return FromZero(lambda x: x.max(1).values)
+
+
+class Attention(nn.Module):
+    def __init__(self, width, units, axis):
+        super().__init__()
+        self.asked, self.known, self.score = nn.Linear(width, units), nn.Linear(width, units), nn.Linear(units, 1)
+        self.axis = axis
+
+    def forward(self, state, steps):
+        scores = self.score(torch.tanh(self.asked(state.unsqueeze(1)) + self.known(steps)))
+        return (torch.softmax(scores, self.axis) * steps).sum(1)
+
+
+class Reader(nn.Module):
+    def __init__(self, axis):
+        super().__init__()
+        self.attention, self.mix, self.head = Attention(4, 5, axis), nn.Linear(4, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        state = x[:, 0]
+        for _ in range(3):
+            state = torch.tanh(self.mix(self.attention(state, x)))
+        return self.head(state)
+
+
+def reader():
+    return Reader(1)
+
+
+def reader_along_one():
+    return Reader(2)
