@@ -248,6 +248,7 @@ class Recorder:
         variables: list[Any] = []
         words = {key: value for key, value in kwargs.items() if key != "training"}
         self._implicit = not any(is_tensor(value) for key, value in words.items() if key == "mask")
+        self._show_sources([args, words])
         try:
             template = self.capture((args, words), inputs, variables)
         finally:
@@ -270,6 +271,12 @@ class Recorder:
             result = self._finish(Step(path, leaf.kind, inputs, [], run, leaf.config), result, layer, leaf, variables)
             self._mask(layer, template, inputs, result, path)
         return result if activation is None else self._activate(activation, result, path, training)
+
+    def _show_sources(self, given: Any) -> None:
+        """Record what a layer is fed that was made of weights alone, such as a learned start, as operations."""
+        for tensor in tensors_in(given):
+            if self.known(tensor) is None and isinstance(self._made_of_weights.get(tensor._id), Derived):
+                self.add_constant(tensor)
 
     def _tell_single(self, config: dict[str, Any]) -> None:
         """Say of an operation of the twin that it was computed in float32, if it was."""

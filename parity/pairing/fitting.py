@@ -17,6 +17,8 @@ from parity.model.trace import Op
 from parity.pairing.carry import Carry, Link, links_of
 from parity.pairing.references import Shape
 
+IMAGES = 4  # axes of a batch of images
+
 # Roles that mean the same, where the tables of `carry.py` do not say so because the kinds differ.
 _SAME_ROLES: Mapping[str, tuple[str, ...]] = {
     "kernel": ("weight", "other"),
@@ -129,6 +131,10 @@ def _by_shape(tensorflow: Op, torch: Op, mine: Shape, other: Shape) -> Iterator[
         yield from _one_bias_of_two()
     if kind in ("dense", "einsum", "conv", "conv_transpose", "depthwise_conv") and len(mine) > 1 and other:
         yield from _kernels(kind, mine, other)
+    if kind == "depthwise_conv" and torch.kind == "conv" and len(mine) == len(other) > 2:
+        yield from _of_groups(mine, other)
+    if len(mine) == len(other) == IMAGES and not tensorflow.inputs and not torch.inputs:
+        yield (lambda a: np.moveaxis(a, -1, 1)), (lambda a: np.moveaxis(a, 1, -1))
     if mine == other:
         yield (lambda a: a), (lambda a: a)
     yield from _vectors(mine, other)
@@ -164,6 +170,21 @@ def _kernels(kind: str, mine: Shape, other: Shape) -> Iterator[tuple[Carry, Carr
     yield (
         lambda k: np.moveaxis(k, (-1, -2), (0, 1)).reshape(other),
         lambda w: np.moveaxis(w.reshape(whole), (0, 1), (-1, -2)),
+    )
+
+
+def _of_groups(mine: Shape, other: Shape) -> Iterator[tuple[Carry, Carry]]:
+    """Yield the way of a depthwise kernel whose results are summed over each group's channels, as ResNeXt is written.
+
+    A convolution in groups does both at once: (k.., groups * deep, wide) and (groups * wide, deep, k..).
+    """
+    (*spatial, channels, wide), deep = mine, other[1]
+    if not deep or channels % deep or other != (channels // deep * wide, deep, *spatial):
+        return
+    groups = channels // deep
+    yield (
+        lambda k: np.moveaxis(k.reshape(*spatial, groups, deep, wide), (-3, -1, -2), (0, 1, 2)).reshape(other),
+        lambda w: np.moveaxis(w.reshape(groups, wide, deep, *spatial), (0, 1, 2), (-3, -1, -2)).reshape(mine),
     )
 
 

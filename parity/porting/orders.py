@@ -116,7 +116,7 @@ class Orders:
         if way_a[0] == mine and way_b[0] == theirs:
             return self._joined(mine, theirs) or self._kept(mine, theirs) or self._guess(mine, theirs)
         start, sure = self._from(way_a[0], way_b[0])
-        if start is None:
+        if start is None or (not sure and self._is_image(mine, theirs)):
             return self._guess(mine, theirs)
         if not start.by_sample:
             folded = self._across_samples(way_a, way_b, start)
@@ -187,6 +187,14 @@ class Orders:
     def _from(self, mine: int, theirs: int) -> tuple[Relation | None, bool]:
         relation = self.of(mine, theirs)
         return relation, (mine, theirs) in self._sure
+
+    def _is_image(self, mine: int, theirs: int) -> bool:
+        """Return whether torch's tensor is as its layer made it, channels first, and TensorFlow's is such an image."""
+        maker = self._producers[1].get(theirs)
+        shape, other = self.models[TENSORFLOW].shapes.get(mine), self.models[TORCH].shapes.get(theirs)
+        if maker is None or maker.kind not in SPATIAL or shape is None or other is None:
+            return False
+        return len(shape) == IMAGE_AXES + 1 and Relation("channels").fits(shape, other)
 
     def _guess(self, mine: int, theirs: int) -> tuple[Relation | None, bool]:
         shape, other = self.models[TENSORFLOW].shapes.get(mine), self.models[TORCH].shapes.get(theirs)

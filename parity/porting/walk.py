@@ -196,11 +196,17 @@ class Forward:
         for alike_only in (True, False):  # the same numbers on either side, before a mere shape on any
             later = self._later(1, starts[1], lambda at: self._fit(a, at), self.prints[0].get(a), after, alike_only)
             if later is not None:
-                return a, later
+                return self._settled(a, later)
             later = self._later(0, starts[0], lambda at: self._fit(at, b), self.prints[1].get(b), after, alike_only)
             if later is not None:
-                return later, b
+                return self._settled(later, b)
         return a, b
+
+    def _settled(self, a: int, b: int) -> tuple[int, int]:
+        """Return two tensors, moved on to the same axes if they hold the same numbers: a sum may still be reshaped."""
+        mine = self.prints[0].get(a)
+        alike = mine is not None and _alike(mine, self.prints[1].get(b), self.close)
+        return self._in_plain_order(a, b, mine) if alike and mine is not None else (a, b)
 
     def _as_long(self, a: int, b: int) -> bool:
         return bool(np.prod(self.traces[0].shapes.get(a, ())) == np.prod(self.traces[1].shapes.get(b, ())))

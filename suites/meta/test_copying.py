@@ -114,6 +114,10 @@ KINDS: Mapping[str, tuple[Any, Any]] = {
         ("depthwise_conv", {}, {"kernel": (3, 5, 4, 2)}),
         ("conv", {"groups": 4}, {"weight": (8, 1, 3, 5)}),
     ),
+    "depthwise-summed-over-groups": (
+        ("depthwise_conv", {"multiplier": 5}, {"kernel": (3, 4, 6, 5)}),
+        ("conv", {"groups": 2}, {"weight": (10, 3, 3, 4)}),
+    ),
     "batch_norm": (
         ("batch_norm", {}, {**NORM, "moving_mean": (5,), "moving_variance": (5,)}),
         ("batch_norm", {}, {**NORM_TORCH, "running_mean": (5,), "running_var": (5,)}),
@@ -190,6 +194,14 @@ def test_depthwise_channels_are_those_of_the_frameworks() -> None:
     moved = made.to_torch({"kernel": kernel})["weight"]
     for channel, factor in np.ndindex(4, 2):
         assert np.array_equal(moved[channel * 2 + factor, 0], kernel[:, :, channel, factor])
+
+
+def test_a_depthwise_kernel_summed_over_each_group_is_a_convolution_in_groups() -> None:
+    made, *_ = one(*KINDS["depthwise-summed-over-groups"])
+    kernel = np.random.default_rng(0).normal(size=(3, 4, 6, 5))
+    moved = made.to_torch({"kernel": kernel})["weight"]
+    for group, deep, wide in np.ndindex(2, 3, 5):
+        assert np.array_equal(moved[group * 5 + wide, deep], kernel[:, :, group * 3 + deep, wide])
 
 
 def test_projections_into_heads_compute_the_same() -> None:
