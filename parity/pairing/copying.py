@@ -184,6 +184,8 @@ class _Planner:
             first = (shape[-1:] + shape[:-1]) if len(shape) == 3 else shape  # an image's weights, channels first
             moved = shape not in left[1] and first in left[1]
             other = left[1].get(first if moved else shape, [])
+            if len(mine) != len(other):  # a norm that has no partner has a scale of that shape, too
+                mine, other = (free.without_norms(some) for some in (mine, other))
             if len(mine) != len(other) or not all(a.in_passing or b.in_passing for a in mine for b in other):
                 continue
             if len(mine) > 1 and places is None:

@@ -101,6 +101,11 @@ class Places:
         return (there[op.index], place) if op.index in there else None
 
 
+def without_norms(some: Sequence[Free]) -> list[Free]:
+    """Return those that are no normalisation's own scale."""
+    return [one for one in some if family(one.op) != "norm"]
+
+
 def is_layer(one: Free) -> bool:
     """Return whether a weight is the kernel of a layer, with inputs and outputs, and no picture."""
     return family(one.op) == "linear"
