@@ -137,9 +137,13 @@ def may_be_spelling(step: Step, traces: tuple[Trace, Trace]) -> bool:
     if step.relation is None or step.finding.verdict == NOT_COMPARED:
         return True
     mains = cut.main_tensorflow, cut.main_torch
-    if any(map(_trained, (cut.segment_tensorflow, cut.segment_torch), traces)):
-        return False
     kinds = {main.kind for main in mains if main is not None}
+    trained = [
+        _trained(segment, trace)
+        for segment, trace in zip((cut.segment_tensorflow, cut.segment_torch), traces, strict=True)
+    ]
+    if any(trained) and not (all(trained) and kinds <= ARITHMETIC):
+        return False  # a product with a weight may be divided by their sum before the products are added, or behind
     if kinds == {"activation"}:
         return len({str(main.config.get("function")) for main in mains if main is not None}) > 1
     return len(kinds) > 1 or all(kind in WRITTEN or kind.startswith("op:") for kind in kinds)

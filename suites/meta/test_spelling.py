@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,10 +12,10 @@ import pytest
 
 from parity.errors import WorkerCrash
 from parity.judge.verdict import ROUNDING, SEMANTIC, Finding
-from parity.model.trace import Op, Trace
+from parity.model.trace import Op, Trace, Weight
 from parity.pairing.match import OpPair
 from parity.pairing.relations import SAME, Relation
-from parity.porting.spelling import BUFFERED, Queue, merged
+from parity.porting.spelling import BUFFERED, Queue, may_be_spelling, merged
 from parity.porting.walk import Cut, Step, Walk
 
 
@@ -91,6 +92,18 @@ def test_an_output_is_never_in_doubt() -> None:
 def test_a_layer_of_one_kind_is_never_in_doubt() -> None:
     cuts = [_cut(1, [0], "pool"), *CHAIN[1:]]
     assert _told(cuts, {1}, {2: {1}}) == ([1, 2, 3, 4], {1})
+
+
+@pytest.mark.parametrize(
+    ("kind", "sides", "doubtful"), [("multiply", 2, True), ("multiply", 1, False), ("dense", 2, False)]
+)
+def test_a_product_with_a_weight_is_in_doubt_if_both_sides_have_one(kind: str, sides: int, doubtful: bool) -> None:
+    cut = _cut(1, [0], kind)
+    held = replace(cut.segment_tensorflow[0], weights={"other": "share"})
+    segments = [(held,) if side < sides else cut.segment_torch for side in range(2)]
+    cut = replace(cut, segment_tensorflow=segments[0], segment_torch=segments[1])
+    trace = replace(_trace([cut], []), weights={"share": Weight("share", (2,))})
+    assert may_be_spelling(_step(cut, True), (trace, trace)) == doubtful
 
 
 def test_few_steps_wait_and_all_are_told_in_order() -> None:
