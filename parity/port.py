@@ -10,7 +10,7 @@ from typing import Any
 
 from parity.errors import PairingError, UsageError, WorkerCrash, WorkerError
 from parity.judge.verdict import NOT_COMPARED, SEMANTIC, Finding
-from parity.model.trace import MOVES, Trace, weight_names, weights_that_matter
+from parity.model.trace import MOVES, Op, Trace, used_weights, weight_names, weights_that_matter
 from parity.pairing.copying import WeightPlan, plan
 from parity.pairing.families import family
 from parity.pairing.match import Matching, match_all, match_weighted
@@ -19,7 +19,7 @@ from parity.porting.causes import Bank
 from parity.porting.convert import Conversion, directions, write
 from parity.porting.convert import settings as convert_settings
 from parity.porting.dump import Dump
-from parity.porting.fresh import neutral, trained_like, untrained
+from parity.porting.fresh import SHIFTS, neutral, trained_like, untrained
 from parity.porting.options import (
     AS_IS,
     TENSORFLOW_TO_TORCH,
@@ -36,6 +36,7 @@ from parity.porting.verdict import LayerVerdict, Source, Verdict, at_every_call,
 from parity.porting.walk import Cut, Step, Walk, cuts
 
 Progress = Callable[[str, Any], None]
+LABELS = {TENSORFLOW: "TensorFlow", TORCH: "PyTorch"}
 
 
 @dataclass(frozen=True)
@@ -241,38 +242,78 @@ class Story:
         follows = any(tensor in self.adrift for tensor in step.cut.feeds_tensorflow)
         unlike = step.finding.d64 is None and all(self._strangers)
         if not all(found) and not (any(found) and (follows or unlike)):
-            return step
+            return self._beside_a_table(step)
         self.adrift.add(step.cut.tensorflow)
         models, names = self.prepared.models, list[str]()
         for name, side, some in zip(found, (TENSORFLOW, TORCH), self._strangers, strict=True):
             names.append(name or next((op.name for op in models[side].ops if op.index in some), ""))
         whose = f"between `{names[0]}` and `{names[1]}`" if all(names) else f"of `{names[0] or names[1]}`"
         note = f"no weights could be carried {whose}: pair their layers with --map"
+        return self._uncompared(step, note)
+
+    def _uncompared(self, step: Step, note: str) -> Step:
         self.uncarried = self.uncarried or note
         return replace(step, finding=replace(step.finding, verdict=NOT_COMPARED, note=note))
+
+    def _beside_a_table(self, step: Step) -> Step:
+        """Return a step as not compared where one side reads a weight, and the other numbers of its shape in its place.
+
+        Keras makes a constant of an embedding that is called on a constant while a model is built.
+        """
+        models, plan_ = self.prepared.models, self.prepared.plan
+        sides = (TENSORFLOW, step.cut.segment_tensorflow), (TORCH, step.cut.segment_torch)
+        for one, ((side, ops), strangers) in enumerate(zip(sides, self._strangers, strict=True)):
+            other, others = sides[1 - one]
+            tables = {shape: op.name for op in others if (shape := _long(op.config.get("constant_shape") or ()))}
+            alone = plan_.unmatched_torch if side == TORCH else plan_.unmatched_tensorflow
+            for _, _, name in used_weights(op for op in ops if op.index in strangers):
+                held = tables.get(_long(models[side].weights[name].shape))
+                if held and name in alone:
+                    self.adrift.add(step.cut.tensorflow)
+                    return self._uncompared(
+                        step,
+                        f"{LABELS[side]} weight `{name}` has no partner: {LABELS[other]}'s `{held}` holds constant"
+                        " numbers in its place, into which nothing can be carried",
+                    )
+        return step
 
     @cached_property
     def _strangers(self) -> tuple[set[int], set[int]]:
         """The operations of either side none of whose weights has a partner, nor have they one of their own family.
 
-        A layer of another size that was paired is no stranger: that its weights do not fit is the fault.
+        A layer of another size that was paired is no stranger: that its weights do not fit is the fault. It is one if
+        both of a pair have weights that nobody tried to carry into each other, or it reads one in passing.
         """
         plan_, models = self.prepared.plan, self.prepared.models
         if models.options.weights == AS_IS:
             return set(), set()
         ops = tuple({op.index: op for op in models[side].ops} for side in (TENSORFLOW, TORCH))
         known: tuple[set[int], set[int]] = set(), set()
+        strangers: list[set[int]] = [set(), set()]
         for pair in self.prepared.matching.pairs:
             mine, theirs = ops[0][pair.tensorflow], ops[1][pair.torch]
             if mine.weights and theirs.weights and family(mine) == family(theirs):
                 known[0].add(mine.index)
                 known[1].add(theirs.index)
-        strangers = []
-        for side, alone, paired in zip(ops, (plan_.unmatched_tensorflow, plan_.unmatched_torch), known, strict=True):
+            left = self._untried(0, mine), self._untried(1, theirs)
+            for place, op in enumerate((mine, theirs)):
+                if all(left) or any(role.startswith("other") for role in left[place]):
+                    strangers[place].add(op.index)
+        for place, (side, alone, paired) in enumerate(
+            zip(ops, (plan_.unmatched_tensorflow, plan_.unmatched_torch), known, strict=True)
+        ):
             used = {index: {n for ref in op.weights.values() for n in weight_names(ref)} for index, op in side.items()}
-            left = {index for index, names in used.items() if names and names <= set(alone)}
-            strangers.append(left - paired)
+            left_ = {index for index, names in used.items() if names and names <= set(alone)}
+            strangers[place] |= left_ - paired
         return strangers[0], strangers[1]
+
+    def _untried(self, place: int, op: Op) -> list[str]:
+        """Return the roles of weights without a partner that nobody tried to carry; no bias and no norm's own."""
+        plan_ = self.prepared.plan
+        alone = {*(plan_.unmatched_torch if place else plan_.unmatched_tensorflow)} - plan_.misfits[place]
+        if family(op) == "norm":
+            return []
+        return [role for role, ref in op.weights.items() if role not in SHIFTS and set(weight_names(ref)) <= alone]
 
     def look_further(self, found: Sequence[Cut]) -> None:
         """Ask both models on inputs further out, should one of them bend numbers where the other does not."""
@@ -288,6 +329,10 @@ class Story:
         self.sources += training.step_sources(findings, self.prepared.plan, self.prepared.models)
         if not self.sources and any(finding.verdict == SEMANTIC for finding in findings):
             self.sources += self.tied  # a weight feels what no layer alone was blamed for
+
+
+def _long(shape: Sequence[int]) -> tuple[int, ...]:
+    return tuple(size for size in shape if size > 1)
 
 
 def _row(step: Step, gradients: Sequence[Finding]) -> LayerVerdict:

@@ -57,6 +57,7 @@ class WeightPlan:
     notes: tuple[str, ...]
     tensorflow_shapes: Mapping[str, Shape] = field(default_factory=dict, repr=False)
     torch_shapes: Mapping[str, Shape] = field(default_factory=dict, repr=False)
+    misfits: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())  # of a pair, but of another size
 
     def to_torch(self, weights: Mapping[str, Array]) -> dict[str, Array]:
         """Return torch's arrays from TensorFlow's; a weight that is not given moves nothing."""
@@ -110,6 +111,7 @@ class _Planner:
         self.links: list[WeightLink] = []
         self.partner: tuple[dict[str, str], dict[str, str]] = ({}, {})
         self.twice: list[str] = []
+        self.misfits: tuple[set[str], set[str]] = (set(), set())
         self.notes: list[str] = []
 
     def add_sum(self, one: Shared) -> None:
@@ -149,6 +151,9 @@ class _Planner:
             if ways is not None and units is not None and shapes[0][-1:] == (units.size,):
                 ways = with_units(ways, units)
             if ways is None:
+                if not (role.startswith("other") and torch_role.startswith("other")):  # such need not be partners
+                    for known, reference in zip(self.misfits, refs, strict=True):
+                        known.update(weight_names(reference))
                 self.notes.append(
                     f"`{refs[0]}` {shapes[0]} of tensorflow's `{mine.name}` does not fit `{refs[1]}` {shapes[1]}"
                     f" of torch's `{other.name}`: not copied"
@@ -215,6 +220,7 @@ class _Planner:
             notes=tuple(dict.fromkeys(self.notes)),
             tensorflow_shapes=self.shapes[0],
             torch_shapes=self.shapes[1],
+            misfits=(frozenset(self.misfits[0]), frozenset(self.misfits[1])),
         )
 
     def _accept(self, link: WeightLink) -> None:
