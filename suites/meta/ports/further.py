@@ -246,6 +246,31 @@ def _carried() -> Iterator[Case]:
     yield port("cells", inputs="5x4")
 
 
+def _held() -> Iterator[Case]:
+    """Yield weights that one side reads as an operation of its own, normalises elsewhere, or holds as a constant."""
+    port, train = partial(_port, family="held"), ("--train",)
+    for options in ((), train):
+        yield port("fusion", inputs="12x8x3 6x4x3", options=options)
+        yield port("learned_start", inputs="8", options=options)
+        yield port("token", inputs="6x8", options=options)
+    yield port("groups_by_depthwise", inputs="11x9x3")
+    yield port("fusion", "fusion_by_mean", "12x8x3 6x4x3", cause="unknown residual-scale", place=("fuse2/*", "*"))
+    place = ("grow", "grow")
+    yield port("learned_start", "learned_start_dilated", "8", cause="unknown dilation-or-groups", place=place)
+    case = port("token", "token_norm_behind", "6x8", cause="unknown", place=("wide1", "block1.wide"))
+    yield replace(case, sources=(*case.sources, Source(("get_item",), ("getitem",), ("unknown",))), note="a norm moved")
+    place = ("norm", "3")
+    yield port("groups_by_depthwise", "groups_by_depthwise_other_eps", "11x9x3", cause="batchnorm-eps", place=place)
+    yield port("learned_queries", inputs="6x8")
+    place = ("read/attention", "mul*")
+    yield port("learned_queries", "learned_queries_halved", "6x8", cause="input-scale", place=place)
+    said = ("no weights could be carried between", "--map")
+    yield port("factors", inputs="8", verdict="undecided", says=said)
+    yield port(
+        "baked_positions", ids="7:0:19", verdict="undecided", says=("`places.weight` has no partner", "constant")
+    )
+
+
 def _recurrences() -> Iterator[Case]:
     """Yield recurrence in its other forms: a cell's steps, a stack's layers, time in front, several lengths."""
     port, size = partial(_port, family="cells"), "7x5"
@@ -374,6 +399,7 @@ FURTHER = (
     *_functions(),
     *_by_hand(),
     *_carried(),
+    *_held(),
     *_recurrences(),
     *_recurrences_gone_wrong(),
     *_ties(),
