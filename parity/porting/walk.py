@@ -698,7 +698,7 @@ def _bends_elsewhere(cut: Cut) -> bool:
 def _border(cut: Cut) -> float:
     """Return how far out both activations show all their bends."""
     mains = [main for main in (cut.main_tensorflow, cut.main_torch) if main is not None]
-    told = [main.config.get(key) for main in mains for key in ("min", "max", "max_value", "threshold")]
+    told = [main.config.get(key) for main in mains for key in ("min", "max", "max_value")]
     return max([FAR, *(1.5 * abs(value) for value in told if isinstance(value, (int, float)))])
 
 
