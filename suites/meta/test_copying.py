@@ -478,7 +478,9 @@ def test_all_weights_of_typical_networks_go_there_and_back(make: Any) -> None:
 def summed(torch: bool, beside: bool, biases: tuple[bool, bool]) -> Trace:
     """Return `x @ W + h @ U`, with biases inside the products, or one beside them."""
     names = ("first", "second")
-    weights = {name: (4, size) if torch else (size, 4) for name, size in zip(names, (5, 7), strict=True)}
+    weights: dict[str, tuple[int, ...]] = {
+        name: (4, size) if torch else (size, 4) for name, size in zip(names, (5, 7), strict=True)
+    }
     weights |= {f"b{place}": (4,) for place in range(3)}
     role = "weight" if torch else "kernel"
     ops = [
@@ -554,8 +556,7 @@ def test_tables_of_one_shape_belong_to_the_layers_that_they_stand_between() -> N
 
 
 def test_a_kernel_in_passing_is_not_moved_as_if_it_were_a_picture() -> None:
-    kernel = ("conv", {"rank": 2}, {"other": (3, 3, 3, 8)})
-    sides = [trace([(kind, config, roles)], {}) for kind, config, roles in (kernel, ("op:weight", {}, {}))]
+    sides = [trace([("conv", {"rank": 2}, {"other": "k"})], {}), trace([("op:weight", {}, {})], {})]
     mine = replace(
         sides[0], ops=(replace(sides[0].ops[0], weights={"other": "k"}),), weights={"k": Weight("k", (3, 3, 3, 8))}
     )

@@ -123,24 +123,24 @@ def _hunted() -> Iterator[Case]:
 def _spelt() -> Iterator[Case]:
     """Yield the same arithmetic written in two ways; behind a fault, values do not tell what belongs together."""
     port, image = partial(_port, family="spelt"), "12x10x3"
-    norm = {"cause": "batchnorm-eps", "place": ("norm", "*norm")}
+    behind = partial(port, cause="batchnorm-eps", place=("norm", "*norm"))
     for name, size in (
         ("pixel_norms", image), ("pixels", image), ("picture", image), ("places_of_mass", "9x7x3"), ("causal", "23x5"),
     ):  # fmt: skip
         yield port(name, inputs=size)
     for options in ((), ("--train",)):
-        yield port("pixel_norms", "pixel_norms_behind_a_fault", image, options=options, **norm)
-    yield port("picture", "picture_behind_a_fault", image, **norm)
-    yield port("places_of_mass", "places_of_mass_behind_a_fault", "9x7x3", **norm)
+        yield behind("pixel_norms", "pixel_norms_behind_a_fault", image, options=options)
+    yield behind("picture", "picture_behind_a_fault", image)
+    yield behind("places_of_mass", "places_of_mass_behind_a_fault", "9x7x3")
     cause = "residual-scale channel-order"
     case = port("pixels", "pixels_with_means_in_the_wrong_order", image, cause=cause, place=("subtract", "*"))
     yield replace(
         case, tolerated=("input-scale", "unknown"), note="read backwards on either side: the conv is named too"
     )
-    case = port("pixel_norms", "pixel_norms_of_which_one_is_wrong", image, **norm)
+    case = behind("pixel_norms", "pixel_norms_of_which_one_is_wrong", image)
     eps = Source(("pixel_norm_1/*",), ("5*",), ("residual-scale", "unknown"))
     yield replace(case, sources=(*case.sources, eps))
-    case = port("picture", "picture_twice_as_bright", image, **norm)
+    case = behind("picture", "picture_twice_as_bright", image)
     yield replace(case, sources=(*case.sources, Source(("*",), ("mul*",), ("residual-scale",))))
     yield port("blurred", inputs="13x11x3", says=("nobody trains it",))
     yield port("blurred", "blurred_less", "13x11x3", cause="unknown", place=("blur/*", "*"))
