@@ -18,6 +18,7 @@ from parity.porting import elsewhere, outputs, reshaping, stacking, ties, traini
 from parity.porting.causes import Bank
 from parity.porting.convert import Conversion, directions, write
 from parity.porting.convert import settings as convert_settings
+from parity.porting.cuts import Cut, Step, cuts
 from parity.porting.dump import Dump
 from parity.porting.fresh import SHIFTS, neutral, trained_like, untrained
 from parity.porting.options import (
@@ -33,7 +34,7 @@ from parity.porting.orders import Orders
 from parity.porting.repro import Repro
 from parity.porting.sides import TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH, TWINS, Models, Workers
 from parity.porting.verdict import LayerVerdict, Source, Verdict, at_every_call, decide, layer_name
-from parity.porting.walk import Cut, Step, Walk, cuts
+from parity.porting.walk import Walk
 
 Progress = Callable[[str, Any], None]
 LABELS = {TENSORFLOW: "TensorFlow", TORCH: "PyTorch"}

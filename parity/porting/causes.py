@@ -17,10 +17,10 @@ from parity.model.trace import MOVES, Op
 from parity.pairing.copying import WeightLink, WeightPlan, read
 from parity.pairing.match import Matching
 from parity.pairing.relations import CHANNELS, SAME, Relation
+from parity.porting.cuts import Cut, Step, extras
 from parity.porting.options import AS_IS, Array
 from parity.porting.sides import TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH, Models, is_fatal
 from parity.porting.verdict import Source, layer_name, names
-from parity.porting.walk import Cut, Step, extras
 
 CLOSE = 1e-10  # of the scale: between gradients of the twins
 NEAR, SINGLE_NEAR = 1e-7, 1e-4  # of the scale: further off, an attempt has failed, and needs no bound

@@ -11,7 +11,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from parity.errors import UsageError
-from parity.porting.walk import Step
+from parity.porting.cuts import Step
 
 INDEX = "index.json"
 

@@ -14,11 +14,11 @@ import numpy as np
 from parity.errors import ParityError
 from parity.model.trace import Op
 from parity.pairing.match import Matching
+from parity.porting.cuts import Cut
 from parity.porting.options import Array, arrays, to_torch
 from parity.porting.orders import Orders
 from parity.porting.sides import TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH, TWINS, Models, family, is_fatal
 from parity.porting.verdict import Source, layer_name, names
-from parity.porting.walk import Cut
 
 BENDING = frozenset({"activation", "maximum", "minimum", "where", "op:ClipByValue", "op:clamp"})
 SCALES = (1.0, -1.0, 10.0, -10.0, 100.0, -100.0)  # of further draws of the inputs

@@ -19,6 +19,7 @@ from parity.model.trace import Op
 from parity.pairing.copying import WeightPlan
 from parity.porting import repro_keras, repro_torch
 from parity.porting.causes import UNKNOWN
+from parity.porting.cuts import Step
 from parity.porting.options import Array
 from parity.porting.orders import Orders
 from parity.porting.repro_gradient import STATE, Target, targeted
@@ -26,7 +27,6 @@ from parity.porting.repro_script import Given, Store, moved_back, refusal
 from parity.porting.repro_text import ATTEND, CALL, CALL_AND_KEEP, GRADIENTS, HEAD, PACKED, RECURRENT
 from parity.porting.sides import TENSORFLOW, TORCH, TWIN_TORCH, Models
 from parity.porting.verdict import Source, names
-from parity.porting.walk import Step
 
 LIMIT = 300_000  # bytes of arrays, as text
 SMALL = 4096  # numbers of an array that is embedded even where larger ones are drawn

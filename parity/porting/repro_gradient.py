@@ -13,11 +13,11 @@ from parity.errors import UsageError
 from parity.judge.verdict import SEMANTIC, Finding
 from parity.pairing.copying import WeightPlan
 from parity.pairing.relations import Relation
+from parity.porting.cuts import Step
 from parity.porting.options import Array
 from parity.porting.orders import Orders
 from parity.porting.repro_script import Store, carried, moved_back
 from parity.porting.training import fed_pairs
-from parity.porting.walk import Step
 
 INPUT, WEIGHT, STATE = "input", "weight", "state"
 _KINDS = {"input-gradient": INPUT, "parameter-gradient": WEIGHT, "state": STATE}

@@ -9,16 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 from parity.judge.verdict import NOT_COMPARED, SEMANTIC
 from parity.model.trace import Op, Trace, weight_names
+from parity.porting.cuts import ARITHMETIC, PICKING, Cut, Step
 
-if TYPE_CHECKING:  # these are what walks are made of
-    from parity.porting.walk import Cut, Step
-
-ARITHMETIC = frozenset({"add", "subtract", "multiply", "divide", "rescale", "standardize"})
-PICKING = frozenset({"slice", "split", "gather", "concat", "stack"})
 # What people write in more than one way; a layer of one kind on both sides is that layer.
 WRITTEN = ARITHMETIC | PICKING | {"reduce", "matmul", "flip", "where", "compare"}
 BUFFERED = 8  # steps that wait at most: each holds its values

@@ -12,11 +12,11 @@ from parity.errors import ParityError
 from parity.judge.verdict import PASSING, SEMANTIC, Finding
 from parity.pairing.copying import WeightPlan
 from parity.porting import training
+from parity.porting.cuts import Step
 from parity.porting.options import Array
 from parity.porting.orders import Orders
 from parity.porting.sides import SIDES, TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH, Models, family, is_fatal
 from parity.porting.verdict import Source, layer_name, names
-from parity.porting.walk import Step
 
 APART = 2.0**-6  # of the largest number: how far equal numbers are moved at most; float32 has many steps within it
 CLOSE, SINGLE_CLOSE = 1e-9, 1e-5  # of the scale: between results of the twins

@@ -13,11 +13,11 @@ from parity.judge.verdict import IDENTICAL, ROUNDING, SEMANTIC, Finding
 from parity.model.trace import Op, weight_names
 from parity.pairing.copying import WeightLink, WeightPlan, read
 from parity.pairing.relations import Relation
+from parity.porting.cuts import Step
 from parity.porting.options import Array
 from parity.porting.orders import Orders
 from parity.porting.sides import SIDES, TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH, TWINS, Models, family
 from parity.porting.verdict import Source, layer_name, names
-from parity.porting.walk import Step
 
 SGD: Mapping[str, Any] = {"name": "sgd", "learning_rate": 2.0**-7}  # linear in the gradient: no division blurs it
 SAFETY = 256.0  # as for whole outputs

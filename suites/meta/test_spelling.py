@@ -15,8 +15,9 @@ from parity.judge.verdict import ROUNDING, SEMANTIC, Finding
 from parity.model.trace import Op, Trace, Weight
 from parity.pairing.match import OpPair
 from parity.pairing.relations import SAME, Relation
+from parity.porting.cuts import Cut, Step
 from parity.porting.spelling import BUFFERED, Queue, may_be_spelling, merged
-from parity.porting.walk import Cut, Step, Walk
+from parity.porting.walk import Walk
 
 
 def _cut(number: int, reads: Sequence[int], kind: str = "multiply") -> Cut:

@@ -1,0 +1,358 @@
+"""The pairs of tensors to compare, the segments that lead to each, and what was found there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from parity.judge.verdict import Finding
+from parity.model.trace import MOVES, Op, Trace
+from parity.pairing import biases
+from parity.pairing.match import Matching, OpPair
+from parity.pairing.relations import CHANNELS, SAME, Relation
+from parity.porting.options import Array
+
+CLOSE, SINGLE_CLOSE = 1e-9, 1e-5  # in relation: between the figures of tensors that hold the same numbers
+RECURRENT = frozenset({"lstm", "gru", "rnn"})
+TRIMMED = frozenset({"conv_transpose", "conv", "depthwise_conv"})  # what ports cut to size afterwards
+TRIMMING = frozenset({"slice", "cropping", "zero_pad"})
+ARITHMETIC = frozenset({"add", "subtract", "multiply", "divide", "rescale", "standardize"})
+PICKING = frozenset({"slice", "split", "gather", "concat", "stack"})
+
+After = Callable[[Op], bool]  # behind which operations a shape alone may decide
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One pair of tensors that should be the same, and the segments that lead to them from earlier cuts."""
+
+    tensorflow: int
+    torch: int
+    pair: OpPair | None  # None for an output of the models that no pair of operations made
+    name: str
+    main_tensorflow: Op | None
+    main_torch: Op | None
+    segment_tensorflow: tuple[Op, ...]
+    segment_torch: tuple[Op, ...]
+    feeds_tensorflow: tuple[int, ...]
+    feeds_torch: tuple[int, ...]
+
+    @property
+    def kind(self) -> str:
+        """What the compared operation is."""
+        main = self.main_tensorflow or self.main_torch
+        return main.kind if main else "output"
+
+
+@dataclass
+class Step:
+    """What was found at one cut, with everything that the search for a cause needs."""
+
+    cut: Cut
+    finding: Finding
+    d32: float | None
+    fed: Mapping[int, Array]  # by TensorFlow's tensors, TensorFlow's order, float32
+    fed_torch: Mapping[int, Array]
+    expected: Array  # the TensorFlow twin's result, its own order
+    got: Array  # the torch twin's, its own order
+    relation: Relation | None
+    bounds64: Array | None
+    notes: tuple[str, ...] = ()
+    values: Mapping[str, Array] = field(default_factory=dict)
+    answers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # all that `run_segment` gave, by side
+    slack: float = 0.0  # of the scale, that tables of constants are apart
+
+    @property
+    def single(self) -> bool:
+        """Whether a twin has float32 in it here."""
+        return any("float32's bound decides" in note for note in self.notes)
+
+
+Prints = Mapping[int, Sequence[float]]
+
+
+def cuts(
+    tensorflow: Trace,
+    torch: Trace,
+    matching: Matching,
+    prints: tuple[Prints, Prints] = ({}, {}),
+    single: Callable[[Op], bool] = lambda _: False,
+) -> list[Cut]:
+    """Return every pair of tensors to compare, in the order in which TensorFlow makes them; outputs last.
+
+    `prints` are the figures of each side's tensors in float64; `single` tells which are no better than float32.
+    """
+    forward = Forward(tensorflow, torch, matching, prints, single)
+    ops = ({op.index: op for op in tensorflow.ops}, {op.index: op for op in torch.ops})
+    apart = {index for one in biases.shared(tensorflow, torch, matching.pairs) for index in one.tensorflow.layers}
+    # What one side adds to a layer's result the other adds to a sum of it: they are compared with that sum.
+    pairs = sorted((p for p in matching.pairs if p.tensorflow not in apart), key=lambda pair: pair.tensorflow)
+    tensors: dict[int, int] = dict(zip(tensorflow.inputs, torch.inputs, strict=False))
+    met = set(tensors.values())  # of torch's; a state after one step is the same tensor as its result, but on one side
+    found: list[tuple[int, int, OpPair | None, str]] = []
+    for pair in pairs:
+        mine, theirs = ops[0][pair.tensorflow], ops[1][pair.torch]
+        if _one_steps(mine, theirs):
+            for a, b in forward.of_step(mine, theirs):
+                if a not in tensors or b not in met:
+                    found.append((a, b, pair, mine.name))
+                    tensors.setdefault(a, b)
+                    met.add(b)
+            continue
+        results = list(zip(mine.outputs, theirs.outputs, strict=False))
+        read = [_read_later(tensorflow, a) or _read_later(torch, b) for a, b in results]
+        for index, (a, b) in enumerate(results):
+            if index and _numbers_places(tensorflow, a) and _numbers_places(torch, b):
+                continue
+            if a not in tensors and (read[index] or (index == 0 and not any(read))):
+                a, b = forward.fitted(mine, theirs, index)
+                if a in tensors:
+                    continue
+                tensors[a] = b
+                met.add(b)
+                found.append((a, b, pair, mine.name if index == 0 else f"{mine.name}[{index}]"))
+    for a, b, name in zip(tensorflow.outputs, torch.outputs, tensorflow.output_names, strict=False):
+        if tensors.get(a) != b:
+            found.append((a, b, None, name))
+    stops = (set(tensors), met)
+    producers = (tensorflow.producers(), torch.producers())
+    return [_cut(given, ops, producers, stops) for given in found]
+
+
+class Forward:
+    """Finds where the two results of a pair hold the same numbers, should one side still have to pick them out."""
+
+    def __init__(
+        self, tensorflow: Trace, torch: Trace, matching: Matching, prints: tuple[Prints, Prints],
+        single: Callable[[Op], bool],
+    ) -> None:  # fmt: skip
+        self.traces, self.prints = (tensorflow, torch), prints
+        self.close = SINGLE_CLOSE if any(map(single, tensorflow.ops)) else CLOSE
+        self.consumers = (tensorflow.consumers(), torch.consumers())
+        self.paired = ({pair.tensorflow for pair in matching.pairs}, {pair.torch for pair in matching.pairs})
+
+    def fitted(self, mine: Op, theirs: Op, index: int) -> tuple[int, int]:
+        """Return the tensors to compare: two results as they are, or what is left of one, such as its last step.
+
+        `index` numbers the results. What is picked out further on holds the same numbers (by its figures), or, behind
+        a recurrent layer, what only moves numbers, or what trims the result of a transposed convolution, has a shape
+        that fits.
+        """
+        a, b = mine.outputs[index], theirs.outputs[index]
+        if self._fit(a, b):
+            return self._same_numbers(a, b)
+        if mine.kind in RECURRENT and self._is_state(a, b):
+            return a, b
+        starts = (mine.outputs if index == 0 else (a,), theirs.outputs if index == 0 else (b,))
+        after = _any if mine.kind in RECURRENT else _trims if mine.kind in TRIMMED else _none
+        return self._further(a, b, starts, after)
+
+    def of_step(self, mine: Op, theirs: Op) -> list[tuple[int, int]]:
+        """Return what to compare of a recurrent layer on one side and a cell, called in a loop, on the other.
+
+        The cell's result is its first state, too; the layer has that twice, as its last step and as a state. After a
+        single step both are as long as the cell's. Of several, what holds the same numbers is looked for further on;
+        nothing is compared where there is none, as inside a loop over two cells.
+        """
+        ours, others = ((op.outputs[0], *op.outputs) if op.config.get("cell") else op.outputs for op in (mine, theirs))
+        first = (ours[0], others[0])
+        single = bool(mine.inputs and theirs.inputs) and self._as_long(mine.inputs[0], theirs.inputs[0])
+        if not self._fit(*first):
+            cell = mine if mine.config.get("cell") else theirs
+            first = self._further(*first, ((first[0],), (first[1],)), partial(_goes_on, cell))
+        elif not single:
+            first = self._same_numbers(*first)
+        found = [first] if self._as_long(*first) else []
+        for a, b in list(zip(ours, others, strict=False))[1:]:
+            alike = _alike(self.prints[0].get(a), self.prints[1].get(b), self.close)
+            if self._as_long(a, b) and (single or alike):
+                found.append((a, b))
+        return found
+
+    def _further(self, a: int, b: int, starts: tuple[Sequence[int], Sequence[int]], after: After) -> tuple[int, int]:
+        """Return two tensors of which one is what is left of a result further on; as they are if there is none."""
+        for alike_only in (True, False):  # the same numbers on either side, before a mere shape on any
+            later = self._later(1, starts[1], lambda at: self._fit(a, at), self.prints[0].get(a), after, alike_only)
+            if later is not None:
+                return self._settled(a, later)
+            later = self._later(0, starts[0], lambda at: self._fit(at, b), self.prints[1].get(b), after, alike_only)
+            if later is not None:
+                return self._settled(later, b)
+        return a, b
+
+    def _settled(self, a: int, b: int) -> tuple[int, int]:
+        """Return two tensors, moved on to the same axes if they hold the same numbers: a sum may still be reshaped."""
+        mine = self.prints[0].get(a)
+        alike = mine is not None and _alike(mine, self.prints[1].get(b), self.close)
+        return self._in_plain_order(a, b, mine) if alike and mine is not None else (a, b)
+
+    def _as_long(self, a: int, b: int) -> bool:
+        return bool(np.prod(self.traces[0].shapes.get(a, ())) == np.prod(self.traces[1].shapes.get(b, ())))
+
+    def _is_state(self, a: int, b: int) -> bool:
+        """Return whether torch's tensor is TensorFlow's with the axis of its layers in front, of which there is one."""
+        return self.traces[1].shapes.get(b, ()) == (1, *self.traces[0].shapes.get(a, ()))
+
+    def _same_numbers(self, a: int, b: int) -> tuple[int, int]:
+        """Return two tensors as they are, unless one side holds the other's numbers a few operations later."""
+        mine, theirs = self.prints[0].get(a), self.prints[1].get(b)
+        if mine is None or theirs is None:
+            return a, b
+        if _alike(mine, theirs, self.close):
+            return self._in_plain_order(a, b, mine)
+        for side, start, wanted in ((1, b, mine), (0, a, theirs)):
+            later = self._later(side, [start], self._alike_to(side, wanted), wanted, _none)
+            if later is not None:
+                return (a, later) if side else (later, b)
+        return a, b
+
+    def _in_plain_order(self, a: int, b: int, wanted: Sequence[float]) -> tuple[int, int]:
+        """Return two tensors of the same numbers, rather moved on until both have the same axes, if one comes to that.
+
+        One side may split the heads of its queries before the other does.
+        """
+        if self._plain(a, b):
+            return a, b
+        for side, start in ((1, b), (0, a)):
+            fits = (lambda tensor: self._plain(a, tensor)) if side else (lambda tensor: self._plain(tensor, b))
+            later = self._later(side, [start], fits, wanted, _none, alike_only=True)
+            if later is not None:
+                return (a, later) if side else (later, b)
+        return a, b
+
+    def _plain(self, a: int, b: int) -> bool:
+        shapes = (self.traces[0].shapes.get(a, ()), self.traces[1].shapes.get(b, ()))
+        return any(Relation(name).fits(*shapes) for name in (SAME, CHANNELS))
+
+    def _alike_to(self, side: int, wanted: Sequence[float]) -> Callable[[int], bool]:
+        return lambda tensor: _alike(self.prints[side].get(tensor), wanted, self.close)
+
+    def _fit(self, a: int, b: int) -> bool:
+        """Return whether two shapes hold equally many numbers per sample."""
+        shapes = (self.traces[0].shapes.get(a, ()), self.traces[1].shapes.get(b, ()))
+        return bool(shapes[0]) and shapes[0][:1] == shapes[1][:1] and np.prod(shapes[0]) == np.prod(shapes[1])
+
+    def _later(
+        self,
+        side: int,
+        starts: Sequence[int],
+        fits: Callable[[int], bool],
+        wanted: Sequence[float] | None,
+        after: After,
+        alike_only: bool = False,
+    ) -> int | None:
+        """Return the first tensor that holds the wanted numbers, else the first that fits behind what only moves.
+
+        `after` tells behind which further operations a shape alone may decide.
+        """
+        by_shape: int | None = None
+        open_, moved = list(starts), dict.fromkeys(starts, True)
+        while open_:
+            tensor = open_.pop(0)
+            if fits(tensor):
+                if _alike(self.prints[side].get(tensor), wanted, self.close):
+                    return tensor
+                if by_shape is None and not alike_only and moved[tensor]:
+                    by_shape = tensor
+            for reader in self.consumers[side].get(tensor, ()):
+                if reader.index not in self.paired[side]:
+                    for made in reader.outputs:
+                        if made not in moved:
+                            moves = reader.effect == MOVES or after(reader)
+                            moved[made] = moved[tensor] and moves
+                            open_.append(made)
+        return by_shape
+
+
+def _any(_: Op) -> bool:
+    return True
+
+
+def _none(_: Op) -> bool:
+    return False
+
+
+def _trims(op: Op) -> bool:
+    return op.kind in TRIMMING
+
+
+def _goes_on(cell: Op, op: Op) -> bool:
+    """Return whether an operation is another step of a cell, or collects steps or picks one."""
+    return op.kind in PICKING or (op.kind == cell.kind and dict(op.weights) == dict(cell.weights))
+
+
+def _one_steps(mine: Op, theirs: Op) -> bool:
+    """Return whether one of two recurrent operations takes a single step and the other may take all of them."""
+    both = mine.kind in RECURRENT and theirs.kind in RECURRENT
+    return both and bool(mine.config.get("cell")) != bool(theirs.config.get("cell"))
+
+
+def _alike(first: Sequence[float] | None, second: Sequence[float] | None, close: float) -> bool:
+    return first is not None and second is not None and bool(np.allclose(first, second, rtol=close, atol=close / 1000))
+
+
+def _numbers_places(trace: Trace, tensor: int) -> bool:
+    """Return whether a further result counts places, as a pooling's: each framework counts in its own way.
+
+    Whether the count is right shows where it is read, or returned.
+    """
+    return tensor not in trace.outputs and trace.dtypes.get(tensor, "").startswith(("int", "uint"))
+
+
+def _read_later(trace: Trace, tensor: int) -> bool:
+    return tensor in trace.outputs or any(tensor in op.inputs for op in trace.ops)
+
+
+def _cut(
+    given: tuple[int, int, OpPair | None, str],
+    ops: tuple[Mapping[int, Op], Mapping[int, Op]],
+    producers: tuple[Mapping[int, Op], Mapping[int, Op]],
+    stops: tuple[set[int], set[int]],
+) -> Cut:
+    a, b, pair, name = given
+    # An output that was compared already, against something before torch's output, is fed as it was to what follows.
+    known = pair is None
+    segment_a, feeds_a = ((), (a,)) if known and a in stops[0] else segment(a, producers[0], stops[0])
+    segment_b, feeds_b = ((), (b,)) if known and b in stops[1] else segment(b, producers[1], stops[1])
+    return Cut(
+        tensorflow=a,
+        torch=b,
+        pair=pair,
+        name=name,
+        main_tensorflow=ops[0][pair.tensorflow] if pair else None,
+        main_torch=ops[1][pair.torch] if pair else None,
+        segment_tensorflow=segment_a,
+        segment_torch=segment_b,
+        feeds_tensorflow=feeds_a,
+        feeds_torch=feeds_b,
+    )
+
+
+def segment(want: int, producers: Mapping[int, Op], stops: set[int]) -> tuple[tuple[Op, ...], tuple[int, ...]]:
+    """Return the operations that make `want` out of `stops` (or model inputs), in order, and what they read."""
+    ops: dict[int, Op] = {}
+    feeds: dict[int, None] = {}
+    open_ = [want]
+    while open_:
+        tensor = open_.pop()
+        maker = producers.get(tensor)
+        if maker is None or (tensor in stops and tensor != want):
+            feeds[tensor] = None
+        elif maker.index not in ops:
+            ops[maker.index] = maker
+            open_.extend(maker.inputs)
+    return tuple(ops[index] for index in sorted(ops)), tuple(sorted(feeds))
+
+
+def extras(cut: Cut, matching: Matching) -> tuple[tuple[Op, ...], tuple[Op, ...]]:
+    """Return the operations of the two segments that have no partner and do more than move numbers."""
+    paired = ({pair.tensorflow for pair in matching.pairs}, {pair.torch for pair in matching.pairs})
+
+    def alone(ops: Sequence[Op], known: set[int]) -> tuple[Op, ...]:
+        return tuple(op for op in ops if op.index not in known and op.effect != MOVES)
+
+    return alone(cut.segment_tensorflow, paired[0]), alone(cut.segment_torch, paired[1])
