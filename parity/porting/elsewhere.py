@@ -20,7 +20,8 @@ from parity.porting.orders import Orders
 from parity.porting.sides import TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH, TWINS, Models, family, is_fatal
 from parity.porting.verdict import Source, layer_name, names
 
-BENDING = frozenset({"activation", "maximum", "minimum", "where", "op:ClipByValue", "op:clamp"})
+# No `where`: masks are written with one, and their large numbers are no infinities a hundred times further out.
+BENDING = frozenset({"activation", "maximum", "minimum", "op:ClipByValue", "op:clamp"})
 SCALES = (1.0, -1.0, 10.0, -10.0, 100.0, -100.0)  # of further draws of the inputs
 CLOSE = 1e-7  # of an output's scale: between the twins, where torch's softplus stops at 20
 SINGLE = 1e-6  # what float32 loses in a model, about
