@@ -37,7 +37,7 @@ from parity.workers.client import WorkerOptions
 
 FAKE = {"torch": f"{Path(__file__).parent / 'memory_adapter.py'}:Feeding"}
 FAULTY = Path(__file__).with_name("faulty_memory.py")
-SIZE = (128, 128, 3)  # 192 KiB an image: tens of them are far more than an interpreter's own unrest
+SIZE = (256, 256, 3)  # 768 KiB an image: tens of them are far more than an interpreter's own unrest
 AMOUNT = Amount((64, 192, 320), (SIZE,), batch=16, loaders=0)
 FILES = Files(tuple(f"film{number}" for number in range(50)), tuple(number % 2 for number in range(50)))
 
@@ -63,10 +63,10 @@ def test_as_it_should_be_there_is_no_problem(found: Callable[[str], dict[str, An
     assert decisions(section) == {"load": GROWS, "stream": BOUNDED}
     load = next(fit for fit in section["fits"] if fit["way"] == "load")
     assert 2.5 < load["copies"] < 3.5, "the list, the array and the tensor"
-    assert load["image_bytes"] == image_bytes(SIZE) == 196608
+    assert load["image_bytes"] == image_bytes(SIZE) == 786432
     for row in section["rows"]:
         assert (row["delivered"], row["each_once"], row["steps"]) == (row["images"], True, row["images"] // 16)
-        assert row["floor_bytes"] == row["images"] * 196608
+        assert row["floor_bytes"] == row["images"] * 786432
     assert {row["way"] for row in section["limits"]} == {"load"}
     assert (section["files"], section["amount"]["counts"]) == (50, (64, 192, 320))
 
@@ -170,7 +170,7 @@ def test_the_report_shows_what_was_measured(found: Callable[[str], dict[str, Any
         r"\*\*PyTorch holds [23]\.\d copies of each loaded image; streaming stays bounded in 1 of 1 measurements\.\*\*"
     )
     assert re.search(said, text)
-    assert "| PyTorch   | stream batches from files | 128x128x3 | 64, 192, 320 |" in text
+    assert "| PyTorch   | stream batches from files | 256x256x3 | 64, 192, 320 |" in text
     assert "All 6 processes" in text
     assert "**Problems:**" not in text
     assert report_plots.draw(record)["memory_ways.png"].startswith(b"\x89PNG")
