@@ -38,7 +38,8 @@ from parity.workers.client import WorkerOptions
 FAKE = {"torch": f"{Path(__file__).parent / 'memory_adapter.py'}:Feeding"}
 FAULTY = Path(__file__).with_name("faulty_memory.py")
 SIZE = (256, 256, 3)  # 768 KiB an image: tens of them are far more than an interpreter's own unrest
-AMOUNT = Amount((64, 192, 320), (SIZE,), batch=16, loaders=0)
+# Batches of two: the one on its way when the peak is looked at is small against what is held.
+AMOUNT = Amount((64, 192, 320), (SIZE,), batch=2, loaders=0)
 FILES = Files(tuple(f"film{number}" for number in range(50)), tuple(number % 2 for number in range(50)))
 
 
@@ -65,7 +66,7 @@ def test_as_it_should_be_there_is_no_problem(found: Callable[[str], dict[str, An
     assert 2.5 < load["copies"] < 3.5, "the list, the array and the tensor"
     assert load["image_bytes"] == image_bytes(SIZE) == 786432
     for row in section["rows"]:
-        assert (row["delivered"], row["each_once"], row["steps"]) == (row["images"], True, row["images"] // 16)
+        assert (row["delivered"], row["each_once"], row["steps"]) == (row["images"], True, row["images"] // 2)
         assert row["floor_bytes"] == row["images"] * 786432
     assert {row["way"] for row in section["limits"]} == {"load"}
     assert (section["files"], section["amount"]["counts"]) == (50, (64, 192, 320))
@@ -76,8 +77,8 @@ def test_as_it_should_be_there_is_no_problem(found: Callable[[str], dict[str, An
     [
         ("hoards", r"torch, stream: (0\.[89]|1\.[01])\d copies of each image are held, so that it does not stream"),
         ("lazy", r"torch, load: -?0\.[0-2][0-9] copies of each image are held, so that it does not load the data set"),
-        ("skips", "torch, stream, 64 images: 48 images were delivered, not each of them once"),
-        ("twice", "torch, stream, 64 images: 80 images were delivered, not each of them once"),
+        ("skips", "torch, stream, 64 images: 62 images were delivered, not each of them once"),
+        ("twice", "torch, stream, 64 images: 66 images were delivered, not each of them once"),
         ("dim", "torch, 64 images: the two ways deliver other pixels"),
         ("dies", "torch, stream, 64 images: .*killed by SIGKILL"),
         ("runs-out", "torch, load, 64 images: .*Unable to allocate 9.9 GiB"),
