@@ -164,7 +164,7 @@ def _by_hand() -> Iterator[Case]:
         yield port("patches", torch, "12x16x3")
     yield port("overlapping_patches", inputs="12x16x3")
     wrong = "unknown output-permutation"
-    yield port("patches", "patches_turned", "12x16x3", cause=wrong, place=("project", "project"))
+    yield port("patches", "patches_turned", "12x16x3", cause=wrong, place=("patches/*", "transpose*"))
     for name, others in _WRITTEN.items():
         for torch in others:
             yield port(name, torch, "7x12" if name in _OF_SEQUENCES else image)
@@ -320,9 +320,9 @@ def _recurrences_gone_wrong() -> Iterator[Case]:
     )
     place = ("batch_normalization*", "norm")
     yield port("columns", "columns_other_eps", image, cause="batchnorm-eps", place=place)
-    yield port("columns", "columns_cut_anyhow", image, cause="unknown", place=("dense*", "project.0"))
+    yield port("columns", "columns_cut_anyhow", image, cause="unknown", place=("reshape", "transpose"))
     yield port("lengths", "lengths_padding_read", "9x4", "1:3:9", cause="unknown", place=("gru*", "second"))
-    place = ("global_average_pooling2d*", "2")
+    place = ("sharpened/lrn", "1")
     yield port("sharpened", "sharpened_narrower", "9x8x3", cause="unknown", place=place)
 
 
