@@ -120,7 +120,8 @@ def boxes():
 
 def complement():
     vector = keras.Input((9,))
-    return keras.Model(vector, layers.Dense(3)(1.3 - layers.Dense(6, activation="relu")(vector)))
+    shares = layers.Dense(6, activation="softmax")(vector)  # small beside what they are taken from
+    return keras.Model(vector, layers.Dense(3)(layers.Lambda(lambda x: 1.3 - x)(shares)))
 
 
 def thrice():

@@ -187,7 +187,7 @@ class Complement(nn.Module):
         self.first, self.second = nn.Linear(9, 6), nn.Linear(6, 3)
 
     def forward(self, x):
-        return self.second(1.3 - F.relu(self.first(x)))
+        return self.second(1.3 - F.softmax(self.first(x), dim=-1))
 
 
 def complement():
