@@ -418,21 +418,19 @@ def _without_partner(prepared: Prepared) -> tuple[tuple[list[str], list[str]], l
     return (found[0], found[1]), notes
 
 
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(f"`{name}`" for name in names[:3]) + more
+def _some(names: Sequence[str], count: int = 3) -> str:
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(f"`{name}`" for name in names[:count]) + more
 
 
 def _unmatched_line(models: Models, tensorflow: Sequence[str], torch: Sequence[str]) -> str:
     parts = []
-    for side, label, names in ((TENSORFLOW, "TensorFlow", tensorflow), (TORCH, "PyTorch", torch)):
+    for side, names in ((TENSORFLOW, tensorflow), (TORCH, torch)):
         if not names:
             continue
         used = weights_that_matter(models[side])
         idle = "" if set(names) & used else " (no output depends on them)"
-        more = f" and {len(names) - 4} more" if len(names) > 4 else ""
-        listed = ", ".join(f"`{name}`" for name in names[:4]) + more
-        parts.append(f"{label} weights without a partner: {listed}{idle}")
+        parts.append(f"{LABELS[side]} weights without a partner: {_some(names, 4)}{idle}")
     return "; ".join(parts)
 
 

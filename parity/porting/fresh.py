@@ -41,9 +41,7 @@ def neutral(names: Iterable[str], weights: Mapping[str, Array], trace: Trace, pa
 
     The other side left the scale of a normalisation out, or a bias; as long as nobody trains it, both are one function.
     """
-    used: dict[str, list[tuple[Op, str]]] = {}
-    for op, role, name in used_weights(trace.ops):
-        used.setdefault(name, []).append((op, role))
+    used = _uses(trace)
     return [
         name
         for name in names
@@ -58,9 +56,7 @@ def untrained(names: Iterable[str], trace: Trace, paired: Container[int]) -> lis
 
     The kernel of a blur is a buffer on one side and a constant on the other: part of what the layer computes.
     """
-    used: dict[str, list[tuple[Op, str]]] = {}
-    for op, role, name in used_weights(trace.ops):
-        used.setdefault(name, []).append((op, role))
+    used = _uses(trace)
     return [
         name
         for name in names
@@ -68,6 +64,14 @@ def untrained(names: Iterable[str], trace: Trace, paired: Container[int]) -> lis
         and used.get(name)
         and all(op.index in paired and role in KERNELS for op, role in used[name])
     ]
+
+
+def _uses(trace: Trace) -> dict[str, list[tuple[Op, str]]]:
+    """Return which operations use each weight, and as what."""
+    used: dict[str, list[tuple[Op, str]]] = {}
+    for op, role, name in used_weights(trace.ops):
+        used.setdefault(name, []).append((op, role))
+    return used
 
 
 def _does_nothing(op: Op, role: str, array: Array) -> bool:

@@ -52,14 +52,14 @@ def compare(models: Models, inputs: Mapping[str, list[Array]], orders: Orders) -
         relation = orders.of(models[TENSORFLOW].outputs[index], models[TORCH].outputs[index])
         if relation is None:
             continue  # its own forced check has said so
-        disordered = _disordered(models, index, values, relation)
+        gap, allowed, lost = _gap(
+            {side: v if family(side) == TENSORFLOW else relation.to_tensorflow(v) for side, v in values.items()}
+        )
+        disordered = _disordered(models, index, values, relation, gap)
         if disordered is not None:
             verdicts.append(SEMANTIC)
             why = why or f"`{name}`: torch returns the same numbers in another order"
             sources.append(disordered)
-        gap, allowed, lost = _gap(
-            {side: v if family(side) == TENSORFLOW else relation.to_tensorflow(v) for side, v in values.items()}
-        )
         allowed = max(allowed, models.slack(lost))
         if gap > allowed:
             verdicts.append(SEMANTIC)
@@ -70,15 +70,17 @@ def compare(models: Models, inputs: Mapping[str, list[Array]], orders: Orders) -
     return Ends(tuple(verdicts), why, tuple(sources))
 
 
-def _disordered(models: Models, index: int, values: Mapping[str, Array], relation: Relation) -> Source | None:
+def _disordered(
+    models: Models, index: int, values: Mapping[str, Array], relation: Relation, after: float
+) -> Source | None:
     """Return what is wrong where both return vectors, or tables, of one shape with the same numbers in other places.
 
-    A flattened image has its channels last in one and first in the other; nobody sees it by the shape.
+    A flattened image has its channels last in one and first in the other; nobody sees it by the shape. `after` is what
+    they differ by in one order.
     """
     if len({value.shape for value in values.values()}) > 1 or values[TENSORFLOW].ndim >= IMAGE_RANK:
         return None
     before, allowed, _ = _gap(values)
-    after, _, _ = _gap({s: v if family(s) == TENSORFLOW else relation.to_tensorflow(v) for s, v in values.items()})
     if before <= allowed or after > allowed:
         return None
     mine, theirs = (_flattening(models[side], models[side].outputs[index]) for side in (TENSORFLOW, TORCH))
