@@ -11,7 +11,8 @@ from typing import Any
 from parity.errors import PairingError, UsageError, WorkerCrash, WorkerError
 from parity.judge.verdict import NOT_COMPARED, SEMANTIC, Finding
 from parity.model.trace import MOVES, Op, Trace, used_weights, weight_names, weights_that_matter
-from parity.pairing.copying import WeightPlan, plan
+from parity.pairing import batches
+from parity.pairing.copying import WeightPlan, plan, settling
 from parity.pairing.families import family
 from parity.pairing.match import Matching, match_all, match_weighted
 from parity.porting import elsewhere, outputs, reshaping, stacking, ties, training
@@ -181,7 +182,7 @@ def compare(prepared: Prepared, tell: Progress) -> Verdict:
     except (WorkerError, WorkerCrash) as error:  # what was compared until then is still worth telling
         story.broken = str(error)
     dump.close()
-    story.notes += repro.notes
+    story.notes += (*repro.notes, *batches.notes(models[TENSORFLOW], models[TORCH], matching.pairs))
     return _verdict(story)
 
 
@@ -451,6 +452,10 @@ def share_weights(
         held[source] = {**held[source], **changed}
         carry = weight_plan.to_torch if source == TENSORFLOW else weight_plan.to_tensorflow
         held[target] = {**held[target], **carry(held[source])}
+    settled = weight_plan.settled(held[TENSORFLOW], held[TORCH])
+    for side, values in zip((TENSORFLOW, TORCH), settled, strict=True):
+        held[side].update(values)
+        notes += [settling(LABELS[side], values)] if values else []
     given = {TENSORFLOW: held[TENSORFLOW], TORCH: held[TORCH]}
     models.workers.each(lambda side: models.set_weights(side, given[TORCH if side.endswith(TORCH) else TENSORFLOW]))
     return given, notes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -21,7 +21,7 @@ from parity.pairing.norms import SHAPING
 from parity.pairing.references import Shape, read
 from parity.pairing.stacked import Stacked
 
-__all__ = ["WeightLink", "WeightPlan", "plan", "read"]
+__all__ = ["WeightLink", "WeightPlan", "plan", "read", "settling"]
 
 # Kinds whose kernels' rows belong to the elements of a vector, and the roles that may stand in another order.
 _READS_VECTORS = frozenset({"dense", "einsum", "lstm", "gru", "rnn"})
@@ -68,6 +68,34 @@ class WeightPlan:
         """Return TensorFlow's arrays from torch's; a weight that is not given moves nothing."""
         moves = ((link.torch, link.tensorflow, link.to_tensorflow) for link in self.links)
         return _carried(moves, weights, self.tensorflow_shapes)
+
+    def settled(
+        self, tensorflow: Mapping[str, Array], torch: Mapping[str, Array]
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Return other values of weights that one side keeps as several terms and the other as their rounded sum.
+
+        Two biases of float32 add to a number that is none; float32 holds it rounded, so that two models with the same
+        weights are two functions in float64. Where one side holds the other's sum bit for bit, that other gets it as
+        its first term and zeros for the rest, which is as near to its own as float32 comes.
+        """
+        sums = replace(self, links=tuple(link for link in self.links if self._adds(link)))
+        back, forth = sums.to_tensorflow(torch), sums.to_torch(tensorflow)
+        found: tuple[dict[str, Array], dict[str, Array]] = {}, {}
+        for link in sums.links:
+            names = weight_names(link.tensorflow), weight_names(link.torch)
+            agree = _same(names[0], back, tensorflow), _same(names[1], forth, torch)
+            if agree == (True, False):
+                found[1].update({name: forth[name] for name in names[1]})
+            elif agree == (False, True):
+                found[0].update({name: back[name] for name in names[0]})
+        return found
+
+    def _adds(self, link: WeightLink) -> bool:
+        sizes = [
+            np.prod(references.shape_of(reference, shapes) or ())
+            for reference, shapes in ((link.tensorflow, self.tensorflow_shapes), (link.torch, self.torch_shapes))
+        ]
+        return "+" in link.tensorflow or "+" in link.torch or sizes[0] != sizes[1]
 
 
 def plan(
@@ -371,6 +399,20 @@ def _bias_followers(trace: Trace) -> dict[int, str]:
             trimmed = reader.kind in _TRIMMING and op.kind == "conv_transpose"
             tensor = reader.outputs[0] if trimmed or _keeps_units(trace, op, reader) else None
     return found
+
+
+def settling(side: str, settled: Collection[str]) -> str:
+    """Return a note on values that `WeightPlan.settled` gave to one side."""
+    names = sorted(settled)
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return (
+        f"{side}'s `{names[0]}`{more}: terms that the other side keeps as one sum, rounded to float32; both are"
+        " compared with that sum"
+    )
+
+
+def _same(names: Iterable[str], some: Mapping[str, Array], others: Mapping[str, Array]) -> bool:
+    return all(name in some and np.array_equal(some[name], others[name]) for name in names)
 
 
 def _carried(

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from parity.errors import ExportError, UsageError
+from parity.pairing.copying import settling
 from parity.porting.options import TENSORFLOW_TO_TORCH, TORCH_TO_TENSORFLOW, Array, CheckOptions
 from parity.porting.sides import TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH
 
@@ -30,6 +31,7 @@ class Conversion:
     weights: int
     differing: tuple[str, ...]  # names of weights that read back otherwise than they were written
     why: str  # what the outputs say against it; empty if nothing
+    note: str = ""  # about what the target cannot hold as the source does
 
     @property
     def proven(self) -> bool:
@@ -41,7 +43,7 @@ class Conversion:
         if self.proven:
             return (
                 f"wrote {self.path}: {self.weights} weights of {self.source} in {self.target}'s layouts; read back,"
-                " they are bit for bit what was meant, and the outputs agree"
+                f" they are bit for bit what was meant, and the outputs agree{self.note and f' ({self.note})'}"
             )
         what = self.why or f"{', '.join(self.differing[:4])} read back otherwise"
         return f"{self.path} was written and is not what it should be: {what}"
@@ -105,6 +107,8 @@ def write(prepared: Any, mine: str, other: str, target: Path, outputs_differ: Ca
     models, plan = prepared.models, prepared.plan
     real = prepared.built[mine]
     carried: dict[str, Array] = dict((plan.to_torch if mine == TENSORFLOW else plan.to_tensorflow)(real))
+    both = (real, carried) if mine == TENSORFLOW else (carried, real)
+    settled = plan.settled(*both)[0 if mine == TENSORFLOW else 1]
     models.set_weights(other, carried)
     path = str(target.absolute())
     models.workers.call(other, "save_model", path=path)
@@ -115,8 +119,9 @@ def write(prepared: Any, mine: str, other: str, target: Path, outputs_differ: Ca
     back = models.weights(other)
     differing = tuple(name for name, array in carried.items() if not _same_bits(array, back.get(name)))
     for side in (mine, TWIN[mine]):
-        models.set_weights(side, real)
-    return Conversion(target, mine, other, len(carried), differing, outputs_differ())
+        models.set_weights(side, {**real, **settled})
+    note = settling(mine, settled) if settled else ""
+    return Conversion(target, mine, other, len(carried), differing, outputs_differ(), note)
 
 
 def _same_bits(array: Array, back: Array | None) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 
 from parity.judge.verdict import Finding
 from parity.model.trace import MOVES, Op, Trace
-from parity.pairing import biases
+from parity.pairing import batches, biases
 from parity.pairing.match import Matching, OpPair
 from parity.pairing.relations import CHANNELS, SAME, Relation
 from parity.porting.options import Array
@@ -90,6 +90,7 @@ def cuts(
     ops = ({op.index: op for op in tensorflow.ops}, {op.index: op for op in torch.ops})
     apart = {index for one in biases.shared(tensorflow, torch, matching.pairs) for index in one.tensorflow.layers}
     # What one side adds to a layer's result the other adds to a sum of it: they are compared with that sum.
+    apart |= batches.joined(tensorflow, torch, matching.pairs)
     pairs = sorted((p for p in matching.pairs if p.tensorflow not in apart), key=lambda pair: pair.tensorflow)
     tensors: dict[int, int] = dict(zip(tensorflow.inputs, torch.inputs, strict=False))
     met = set(tensors.values())  # of torch's; a state after one step is the same tensor as its result, but on one side

@@ -89,6 +89,42 @@ def test_weights_go_to_torch_and_back_bit_for_bit(folder: Path) -> None:
     assert all((first[name] == second[name]).all() for name in first)
 
 
+CELLS_KERAS = """
+import keras
+def build():
+    cells = keras.layers.LSTM(6, name="lstm")
+    return keras.Sequential([keras.Input((9, 5)), cells, keras.layers.Dense(2, name="head")])
+"""
+CELLS_TORCH = """
+import torch
+from torch import nn
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm, self.head = nn.LSTM(5, 6, batch_first=True), nn.Linear(6, 2)
+    def forward(self, x):
+        return self.head(self.lstm(x)[0][:, -1])
+def build():
+    return Net().eval()
+if __name__ == "__main__":
+    torch.manual_seed(1)
+    torch.save(build().state_dict(), "trained.pth")
+"""
+
+
+@pytest.mark.whole_run
+def test_two_trained_biases_become_the_one_that_keras_has(folder: Path) -> None:
+    (folder / "cells_keras.py").write_text(CELLS_KERAS)
+    (folder / "cells_torch.py").write_text(CELLS_TORCH)
+    subprocess.run([sys.executable, "cells_torch.py"], cwd=folder, check=True, capture_output=True, timeout=300)
+    pair = ("cells_keras.py:build", "cells_torch.py:build", "--input", "9x5")
+    done = _parity(folder, "convert", *pair, "--from", "trained.pth", "--to", "port.keras")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "one sum, rounded to float32" in done.stdout
+    both = _parity(folder, "check", "port.keras", "cells_torch.py:build", "--input", "9x5", "--weights", "tf-to-torch")
+    assert both.returncode == 0, both.stdout
+
+
 @pytest.mark.whole_run
 def test_a_pair_that_differs_is_not_converted(folder: Path) -> None:
     subprocess.run([sys.executable, "-c", SAVE], cwd=folder, check=True, capture_output=True, timeout=300)

@@ -283,6 +283,24 @@ def test_an_lstms_biases_are_added_and_written_into_the_first() -> None:
     assert np.array_equal(made.to_tensorflow(given)["bias"], 3 * bias)
 
 
+def test_two_biases_whose_rounded_sum_the_other_side_holds_become_that_sum() -> None:
+    shapes = {"w": (12, 5), "r": (12, 3), "b": (12,), "c": (12,)}
+    roles = {"weight_ih_l0": "w", "weight_hh_l0": "r", "bias_ih_l0": "b+c"}
+    mine = trace([("lstm", {}, {role: role for role in LSTM})], LSTM)
+    made = plan(mine, trace([("lstm", {}, roles)], shapes), Matching((OpPair(0, 0, "graph"),), (), ()))
+    rng = np.random.default_rng(0)
+    held = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    keras = made.to_tensorflow(held)
+    here, there = made.settled(keras, held)
+    assert not here
+    assert set(there) == {"b", "c"}
+    assert same_bits(there["b"], held["b"] + held["c"])
+    assert not there["c"].any()
+    assert made.settled(keras, {**held, **there}) == ({}, {})
+    other = {**keras, "bias": keras["bias"] * np.float32(1.0 + 1e-6)}  # another bias is no rounding of the sum
+    assert made.settled(other, held) == ({}, {})
+
+
 @pytest.mark.parametrize("bias", [(2, 9), (9,)], ids=["two-biases", "one-bias"])
 def test_a_grus_biases_are_two_weights_in_torch(bias: Shape) -> None:
     shapes = {"w": (9, 5), "r": (9, 3), "b": (9,), "c": (9,)}

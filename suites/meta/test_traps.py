@@ -284,6 +284,7 @@ WEIGHTS: list[tuple[str, str, str, Array, Callable[[Array], Array]]] = [
     ("gru-gate-order", "gru", "biases_l0", CELL.reshape(2, 30),
      lambda b: b.reshape(2, 3, 10)[:, [1, 0, 2]].reshape(b.shape)),
     ("bias-missing-or-doubled", "gru", "biases_l0", CELL.reshape(2, 30), lambda b: np.stack([b[0], b[0]])),
+    ("bias-missing-or-doubled", "gru", "biases_l0", CELL.reshape(2, 30), lambda b: np.stack([b[0], 0 * b[1]])),
     ("embedding-offset", "embedding", "weight", CELL, lambda w: np.roll(w, 1, axis=0)),
     ("embedding-padding-index", "embedding", "weight", CELL, lambda w: np.concatenate([0 * w[:1], w[1:]])),
     ("prelu-sharing", "prelu", "weight", BIAS, lambda w: np.full_like(w, w.mean())),
@@ -351,6 +352,28 @@ def test_depthwise_channels() -> None:
     one = loaded("depthwise_conv", {"weight": right}, {"weight": held}, tensorflow_weights={"kernel": kernel},
                  config={"rank": 2, "kernel": [3, 3]})  # fmt: skip
     assert found(one, "depthwise-channel-order")
+
+
+def test_a_depthwise_bias_stands_as_its_kernel_does() -> None:
+    kernel, bias = RNG.standard_normal((3, 3, 4, 2)), RNG.standard_normal(8)
+    right = np.moveaxis(kernel, (2, 3), (0, 1)).reshape(8, 1, 3, 3)
+    held = {"weight": np.moveaxis(kernel, (3, 2), (0, 1)).reshape(8, 1, 3, 3), "bias": bias.reshape(4, 2).T.reshape(-1)}
+    carried, config = {"weight": right, "bias": bias}, {"rank": 2, "kernel": [3, 3]}
+    one = loaded("depthwise_conv", carried, held, tensorflow_weights={"kernel": kernel}, config=config)
+    assert {remedy.trap for remedy in proposals(one) if remedy.cost < 1.0} == {"depthwise-channel-order"}
+    held["weight"] = right
+    one = loaded("depthwise_conv", carried, held, tensorflow_weights={"kernel": kernel}, config=config)
+    assert {remedy.trap for remedy in proposals(one) if remedy.cost < 1.0} == {"output-permutation"}
+
+
+def test_a_norm_that_was_never_loaded_is_one_cause() -> None:
+    fresh = {"weight": np.ones(6), "bias": np.zeros(6), "running_mean": np.zeros(6), "running_var": np.ones(6)}
+    halves = [r for r in proposals(loaded("batch_norm", STATISTICS, fresh)) if r.cost < 1.0]
+    assert [remedy.trap for remedy in halves] == ["init-distribution"]
+    assert set(halves[0].edits[0]["weights"]) == set(fresh)
+    shifted = {**STATISTICS, "bias": np.zeros(6)}
+    halves = [r for r in proposals(loaded("batch_norm", STATISTICS, shifted)) if r.cost < 1.0]
+    assert [remedy.trap for remedy in halves] == ["bias-missing-or-doubled"]
 
 
 def test_two_things_done_to_one_kernel_are_two_causes() -> None:

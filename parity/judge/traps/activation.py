@@ -66,7 +66,7 @@ def trap_of(mine: str, theirs: str) -> str:
         "leaky-slope": {"leaky_relu"},
         "elu-selu-alpha": {"elu", "selu", "celu"},
         "softplus-threshold": {"softplus"},
-        "hard-sigmoid-slope": {"hard_sigmoid", "hard_sigmoid_keras2"},
+        "hard-sigmoid-slope": {"sigmoid", "hard_sigmoid", "hard_sigmoid_keras2"},
         "relu6-missing": {"relu", "relu6"},
     }
     return next((trap for trap, functions in families.items() if pair <= functions), "activation-missing")

@@ -23,6 +23,7 @@ IDS = (
     "weight-scale", "init-distribution",
 )  # fmt: skip
 CONVOLUTIONS = ("conv", "conv_transpose", "depthwise_conv")
+NORMS = ("batch_norm", "layer_norm", "group_norm")
 WITH_BIAS = (*CONVOLUTIONS, "dense")
 
 
@@ -114,11 +115,15 @@ def _biases(scene: Scene) -> Iterator[Remedy]:
 
 def matches(scene: Scene, wrong: Mapping[str, Array]) -> Iterator[Match]:
     """Yield, for each role that differs, the first form of TensorFlow's weight that torch holds; or two at once."""
+    fresh = {role: _never_loaded(scene, role, scene.torch_weights[role]) for role in wrong}
+    if len(fresh) > 1 and scene.torch is not None and scene.torch.kind in NORMS and None not in fresh.values():
+        yield from (match for match in fresh.values() if match is not None)  # a bias of zero is but one sign of it
+        return
     for role, right in wrong.items():
         held = scene.torch_weights[role]
         one = _exchanged(scene, role, held) or _simple(scene, role, held, right)
         found = [one] if one is not None else _twice(scene, role, held, right)
-        never = None if found else _never_loaded(scene, role, held)
+        never = None if found else fresh[role]
         yield from found if never is None else [never]
 
 
@@ -149,6 +154,8 @@ def _twice(scene: Scene, role: str, held: Array, right: Array) -> list[Match]:
 def _by_kind(scene: Scene, role: str, held: Array, right: Array) -> Match | None:
     kind, name = (scene.torch.kind, scene.torch.name) if scene.torch else ("", "")
     original = scene.tensorflow_weights.get("kernel")
+    if kind == "depthwise_conv" and role == "bias":
+        return _depthwise_bias(scene, name, held, right)
     if kind in CONVOLUTIONS and role == "weight":
         return _kernel(name, kind, held, right, original)
     if kind == "dense" and role == "weight":
@@ -187,6 +194,19 @@ def _kernel(name: str, kind: str, held: Array, right: Array, original: Array | N
     if inputs is not None and inputs == list(range(len(inputs)))[::-1]:
         return Match("channel-order", "weight", "with its input channels reversed", f"w.flip(1) for `{name}.weight`")
     return None
+
+
+def _depthwise_bias(scene: Scene, name: str, held: Array, right: Array) -> Match | None:
+    """A bias whose channels stand as those of its kernel do."""
+    kernel = scene.tensorflow_weights.get("kernel")
+    loaded = scene.torch_weights.get("weight")
+    if kernel is None or loaded is None or kernel.ndim < 2 or right.size != kernel.shape[-1] * kernel.shape[-2]:
+        return None
+    moved = right.reshape(kernel.shape[-2:]).T.reshape(-1)
+    if not forms.multiplier_major(loaded, kernel) or not forms.equal(held, moved):
+        return None
+    line = f"bias as it is into `{name}.bias`, in the order of the kernel's channels: c*M + m"
+    return Match("depthwise-channel-order", "bias", "ordered m*C + c instead of c*M + m", line)
 
 
 def _dense(scene: Scene, name: str, held: Array, right: Array, original: Array | None) -> Match | None:
@@ -252,10 +272,13 @@ def _gates(name: str, kind: str, role: str, held: Array, right: Array) -> Match 
             ": Keras has them as z, r, h" if kind == "gru" else ""
         )
         return Match(f"{kind}-gate-order", role, f"with its gates in the order {wrong}", fix)
-    if "bias" in role and right.ndim == 2 and forms.equal(held, np.stack([right[0], right[0]])):
-        return Match(
-            "bias-missing-or-doubled", role, "the input bias twice", f"load both rows of Keras's bias into `{name}`"
-        )
+    if "bias" in role and right.ndim == held.ndim == 2:
+        fix = f"load both rows of Keras's bias into `{name}`"
+        if forms.equal(held, np.stack([right[0], right[0]])):
+            return Match("bias-missing-or-doubled", role, "the input bias twice", fix)
+        for row, which in enumerate(("input", "recurrent")):
+            if right[row].any() and not held[row].any() and forms.equal(held[1 - row], right[1 - row]):
+                return Match("bias-missing-or-doubled", role, f"zero for the {which} bias", fix)
     return None
 
 
@@ -304,7 +327,7 @@ def _exchanged(scene: Scene, role: str, held: Array) -> Match | None:
     for other, array in scene.carried.items():
         if other == role or held.size < 2 or not forms.equal(held, array):
             continue
-        if op.kind in ("batch_norm", "layer_norm", "group_norm"):
+        if op.kind in NORMS:
             fix = f"`{op.name}`: weight, bias, running_mean, running_var = gamma, beta, moving_mean, moving_variance"
             return Match("batchnorm-stats-swap", role, f"what belongs into `{other}`", fix)
         fix = f"load `{role}` and `{other}` of `{op.name}` the other way round"
@@ -357,9 +380,7 @@ def _never_loaded(scene: Scene, role: str, held: Array) -> Match | None:
     op = scene.torch
     assert op is not None
     usual = {"running_mean": 0.0, "running_var": 1.0, "weight": 1.0, "bias": 0.0}
-    plain = (
-        op.kind in ("batch_norm", "layer_norm", "group_norm") and role in usual and bool((held == usual[role]).all())
-    )
+    plain = op.kind in NORMS and role in usual and bool((held == usual[role]).all())
     if not plain and op.kind in WITH_BIAS:
         weight = scene.torch_weights.get("weight", held)
         limit = float(np.prod(weight.shape[1:])) ** -0.5

@@ -80,8 +80,9 @@ def _structures() -> Iterator[Case]:
     image = "19x16x3"
     for name in ("nested", "shared_layer", "two_outputs", "tupled_outputs"):
         yield from _pairs("structures", name, inputs=image)
-    for name in ("siamese", "two_towers"):
-        yield from _pairs("structures", name, inputs=f"{image} {image}")
+    for name, ways in (("siamese", "siamese siamese_at_once"), ("siamese_at_once", "siamese_at_once siamese")):
+        yield from _pairs("structures", name, ways, f"{image} {image}")
+    yield from _pairs("structures", "two_towers", inputs=f"{image} {image}")
     yield from _pairs("structures", "image_and_features", inputs=f"{image} 5")
     yield from _pairs("structures", "named_outputs", "dict_outputs dataclass_outputs namedtuple_outputs", image)
     yield from _pairs("structures", "autoencoder", inputs="16x12x3")
@@ -111,6 +112,9 @@ def _sequences() -> Iterator[Case]:
     names = "lstm_sequence lstm_both_ways lstm_both_ways_last lstm_stacked lstm_two_layers lstm_states"
     for name in f"{names} gru_last gru_both_ways simple_rnn".split():
         yield from _pairs("sequences", name, inputs=size)
+    back = ("--weights", "torch-to-tf")
+    for name in ["lstm_both_ways", "lstm_stacked", "gru_both_ways", "simple_rnn"]:
+        yield from _renamed(_pairs("sequences", name, inputs=size, options=back), "back")
     yield from _pairs("sequences", "text_lstm", ids="9:0:29")
     yield from _pairs("sequences", "text_average", "text_average text_bag", ids="9:0:29")
     yield from _pairs("sequences", "text_convolutions", "text_convolutions text_convolutions_twice", ids="12:0:29")

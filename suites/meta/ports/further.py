@@ -53,6 +53,9 @@ def _cases() -> Iterator[Case]:
     yield _port("stem", inputs="20x20x3")
     case = _port("stem", "careless_stem", inputs="20x20x3", cause="same-padding-stride", place=("conv1", "conv1"))
     yield replace(case, sources=(*case.sources, Source(("pool1",), ("pool1",), ("pool-padding",))))
+    two = "19x16x3 19x16x3"
+    port = partial(_port, cause="activation-missing", place=("absolute", "sub"), family="structures")
+    yield port("siamese", "siamese_without_its_end", two)
 
 
 def _attention() -> Iterator[Case]:

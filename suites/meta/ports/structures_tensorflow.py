@@ -44,6 +44,15 @@ def siamese():
     return keras.Model([left, right], layers.Dense(1, activation="sigmoid", name="score")(difference))
 
 
+def siamese_at_once():
+    """Return the same, of both images as one batch."""
+    tower = encoder("tower")
+    left, right = keras.Input((19, 16, 3), name="left"), keras.Input((19, 16, 3), name="right")
+    towers = layers.GlobalAveragePooling2D()(tower(layers.Concatenate(axis=0)([left, right])))
+    a, b = ops.split(towers, 2)
+    return keras.Model([left, right], layers.Dense(1, activation="sigmoid", name="score")(ops.abs(a - b)))
+
+
 def two_towers():
     """Return a network with a tower for each of two unlike images, whose layers have the same shapes."""
     left, right = keras.Input((19, 16, 3), name="left"), keras.Input((19, 16, 3), name="right")

@@ -78,6 +78,30 @@ def siamese():
     return Siamese()
 
 
+class SiameseAtOnce(Siamese):
+    """Joins both images to one batch."""
+
+    def forward(self, left, right):
+        a, b = self.tower(torch.cat([left, right])).chunk(2)
+        return torch.sigmoid(self.score(torch.abs(a - b)))
+
+
+def siamese_at_once():
+    return SiameseAtOnce()
+
+
+class SiameseWithoutItsEnd(SiameseAtOnce):
+    """Lost the distance's absolute value."""
+
+    def forward(self, left, right):
+        a, b = self.tower(torch.cat([left, right])).chunk(2)
+        return torch.sigmoid(self.score(a - b))
+
+
+def siamese_without_its_end():
+    return SiameseWithoutItsEnd()
+
+
 class TwoTowers(nn.Module):
     """The second image's tower runs first."""
 
