@@ -21,7 +21,7 @@ from parity.porting.convert import Conversion, directions, write
 from parity.porting.convert import settings as convert_settings
 from parity.porting.cuts import Cut, Step, cuts
 from parity.porting.dump import Dump
-from parity.porting.fresh import SHIFTS, neutral, trained_like, untrained
+from parity.porting.fresh import SHIFTS, left_neutral, neutral, trained_like, untrained
 from parity.porting.options import (
     AS_IS,
     TENSORFLOW_TO_TORCH,
@@ -399,13 +399,17 @@ def _without_partner(prepared: Prepared) -> tuple[tuple[list[str], list[str]], l
     """Return the weights of either side that have no partner, but for those that change nothing, and notes on these."""
     models, found, notes = prepared.models, list[list[str]](), list[str]()
     pairs = prepared.matching.pairs
-    for side, names, paired, label in (
-        (TENSORFLOW, prepared.plan.unmatched_tensorflow, {pair.tensorflow for pair in pairs}, "TensorFlow's"),
-        (TORCH, prepared.plan.unmatched_torch, {pair.torch for pair in pairs}, "torch's"),
-    ):
+    plan_ = prepared.plan
+    for side, names, others, paired, label in (
+        (TENSORFLOW, plan_.unmatched_tensorflow, plan_.unmatched_torch, {pair.tensorflow for pair in pairs},
+         "TensorFlow's"),
+        (TORCH, plan_.unmatched_torch, plan_.unmatched_tensorflow, {pair.torch for pair in pairs}, "torch's"),
+    ):  # fmt: skip
         trains = {name for name, weight in models[side].weights.items() if weight.trainable and models.options.train}
         quiet = neutral([name for name in names if name not in trains], prepared.weights[side], models[side], paired)
-        fixed = untrained([name for name in names if name not in quiet], models[side], paired)
+        # Where nothing of the other side is left over, it has no layer that should have had these.
+        judged = paired if others else {op.index for op in models[side].ops}
+        fixed = untrained([name for name in names if name not in quiet], models[side], judged)
         found.append([name for name in names if name not in {*quiet, *fixed}])
         if fixed:
             notes.append(
@@ -443,7 +447,8 @@ def share_weights(
     held = {side: dict(weights) for side, weights in built.items()}
     if mode != AS_IS:
         source, target = (TENSORFLOW, TORCH) if mode == TENSORFLOW_TO_TORCH else (TORCH, TENSORFLOW)
-        changed = trained_like(held[source], models[source], seed) if models.options.fresh else {}
+        lone = left_neutral(weight_plan.unmatched_torch, held[TORCH], models[TORCH]) if source == TORCH else ()
+        changed = trained_like(held[source], models[source], seed, lone) if models.options.fresh else {}
         if changed:
             notes.append(
                 f"{len(changed)} of {len(held[source])} weights were one number throughout, as in a fresh model, and"

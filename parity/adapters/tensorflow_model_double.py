@@ -73,7 +73,9 @@ class Doubling:
     def _install(self) -> None:
         self._installed = True
         second = importlib.import_module("tensorflow.compat.v2")  # by which Keras 2 calls the same functions
-        for root, (path, position) in product((self.tf, second), _MAKERS.items()):
+        own = importlib.import_module("tensorflow.python.ops.array_ops")  # and TensorFlow itself
+        makers = [*product((self.tf, second), _MAKERS.items()), *((own, (name, 1)) for name in ("zeros", "ones"))]
+        for root, (path, position) in makers:
             holder: Any = root
             *folders, name = path.split(".")
             for folder in folders:
@@ -84,6 +86,7 @@ class Doubling:
         self._operations()
         self._graphs()
         self._whole_numbers()
+        self._plain_numbers()
         fill = self.tf.fill
         self.tf.fill = functools.wraps(fill)(
             lambda dims, value, **words: fill(
@@ -313,6 +316,35 @@ class Doubling:
 
         types._resolve_weak_type = resolve
 
+    def _plain_numbers(self) -> None:
+        """Numbers of Python that a function of TensorFlow makes a tensor of, in no dtype, keep all their digits."""
+        from tensorflow.python.framework import constant_op
+
+        original = constant_op.convert_to_eager_tensor
+
+        def convert(value: Any, ctx: Any, dtype: Any = None) -> Any:
+            plain = isinstance(value, float | list | tuple) and not any(hasattr(item, "dtype") for item in _flat(value))
+            if dtype is None and plain and self._depth and not self._busy and _holds_float(value):
+                dtype = self.tf.float64
+            return original(value, ctx, dtype)
+
+        constant_op.convert_to_eager_tensor = convert
+        self._kept_doubles()
+
+    def _kept_doubles(self) -> None:
+        """A double stays one where a function of TensorFlow asks for a float32 tensor before it runs an operation."""
+        from tensorflow.python.framework import tensor_conversion_registry as registry
+
+        original = registry.convert
+
+        def convert(value: Any, dtype: Any = None, *args: Any, **words: Any) -> Any:
+            double = self._depth and not self._busy and getattr(value, "dtype", None) == self.tf.float64
+            if double and hasattr(value, "_id") and dtype == self.tf.float32:
+                return value
+            return original(value, dtype, *args, **words)
+
+        registry.convert = convert
+
     def _variables(self) -> None:
         """A variable that is asked for in float32 is made in float64; `tf.Variable` itself must stay a class."""
         meta, doubling = type(self.tf.Variable), self
@@ -378,7 +410,10 @@ def _lacks_kernel(error: Exception) -> bool:
     """Tell whether an operation failed because there is none of it for float64."""
     text = str(getattr(error, "message", error))
     missing = "Could not find device for node" in text and "DT_DOUBLE" in text
-    refused = ("of double is not in the list of allowed values", "has DataType float64 not in list of allowed values")
+    refused = (
+        "of double is not in the list of allowed values", "has DataType float64 not in list of allowed values",
+        "float64 that does not match expected type of float32", "expected to be a float tensor but is a double tensor",
+    )  # fmt: skip
     return missing or any(words in text for words in refused)
 
 
@@ -410,6 +445,14 @@ def _holds_float(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return any(_holds_float(item) for item in value)
     return hasattr(value, "dtype") and not is_variable(value) and _dtype_name(value.dtype) in SINGLE
+
+
+def _flat(value: Any) -> Iterator[Any]:
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from _flat(item)
+    else:
+        yield value
 
 
 def convert(model: Any, names: Names, tf: Any) -> list[str]:

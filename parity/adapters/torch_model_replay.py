@@ -70,7 +70,14 @@ def run_call(call: Call, known: Mapping[int, Tensor], weights: Weights) -> list[
         given = mapped(given, own)
     with math_attention(), contextlib.nullcontext() if call.grad else torch.no_grad():
         result = _in_any_layout(call.function, given[0])(*given[0], **given[1])
-    return target if call.mutates is not None else tensors(result)
+    found = target if call.mutates is not None else tensors(result)
+    return found if weights.constant is None else [_told(one, weights.constant) for one in found]
+
+
+def _told(result: Tensor, constant: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return a result that carries its error: one made of whole numbers alone was no tracked tensor before."""
+    plain = type(result) is torch.Tensor and result.is_floating_point()
+    return constant(result) if plain else result
 
 
 def _in_any_layout(function: Callable[..., Any], args: Sequence[Any]) -> Callable[..., Any]:

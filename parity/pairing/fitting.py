@@ -159,6 +159,13 @@ def _kernels(kind: str, mine: Shape, other: Shape) -> Iterator[tuple[Carry, Carr
     if kind == "depthwise_conv":
         for link in links_of(kind, {"multiplier": mine[-1], "bias": False}):
             yield link.to_torch, link.to_tensorflow
+            if len(other) > len(mine) and other[1] == 1:  # of a signal, as one row of a picture
+                yield _as_picture(link, other)
+    if kind == "conv" and len(mine) == IMAGES - 1 and len(other) == IMAGES and other == (mine[2], 1, *mine[:2]):
+        # A text as a picture of one channel, as wide as its words are deep: (k, deep, wide) and (wide, 1, k, deep).
+        yield (lambda k: np.moveaxis(k, -1, 0)[:, None]), (lambda w: np.moveaxis(w[:, 0], 0, -1))
+    if kind == "conv" and len(mine) == IMAGES and mine[2] == 1 and other == (mine[3], mine[1], mine[0]):
+        yield (lambda k: k[:, :, 0].T), (lambda w: w.T[:, :, None])
     for inputs in (1, len(mine) - 1) if kind in ("dense", "einsum") else ():
         if prod(mine[inputs:]) == other[0]:  # else as many numbers, but other sums
             yield _matrix(mine, other, inputs)
@@ -170,6 +177,14 @@ def _kernels(kind: str, mine: Shape, other: Shape) -> Iterator[tuple[Carry, Carr
     yield (
         lambda k: np.moveaxis(k, (-1, -2), (0, 1)).reshape(other),
         lambda w: np.moveaxis(w.reshape(whole), (0, 1), (-1, -2)),
+    )
+
+
+def _as_picture(link: Link, other: Shape) -> tuple[Carry, Carry]:
+    """Return the way of a signal's kernel (outputs, inputs, k) to torch's shape with axes of one before k."""
+    return (
+        lambda k: link.to_torch(k).reshape(other),
+        lambda w: link.to_tensorflow(w.reshape(*other[:2], -1)),
     )
 
 

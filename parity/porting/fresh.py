@@ -20,17 +20,17 @@ KERNELS = frozenset({"kernel", "weight"})
 NORMS = frozenset({"batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm"})
 
 
-def trained_like(weights: Mapping[str, Array], trace: Trace, seed: int) -> dict[str, Array]:
+def trained_like(weights: Mapping[str, Array], trace: Trace, seed: int, but: Container[str] = ()) -> dict[str, Array]:
     """Return replacements (same shapes, float32) for the weights that are one number throughout, by name.
 
     A bias of zeros hides that a port forgot it, and statistics of 0 and 1 hide an epsilon or an exchange; a weight
-    that is not constant is left as it is.
+    that is not constant is left as it is, and so are those named in `but`.
     """
     roles = {name: role for _, role, name in used_weights(trace.ops)}
     rng = np.random.default_rng(seed)
     found: dict[str, Array] = {}
     for name, array in weights.items():
-        if not np.issubdtype(array.dtype, np.floating) or not array.size or not _constant(array):
+        if name in but or not np.issubdtype(array.dtype, np.floating) or not array.size or not _constant(array):
             continue
         found[name] = _drawn(rng, roles.get(name, ""), array).astype(np.float32)
     return found
@@ -51,8 +51,17 @@ def neutral(names: Iterable[str], weights: Mapping[str, Array], trace: Trace, pa
     ]
 
 
-def untrained(names: Iterable[str], trace: Trace, paired: Container[int]) -> list[str]:
-    """Return which of the named weights nobody trains and only paired operations read, other than as statistics.
+def left_neutral(names: Iterable[str], weights: Mapping[str, Array], trace: Trace) -> list[str]:
+    """Return which of the named weights are a normalisation's scale of ones or shift of zeros.
+
+    Keras makes each of the two or leaves it out, torch has both: a faithful port keeps one that has no partner
+    as it is.
+    """
+    return neutral(names, weights, trace, {op.index for op in trace.ops if op.kind in NORMS})
+
+
+def untrained(names: Iterable[str], trace: Trace, judged: Container[int]) -> list[str]:
+    """Return which of the named weights nobody trains and only judged operations read, other than as statistics.
 
     The kernel of a blur is a buffer on one side and a constant on the other: part of what the layer computes.
     """
@@ -62,7 +71,7 @@ def untrained(names: Iterable[str], trace: Trace, paired: Container[int]) -> lis
         for name in names
         if not trace.weights[name].trainable
         and used.get(name)
-        and all(op.index in paired and role in KERNELS for op, role in used[name])
+        and all(op.index in judged and role in KERNELS for op, role in used[name])
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from parity.errors import PairingError, ParityError
 from parity.judge.bound import UNIT_ROUNDOFF
 from parity.judge.compare import Quartet, judge
 from parity.judge.verdict import NOT_COMPARED, SEMANTIC, Finding
-from parity.model.trace import COMPUTES, Op
+from parity.model.trace import COMPUTES, Op, used_weights
 from parity.pairing.relations import Relation, choose
 from parity.porting.cuts import ARITHMETIC, CLOSE, PICKING, SINGLE_CLOSE, Cut, Step
 from parity.porting.options import Array
@@ -29,6 +30,9 @@ BENDS = frozenset(
     | {"sigmoid", "hard_sigmoid", "hard_silu", "hard_tanh", "tanh", "log_sigmoid", "threshold", "linear", "clamp"}
 )
 SUMS = frozenset({"sum", "mean"})
+CONSTANT_ROLES = frozenset({"other", "weight", "scale", "offset"})  # of a buffer that stands for numbers in the code
+SMALL = 4096  # numbers that a person may have written, or a few lines made
+PRODUCTS = frozenset({"matmul", "einsum", "dense", "conv"})
 # How far two float32 evaluations of one table of constants may be apart: sines of positions up to some hundred.
 TABLE = 2.0**-17
 DRAWS = 4  # of perturbed inputs, where no rule bounds an operation
@@ -104,7 +108,40 @@ class Walk:
         return self._judged(cut, ahead), ()
 
     def _judged(self, cut: Cut, ahead: Mapping[str, Array], given: Mapping[int, Array] | None = None) -> Step:
-        """Return what was found at a cut; `given` are values that its segments were fed before."""
+        """Return what was found at a cut; `given` are values that its segments were fed before.
+
+        A buffer that holds 0.2989 as float32 does is 1e-8 from the same number in the other side's code. Where that is
+        all, the torch twin has the number as it was written from here on.
+        """
+        step = self._as_held(cut, ahead, given)
+        if step.finding.verdict != SEMANTIC or step.finding.d64 is None or step.finding.d64 > TABLE:
+            return step
+        held, written = self._constants(cut)
+        if not written:
+            return step
+        self.models.set_weights(TWIN_TORCH, written)
+        again = self._as_held(cut, ahead, given)
+        if _agrees(again):
+            names = ", ".join(f"`{name}`" for name in written)
+            return replace(again, finding=_noted(again.finding, [f"torch's {names} taken as written, before float32"]))
+        self.models.set_weights(TWIN_TORCH, held)
+        return step
+
+    def _constants(self, cut: Cut) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Return the small buffers that torch's segment reads as operands or kernels: as held, and as once written."""
+        weights = self.models[TORCH].weights
+        names = {
+            name for _, role, name in used_weights(cut.segment_torch)
+            if role in CONSTANT_ROLES and not weights[name].trainable and prod(weights[name].shape) <= SMALL
+        }  # fmt: skip
+        if not names:
+            return {}, {}
+        held = {name: array for name, array in self.models.weights(TWIN_TORCH).items() if name in names}
+        written = {name: _written(array) for name, array in held.items()}
+        changed = {name for name, array in written.items() if not np.array_equal(array, held[name])}
+        return {name: held[name] for name in changed}, {name: written[name] for name in changed}
+
+    def _as_held(self, cut: Cut, ahead: Mapping[str, Array], given: Mapping[int, Array] | None) -> Step:
         own = {tensor: self._value(tensor) for tensor in cut.feeds_tensorflow if tensor not in (given or {})}
         if _bends_elsewhere(cut):
             own = {tensor: _stretched(value, _border(cut)) for tensor, value in own.items()}
@@ -142,10 +179,16 @@ class Walk:
         )  # fmt: skip
 
     def _tables(self, cut: Cut) -> bool:
-        """Return whether all that happens is arithmetic with constants, and both sides have many of them in one."""
+        """Return whether all that happens is arithmetic with constants, and both sides have many of them in one.
+
+        A product with a matrix or kernel of constants is such arithmetic where one side has it in its code, not in a
+        weight: two layers that are frozen hold no table.
+        """
+        segments = cut.segment_tensorflow, cut.segment_torch
+        in_code = any(segment and not any(op.weights for op in segment) for segment in segments)
         for segment, framework in ((cut.segment_tensorflow, TENSORFLOW), (cut.segment_torch, TORCH)):
             fixed = {name for name, weight in self.models[framework].weights.items() if not weight.trainable}
-            arithmetic = [op for op in segment if op.kind in ARITHMETIC]
+            arithmetic = [op for op in segment if op.kind in ARITHMETIC or (in_code and op.kind in PRODUCTS)]
             others = [op for op in segment if op not in arithmetic and op.effect == COMPUTES]
             if any(op.kind not in PICKING and op.config.get("function") not in SUMS for op in others):
                 return False
@@ -336,6 +379,14 @@ def _agrees(step: Step) -> bool:
 def _noted(finding: Finding, notes: Sequence[str]) -> Finding:
     said = "; ".join(notes)
     return replace(finding, note=f"{finding.note} ({said})".strip() if finding.note else said)
+
+
+def _written(array: Array) -> Array:
+    """Return what float32 made these numbers of, in float64: the shortest decimal numbers that it rounds so."""
+    single = array.astype(np.float32)
+    if not np.array_equal(single.astype(array.dtype), array):
+        return array
+    return np.array([float(str(number)) for number in single.reshape(-1)]).reshape(array.shape)
 
 
 def _reads_table(op: Op) -> bool:

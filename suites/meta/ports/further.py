@@ -390,7 +390,25 @@ def _ties() -> Iterator[Case]:
     yield port("reader", "reader_along_one", "7x4", cause="axis-mismatch", place=place)
 
 
+def _pictures() -> Iterator[Case]:
+    port, image, back = partial(_port, family="pictures"), "18x16x3", ("--weights", "torch-to-tf")
+    for way in ("grey", "grey_by_buffer", "grey_by_kernel"):
+        yield port("grey", way, image)
+    yield port("grey", "grey_of_another_red", image, cause="unknown", place=("grey*", "*"))
+    yield port("whole_numbers", ids="14x12x3:0:255")
+    place = ("scaled*", "div*")
+    yield port("whole_numbers", "whole_numbers_by_more", ids="14x12x3:0:255", cause="input-scale", place=place)
+    yield port("smoothed", inputs=image)
+    yield port("smoothed", "unsmoothed", image, cause="unknown", place=("smaller*", "interpolate"))
+    yield replace(port("norms", inputs="12x10x4", options=back), name="pictures-norms-back")
+    yield port("words", ids="14:0:29")
+    yield replace(port("words", ids="14:0:29", options=back), name="pictures-words-back")
+    yield port("words_as_pictures", "words_as_signals", ids="14:0:29")
+    yield port("words", "words_by_mean", ids="14:0:29", cause="unknown", place=("global_max*", "mean*"))
+
+
 FURTHER = (
+    *_pictures(),
     *_training(),
     *_constants(),
     *_cases(),
