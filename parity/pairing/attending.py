@@ -24,13 +24,18 @@ Core = tuple[tuple[int, int], ...]  # (tensor, role)
 
 def roles(trace: Trace) -> dict[int, int]:
     """Return the role of each operation with weights that makes queries, keys or values and nothing else."""
+    return {index: next(iter(some)) for index, some in all_roles(trace).items() if len(some) == 1}
+
+
+def all_roles(trace: Trace) -> dict[int, frozenset[int]]:
+    """Return the roles of each operation with weights that makes queries, keys or values, or several of them."""
     makers = trace.producers()
     found: dict[int, set[int]] = {}
     for core in cores(trace):
         for tensor, role in core:
             for op in _weighted_before(tensor, makers):
                 found.setdefault(op.index, set()).add(role)
-    return {index: next(iter(some)) for index, some in found.items() if len(some) == 1}
+    return {index: frozenset(some) for index, some in found.items()}
 
 
 def cores(trace: Trace) -> Iterator[Core]:

@@ -55,7 +55,8 @@ def match_weighted(tensorflow: Trace, torch: Trace, by_hand: Mapping[str, str] |
     """
     first, second = skeleton(tensorflow), skeleton(torch)
     roles = attending.roles(tensorflow), attending.roles(torch)
-    together = stacked.groups(first, second, roles[0]), stacked.groups(second, first, roles[1])
+    makes = attending.all_roles(tensorflow), attending.all_roles(torch)
+    together = stacked.groups(first, second, *makes), stacked.groups(second, first, *makes[::-1])
     a, b = stacked.merged(first, together[0]), stacked.merged(second, together[1])
     whole = skeleton(tensorflow, light=True), skeleton(torch, light=True)
     scores = evidence(a, b, whole)

@@ -16,7 +16,9 @@ from parity.pairing.skeleton import Skeleton
 
 _PARTS = (2, 3)  # filter and gate, key and value; query, key and value
 _SAID = (r"(^|[^a-z])q(uery)?([^a-z]|$)", r"(^|[^a-z])k(ey)?([^a-z]|$)", r"(^|[^a-z])v(alue)?([^a-z]|$)")
+_PRODUCTS = frozenset({"dense", "einsum", "matmul"})
 PICKING = frozenset({"slice", "split", "gather"})
+Roles = Mapping[int, frozenset[int]]  # by the indices of operations
 
 
 @dataclass(frozen=True)
@@ -52,32 +54,53 @@ class Group:
     join: int | None = None
 
 
-def groups(a: Skeleton, b: Skeleton, roles: Mapping[int, int] | None = None) -> list[Group]:
+def groups(a: Skeleton, b: Skeleton, roles: Roles | None = None, other: Roles | None = None) -> list[Group]:
     """Return the nodes of `a` whose weights together are as large as those of one layer of `b`.
 
     Layers that read the same tensor, or convolutions of parts of one tensor against one convolution in groups.
-    `roles` says which operations make queries, keys or values.
+    `roles` says of which operations of `a` come queries, keys or values; `other` says it of those of `b`.
     """
-    return [*_linear_groups(a, b, roles or {}), *_convolution_groups(a, b)]
+    convolutions = _convolution_groups(a, b)
+    taken = {node for group in convolutions for node in group.nodes}
+    linear = _linear_groups(a, b, roles or {}, other or {})
+    return [*(group for group in linear if not taken & set(group.nodes)), *convolutions]
 
 
-def _linear_groups(a: Skeleton, b: Skeleton, roles: Mapping[int, int]) -> list[Group]:
+def _linear_groups(a: Skeleton, b: Skeleton, roles: Roles, other: Roles) -> list[Group]:
     """Return groups of dense layers that read the same tensor.
 
-    Only where `a` has no layer of that size itself, and as many groups as `b` has such layers.
+    Only as many as `b` has more layers of that size. Of three layers those two go together whose results are, in `b`,
+    parts of one.
     """
     sizes = [_linear_sizes(graph) for graph in (a, b)]
-    wanted = Counter(sizes[1].values())
-    for size in set(sizes[0].values()):
-        wanted.pop(size, None)
+    wanted = Counter(sizes[1].values()) - Counter(sizes[0].values())
     siblings: dict[tuple[tuple[tuple[int, int], ...], int], list[int]] = {}
     for node, size in sizes[0].items():
         siblings.setdefault((a.before[node], size), []).append(node)
     found: dict[int, list[Group]] = {}
+    alone = {index: next(iter(some)) for index, some in roles.items() if len(some) == 1}
     for (_, size), nodes in siblings.items():
-        if len(nodes) in _PARTS and size * len(nodes) in wanted:
-            found.setdefault(size * len(nodes), []).append(Group(_in_rows(a, nodes, roles)))
+        for count in _PARTS:
+            some = (
+                nodes
+                if len(nodes) == count
+                else _of_roles(a, nodes, alone, _roles_of(b, sizes[1], size * count, other))
+            )
+            if len(some) == count and size * count in wanted:
+                found.setdefault(size * count, []).append(Group(_in_rows(a, some, alone)))
     return [group for size, some in found.items() if len(some) == wanted[size] for group in some]
+
+
+def _roles_of(graph: Skeleton, sizes: Mapping[int, int], size: int, roles: Roles) -> frozenset[int]:
+    """Return what the layers of one size make for attentions, if that is the same."""
+    ops = [op for node, own in sizes.items() if own == size and (op := graph.ops[node]) is not None]
+    made = {roles[op.index] for op in ops if op.index in roles}
+    return made.pop() if len(made) == 1 else frozenset()
+
+
+def _of_roles(graph: Skeleton, nodes: Sequence[int], alone: Mapping[int, int], wanted: frozenset[int]) -> list[int]:
+    """Return those of a few layers that make the wanted queries, keys or values."""
+    return [node for node in nodes if (op := graph.ops[node]) is not None and alone.get(op.index) in wanted]
 
 
 def _convolution_groups(a: Skeleton, b: Skeleton) -> list[Group]:
@@ -204,8 +227,14 @@ def _linear_sizes(graph: Skeleton) -> dict[int, int]:
     return {
         node: main_size(graph.shapes[node])
         for node, op in enumerate(graph.ops)
-        if op is not None and op.kind in ("dense", "einsum", "matmul") and op.weights and family(op) == "linear"
+        if op is not None and op.weights and family(op) == "linear" and (op.kind in _PRODUCTS or _of_one_pixel(op))
     }
+
+
+def _of_one_pixel(op: Op) -> bool:
+    """Return whether a convolution is a dense layer over each pixel."""
+    sizes = [*(op.config.get("kernel") or (0,)), *(op.config.get("strides") or (1,)), op.config.get("groups") or 1]
+    return op.kind == "conv" and all(size == 1 for size in sizes)
 
 
 def _in_rows(graph: Skeleton, nodes: Sequence[int], roles: Mapping[int, int]) -> tuple[int, ...]:

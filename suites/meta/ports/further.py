@@ -64,6 +64,11 @@ def _attention() -> Iterator[Case]:
     yield _port("interleaved_attention", "three_without_biases", inputs="10x12")
     for torch in ("keys_first", "ready_made", "ready_made_with_weights"):
         yield _port("attention_by_hand", torch, inputs="9x12")
+    for torch in ("keys_with_values", "queries_with_keys"):
+        yield _port("attention_by_hand", torch, inputs="9x12")
+    cause, place = "attention-scale-or-heads", ("*", "*attention*")
+    yield _port("attention_by_hand", "keys_with_values_of_another_scale", "9x12", cause=cause, place=place)
+    yield _port("attention_of_pixels", inputs="5x4x6")
 
 
 def _sequences() -> Iterator[Case]:
@@ -227,7 +232,7 @@ def _carried() -> Iterator[Case]:
         yield port("waves_linear", torch, "15x3")
     yield port("waves_fused", "waves_apart", "15x3")
     yield port("waves", "waves_other_dilation", "15x3", cause="unknown dilation-or-groups", place=("gated1/*", "*"))
-    yield port("waves_fused", "waves_hard_gate", "15x3", cause="activation-missing", place=("gated1/*", "*"))
+    yield port("waves_fused", "waves_hard_gate", "15x3", cause="hard-sigmoid-slope", place=("gated1/*", "*"))
     yield port("tables", inputs="5x6", says=("where they are read",))
     yield port("tables", "tables_turned", "5x6", cause="unknown", place=("biased1/*", "*"))
     yield port("tokens", inputs="5x8")

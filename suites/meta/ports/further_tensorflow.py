@@ -60,6 +60,16 @@ def stacked_attention():
     return keras.Model(sequence, layers.Dense(12, name="proj")(mixed))
 
 
+def attention_of_pixels():
+    """Return attention between the pixels of a picture, as diffusion models have it."""
+    picture = keras.Input((5, 4, 6))
+    q, k, v = (layers.Dense(6, name=name)(picture) for name in ("q", "k", "v"))
+    scores = ops.reshape(ops.einsum("bhwc,bxyc->bhwxy", q, k) * 6**-0.5, (-1, 5, 4, 20))
+    weights = ops.reshape(ops.softmax(scores, -1), (-1, 5, 4, 5, 4))
+    mixed = ops.einsum("bhwxy,bxyc->bhwc", weights, v)
+    return keras.Model(picture, picture + layers.Dense(6, name="out")(mixed))
+
+
 def interleaved_attention():
     """Return the same with the three of each head side by side, and no biases."""
     sequence = keras.Input((10, 12))

@@ -204,6 +204,53 @@ def keys_first():
     return KeysFirst()
 
 
+class TwoAndOne(nn.Module):
+    """Two of the three out of one Linear, the other out of one of its own."""
+
+    def __init__(self, together, scale=None):
+        super().__init__()
+        self.both, self.one, self.out = nn.Linear(12, 24), nn.Linear(12, 12), nn.Linear(12, 12)
+        self.together, self.scale = together, scale
+
+    def forward(self, x):
+        batch, length, _ = x.shape
+        first, second = self.both(x).chunk(2, -1)
+        made = dict(zip(self.together, (first, second), strict=True))
+        parts = [made.get(name, self.one(x)).view(batch, length, 3, 4).transpose(1, 2) for name in "qkv"]
+        mixed = F.scaled_dot_product_attention(*parts, scale=self.scale)
+        return self.out(mixed.transpose(1, 2).reshape(batch, length, 12))
+
+
+def keys_with_values():
+    return TwoAndOne("kv")
+
+
+def queries_with_keys():
+    return TwoAndOne("qk")
+
+
+def keys_with_values_of_another_scale():
+    return TwoAndOne("kv", scale=12**-0.5)
+
+
+class PixelsInOne(nn.Module):
+    """Attention between pixels, its three out of one convolution."""
+
+    def __init__(self):
+        super().__init__()
+        self.qkv, self.out = nn.Conv2d(6, 18, 1), nn.Conv2d(6, 6, 1)
+
+    def forward(self, x):
+        batch, channels, height, width = x.shape
+        q, k, v = self.qkv(x).reshape(batch, 3, channels, -1).mT.unbind(1)
+        mixed = F.scaled_dot_product_attention(q, k, v)
+        return x + self.out(mixed.mT.reshape(batch, channels, height, width))
+
+
+def attention_of_pixels():
+    return PixelsInOne()
+
+
 class Ready(nn.Module):
     """torch's own attention; with its weights, which takes the heads into the batch."""
 
