@@ -15,6 +15,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
+from parity.bench.devices import first_bus_id
+
 PERIOD_S = 0.5
 MOST_READINGS = 1200  # more are thinned out: every second one goes, and the period doubles
 STOP_LIMIT_S = 5.0
@@ -30,6 +32,8 @@ REASONS = {
     0x40: "hardware thermal slowdown",
     0x80: "power brake",
     0x100: "display clocks",
+    0x200: "board limit",
+    0x400: "reliability",
 }
 HARMLESS = frozenset({"idle", "application clocks", "sync boost", "display clocks"})
 """Reasons for lower clocks that were chosen, or mean that there was nothing to do; all others are throttling."""
@@ -52,6 +56,7 @@ class GpuReadings:
         self._driver: str | None = None
         self._readings: list[dict[str, Any]] = []
         self._throttled: dict[str, int] = {}
+        self._told = 0  # readings in which the driver gave its reasons
         self._asked = 0
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -85,16 +90,17 @@ class GpuReadings:
         """Return name, driver, readings, their [lowest, median, highest], and whether the clocks were throttled.
 
         `readings`: seconds since the start, MHz, W, degrees Celsius, bytes; a figure that this device does not have is
-        None. `throttle_reasons` counts the readings that showed each one. `throttled` is None when nothing was read.
+        None, as is `throttle` where the driver keeps its reasons to itself. `throttle_reasons` counts the readings that
+        showed each one. `throttled` is None where no reading gave any reasons: not to know is not to be at full speed.
         """
-        readings = list(self._readings)
+        readings, reasons = list(self._readings), dict(self._throttled)
         return {
             "name": self._name,
             "driver": self._driver,
             "readings": readings,
             "summary": {name: _spread([row[name] for row in readings]) for name in FIELDS},
-            "throttled": any(name not in HARMLESS for name in self._throttled) if readings else None,
-            "throttle_reasons": dict(sorted(self._throttled.items())),
+            "throttled": any(name not in HARMLESS for name in reasons) if self._told else None,
+            "throttle_reasons": dict(sorted(reasons.items())),
             "asked": self._asked,
             "note": "; ".join(self._notes) or None,
         }
@@ -117,7 +123,14 @@ class GpuReadings:
         )
 
     def _device(self, library: Any) -> Any:
-        """Return the device that CUDA calls 0: the first of CUDA_VISIBLE_DEVICES, by identifier or number."""
+        """Return the device that CUDA calls 0, by the address of its slot, which both name alike.
+
+        The numbers of CUDA and NVML differ, and a slice of a card (MIG) has no clocks of its own: at the address is the
+        whole card. Without an address it is the first of CUDA_VISIBLE_DEVICES, by identifier or number.
+        """
+        address = first_bus_id()
+        if address is not None:
+            return library.nvmlDeviceGetHandleByPciBusId(address)
         first = os.environ.get("CUDA_VISIBLE_DEVICES", "").partition(",")[0].strip()
         if first.startswith(("GPU-", "MIG-")):
             return library.nvmlDeviceGetHandleByUUID(first)
@@ -139,9 +152,11 @@ class GpuReadings:
 
     def _read(self) -> dict[str, Any]:
         library, handle = self._library, self._handle
-        names = [name for bit, name in REASONS.items() if bit & self._reasons()]
-        for name in names:
+        reasons = self._asked_for(self._reasons)
+        names = None if reasons is None else _names(reasons)
+        for name in names or []:
             self._throttled[name] = self._throttled.get(name, 0) + 1
+        self._told += names is not None
         power_mw = self._asked_for(lambda: library.nvmlDeviceGetPowerUsage(handle))
         return {
             "t_s": time.monotonic() - self._start_s,
@@ -156,10 +171,12 @@ class GpuReadings:
         }
 
     def _reasons(self) -> int:
-        # The call got its present name with driver 535; older bindings have the other one only.
-        ask = getattr(self._library, "nvmlDeviceGetCurrentClocksEventReasons", None)
-        ask = ask or self._library.nvmlDeviceGetCurrentClocksThrottleReasons
-        return int(self._asked_for(lambda: ask(self._handle)) or 0)
+        # The call got its present name with driver 535: older bindings have the other one only, and newer bindings have
+        # both on an older driver, which knows the other one only.
+        try:
+            return int(self._library.nvmlDeviceGetCurrentClocksEventReasons(self._handle))
+        except Exception:
+            return int(self._library.nvmlDeviceGetCurrentClocksThrottleReasons(self._handle))
 
     def _asked_for(self, ask: Callable[[], Any]) -> Any:
         """Return one figure, or None where this device does not have it."""
@@ -184,6 +201,12 @@ def _why(error: Exception) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name == "pynvml":
         return "no GPU readings: the package nvidia-ml-py is not installed (pip install parity[gpu])"
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _names(reasons: int) -> list[str]:
+    """Return the reasons in a bit mask; one that has no name here is told by its number, and counts as throttling."""
+    unknown = reasons & ~sum(REASONS)
+    return [name for bit, name in REASONS.items() if bit & reasons] + ([f"unknown ({unknown:#x})"] if unknown else [])
 
 
 def _text(value: str | bytes) -> str:

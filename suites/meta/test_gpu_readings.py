@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import sys
 import threading
@@ -36,12 +37,14 @@ class FakeNvml:
             "nvmlDeviceGetCount": self.count,
             "nvmlDeviceGetHandleByIndex": "handle",
             "nvmlDeviceGetHandleByUUID": "handle",
+            "nvmlDeviceGetHandleByPciBusId": "handle",
             "nvmlDeviceGetName": b"Tesla T4",
             "nvmlSystemGetDriverVersion": "580.82",
             "nvmlDeviceGetPowerUsage": 68_500,
             "nvmlDeviceGetTemperature": 71,
             "nvmlDeviceGetMemoryInfo": SimpleNamespace(used=123_456_789),
             "nvmlDeviceGetCurrentClocksEventReasons": self.reasons,
+            "nvmlDeviceGetCurrentClocksThrottleReasons": self.reasons,
         }
         if name != "nvmlDeviceGetClockInfo" and name not in answers:
             raise AttributeError(name)
@@ -95,6 +98,8 @@ def test_what_the_driver_says_is_kept() -> None:
         (0x80, ["power brake"], True),
         (0x1, ["idle"], False),
         (0x2 | 0x10 | 0x100, ["application clocks", "sync boost", "display clocks"], False),
+        (0x200, ["board limit"], True),
+        (0x1000 | 0x1, ["idle", "unknown (0x1000)"], True),
     ],
 )
 def test_throttling_is_reported_and_idling_is_not(reasons: int, names: list[str], throttled: bool) -> None:
@@ -138,6 +143,53 @@ def test_a_figure_that_the_device_lacks_is_none_and_the_others_stay() -> None:
     assert found["summary"]["power_w"] is None
     assert found["throttled"] is True
     assert found["note"] == "a figure is missing: NvmlError: Not Supported"
+
+
+def test_reasons_that_cannot_be_read_are_not_full_speed() -> None:
+    """A slice of a card, and a card whose driver says so little, must not pass for one that was never held back."""
+    refused = NvmlError("Not Supported")
+    found = facts(
+        FakeNvml(nvmlDeviceGetCurrentClocksEventReasons=refused, nvmlDeviceGetCurrentClocksThrottleReasons=refused)
+    )
+    assert found["readings"][0]["sm_mhz"] == 1590
+    assert found["readings"][0]["throttle"] is None
+    assert (found["throttled"], found["throttle_reasons"]) == (None, {})
+    assert found["note"] == "a figure is missing: NvmlError: Not Supported"
+
+
+def test_a_newer_binding_on_an_older_driver_is_asked_by_the_older_name() -> None:
+    found = facts(FakeNvml(0x8, nvmlDeviceGetCurrentClocksEventReasons=NvmlError("Function Not Found")))
+    assert (found["throttled"], found["note"]) == (True, None)
+    assert found["throttle_reasons"].keys() == {"hardware slowdown"}
+
+
+def test_the_device_is_found_by_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CUDA's first device by its own order, a shortened identifier and a slice of a card: all have one address."""
+    monkeypatch.setattr(gpu, "first_bus_id", lambda: "0000:3b:00.0")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-5a2b")
+    library = FakeNvml(count=4)
+    found = facts(library, readings=1)
+    assert (
+        library.asked[1], library.handles, found["note"]
+    ) == ("nvmlDeviceGetHandleByPciBusId", ["0000:3b:00.0"], None)  # fmt: skip
+
+
+def test_the_real_library_has_every_call_and_number() -> None:
+    """What stands in for it here must not know more than it does."""
+    pynvml = pytest.importorskip("pynvml")
+    asked = FakeNvml()
+    facts(asked)
+    for name in {*asked.asked, "nvmlDeviceGetHandleByPciBusId", "nvmlDeviceGetCurrentClocksThrottleReasons"}:
+        assert callable(getattr(pynvml, name)), name
+    for name in ("NVML_CLOCK_SM", "NVML_CLOCK_MEM", "NVML_TEMPERATURE_GPU"):
+        assert getattr(pynvml, name) == getattr(FakeNvml, name)
+    named = {
+        value
+        for name, value in vars(pynvml).items()
+        if name.startswith(("nvmlClocksEventReason", "nvmlClocksThrottleReason")) and not name.endswith("All")
+    }
+    assert named - {0} == set(gpu.REASONS)
+    assert ctypes.sizeof(pynvml.c_nvmlMemory_t()) == 3 * 8  # total, free, used
 
 
 def test_a_reader_that_raises_goes_on_and_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:

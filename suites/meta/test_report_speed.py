@@ -425,6 +425,24 @@ def test_the_gpu(record: Record) -> None:
     assert "Note: no GPU readings: pynvml is missing." in part
 
 
+def test_readings_that_are_not_kept_are_counted(record: Record) -> None:
+    gpu = record["benchmarks"]["gpu"]
+    gpu["asked"] = 3 * len(gpu["readings"])
+    part = _part(record, "GPU readings")
+    assert f"n = {gpu['asked']:,} readings, of which {len(gpu['readings'])} are kept" in part
+
+
+@pytest.mark.parametrize(
+    ("throttled", "said"),
+    [(None, "whether clocks were held back was not read"), (True, "clocks held back in others than these"),
+     (False, "clocks never held back")],
+)  # fmt: skip
+def test_the_picture_of_the_gpu_claims_no_more_than_was_read(record: Record, throttled: bool | None, said: str) -> None:
+    gpu = record["benchmarks"]["gpu"]
+    gpu |= {"throttled": throttled, "readings": [{**row, "throttle": None} for row in gpu["readings"]]}
+    assert said in str(plots.gpu.caption(record))
+
+
 def test_the_baseline(record: Record) -> None:
     part = _part(record, "Against the baseline")
     assert "**1 of 2 settings are slower than in the baseline**" in part

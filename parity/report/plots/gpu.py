@@ -25,10 +25,20 @@ def caption(record: Record) -> str | None:
     readings = _readings(record)
     if not readings:
         return None
-    name = one_line(record["benchmarks"]["gpu"].get("name") or "the GPU")
+    gpu = record["benchmarks"]["gpu"]
+    name = one_line(gpu.get("name") or "the GPU")
+    seen = f"n = {len(readings)} readings, {_said(gpu, readings)}"
+    return f"{name} while the lanes were timed, {seen} ({data_label(record)})"
+
+
+def _said(gpu: Mapping[str, Any], readings: Sequence[Row]) -> str:
+    """Say whether clocks were held back; long runs keep some of their readings only, and count all."""
     held = sum(_is_throttled(row) for row in readings)
-    said = f"clocks held back in {held} of them" if held else "clocks never held back"
-    return f"{name} while the lanes were timed, n = {len(readings)} readings, {said} ({data_label(record)})"
+    if held:
+        return f"clocks held back in {held} of them"
+    if gpu.get("throttled") is None:
+        return "whether clocks were held back was not read"
+    return "clocks held back in others than these" if gpu["throttled"] else "clocks never held back"
 
 
 def _readings(record: Record) -> list[Row]:

@@ -8,7 +8,7 @@ from typing import Any, Final
 from parity.report import plots
 from parity.report.findings import markdown_label
 from parity.report.record import Record
-from parity.report.text import NONE, fixed, integer, prose, table
+from parity.report.text import NONE, fixed, integer, number, prose, table
 from parity.report.timings import median, numbers
 
 _FIELDS: Final = (
@@ -27,7 +27,9 @@ def render(record: Record) -> list[str]:
         return []
     readings, label = gpu.get("readings") or [], markdown_label(record)
     name = f"{prose(gpu.get('name') or 'The GPU')}, driver {prose(gpu.get('driver') or 'not recorded')}"
-    parts = [f"{name}: {_throttled(gpu)} ({label}; n = {integer(len(readings))} readings)."]
+    asked = int(number(gpu.get("asked")) or 0)
+    kept = f", of which {integer(len(readings))} are kept" if asked > len(readings) else ""
+    parts = [f"{name}: {_throttled(gpu)} ({label}; n = {integer(max(asked, len(readings)))} readings{kept})."]
     lines = [line for field in _FIELDS if (line := _line(gpu, *field)) is not None]
     if lines:
         parts.append(table(("reading", "lowest", "median", "highest"), lines, "<>>>"))
