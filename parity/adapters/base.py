@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from parity.errors import UsageError
+from parity.errors import MissingDevice, UsageError
 from parity.model.spec import ModelSpec
 
 Array = NDArray[Any]
@@ -166,6 +166,19 @@ class Adapter(ABC):
         x = images.astype(np.float32) / np.float32(255.0)
         return np.ascontiguousarray(np.moveaxis(x, -1, 1)) if self.image_layout == "NCHW" else x
 
+    def try_device(self) -> None:
+        """Compute something small on the accelerator, if this worker has one.
+
+        Raises
+            MissingDevice: it is listed, and cannot be used.
+        """
+        if self.settings.device == "gpu":
+            check_device(type(self).__name__.removesuffix("Adapter").lower(), self._computed_ones, 324.0)
+
+    def _computed_ones(self) -> float:
+        """Return the sum of ones through a 3x3 convolution and a product: 36 positions of 9 each."""
+        raise UsageError(f"{type(self).__name__} cannot try its device")
+
     def start_lane(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Make the optimizer and the steps of a benchmark's lane, and return facts as read back from the framework.
 
@@ -196,8 +209,11 @@ class Adapter(ABC):
         """Return how many numbers a step reads to the host; none unless a lane does so."""
         return 0.0
 
-    def mark(self) -> Any:
-        """Put a mark into the device's own queue and return it; None where the device has no clock."""
+    def mark(self, again: Any = None) -> Any:  # noqa: ARG002
+        """Put a mark into the device's own queue and return it; None where the device has no clock.
+
+        `again` is a mark to be put there once more, which costs less than a new one.
+        """
         return None
 
     def marked_s(self, start: Any, end: Any) -> float | None:  # noqa: ARG002
@@ -230,11 +246,12 @@ class Adapter(ABC):
         step = self.step(work)
         compiled = self.compilations()
         with quiet_collector():
+            last = self.mark()
             self.synchronise()
             before, start, start_s = resource.getrusage(resource.RUSAGE_SELF), self.mark(), time.perf_counter()
             for _ in range(steps):
                 step()
-            end = self.mark()
+            end = self.mark(last)
             self.synchronise()
             seconds, after = time.perf_counter() - start_s, resource.getrusage(resource.RUSAGE_SELF)
         return {
@@ -291,6 +308,26 @@ def quiet_collector() -> Iterator[None]:
         yield
     finally:
         gc.enable()
+
+
+def check_device(name: str, compute: Callable[[], float], expected: float) -> None:
+    """Let `compute` work on the device, and refuse one that is listed but cannot be used.
+
+    A build without kernels for this GPU, a driver that is too old for it, or a library that does not load, show only
+    when something is computed.
+
+    Raises
+        MissingDevice: it raised, or gave another number than `expected`.
+    """
+    try:
+        found = compute()
+    except MissingDevice:
+        raise
+    except Exception as error:
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise MissingDevice(f"{name} sees a GPU and cannot compute on it: {first}") from error
+    if found != expected:
+        raise MissingDevice(f"{name} sees a GPU that computes {found:g} where {expected:g} is right")
 
 
 def process_peak_bytes() -> int:

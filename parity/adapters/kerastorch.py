@@ -10,12 +10,21 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from parity.adapters import keras_layers
-from parity.adapters.base import Array, WorkerSettings, check_names, lean_import, process_peak_bytes, quiet_collector
+from parity.adapters.base import (
+    Array,
+    WorkerSettings,
+    check_device,
+    check_names,
+    lean_import,
+    process_peak_bytes,
+    quiet_collector,
+)
 from parity.adapters.keras_fit import KerasFit
 from parity.errors import MissingDevice, UsageError
 from parity.model.network import Network, Node
@@ -77,6 +86,17 @@ class KerasTorchAdapter(keras_layers.KerasWeights):
                 "tf32_cudnn": bool(torch.backends.cudnn.allow_tf32),
             },
         }
+
+    def try_device(self) -> None:
+        """Compute something small on the accelerator, if this worker has one: see `Adapter.try_device`."""
+        if self.device.type == "cuda":
+            check_device(f"torch {self.torch.__version__}", self._computed_ones, 324.0)
+
+    def _computed_ones(self) -> float:
+        """Return the sum of ones through a 3x3 convolution and a product: 36 positions of 9 each."""
+        torch, ones = self.torch, partial(self.torch.ones, device=self.device)
+        put_out = torch.conv2d(ones(1, 1, 8, 8), ones(1, 1, 3, 3))
+        return float((put_out.reshape(1, 36) @ ones(36, 1)).item())
 
     # A lane of the benchmark: Keras's own loop around the example network.
 

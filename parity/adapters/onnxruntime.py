@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import resource
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -11,11 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from parity.adapters.base import Array, WorkerSettings, process_peak_bytes, quiet_collector
+from parity.adapters.base import Array, WorkerSettings, check_device, process_peak_bytes, quiet_collector
 from parity.errors import ExportError, MissingDevice, UsageError
 from parity.model.spec import ModelSpec
 
 CUDA = "CUDAExecutionProvider"
+CUDA_OPTIONS = {"use_tf32": "0"}
+"""TF32 is on by default where a GPU has it: a float32 graph must compute in float32."""
+
+PRODUCTS = ("Conv", "Gemm", "MatMul", "Pool")
+"""In the names of operators that must run on the GPU; the arithmetic of shapes is done on the CPU on purpose."""
+
 SPINNING = "session.intra_op.allow_spinning"
 LANE_OPTIONS = frozenset({"threads", "source", "learning_rate", "epsilon"})
 
@@ -53,6 +61,16 @@ class OnnxruntimeAdapter:
         self._images: Array | None = None
         self._fed: Array | None = None
         self._build_s = 0.0
+        self._is_placed = False
+
+    def try_device(self) -> None:
+        """Run a convolution and a product on the GPU, if this worker has one.
+
+        Raises
+            MissingDevice: the provider does not load, does not compute, or leaves them to the CPU.
+        """
+        if self.settings.device == "gpu":
+            check_device(f"onnxruntime {self.ort.__version__}", self._computed_ones, 324.0)
 
     def environment(self) -> dict[str, Any]:
         """Return versions, device, threads and providers, as JSON data."""
@@ -60,7 +78,7 @@ class OnnxruntimeAdapter:
             "versions": {"onnxruntime": self.ort.__version__, "onnx": self.onnx.__version__, "numpy": np.__version__},
             "device": self.settings.device,
             "threads": self.settings.threads,
-            "providers": self._providers(),
+            "providers": [entry if isinstance(entry, str) else entry[0] for entry in self._providers()],
         }
 
     def load_graph(self, name: str, path: str, spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,7 +165,7 @@ class OnnxruntimeAdapter:
         """
         if not Path(path).is_file():
             raise UsageError(f"no ONNX file at {path}")
-        self._path, self._lane = path, None
+        self._path, self._lane, self._is_placed = path, None, False
 
     def place_images(self, images: Array, labels: Array) -> None:  # noqa: ARG002
         """Keep a batch of uint8 images (n, h, w, c), to be fed in the order of axes that the graph asks for."""
@@ -179,16 +197,26 @@ class OnnxruntimeAdapter:
             "source": options.get("source"),
             "precision": "float32",
             "providers": self._lane.get_providers(),
+            "provider_options": self._lane.get_provider_options().get(CUDA, {}),
             "threads": held.intra_op_num_threads,
             "inter_op_threads": held.inter_op_num_threads,
             "spinning": held.get_session_config_entry(SPINNING) != "0",
             "input": list(self._lane.get_inputs()[0].shape),
             "host_reads_per_step": 1.0,
-            "reads": "run() returns host arrays",
+            "reads": "run() takes and returns host arrays: on a GPU every batch is copied there and every result back",
         }
 
     def resident_logits(self) -> Array:
-        """Return the logits of the resident batch, worked back from the probabilities that the graph puts out."""
+        """Return the logits of the resident batch, worked back from the probabilities that the graph puts out.
+
+        Raises
+            MissingDevice: on a GPU, the graph's products are computed on the CPU all the same.
+        """
+        if self.settings.device == "gpu" and self._path is not None and not self._is_placed:
+            # Not before the session's first run, whose seconds are a figure of their own.
+            self._step()
+            self._refuse_cpu(self._executed_by(Path(self._path).read_bytes(), self._feed()))
+            self._is_placed = True
         p = np.asarray(self._step(), dtype=np.float64).reshape(-1)
         with np.errstate(divide="ignore"):  # a probability of 0 or 1 has an infinite logit, and fails the gate
             return np.log(p) - np.log1p(-p)
@@ -228,28 +256,72 @@ class OnnxruntimeAdapter:
             raise UsageError("the ONNX runtime does not train")
 
     def _step(self) -> Array:
+        feed = self._feed()
+        return np.asarray(self._lane.run(None, feed)[0])
+
+    def _feed(self) -> dict[str, Array]:
         if self._lane is None or self._images is None:
             raise UsageError("no session or no batch: call `load`, `place_images` and `start_lane` first")
         given = self._lane.get_inputs()[0]
         if self._fed is None:
             self._fed = _in_order_of(self._images, given.shape)
-        return np.asarray(self._lane.run(None, {given.name: self._fed})[0])
+        return {given.name: self._fed}
+
+    def _executed_by(self, serialized: bytes, feed: Mapping[str, Array]) -> dict[str, dict[str, int]]:
+        """Return how many operators of each name every provider ran, in one run under the runtime's own profiler.
+
+        A session says which providers it has, and nothing of which of them its operators went to.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            options = self._options()
+            options.enable_profiling = True
+            options.profile_file_prefix = str(Path(folder) / "placement")
+            session = self._opened(serialized, options)
+            session.run(None, dict(feed))
+            events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+        found: dict[str, Counter[str]] = {}
+        for given in (event.get("args", {}) for event in events if event.get("cat") == "Node"):
+            if "provider" in given:
+                found.setdefault(given["provider"], Counter())[given.get("op_name", "?")] += 1
+        return {provider: dict(sorted(names.items())) for provider, names in found.items()}
+
+    def _refuse_cpu(self, executed: Mapping[str, Mapping[str, int]]) -> None:
+        on_gpu = [name for name in executed.get(CUDA, {}) if _is_product(name)]
+        elsewhere = sorted(
+            {name for provider, names in executed.items() if provider != CUDA for name in names if _is_product(name)}
+        )
+        if elsewhere or not on_gpu:
+            what = ", ".join(elsewhere) or "the graph"
+            raise MissingDevice(f"onnxruntime has its CUDA provider and runs {what} without it: use --device cpu")
+
+    def _computed_ones(self) -> float:
+        """Return the sum of ones through a 3x3 convolution and a product: 36 positions of 9 each."""
+        serialized, feed = _ones_graph(self.onnx)
+        if self.settings.device == "gpu":
+            self._refuse_cpu(self._executed_by(serialized, feed))
+        return float(self._session(serialized).run(None, feed)[0].item())
 
     def memory(self) -> dict[str, int | None]:
         """Return the process's peak resident bytes so far."""
         return {"process_peak_bytes": process_peak_bytes(), "device_peak_bytes": None}
 
-    def _providers(self) -> list[str]:
-        gpu = [CUDA] if self.settings.device == "gpu" else []
+    def _providers(self) -> list[Any]:
+        gpu = [(CUDA, dict(CUDA_OPTIONS))] if self.settings.device == "gpu" else []
         return [*gpu, "CPUExecutionProvider"]
 
     def _session(self, serialized: bytes, threads: int | None = None) -> Any:
+        return self._opened(serialized, self._options(threads))
+
+    def _options(self, threads: int | None = None) -> Any:
         options = self.ort.SessionOptions()
         options.intra_op_num_threads = threads or self.settings.threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         # Idle threads that spin would slow whatever runs next (microsoft/onnxruntime#13808).
         options.add_session_config_entry(SPINNING, "0")
+        return options
+
+    def _opened(self, serialized: bytes, options: Any) -> Any:
         session = self.ort.InferenceSession(serialized, options, providers=self._providers())
         # A provider that cannot load falls back to the CPU with no more than a warning.
         if self.settings.device == "gpu" and CUDA not in session.get_providers():
@@ -261,6 +333,29 @@ class OnnxruntimeAdapter:
         for tensor in dict.fromkeys(found.values()):
             if tensor not in already:
                 model.graph.output.append(self.onnx.helper.make_empty_tensor_value_info(tensor))
+
+
+def _is_product(operator: str) -> bool:
+    return any(part in operator for part in PRODUCTS)
+
+
+def _ones_graph(onnx: Any) -> tuple[bytes, dict[str, Array]]:
+    """Return a graph of a convolution and a product, both of ones, and what it is fed."""
+    helper, single = onnx.helper, onnx.TensorProto.FLOAT
+    weights = [
+        onnx.numpy_helper.from_array(np.ones((1, 1, 3, 3), np.float32), "kernel"),
+        onnx.numpy_helper.from_array(np.ones((36, 1), np.float32), "column"),
+    ]
+    nodes = [
+        helper.make_node("Conv", ["x", "kernel"], ["windows"]),
+        helper.make_node("Flatten", ["windows"], ["row"]),
+        helper.make_node("MatMul", ["row", "column"], ["y"]),
+    ]
+    ends = [helper.make_tensor_value_info(name, single, shape) for name, shape in (("x", [1, 1, 8, 8]), ("y", [1, 1]))]
+    graph = helper.make_graph(nodes, "ones", ends[:1], ends[1:], weights)
+    # The oldest form that every runtime since 2022 reads, whatever the newest one is.
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return model.SerializeToString(), {"x": np.ones((1, 1, 8, 8), np.float32)}
 
 
 def _in_order_of(images: Array, shape: Sequence[Any]) -> Array:

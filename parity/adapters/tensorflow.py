@@ -86,6 +86,12 @@ class TensorflowAdapter(
             "built_with_cuda": bool(tf.test.is_built_with_cuda()),
         }
 
+    def _computed_ones(self) -> float:
+        tf = self.tf
+        with tf.device("/GPU:0" if self.settings.device == "gpu" else "/CPU:0"):
+            put_out = tf.nn.conv2d(tf.ones((1, 8, 8, 1)), tf.ones((3, 3, 1, 1)), strides=1, padding="VALID")
+            return float(tf.linalg.matmul(tf.reshape(put_out, (1, 36)), tf.ones((36, 1))).numpy()[0, 0])
+
     def build(self, spec: Mapping[str, Any], seed: int | None = None) -> None:
         described = ModelSpec.from_dict(spec)
         described.shapes()
@@ -178,6 +184,8 @@ class TensorflowAdapter(
             )
         else:
             tf.config.set_visible_devices(gpus[:1], "GPU")
+            # A user's own `false` overrules the call below, and then this process takes the memory of all others.
+            os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"
             tf.config.experimental.set_memory_growth(gpus[0], True)
 
     def _exact_constants(self) -> None:

@@ -7,7 +7,7 @@ import os
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -33,6 +33,10 @@ FIT_PHASES_HOW = (
     "`fit` runs forward, backward and optimizer in one graph that it makes itself, which cannot be taken apart without"
     " being another one; `host_read_s` is from when the device had finished an execution to when Keras hands loss and"
     " accuracy to callbacks, divided by the steps of an execution"
+)
+SCALER_READS = (
+    "the graph asks at every training step whether a gradient has overflowed, and on a GPU waits on the host for the"
+    " answer, before it lets the optimizer step"
 )
 CHOICES: Mapping[str, tuple[Any, ...]] = {
     "run": ("graph", "xla", "fit"),
@@ -131,7 +135,8 @@ class TensorflowLanes(Adapter):
 
     def place_batch(self, x: Array, y: Array) -> None:
         shape = None if self._batch is None else self._batch[0].shape
-        self._batch = (self._tensor(x), self._tensor(y))
+        with self.tf.device("/GPU:0") if self.settings.device == "gpu" else nullcontext():
+            self._batch = (self._tensor(x), self._tensor(y))
         if self.settings.device == "gpu" and not self._batch[0].device.endswith("GPU:0"):
             raise MissingDevice(f"the batch lies on {self._batch[0].device}, not on the GPU")
         if self._fit is not None and self._batch[0].shape != shape:
@@ -191,16 +196,15 @@ class TensorflowLanes(Adapter):
         return self.settings.device == "gpu"
 
     def _after_sync_s(self) -> float:
-        """Return how much longer it takes to read the last step's result now than when nothing is left to do.
+        """Return how much longer it takes to read the last step's result now than to read one that is ready.
 
-        A copy to the host waits for all that was asked of the device before it.
+        A copy to the host waits for all that was asked of the device before it. TensorFlow keeps the copy of what was
+        read once and gives it away again for nothing, so each result that this one is held against is a new one.
         """
-        taken = []
-        for _ in range(4):
-            start_s = time.perf_counter()
-            self._last.numpy()
-            taken.append(time.perf_counter() - start_s)
-        return max(0.0, taken[0] - max(taken[1:]))
+        late_s = _reading_s(self._last)
+        ready = [self._last + 0 for _ in range(3)]
+        self.synchronise()
+        return max(0.0, late_s - max(map(_reading_s, ready)))
 
     def first_step(self, work: str) -> float:
         seconds = super().first_step(work)
@@ -258,6 +262,8 @@ class TensorflowLanes(Adapter):
             why = self._no_tf32()
             if why:
                 raise MissingDevice(why)
+        if lane.precision == "tf32" and os.environ.get("NVIDIA_TF32_OVERRIDE") == "0":
+            raise UsageError("precision='tf32' is switched off by NVIDIA_TF32_OVERRIDE=0, whatever TensorFlow is told")
         if lane.precision != "float32" and self.settings.role == "twin":
             raise UsageError(f"a twin computes in float64, not in {lane.precision}")
         if "auto_jit" in os.environ.get("TF_XLA_FLAGS", "") or self.tf.config.optimizer.get_jit():
@@ -332,7 +338,22 @@ class TensorflowLanes(Adapter):
             "layout": self.keras.config.image_data_format(),
             "steps_per_execution": self._lane.steps_per_execution,
             "host_reads_per_step": 0.0,
+            **({"reads": SCALER_READS} if scale is not None else {}),
+            **(self._gpu_facts() if self.settings.device == "gpu" else {}),
             **(self._fit.facts() if self._fit else {}),
+        }
+
+    def _gpu_facts(self) -> dict[str, Any]:
+        """Return what decides how fast a GPU is used, and whether others find memory there.
+
+        Source: tensorflow/core/kernels/conv_ops_gpu.h, TF_CUDNN_USE_AUTOTUNE: on unless it is switched off.
+        """
+        config = self.tf.config
+        (gpu,) = config.get_visible_devices("GPU")
+        return {
+            "cudnn_autotune": os.environ.get("TF_CUDNN_USE_AUTOTUNE", "1").lower() not in ("0", "false"),
+            "memory_growth": bool(config.experimental.get_memory_growth(gpu)),
+            "gpu_allocator": os.environ.get("TF_GPU_ALLOCATOR", "default"),
         }
 
     def _optimizer(self) -> Any:
@@ -458,6 +479,12 @@ class TensorflowLanes(Adapter):
         if self._batch is None:
             raise UsageError("no batch on the device: call `place_batch` first")
         return self._batch
+
+
+def _reading_s(result: Any) -> float:
+    start_s = time.perf_counter()
+    result.numpy()
+    return time.perf_counter() - start_s
 
 
 def _wide(logits: Any) -> Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ class TorchAdapter(
         self._forget_lane()
 
     def environment(self) -> dict[str, Any]:
-        torch = self.torch
+        torch, gpu = self.torch, self.device.type == "cuda"
         return {
             "versions": {"torch": torch.__version__, "numpy": np.__version__},
             "device": self.settings.device,
@@ -87,8 +88,14 @@ class TorchAdapter(
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),
             "mkldnn": bool(torch.backends.mkldnn.is_available()),
             "cuda": torch.version.cuda,
-            "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+            # A twin or any other worker on the CPU must not start CUDA: its context would take the GPU's memory.
+            "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if gpu else [],
         }
+
+    def _computed_ones(self) -> float:
+        torch, ones = self.torch, partial(self.torch.ones, device=self.device)
+        put_out = torch.conv2d(ones(1, 1, 8, 8), ones(1, 1, 3, 3))
+        return float((put_out.reshape(1, 36) @ ones(36, 1)).item())
 
     def build(self, spec: Mapping[str, Any], seed: int | None = None) -> None:
         described = ModelSpec.from_dict(spec)

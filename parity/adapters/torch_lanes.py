@@ -162,10 +162,10 @@ class TorchLanes(Adapter):
         if self.device.type == "cuda":
             self.torch.cuda.synchronize()
 
-    def mark(self) -> Any:
+    def mark(self, again: Any = None) -> Any:
         if self.device.type != "cuda":
             return None
-        event = self.torch.cuda.Event(enable_timing=True)
+        event = self.torch.cuda.Event(enable_timing=True) if again is None else again
         event.record()
         return event
 
@@ -183,8 +183,10 @@ class TorchLanes(Adapter):
         dynamo = sys.modules.get("torch._dynamo.utils")
         return self._graphs_recorded + (0 if dynamo is None else int(dynamo.counters["stats"]["unique_graphs"]))
 
-    def host_reads_per_step(self, work: str) -> float:  # noqa: ARG002
-        return 2.0 if self._lane.run == "fit" else 0.0
+    def host_reads_per_step(self, work: str) -> float:
+        # A scaler asks after every backward pass whether a gradient has overflowed, before it lets the optimizer step.
+        scaled = float(self._scaler is not None and work == "train")
+        return scaled + (2.0 if self._lane.run == "fit" else 0.0)
 
     def peak_device_bytes(self) -> int | None:
         return int(self.torch.cuda.max_memory_allocated()) if self.device.type == "cuda" else None
@@ -282,11 +284,12 @@ class TorchLanes(Adapter):
 
     def _lane_facts(self) -> dict[str, Any]:
         torch, lane, optimizer = self.torch, self._lane, self._optimizer()
+        allowed = bool(torch.backends.cudnn.allow_tf32), bool(torch.backends.cuda.matmul.allow_tf32)
         facts = {
             "run": lane.run,
             "precision": lane.precision,
             "autocast": self._low() is not None,
-            "tf32": bool(torch.backends.cudnn.allow_tf32 and torch.backends.cuda.matmul.allow_tf32),
+            "tf32": allowed[0] if allowed[0] == allowed[1] else "in one of convolutions and products alone",
             "optimizer": type(optimizer).__name__,
             "fused": bool(optimizer.defaults.get("fused")),
             "foreach": optimizer.defaults.get("foreach"),

@@ -24,22 +24,25 @@ FAULTS = (
     "xla-on",
     "xla-everywhere",
     "unsynchronised",
+    "costly-copy",
     "loss-on-probabilities",
 )
 LATE_S = 0.2
 
 
 class SlowResult:
-    """A result that the device is still working on when it is first asked for."""
+    """A result as TensorFlow's are: it takes a while to be there and to be copied, and its copy is kept."""
 
-    def __init__(self) -> None:
-        self._asked = False
+    def __init__(self, working_s: float, copying_s: float) -> None:
+        self._takes_s, self._copying_s = working_s + copying_s, copying_s
+
+    def __add__(self, _: int) -> SlowResult:
+        return SlowResult(0.0, self._copying_s)
 
     def numpy(self) -> float:
         """Return a number, late the first time."""
-        if not self._asked:
-            self._asked = True
-            time.sleep(LATE_S)
+        time.sleep(self._takes_s)
+        self._takes_s = 0.0
         return 0.0
 
 
@@ -61,6 +64,10 @@ class FaultyLanes(TensorflowAdapter):
         else:
             os.environ.pop("TF_XLA_FLAGS", None)
 
+    def computed(self) -> float:
+        """Return what a device is tried with."""
+        return self._computed_ones()
+
     def compiled_while(self, method: str, **arguments: Any) -> bool:
         """Return whether XLA's own compiler ran during a call of `method`, as TensorFlow's profiler saw it."""
         profiler = self.tf.profiler.experimental
@@ -79,8 +86,11 @@ class FaultyLanes(TensorflowAdapter):
         if self.fault == "python-scalar":
             return self._scalar_that_changes()
         if self.fault == "unsynchronised":
-            self._last = SlowResult()
+            self._last = SlowResult(LATE_S, 0.0)
             return lambda: None
+        if self.fault == "costly-copy":
+            self._last = SlowResult(0.0, LATE_S)
+            return lambda: time.sleep(LATE_S / 20)
         return super().step(work)
 
     def _shapes_that_change(self, work: str) -> Callable[[], Any]:
@@ -100,7 +110,7 @@ class FaultyLanes(TensorflowAdapter):
         return lambda: scaled(x, float(next(factors)))
 
     def _is_asynchronous(self) -> bool:
-        return self.fault == "unsynchronised" or super()._is_asynchronous()
+        return self.fault in ("unsynchronised", "costly-copy") or super()._is_asynchronous()
 
     def _fit_dataset(self) -> Any:
         x, y = self._resident()

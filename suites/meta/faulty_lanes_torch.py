@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 from parity.adapters.base import WorkerSettings
@@ -12,7 +13,29 @@ from parity.adapters.torch import TorchAdapter
 FAULTS = (
     "", "other-shape", "guard", "recording", "cut-batch", "quietly-eager", "eager-optimizer", "layout-lie",
     "autocast-lie", "wrong-rate", "no-update", "hurry",
+    "half-tf32",
 )  # fmt: skip
+
+
+class _Cuda:
+    """Events of a CUDA device, as far as their making and their putting into its queue go."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+
+    def Event(self, enable_timing: bool) -> Any:  # noqa: N802
+        """Make an event."""
+        self.log.append("made" if enable_timing else "made without a clock")
+        number = self.log.count("made")
+        return SimpleNamespace(
+            record=lambda: self.log.append(f"recorded {number}"),
+            synchronize=lambda: self.log.append(f"waited for {number}"),
+            elapsed_time=lambda _: 5.0,
+        )
+
+    def synchronize(self) -> None:
+        """Wait for nothing."""
+        self.log.append("synchronised")
 
 
 class FaultyLanes(TorchAdapter):
@@ -52,6 +75,45 @@ class FaultyLanes(TorchAdapter):
         callback = self.torch._dynamo.callback
         with callback.callback_handler.install_callbacks(callback.CallbackTrigger.CUDAGRAPH_RECORDING, "planted"):
             pass
+
+    def computed(self) -> float:
+        """Return what a device is tried with."""
+        return self._computed_ones()
+
+    def events_of_a_round(self) -> list[str]:
+        """Return what a round of two steps asks of a CUDA device that is made up."""
+        cuda, real, step = _Cuda(), (self.torch, self.device), self.step
+        self.torch, self.device = SimpleNamespace(cuda=cuda), SimpleNamespace(type="cuda")
+        self.step = lambda _: lambda: cuda.log.append("step")  # type: ignore[method-assign]
+        self.compilations = lambda: 0  # type: ignore[method-assign]
+        try:
+            done = self.timed_steps("train", 2)
+        finally:
+            (self.torch, self.device), self.step = real, step  # type: ignore[method-assign]
+            del self.compilations
+        return cuda.log if done["device_s"] == 0.005 else [f"device_s {done['device_s']}"]
+
+    def reads_while_scaling(self) -> dict[str, float]:
+        """Return how many more numbers a training step under a GradScaler really reads, and how many are said to be."""
+        plain = self._reads_of_a_step()  # Adam reads its own count of steps, which torch keeps on the host
+        self._scaler = self.torch.amp.GradScaler(self.device.type)
+        more = self._reads_of_a_step() - plain
+        return {"more": more, **{work: self.host_reads_per_step(work) for work in ("train", "evaluate")}}
+
+    def _reads_of_a_step(self) -> float:
+        tensor, read = self.torch.Tensor, []
+        item = tensor.item
+        tensor.item = lambda given: read.append(given.dtype) or item(given)
+        try:
+            self._train(*self._resident())
+        finally:
+            tensor.item = item
+        return float(len(read))
+
+    def _begin_lane(self, lane: Any) -> None:
+        super()._begin_lane(lane)
+        if self._fault == "half-tf32":
+            self.torch.backends.cudnn.allow_tf32 = not self.torch.backends.cudnn.allow_tf32
 
     def kernels(self) -> str | None:
         """Return the folder that compiled kernels are written to."""

@@ -166,6 +166,7 @@ def test_facts_are_read_back(worker: Worker, options: dict[str, Any], expected: 
     facts = worker.call("start_lane", options=options)
     assert {name: facts[name] for name in expected} == expected
     assert facts["tf32"] is False
+    assert ("overflowed" in facts.get("reads", "")) == (options.get("precision") == "float16")
     assert worker.call("optimizer_steps") == 0
 
 
@@ -424,6 +425,19 @@ def test_a_clock_that_did_not_wait_for_the_device_is_refused(worker: Worker) -> 
     run = as_lane(worker, GRAPH)
     with pytest.raises(ParityError, match="the clock did not wait for it"):
         run.round(EVALUATE)
+
+
+def test_what_a_copy_to_the_host_costs_is_not_taken_for_work(worker: Worker) -> None:
+    """The first reading of a result copies it, which for one image is as long as its step; a second one does not."""
+    worker.call("plant", fault="costly-copy")
+    run = as_lane(worker, GRAPH)
+    run.round(EVALUATE)
+    assert run.rounds[EVALUATE][0]["after_sync_s"] < 0.05  # of a copy that takes 0.2 s
+
+
+def test_the_device_is_tried_with_a_number_that_is_known(worker: Worker) -> None:
+    assert worker.call("computed") == 324.0
+    worker.call("try_device")  # on the CPU there is none to try
 
 
 def test_a_loss_on_probabilities_does_not_pass_for_one_on_logits(

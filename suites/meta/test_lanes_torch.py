@@ -165,6 +165,33 @@ def test_a_lane_that_is_not_what_it_says_is_refused(shared: Worker, name: str, f
         exercised()
 
 
+def test_tf32_in_convolutions_alone_is_no_float32(shared: Worker) -> None:
+    """The two switches are apart, and by default torch allows it in convolutions only."""
+    shared.call("plant", fault="half-tf32")
+    with pytest.raises(ParityError, match="torch does not do what the lane asks for"):
+        shared.call("start_lane", options={"run": "eager"})
+
+
+def test_what_a_scaler_reads_to_the_host_is_counted(shared: Worker) -> None:
+    started(shared, EAGER["torch-eager"])
+    assert shared.call("reads_while_scaling") == {"more": 1.0, "train": 1.0, "evaluate": 0.0}
+
+
+def test_the_device_is_tried_with_a_number_that_is_known(shared: Worker) -> None:
+    assert shared.call("computed") == 324.0
+    shared.call("try_device")  # on the CPU there is none to try
+
+
+def test_no_event_is_made_inside_the_clock(shared: Worker) -> None:
+    """Making one takes as long as a kernel of one image; TensorFlow's clock has none to make."""
+    started(shared, EAGER["torch-eager"])
+    log = shared.call("events_of_a_round")
+    assert log == [
+        "made", "recorded 1", "synchronised", "made", "recorded 2", "step", "step", "recorded 1", "synchronised",
+        "waited for 1",
+    ]  # fmt: skip
+
+
 def test_a_lane_that_says_compiled_and_is_not_is_refused(shared: Worker) -> None:
     run = started(shared, COMPILE, "quietly-eager")
     with pytest.raises(ParityError, match="its first step of `evaluate` compiled nothing"):
