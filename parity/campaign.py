@@ -360,17 +360,20 @@ class Campaign:
         return pair.weights()
 
     def _choose_device(self) -> tuple[str, str | None]:
-        from parity.bench.devices import cuda_devices
+        from parity.bench.devices import ONE_PROCESS, cuda_devices, serves_one_process
 
+        unused = "a CUDA device is visible but the run is on the CPU:"
         if cuda_devices() == 0:
             return "cpu", None
+        if serves_one_process():
+            return "cpu", f"{unused} {ONE_PROCESS}"
         interpreters = {"tensorflow": self.options.tensorflow_python, "torch": self.options.torch_python}
         for framework, python in interpreters.items():
             try:
                 with Worker(WorkerOptions(framework, python=python, device="gpu")) as worker:
-                    worker.start()
+                    worker.call("try_device")
             except MissingDevice as error:
-                return "cpu", f"a CUDA device is visible but the run is on the CPU: {error}"
+                return "cpu", f"{unused} {error}"
         return "gpu", None
 
     def _data_section(self, prepared: Any) -> dict[str, Any]:
@@ -441,9 +444,14 @@ def _cpu_name() -> str:
 
 
 def _gpu_name() -> str | None:
+    """Return name and driver version of the device that CUDA calls 0, which need not be the first that is listed."""
+    from parity.bench.devices import first_bus_id
+
+    address = first_bus_id()
+    which = [f"--id={address}"] if address else []
     try:
         done = subprocess.run(
-            ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"],
+            ["nvidia-smi", *which, "--query-gpu=name,driver_version", "--format=csv,noheader"],
             capture_output=True, text=True, timeout=20, check=True,
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from parity.bench import analysis, clock, plan, regression, simulate, supply
-from parity.bench.gpu import GpuReadings
+from parity.bench.gpu import GpuReadings, joined
 from parity.bench.lanes import Lane, lane, thread_environment
 from parity.bench.run import LaneRun, Setting, open_lane
 from parity.campaign import Campaign, CampaignOptions, environment, interpreter_versions
@@ -29,6 +29,7 @@ from parity.stats import SETTLED_BLOCKS
 from parity.workers.client import Worker, WorkerOptions
 
 SECTION = "benchmarks"
+FRAMEWORKS = ("tensorflow", "torch")
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,7 @@ class Bench:
         self._absent = self._find_absent()
         self._measured_before = False
         self._readings = GpuReadings() if campaign.device == "gpu" else None
+        self._earlier: dict[str, Any] | None = None  # what an interrupted run has read of the GPU
         self._begin()
 
     def why_not(self, row: Row) -> str | None:
@@ -142,11 +144,16 @@ class Bench:
         failed = self._failed.get((row.block, row.lane))
         return f"{row.lane} failed in this block: {failed}" if failed else None
 
+    def is_absent(self, name: str) -> bool:
+        """Whether a lane is left out of the campaign, because this machine lacks what it is about."""
+        return name in self._absent
+
     def ready(self, row: Row) -> Timed:
         """Return the row ready to be timed: proven and warmed up, or kept from an interrupted run.
 
         Raises
             AssertionError: the pair is not one function.
+            MissingDevice: this device lacks what the lane is about; `why_not` says so from now on.
             ParityError: the lane does not compute what was proven.
         """
         kept = self._kept_sample(row)
@@ -158,7 +165,10 @@ class Bench:
             self._let_through(row, self._gate(run, row.setting))
             run.warm_up(row.setting)
         except BaseException as error:
-            self._refuse(row, error)
+            if isinstance(error, MissingDevice) and not self._was_timed(row.lane):
+                self._give_up(row.lane, error)  # a card without TF32 is no fault of the others' figures
+            else:
+                self._refuse(row, error)
             raise
         return Timed(row.setting, run, None)
 
@@ -244,18 +254,36 @@ class Bench:
         """End the open lane, stop reading the GPU, and compare with the baseline."""
         self._leave()
         if self._readings is not None:
-            self.campaign.fill(SECTION, {"gpu": self._readings.stop()})
+            self._readings.stop()
+            self._note_readings(self._readings)
         baseline, held = self.campaign.options.baseline, self.campaign.record[SECTION]
         if baseline is not None and held.get("samples"):
             self.campaign.fill(SECTION, {"baseline": regression.compare(records.read(baseline), self.campaign.record)})
+
+    def _was_timed(self, name: str) -> bool:
+        return any(sample["lane"] == name for sample in self.campaign.record[SECTION]["samples"])
+
+    def _give_up(self, name: str, error: Exception) -> None:
+        """Leave a lane out of the campaign, with the reason in the record."""
+        self._leave()
+        self._absent[name] = _first_line(error)
+        self._note_absent()
+
+    def _note_absent(self) -> None:
+        rows = [{"lane": name, "why": why} for name, why in self._absent.items()]
+        self.campaign.fill(SECTION, {"lanes_not_run": rows})
+        for block, _, name in self.plan.rows:
+            if name in self._absent:
+                self.progress.note(block, name, None)
 
     # Before the first lane.
 
     def _find_absent(self) -> dict[str, str]:
         """Return why lanes cannot run here, by name; on a CPU a missing framework is no excuse but an error."""
         options, device = self.campaign.options, self.campaign.device
+        why = self.campaign.device_note or "it needs a GPU"
         absent = {
-            entry.name: "it needs a GPU" if device == "cpu" else "it is a matter of the CPU"
+            entry.name: why if device == "cpu" else "it is a matter of the CPU"
             for entry in options.bench_lanes(None)
             if device not in entry.devices
         }
@@ -263,16 +291,18 @@ class Bench:
             for framework in sorted({entry.framework for entry in self.plan.lanes} | {"tensorflow", "torch"}):
                 self._look_for(framework)
             for entry in self.plan.lanes:
-                if entry.framework in self._missing:
-                    absent.setdefault(entry.name, self._missing[entry.framework])
+                for framework in (entry.framework, *(FRAMEWORKS if entry.framework == "onnxruntime" else ())):
+                    if framework in self._missing:  # a graph is exported by both frameworks, so it needs them as well
+                        absent.setdefault(entry.name, self._missing[framework])
         return absent
 
     def _look_for(self, framework: str) -> None:
         try:
             with Worker(WorkerOptions(framework, python=self._python(framework), device="gpu")) as worker:
                 self.campaign.note_worker(framework, worker)
-        except (MissingDevice, MissingFramework) as error:
-            self._missing[framework] = str(error)
+                worker.call("try_device")
+        except (MissingDevice, MissingFramework, WorkerCrash) as error:
+            self._missing[framework] = _first_line(error)
             if isinstance(error, MissingFramework):
                 self._unimportable.add(framework)
 
@@ -290,16 +320,18 @@ class Bench:
             "limits": {},
             "plan": self.plan.fields(),
             "lanes": {entry.name: _described(entry) for entry in self.plan.lanes},
-            "lanes_not_run": [{"lane": name, "why": why} for name, why in self._absent.items()],
             "timing": asdict(timing),
             "environment": thread_environment(timing.threads),
         }  # fmt: skip
         self.campaign.fill(SECTION, begun)
+        self._note_absent()
         self.campaign.note_machine()  # also where every block is kept, and no process says anything of it
         if self.kept is not None:
             before = self.kept.content
+            self._earlier = before.get("gpu")
             self.machine.measured = list((before.get("limits") or {}).get("measured") or [])
             note = {"sentence": self.kept.sentence, "blocks": [block + 1 for block in self.kept.blocks]}
+            before = {name: value for name, value in before.items() if name != "gpu"}
             self.campaign.fill(SECTION, {**before, "resumed": [*(before.get("resumed") or []), note]})
             self.update()
 
@@ -379,7 +411,7 @@ class Bench:
 
     def _refuse(self, row: Row, error: BaseException) -> None:
         """Remember why a lane has no figures in this block; a gate that did not pass leaves no winner."""
-        self._failed[row.block, row.lane] = str(error).splitlines()[0] if str(error) else type(error).__name__
+        self._failed[row.block, row.lane] = _first_line(error)
         self._leave()
         if isinstance(error, ParityError | AssertionError) and not isinstance(error, WorkerCrash | WorkerError):
             gate = {**self.campaign.record[SECTION].get("parity_gate", {}), "passed": False}
@@ -393,7 +425,10 @@ class Bench:
             run.close()
             self.progress.note(block, name, time.perf_counter() - self._opened_s)
             if self._readings is not None:  # kept lane by lane: an interrupted run has them too
-                self.campaign.fill(SECTION, {"gpu": self._readings.facts()})
+                self._note_readings(self._readings)
+
+    def _note_readings(self, readings: GpuReadings) -> None:
+        self.campaign.fill(SECTION, {"gpu": joined(self._earlier, readings.facts())})
 
     # Proofs, ceilings and counts.
 
@@ -424,6 +459,8 @@ class Bench:
         # As many steps as the longest call takes: Keras's `fit` may run several in one execution.
         steps = max(int(entry.options.get("steps_per_execution", 1)) for entry in self.plan.lanes)
         missing = {"tensorflow", "torch"} & set(self._missing)
+        if len(missing) == len(FRAMEWORKS):
+            raise MissingDevice(f"no framework can use the GPU: {self._missing['tensorflow']}")
         if missing:
             (present,) = {"tensorflow", "torch"} - missing
             worker = WorkerOptions(present, python=self._python(present), device=device, threads=options.threads)
@@ -483,6 +520,10 @@ def _lanes(options: CampaignOptions) -> list[Lane]:
     from parity.bench.devices import cuda_devices
 
     return options.bench_lanes("cpu" if options.device == "cpu" or cuda_devices() == 0 else None)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _described(entry: Lane) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from parity.bench import clock
+from parity.errors import MissingDevice
 
 if TYPE_CHECKING:
     from parity.campaign import Campaign
@@ -34,7 +35,12 @@ def test_step(bench: Bench, row: Row, benchmark: Any) -> None:
     if benchmark.disabled:
         bench.withdraw("timing was switched off by --benchmark-disable")
         return
-    timed = bench.ready(row)
+    try:
+        timed = bench.ready(row)
+    except MissingDevice:
+        if not bench.is_absent(row.lane):
+            raise
+        pytest.skip(str(bench.why_not(row)))
     benchmark.group = row.setting.name
     benchmark.pedantic(timed.round, rounds=timed.rounds, iterations=1)
     sample = bench.keep(row)

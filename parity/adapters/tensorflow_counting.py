@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from parity.adapters.base import WorkerSettings
-from parity.adapters.ceilings import Ceilings
+from parity.adapters.ceilings import Ceilings, precisions
 from parity.errors import UsageError
 from parity.model.spec import ModelSpec
 
@@ -37,6 +37,8 @@ class _Counted(Protocol):
     def _plain_logits(self, x: Any, training: bool) -> Any: ...
 
     def _traced(self, work: str) -> Any: ...
+
+    def _no_tf32(self) -> str | None: ...
 
     def _add_products(self, found: Ceilings, precision: str) -> None: ...
 
@@ -74,9 +76,9 @@ class TensorflowCounting:
         one costs page faults; so its triad updates a variable in place, and there is a copy on a GPU only.
         """
         gpu = self.settings.device == "gpu"
-        precisions = ("float32", "tf32", "bfloat16", "float16") if gpu else ("float32", "bfloat16")
-        found = Ceilings(seconds, gpu, self.synchronise, parts=len(precisions) + 2)
-        for precision in precisions:
+        asked = precisions(gpu, self._no_tf32() is None)
+        found = Ceilings(seconds, gpu, self.synchronise, parts=len(asked) + 2)
+        for precision in asked:
             self._add_products(found, precision)
         self._add_streams(found)
         return found.facts(
@@ -128,11 +130,12 @@ class TensorflowCounting:
         def triad(a: Any, b: Any) -> None:
             tf.raw_ops.ResourceApplyGradientDescent(var=a.handle, alpha=step, delta=b)
 
-        for numbers in found.lengths():
+        def made(numbers: int) -> dict[str, Any]:
             a, b = tf.Variable(random.uniform((numbers,))), random.uniform((numbers,))
-            found.stream("triad", numbers, partial(triad, a, b))
-            if found.gpu:
-                found.stream("copy", numbers, partial(tf.raw_ops.DeepCopy, x=b))
+            copy = {"copy": partial(tf.raw_ops.DeepCopy, x=b)} if found.gpu else {}
+            return {"triad": partial(triad, a, b), **copy}
+
+        found.streams(made)
 
 
 def _needed(results: list[Any]) -> list[Any]:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from parity.adapters.base import WorkerSettings
-from parity.adapters.ceilings import Ceilings
+from parity.adapters.ceilings import Ceilings, precisions
 from parity.errors import UsageError
 from parity.model.spec import ModelSpec
 
@@ -16,6 +16,9 @@ FLOP_NOTE = (
     "two operations per multiply-add of every convolution and matrix product; bias, ReLU, pooling, loss and optimizer"
     " are not counted"
 )
+
+
+TF32_SINCE = 8  # major compute capability: an older GPU computes in float32 where TF32 is allowed
 
 
 class _Counted(Protocol):
@@ -77,10 +80,10 @@ class TorchCounting:
         Products are square, of random numbers; the streams are STREAM's triad (a = b + s*c) and copy.
         """
         gpu = self.settings.device == "gpu"
-        precisions = ("float32", "tf32", "bfloat16", "float16") if gpu else ("float32", "bfloat16")
-        found = Ceilings(seconds, gpu, self.synchronise, parts=len(precisions) + 2)
+        asked = precisions(gpu, gpu and self.torch.cuda.get_device_capability()[0] >= TF32_SINCE)
+        found = Ceilings(seconds, gpu, self.synchronise, parts=len(asked) + 2)
         self.torch.manual_seed(self.settings.seed)
-        for precision in precisions:
+        for precision in asked:
             self._add_products(found, precision)
         self._add_streams(found)
         return found.facts("triad: torch.add(b, c, alpha=s, out=a); copy: a.copy_(b); products: torch.mm(out=)")
@@ -102,11 +105,13 @@ class TorchCounting:
 
     def _add_streams(self: _Counted, found: Ceilings) -> None:
         torch = self.torch
-        for numbers in found.lengths():
+
+        def made(numbers: int) -> dict[str, Any]:
             b, c = (torch.rand(numbers, device=self.device) for _ in range(2))
             a = torch.empty_like(b)
-            found.stream("triad", numbers, partial(torch.add, b, c, alpha=3.0, out=a))
-            found.stream("copy", numbers, partial(a.copy_, b))
+            return {"triad": partial(torch.add, b, c, alpha=3.0, out=a), "copy": partial(a.copy_, b)}
+
+        found.streams(made)
 
     @contextmanager
     def _exact_products(self: _Counted, tf32: bool) -> Iterator[None]:

@@ -11,7 +11,7 @@ import os
 import statistics
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -195,6 +195,29 @@ class GpuReadings:
     def _note(self, text: str) -> None:
         if text not in self._notes:
             self._notes.append(text)
+
+
+def joined(earlier: Mapping[str, Any] | None, now: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the facts of a campaign that was interrupted: what the earlier part has read counts as well.
+
+    The `readings` that are kept, and their summary, are of the last part alone; each part has a clock of its own.
+    """
+    if not earlier:
+        return dict(now)
+    held = [part.get("throttled") for part in (earlier, now)]
+    reasons: dict[str, int] = dict(earlier.get("throttle_reasons") or {})
+    for name, count in now["throttle_reasons"].items():
+        reasons[name] = reasons.get(name, 0) + count
+    before = int(earlier.get("asked") or 0)
+    note = f"{before} of the readings are of the part that was interrupted, and are counted only"
+    notes = [*dict.fromkeys(part for part in (earlier.get("note"), now["note"], note) if part)]
+    return {
+        **now,
+        "throttled": True if True in held else None if None in held else False,
+        "throttle_reasons": dict(sorted(reasons.items())),
+        "asked": before + now["asked"],
+        "note": "; ".join(notes),
+    }
 
 
 def _why(error: Exception) -> str:

@@ -34,7 +34,7 @@ IMAGE_PIXELS = 150 * 150
 _NEVER_KEPT: Final = frozenset(
     {
         "plan", "lanes_not_run", "timing", "environment", "self_proof", "preliminary", "ratios", "aa_check", "why",
-        "detection_limit", "detection_limits", "sensitivity", "latency", "baseline", "gpu", "supply", "not_run",
+        "detection_limit", "detection_limits", "sensitivity", "latency", "baseline", "supply", "not_run",
     }
 )  # fmt: skip
 

@@ -109,7 +109,10 @@ def _compare(baseline: Record, record: Record, margin: float) -> dict[str, Any]:
         f"{name} (not in both records)"
         for name in ("cpu", "cores", "memory_gib", "device")
         if None in (side[name] for side in machines)
-    ] or differences(machines[0], machines[1])
+    ]
+    if [(side["device"], side["gpu"]) for side in machines] == [("gpu", None)] * 2:  # which card, nothing says
+        other.append("gpu (not in both records)")
+    other = other or differences(machines[0], machines[1])
     found: dict[str, Any] = {
         "same_machine": not other,
         "why_not": None,

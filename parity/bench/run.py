@@ -139,7 +139,8 @@ class LaneRun:
             "images_per_step": setting.batch,
             "images_per_s": setting.batch / statistics.median(seconds),
             "first_step_s": self.first_step_s[setting],
-            "peak_bytes": memory["device_peak_bytes"] or memory["process_peak_bytes"],
+            # Of a GPU's memory a runtime without a count of its own knows nothing; the host's is another figure.
+            "peak_bytes": memory["device_peak_bytes" if self.timing.device == "gpu" else "process_peak_bytes"],
             **memory,
             "threads": self.threads,
             "device": self.timing.device,

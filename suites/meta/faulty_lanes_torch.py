@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -84,7 +85,7 @@ class FaultyLanes(TorchAdapter):
         """Return what a round of two steps asks of a CUDA device that is made up."""
         cuda, real, step = _Cuda(), (self.torch, self.device), self.step
         self.torch, self.device = SimpleNamespace(cuda=cuda), SimpleNamespace(type="cuda")
-        self.step = lambda _: lambda: cuda.log.append("step")  # type: ignore[method-assign]
+        self.step = lambda work: partial(cuda.log.append, "step")  # type: ignore[method-assign] # noqa: ARG005
         self.compilations = lambda: 0  # type: ignore[method-assign]
         try:
             done = self.timed_steps("train", 2)
@@ -101,9 +102,15 @@ class FaultyLanes(TorchAdapter):
         return {"more": more, **{work: self.host_reads_per_step(work) for work in ("train", "evaluate")}}
 
     def _reads_of_a_step(self) -> float:
-        tensor, read = self.torch.Tensor, []
+        tensor = self.torch.Tensor
+        read: list[Any] = []
         item = tensor.item
-        tensor.item = lambda given: read.append(given.dtype) or item(given)
+
+        def counted(given: Any) -> Any:
+            read.append(given.dtype)
+            return item(given)
+
+        tensor.item = counted
         try:
             self._train(*self._resident())
         finally:

@@ -6,6 +6,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal, localcontext
 from pathlib import Path
 from typing import Any
@@ -306,6 +307,8 @@ def test_a_lane_is_warmed_up_and_timed_by_its_own_clock(honest: LaneRun) -> None
     assert sample["host_reads_per_step"] == pytest.approx(2.0)
     assert sample["cpu_per_wall"] == pytest.approx(2.0)
     assert (sample["peak_bytes"], sample["threads"], sample["steps_per_sample"]) == (1_000_000, 1, 4)
+    on_gpu = replace(honest, timing=replace(honest.timing, device="gpu"))  # the host's peak is no figure of a GPU's
+    assert on_gpu.sample(TRAIN)["peak_bytes"] is None
     assert honest.phases(TRAIN)["forward_s"] == [0.001] * TIMING.phase_steps
     cold = honest.cold_start()
     assert (cold["lane"], cold["block"], cold["import_s"], cold["first_steps"]) == (

@@ -449,6 +449,19 @@ def test_a_machine_without_an_id_is_compared_by_what_it_is() -> None:
     assert compare(record(WINNER), older)["same_machine"]
 
 
+def test_a_gpu_that_is_not_known_is_no_machine_to_compare() -> None:
+    """Without `nvidia-smi` nothing says which card it was; on the CPU there is none to know."""
+    then, now = record(WINNER), record(WINNER)
+    for side in (then, now):
+        side["environment"] |= {"device": "gpu", "gpu": None}
+    found = compare(then, now)
+    assert (found["same_machine"], found["why_not"]) == (False, "not the same machine: gpu (not in both records)")
+    for side in (then, now):
+        side["environment"] |= {"gpu": "Tesla T4, 580.82"}
+    assert compare(then, now)["same_machine"]
+    assert compare(record(WINNER), record(WINNER))["same_machine"]
+
+
 @pytest.mark.parametrize("name", ["cpu", "cores", "memory_bytes", "device"])
 def test_a_machine_that_is_not_known_is_no_machine_to_compare(name: str) -> None:
     unknown = record(WINNER)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from parity.adapters.ceilings import STREAM_NUMBERS, Ceilings
+from parity.adapters.ceilings import STREAM_NUMBERS, Ceilings, precisions
 from parity.bench import floors
 from parity.errors import UsageError
 from parity.model.spec import LayerSpec, ModelSpec, example_cnn
@@ -163,6 +163,54 @@ def test_a_gpu_is_asked_for_many_runs_at_a_time(monkeypatch: pytest.MonkeyPatch)
     found.stream("copy", 10**6, machine.run)
     facts: dict[str, Any] = found.facts("")
     assert facts["device_copy_gb_s"] == facts["copy_gb_s"] == pytest.approx(8 * 10**6 / 1e-5 / 1e9)
-    groups = [after - before for before, after in zip(waits[2::2], waits[3::2], strict=True)]
+    groups = [after - before for before, after in zip(waits[4::2], waits[5::2], strict=True)]
     assert len(groups) >= 3
     assert set(groups) == {200}  # 2 ms of work between two waits
+
+
+def test_waiting_for_a_gpu_is_not_counted_as_its_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asking once and waiting takes 20 times as long here as the kernel: a group by that would be half waiting."""
+    machine = Machine(monkeypatch, [3e-6])
+
+    def wait() -> None:
+        machine.now += 60e-6
+
+    found = Ceilings(0.1, True, wait, parts=1)
+    found.stream("copy", 10**6, machine.run)
+    assert found.facts("")["copy_gb_s"] == pytest.approx(8 * 10**6 / 3e-6 / 1e9, rel=0.05)
+
+
+def test_a_precision_that_the_device_lacks_is_noted_and_the_others_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise RuntimeError("CUBLAS_STATUS_NOT_SUPPORTED\nand more")
+
+    found = taken()
+    for precision, run in (("float32", Machine(monkeypatch, [1.0]).run), ("bfloat16", refuse)):
+        for size in found.sizes(precision):
+            found.product(precision, size, run)
+    facts = found.facts("")
+    assert facts["sgemm_gflops"] > 0
+    assert "bfloat16_gflops" not in facts
+    assert facts["lacking"] == {"bfloat16": "CUBLAS_STATUS_NOT_SUPPORTED"}
+    with pytest.raises(RuntimeError):
+        found.product("float32", 512, refuse)
+
+
+def test_arrays_that_do_not_fit_are_noted_and_smaller_ones_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    def made(numbers: int) -> dict[str, Any]:
+        if numbers > 2**20:
+            raise MemoryError("out of memory")
+        return {"triad": Machine(monkeypatch, [0.1]).run}
+
+    found = taken()
+    found.streams(made)
+    facts = found.facts("")
+    assert [row["array_bytes"] for row in facts["streams"]] == [2**18, 2**20, 2**22]
+    assert facts["lacking"] == {"arrays of 16777216 bytes": "out of memory"}
+
+
+def test_only_a_card_with_tf32_has_a_ceiling_of_it() -> None:
+    """On a T4 allowing TF32 changes nothing: its "TF32" would be the float32 figure once more."""
+    assert precisions(gpu=True, has_tf32=False) == ("float32", "bfloat16", "float16")
+    assert precisions(gpu=True, has_tf32=True) == ("float32", "tf32", "bfloat16", "float16")
+    assert precisions(gpu=False, has_tf32=False) == ("float32", "bfloat16")
