@@ -273,6 +273,8 @@ def _check_amount(value: float, name: str) -> None:
 
 
 def _finite(values: Sequence[float], name: str) -> NDArray[np.float64]:
+    if np.ma.is_masked(values):
+        raise UsageError(f"{name} hides some of its numbers behind a mask: a block counts in both lanes or in neither")
     try:
         array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError):

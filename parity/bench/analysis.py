@@ -124,8 +124,7 @@ def ratios(
     found = []
     for pair in lane_pairs(lanes):
         for setting, ratio in _paired(medians, pair.a, pair.b, margin):
-            lost = LOST if blocks is not None and ratio.blocks < blocks else None
-            told = _told(ratio, against(setting) or lost)
+            told = _told(ratio, against(setting) or _lost(ratio, blocks))
             found.append({**_named(setting), **vars(pair), **told, "preliminary": ratio.preliminary})
     return found
 
@@ -208,6 +207,7 @@ def sensitivity(
     *,
     gate_passed: bool = True,
     margin: float = DEFAULT_MARGIN,
+    blocks: int | None = None,
 ) -> list[dict[str, Any]]:
     """Return the headline ratio measured again with one thing changed, beside what it was.
 
@@ -231,8 +231,9 @@ def sensitivity(
             ratio = _ratio_at(medians, a, b, at, margin)
             if ratio is not None:
                 row = {"factor": factor, "change": change, **_named(at), "a": a, "b": b}
-                before = {"baseline_ratio": baseline.ratio, "baseline_decision": baseline.decision}
-                found.append({**row, **_told(ratio, against(at)), **before})
+                told = _told(ratio, against(at) or _lost(ratio, blocks))
+                decided = _told(baseline, against(setting) or _lost(baseline, blocks))["decision"]
+                found.append({**row, **told, "baseline_ratio": baseline.ratio, "baseline_decision": decided})
     return found
 
 
@@ -266,7 +267,8 @@ def summary(
     headline = _headline(samples, batch, image)
     gate = held.get("parity_gate")
     passed = isinstance(gate, Mapping) and gate.get("passed") is True
-    rows = ratios(samples, lanes, gate_passed=passed, blocks=(held.get("plan") or {}).get("blocks"))
+    blocks = (held.get("plan") or {}).get("blocks")
+    rows = ratios(samples, lanes, gate_passed=passed, blocks=blocks)
     check = aa_check(samples, lanes, headline)
     main = [row for row in rows if row["headline"] and row["kind"] == HEADLINE_KIND and _is_headline(row, headline)]
     return {
@@ -276,7 +278,7 @@ def summary(
         "detection_limits": detection_limits(check, headline),
         "limits": limits(samples, held.get("limits")),
         "why": why(samples, held.get("phases") or [], lanes, headline),
-        "sensitivity": sensitivity(samples, lanes, headline, gate_passed=passed),
+        "sensitivity": sensitivity(samples, lanes, headline, gate_passed=passed, blocks=blocks),
         "latency": latency(samples),
         "preliminary": check is None or not main or any(row["preliminary"] for row in main),
     }
@@ -305,6 +307,11 @@ def _told(ratio: PairedRatio, against: str | None) -> dict[str, Any]:
     if against is None or ratio.decision == "undecided":
         return told
     return {**told, "decision": "undecided", "withheld": against}
+
+
+def _lost(ratio: PairedRatio, blocks: int | None) -> str | None:
+    """Return what stands against a ratio over fewer blocks than were planned."""
+    return LOST if blocks is not None and ratio.blocks < blocks else None
 
 
 def _headline(samples: Sequence[Row], batch: int, image: tuple[int, int, int] | None) -> dict[str, Any]:

@@ -308,6 +308,23 @@ def test_both_lanes_with_one_thread_stand_against_each_other() -> None:
     assert found["threads"]["decision"] == "within margin"
 
 
+def test_a_lane_that_was_lost_in_some_blocks_changes_no_answer() -> None:
+    """The blocks that are left are no random ones, in this table as little as in that of the ratios."""
+    rows = samples({**WINNER, "torch-fused": 0.05})
+    left = [row for row in rows if not (row["lane"] == "torch-fused" and row["block"] == 3)]
+    for given, blocks, decision in ((rows, 10, "faster"), (left, 10, "undecided"), (left, None, "faster")):
+        (found,) = sensitivity(given, (A, B, FUSED), HEADLINE, blocks=blocks)
+        assert (found["a"], found["decision"], found["baseline_decision"]) == ("torch-fused", decision, "faster")
+    (found,) = sensitivity([row for row in rows if row["lane"] != "tf-graph" or row["block"]], (A, B, FUSED), HEADLINE,
+                           blocks=10)  # fmt: skip
+    assert (found["decision"], found["baseline_decision"]) == ("undecided", "undecided")
+
+
+def test_a_baseline_that_may_not_be_claimed_is_not_called_decided() -> None:
+    (found,) = sensitivity(samples({**WINNER, "torch-fused": 0.05}), (A, B, FUSED), HEADLINE, gate_passed=False)
+    assert (found["decision"], found["baseline_decision"]) == ("undecided", "undecided")
+
+
 def test_without_a_headline_there_is_nothing_to_be_sensitive() -> None:
     assert sensitivity(samples({"torch-eager": 0.1, "torch-fused": 0.1}), (A, FUSED), HEADLINE) == []
 

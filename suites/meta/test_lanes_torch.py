@@ -167,6 +167,7 @@ def test_a_lane_that_is_not_what_it_says_is_refused(shared: Worker, name: str, f
 
 def test_tf32_in_convolutions_alone_is_no_float32(shared: Worker) -> None:
     """The two switches are apart, and by default torch allows it in convolutions only."""
+    started(shared, EAGER["torch-eager"])
     shared.call("plant", fault="half-tf32")
     with pytest.raises(ParityError, match="torch does not do what the lane asks for"):
         shared.call("start_lane", options={"run": "eager"})
