@@ -38,12 +38,12 @@ class Given:
     @property
     def classes(self) -> Any:
         """The targets as class numbers (n,)."""
-        return torch.as_tensor(self.case.classes())
+        return torch.as_tensor(self.case.classes(), device=self.x.device)
 
     @property
     def class_weights(self) -> Any:
         """The weight of each class (classes,)."""
-        return torch.as_tensor(np.array(self.case.class_weights), dtype=self.x.dtype)
+        return torch.as_tensor(np.array(self.case.class_weights), dtype=self.x.dtype, device=self.x.device)
 
     @property
     def smoothing(self) -> float:
@@ -359,11 +359,11 @@ class TorchLosses:
     def loss_step(self: _Host, case: str, program: str) -> dict[str, Array]:
         """Return `loss`, a scalar or one number per sample, and `gradient` (n, c) with respect to the case's `x`."""
         described = case_of(case)
-        weights = described.sample_weights()
+        weights, x = described.sample_weights(), self._tensor(np.array(described.x, dtype=np.float32)).requires_grad_()
         given = Given(
             described,
-            self._tensor(np.array(described.x, dtype=np.float32)).requires_grad_(),
-            _targets(described, self._tensor),
+            x,
+            _targets(described, self._tensor, x.device),
             None if weights is None else self._tensor(weights),
             self.settings.role != "twin",
         )
@@ -393,7 +393,7 @@ def _bounds(case: LossCase, program: str, roundoff: float) -> dict[str, Array]:
 
     weights = case.sample_weights()
     x = track(torch.tensor(case.x, dtype=torch.float32).to(torch.float64), roundoff=roundoff, requires_grad=True)
-    given = Given(case, x, _targets(case, tracked), None if weights is None else tracked(weights), coarse=False)
+    given = Given(case, x, _targets(case, tracked, "cpu"), None if weights is None else tracked(weights), coarse=False)
     results = [_run(way, given) for way in _known(ELEMENTARY, program)]
     return {
         stage: np.max([error_of(result[at]).numpy() for result in results], axis=0)
@@ -405,14 +405,16 @@ def _run(program: Program, given: Given) -> tuple[Any, Any]:
     """Return the loss and its gradient; where there are several losses, of their sum weighed by 1, 2, 3 ..."""
     loss = program(given)
     weights = torch.arange(1.0, len(loss) + 1.0, dtype=torch.float64) if loss.dim() else torch.ones(())
-    upstream = (weights.reshape(-1, *[1] * (loss.dim() - 1)) if loss.dim() else weights).to(loss.dtype)
+    upstream = (weights.reshape(-1, *[1] * (loss.dim() - 1)) if loss.dim() else weights).to(loss.device, loss.dtype)
     (gradient,) = torch.autograd.grad((loss * upstream).sum(), given.x)
     return loss, gradient
 
 
-def _targets(case: LossCase, floats: Callable[[Array], Any]) -> Any:
+def _targets(case: LossCase, floats: Callable[[Array], Any], device: Any) -> Any:
     y = case.targets()
-    return torch.from_numpy(y) if y.dtype == np.int64 else floats(y)
+    if y.dtype != np.int64:
+        return floats(y)
+    return torch.from_numpy(y).to(device)
 
 
 def _known(programs: Mapping[str, Known], name: str) -> Known:

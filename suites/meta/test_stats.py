@@ -122,7 +122,7 @@ def test_nominal_95_percent_covers_at_least_93(blocks: int) -> None:
         ([], [], "a must be a non-empty flat sequence"),
         ([1.0], [0.0], r"b\[0\] \(=0.0\) must be a time above 0 s"),
         ([1.0, -2.0], [1.0, 1.0], r"a\[1\] \(=-2.0\) must be a time above 0 s"),
-        (np.ma.array([1.0, 2.0], mask=[0, 1]), [1.0, 2.0], "a hides some of its numbers behind a mask"),
+        (np.ma.array([1.0, 2.0], mask=[False, True]), [1.0, 2.0], "a hides some of its numbers behind a mask"),
         ([1.0], [math.nan], r"b\[0\] \(=nan\) is not finite"),
         ([math.inf], [1.0], r"a\[0\] \(=inf\) is not finite"),
         (["fast"], [1.0], "a must be a sequence of numbers"),
