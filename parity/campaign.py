@@ -19,7 +19,7 @@ import numpy as np
 from parity.bench.lanes import Lane, chosen
 from parity.bench.plan import Kept
 from parity.bench.run import Setting, Timing
-from parity.errors import MissingDevice, ParityError, UsageError
+from parity.errors import MissingDevice, ParityError, UsageError, WorkerCrash
 from parity.judge.verdict import Finding
 from parity.model.layout import Array
 from parity.model.spec import ModelSpec, example_cnn
@@ -372,8 +372,8 @@ class Campaign:
             try:
                 with Worker(WorkerOptions(framework, python=python, device="gpu")) as worker:
                     worker.call("try_device")
-            except MissingDevice as error:
-                return "cpu", f"{unused} {error}"
+            except (MissingDevice, WorkerCrash) as error:
+                return "cpu", f"{unused} {str(error).splitlines()[0]}"
         return "gpu", None
 
     def _data_section(self, prepared: Any) -> dict[str, Any]:

@@ -6,7 +6,9 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from parity.adapters.base import WorkerSettings
@@ -28,6 +30,7 @@ FAULTS = (
     "loss-on-probabilities",
 )
 LATE_S = 0.2
+GROWTH = "TF_FORCE_GPU_ALLOW_GROWTH"
 
 
 class SlowResult:
@@ -67,6 +70,39 @@ class FaultyLanes(TensorflowAdapter):
     def computed(self) -> float:
         """Return what a device is tried with."""
         return self._computed_ones()
+
+    def chosen(self, gpus: list[str], user_says: str | None = None, refused: bool = False) -> dict[str, Any]:
+        """Return what the adapter asks of a TensorFlow that sees these GPUs, in order, and the lane's facts of them."""
+        log: list[str] = []
+
+        def grow(gpu: str, growth: bool) -> None:
+            if refused:
+                raise RuntimeError("Physical devices cannot be modified after being initialized")
+            log.append(f"{gpu} grows: {growth}")
+
+        real, before = (self.tf, self.settings), os.environ.get(GROWTH)
+        experimental = SimpleNamespace(set_memory_growth=grow, get_memory_growth=lambda _: True)
+        self.tf = SimpleNamespace(
+            config=SimpleNamespace(
+                list_physical_devices=lambda _: gpus,
+                set_visible_devices=lambda seen, _: log.append(f"sees {' and '.join(seen)}"),
+                get_visible_devices=lambda _: gpus[:1],
+                experimental=experimental,
+            ),
+            test=SimpleNamespace(is_built_with_cuda=lambda: True),
+            __version__="2",
+        )
+        self.settings = replace(self.settings, device="gpu")
+        if user_says is not None:
+            os.environ[GROWTH] = user_says
+        try:
+            self._choose_device()
+            return {"asked": log, "growth": os.environ.get(GROWTH), "facts": self._gpu_facts()}
+        finally:
+            self.tf, self.settings = real
+            os.environ.pop(GROWTH, None)
+            if before is not None:
+                os.environ[GROWTH] = before
 
     def compiled_while(self, method: str, **arguments: Any) -> bool:
         """Return whether XLA's own compiler ran during a call of `method`, as TensorFlow's profiler saw it."""

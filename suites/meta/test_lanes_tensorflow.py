@@ -14,7 +14,7 @@ import pytest
 from parity.bench.gate import prove
 from parity.bench.lanes import LANES, Lane
 from parity.bench.run import LaneRun, Setting, Timing
-from parity.errors import MissingDevice, ParityError, UsageError
+from parity.errors import MissingDevice, ParityError, UsageError, WorkerError
 from parity.judge.bound import UNIT_ROUNDOFF, propagated_bound
 from parity.model.layout import Array
 from parity.model.spec import LayerSpec, ModelSpec
@@ -433,6 +433,23 @@ def test_what_a_copy_to_the_host_costs_is_not_taken_for_work(worker: Worker) -> 
     run = as_lane(worker, GRAPH)
     run.round(EVALUATE)
     assert run.rounds[EVALUATE][0]["after_sync_s"] < 0.05  # of a copy that takes 0.2 s
+
+
+@pytest.mark.parametrize("user_says", [None, "false"])
+def test_one_gpu_is_taken_and_its_memory_is_shared(worker: Worker, user_says: str | None) -> None:
+    """A user's own `false` would overrule the call, and leave no memory to torch."""
+    found = worker.call("chosen", gpus=["GPU:0", "GPU:1"], user_says=user_says)
+    assert found["asked"] == ["sees GPU:0", "GPU:0 grows: True"]
+    assert found["growth"] == "true"
+    assert found["facts"]["memory_growth"] is True
+    assert found["facts"]["cudnn_autotune"] is True
+
+
+def test_memory_that_is_not_shared_is_an_error(worker: Worker) -> None:
+    with pytest.raises(WorkerError, match="cannot be modified after being initialized"):
+        worker.call("chosen", gpus=["GPU:0"], refused=True)
+    with pytest.raises(MissingDevice, match="sees no GPU"):
+        worker.call("chosen", gpus=[])
 
 
 def test_the_device_is_tried_with_a_number_that_is_known(worker: Worker) -> None:
