@@ -42,6 +42,7 @@ class LaneOptions:
     precision: str = "float32"
     channels_last: bool = False
     fused: bool = False
+    autotune: bool = False
     learning_rate: float = 1e-3
     epsilon: float = 1e-7
 
@@ -86,7 +87,8 @@ class TorchLanes(Adapter):
 
         `run` is eager (default), compile, graphs (CUDA graphs, on a GPU) or fit (a loop that reads loss and accuracy
         at every step); `precision` is float32 (default), tf32, bfloat16 or float16; `channels_last` is the memory
-        format; `fused` asks for the fused Adam; `learning_rate` and `epsilon` are Adam's. The weights stay as they are.
+        format; `fused` asks for the fused Adam; `autotune` lets cuDNN try its convolutions out; `learning_rate` and
+        `epsilon` are Adam's. The weights stay as they are.
 
         Raises
             UsageError: an option that torch does not have.
@@ -211,6 +213,8 @@ class TorchLanes(Adapter):
         gpu = self.device.type == "cuda"
         if lane.run == "graphs" and not gpu:
             raise MissingDevice("run='graphs' needs a GPU: CUDA graphs are replayed there")
+        if lane.autotune and not gpu:
+            raise MissingDevice("autotune=True needs a GPU: it is cuDNN that tries its convolutions out")
         if lane.precision == "float16" and not gpu:
             raise MissingDevice("precision='float16' needs a GPU: torch trains in it there, with a GradScaler")
         if lane.precision == "tf32" and not (gpu and self.torch.cuda.get_device_capability()[0] >= 8):
@@ -226,6 +230,7 @@ class TorchLanes(Adapter):
         self._lane = lane
         for backend in (torch.backends.cudnn, torch.backends.cuda.matmul):
             backend.allow_tf32 = lane.precision == "tf32"
+        torch.backends.cudnn.benchmark = lane.autotune
         format_ = torch.channels_last if lane.channels_last else torch.contiguous_format
         self.model = model.to(memory_format=format_)
         if self._batch is not None:
@@ -304,8 +309,8 @@ class TorchLanes(Adapter):
         }
         if self.device.type == "cuda":
             facts["cudnn_benchmark"] = bool(torch.backends.cudnn.benchmark)
-        asked = (lane.fused, lane.precision == "tf32", _named(lane.channels_last))
-        if (facts["fused"], facts["tf32"], facts["layout"]) != asked:
+        asked = (lane.fused, lane.precision == "tf32", _named(lane.channels_last), lane.autotune)
+        if (facts["fused"], facts["tf32"], facts["layout"], bool(torch.backends.cudnn.benchmark)) != asked:
             raise ParityError(f"torch does not do what the lane asks for: {facts}")
         return facts
 

@@ -40,6 +40,7 @@ CHANGES: Final[Mapping[str, str]] = {
     "threads": "one thread",
     "optimizer": "fused Adam",
     "layout": "channels-last memory",
+    "autotuner": "cuDNN's autotuner",
 }
 
 GATE = "the parity gate before the timing did not pass, or is not recorded"

@@ -89,6 +89,8 @@ LANES = (
          works=("evaluate", "train"), against="torch-eager", factor="optimizer"),
     Lane("torch-channels-last", "torch", "variant", "torch-eager with channels-last memory",
          {**EAGER, "channels_last": True}, works=BOTH, against="torch-eager", factor="layout"),
+    Lane("torch-autotuned", "torch", "variant", "torch-eager with cuDNN's autotuner, which TensorFlow has on by itself",
+         {**EAGER, "autotune": True}, works=BOTH, devices=("gpu",), against="torch-eager", factor="autotuner"),
     Lane("keras-torch", "keras-torch", "control", "Keras `fit` and `evaluate` on its torch backend", FIT, works=BOTH,
          against="keras-fit", factor="backend"),
     Lane("ort-from-tf", "onnxruntime", "onnx", "ONNX Runtime on TensorFlow's export", {"source": "tensorflow"},

@@ -31,12 +31,11 @@ class FakeDevice(TorchAdapter):
 
     def __init__(self, settings: WorkerSettings) -> None:
         super().__init__(settings)
-        from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
-
+        fakes = self.torch._subclasses.fake_tensor
         self.device = self.torch.device(PRETENDED)
-        self._mode = FakeTensorMode(allow_non_fake_inputs=True)
+        self._mode = fakes.FakeTensorMode(allow_non_fake_inputs=True)
         self.torch.nn.Module.to = lambda module, *_, **__: module  # fake modules are made on the device, and stay
-        self._unknown = DataDependentOutputException
+        self._unknown = fakes.DataDependentOutputException
 
     def _array(self, tensor: Any) -> Any:
         """Return zeros of the tensor's shape, where it has arrived on the device."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from parity.adapters.base import WorkerSettings
 from parity.adapters.torch import TorchAdapter
+from parity.adapters.torch_lanes import LaneOptions
 
 FAULTS = (
     "", "other-shape", "guard", "recording", "cut-batch", "quietly-eager", "eager-optimizer", "layout-lie",
@@ -76,6 +77,11 @@ class FaultyLanes(TorchAdapter):
         callback = self.torch._dynamo.callback
         with callback.callback_handler.install_callbacks(callback.CallbackTrigger.CUDAGRAPH_RECORDING, "planted"):
             pass
+
+    def autotunes(self, options: Mapping[str, Any]) -> bool:
+        """Return whether cuDNN tries its convolutions out once a lane has begun, whatever the device."""
+        self._begin_lane(LaneOptions.read(options))
+        return bool(self.torch.backends.cudnn.benchmark)
 
     def computed(self) -> float:
         """Return what a device is tried with."""

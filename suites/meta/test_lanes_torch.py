@@ -173,6 +173,15 @@ def test_tf32_in_convolutions_alone_is_no_float32(shared: Worker) -> None:
         shared.call("start_lane", options={"run": "eager"})
 
 
+def test_only_the_lane_that_says_so_is_autotuned(shared: Worker) -> None:
+    started(shared, EAGER["torch-eager"])
+    (entry,) = (entry for entry in LANES if entry.factor == "autotuner")
+    for options, expected in ((entry.options, True), ({"run": "eager"}, False)):
+        assert shared.call("autotunes", options=dict(options)) is expected
+    with pytest.raises(MissingDevice, match="autotune=True needs a GPU"):
+        shared.call("start_lane", options=dict(entry.options))
+
+
 def test_what_a_scaler_reads_to_the_host_is_counted(shared: Worker) -> None:
     started(shared, EAGER["torch-eager"])
     assert shared.call("reads_while_scaling") == {"more": 1.0, "train": 1.0, "evaluate": 0.0}
