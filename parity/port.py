@@ -139,7 +139,6 @@ def prepare(models: Models, tell: Progress) -> Prepared:
     weighted = match_weighted(models[TENSORFLOW], models[TORCH], options.by_hand)
     orders = Orders(models, options)
     reshaped = reshaping.find(models, weighted, orders)
-    orders.keep(reshaped)
     weight_plan = plan(models[TENSORFLOW], models[TORCH], weighted, orders.rows, orders.columns,
                        lambda one: stacking.units(models, one))  # fmt: skip
     built = dict(models.workers.each(models.weights, (TENSORFLOW, TORCH)))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
 from parity.errors import PairingError, ParityError
 from parity.model.trace import ELEMENTWISE, MOVES, Op
+from parity.pairing.families import COMMUTES
 from parity.pairing.match import OpPair
 from parity.pairing.relations import Relation, candidates, rows_of, through, with_shapes
 from parity.porting.options import CHANNELS_FIRST, IMAGE_AXES, Array, CheckOptions
@@ -25,11 +27,11 @@ KEEPING = frozenset(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Reshaped:
     """A pair of layers whose units stand in another order in torch, whose unit j is TensorFlow's `order[j]`.
 
-    With the vectors on the way to the image that they become.
+    With the vectors that hold them, on the way to the image that they become or to what they are joined with.
     """
 
     pair: OpPair
@@ -82,9 +84,13 @@ class Orders:
         self._known[(mine, theirs)] = relation
 
     def keep(self, reshaped: Sequence[Reshaped]) -> None:
-        """Keep which vectors stand in another order since they become images."""
+        """Keep which vectors stand in another order since they become images, or are joined with flattened ones."""
+        if list(reshaped) == self._reshaped:
+            return
         self._reshaped = list(reshaped)
-        self._known = {key: relation for key, relation in self._known.items() if key in self._sure}
+        inputs = set(zip(self.models[TENSORFLOW].inputs, self.models[TORCH].inputs, strict=False))
+        self._known = {key: relation for key, relation in self._known.items() if key in inputs}
+        self._sure &= inputs  # what was told of a vector behind them may be another order now
 
     def columns(self, pair: OpPair) -> Array | None:
         """Return the order of a dense layer's units in torch, as TensorFlow's unit for each of torch's."""
@@ -178,11 +184,14 @@ class Orders:
             if maker is None or maker.kind not in KEEPING:
                 return None
             found.append([given for given in maker.inputs if trace.shapes.get(given) == trace.shapes.get(tensor)])
-        for part in zip(*found, strict=False):
-            relation = self.of(*part)
-            if relation is not None:
-                return relation, part in self._sure
-        return None
+        if len(found[0]) != len(found[1]):
+            return None
+        parts = list(zip(*found, strict=True))
+        if all(maker is not None and maker.kind in COMMUTES for maker in makers):
+            parts += [part for part in product(*found) if part not in parts]  # written the other way round
+        told = [(relation, self.sure(*part)) for part in parts if (relation := self.of(*part)) is not None]
+        # Two vectors that are no partners look as if they were ordered alike; what the graphs tell is more.
+        return min(told, key=lambda one: (not one[1], one[0].name == "same"), default=None)
 
     def _from(self, mine: int, theirs: int) -> tuple[Relation | None, bool]:
         relation = self.of(mine, theirs)

@@ -1,21 +1,24 @@
-"""Layers of plain vectors whose results become images: in which order torch's units stand to TensorFlow's.
+"""Layers of plain vectors whose units stand in another order in torch, since they become images or meet flattened ones.
 
 A generator makes (h, w, c) out of a Dense layer in TensorFlow and (c, h, w) in torch, so the columns of the kernel are
-carried in another order, as its rows are behind a Flatten; so is what acts on each unit until then.
+carried in another order, as its rows are behind a Flatten; so is what acts on each unit until then. The same holds for
+a Dense layer whose units are added to a flattened image, or are its gates: each belongs to one of its numbers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
 from parity.errors import PairingError, ParityError
 from parity.model.trace import ELEMENTWISE, MOVES, Op, Trace
-from parity.pairing.match import Matching
-from parity.pairing.relations import Relation
+from parity.pairing.match import Matching, OpPair
+from parity.pairing.relations import Relation, rows_of
 from parity.porting.options import Array
-from parity.porting.orders import SPATIAL, Orders, Reshaped
+from parity.porting.orders import KEEPING, SPATIAL, Orders, Reshaped
 from parity.porting.sides import TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH, Models, is_fatal
 
 # What acts on every unit by itself while these are still a vector.
@@ -34,21 +37,76 @@ class Way:
     vectors: frozenset[int]
 
 
+@dataclass(frozen=True)
+class Reach:
+    """The vectors that hold a layer's units in their order, and those that are joined with one of them unit by unit."""
+
+    vectors: frozenset[int]
+    joined: tuple[int, ...]
+
+
 def find(models: Models, matching: Matching, orders: Orders) -> list[Reshaped]:
-    """Return the paired Dense layers whose results become images in another order of units."""
+    """Return the paired Dense layers whose units stand in another order in torch; `orders` knows of them from then."""
     ops = ({op.index: op for op in models[TENSORFLOW].ops}, {op.index: op for op in models[TORCH].ops})
-    found = []
-    for pair in matching.pairs:
-        mine, theirs = ops[0][pair.tensorflow], ops[1][pair.torch]
-        if mine.kind != "dense" or theirs.kind != "dense":
+    dense = [(pair, ops[0][pair.tensorflow], ops[1][pair.torch]) for pair in matching.pairs]
+    left = [(pair, mine, theirs) for pair, mine, theirs in dense if mine.kind == theirs.kind == "dense"]
+    found = [one for pair, *both in left if (one := _of_image(models, orders, pair, *both)) is not None]
+    readers = models[TENSORFLOW].consumers(), models[TORCH].consumers()
+    while True:  # a layer's units may be told by those of another one
+        orders.keep(found)
+        known = {one.pair for one in found}
+        more = [
+            one
+            for pair, *both in left
+            if pair not in known and (one := _of_joined(models, orders, pair, both, readers)) is not None
+        ]
+        if not more:
+            return found
+        found += more
+
+
+def _of_image(models: Models, orders: Orders, pair: OpPair, mine: Op, theirs: Op) -> Reshaped | None:
+    ways = _way(mine, models[TENSORFLOW]), _way(theirs, models[TORCH])
+    if ways[0] is None or ways[1] is None:
+        return None
+    order = _order(orders, (mine.outputs[0], theirs.outputs[0]), (ways[0], ways[1]))
+    return None if order is None else Reshaped(pair, order, ways[0].vectors, ways[1].vectors)
+
+
+def _of_joined(
+    models: Models, orders: Orders, pair: OpPair, both: Sequence[Op], readers: Sequence[Mapping[int, Sequence[Op]]]
+) -> Reshaped | None:
+    """Return the order of units that are joined, one by one, with a vector whose own order the graphs tell."""
+    first, second = (
+        _reach(op, models[side], reading) for op, side, reading in zip(both, (TENSORFLOW, TORCH), readers, strict=True)
+    )
+    for mine, theirs in product(first.joined, second.joined):
+        if not orders.sure(mine, theirs):
             continue
-        ways = _way(mine, models[TENSORFLOW]), _way(theirs, models[TORCH])
-        if ways[0] is None or ways[1] is None:
+        relation = orders.of(mine, theirs)
+        try:
+            order = rows_of(relation) if relation is not None and relation.by_sample else None
+        except PairingError:
             continue
-        order = _order(orders, (mine.outputs[0], theirs.outputs[0]), (ways[0], ways[1]))
         if order is not None:
-            found.append(Reshaped(pair, order, ways[0].vectors, ways[1].vectors))
-    return found
+            return Reshaped(pair, order, first.vectors, second.vectors)
+    return None
+
+
+def _reach(op: Op, trace: Trace, readers: Mapping[int, Sequence[Op]]) -> Reach:
+    open_, joined = [op.outputs[0]], list[int]()
+    shape = trace.shapes.get(op.outputs[0], ())
+    for tensor in open_ if _is_vector(shape) else ():
+        for reader in readers.get(tensor, ()):
+            made = reader.outputs[0]
+            keeps = reader.kind in KEEPING or reader.effect in (MOVES, ELEMENTWISE)
+            if not keeps or trace.shapes.get(made) != shape:
+                continue
+            others = [other for other in reader.inputs if other != tensor and trace.shapes.get(other) == shape]
+            joined += others
+            if not others and len(reader.inputs) == 1 and made not in open_:
+                open_.append(made)
+    return Reach(frozenset(open_), tuple(joined))
 
 
 def _way(op: Op, trace: Trace) -> Way | None:

@@ -412,6 +412,25 @@ def _pictures() -> Iterator[Case]:
     yield port("words", "words_by_mean", ids="14:0:29", cause="unknown", place=("global_max*", "mean*"))
 
 
+def settled() -> Iterator[Case]:
+    """Yield what testers' ports could not be told about for long."""
+    yield from _flat_vectors()
+
+
+def _flat_vectors() -> Iterator[Case]:
+    """Yield flattened images that meet a Dense layer's units, each of which belongs to one of their numbers."""
+    port, image = partial(_port, family="settled"), "8x7x3"
+    for name in ("flat_residual", "flat_gate", "flat_highway", "flat_blocks"):
+        yield port(name, inputs=image)
+    for name in ("flat_residual", "flat_gate"):
+        yield port(name, inputs=image, options=("--train",))
+    yield port("flat_modulated", inputs=f"{image} 5")
+    yield port("flat_residual", "flat_residual_halved", image, cause="residual-scale", place=("inner", "mul"))
+    yield port("flat_gate", "flat_gate_without_sigmoid", image, cause="activation-missing", place=("gate", "gate"))
+    place = ("batch_normalization_1", "blocks.1.4")
+    yield port("flat_blocks", "flat_blocks_other_eps", image, cause="batchnorm-eps", place=place)
+
+
 FURTHER = (
     *_pictures(),
     *_training(),
@@ -429,4 +448,5 @@ FURTHER = (
     *_recurrences(),
     *_recurrences_gone_wrong(),
     *_ties(),
+    *settled(),
 )

@@ -1,0 +1,118 @@
+"""Flattened vectors that meet others, kept statistics, and more that once could not be told, in Keras and TensorFlow."""
+
+import keras
+import tensorflow as tf
+from keras import layers
+
+
+def _flat(image):
+    return layers.Flatten()(layers.Conv2D(4, 3, activation="relu", name="conv")(image))
+
+
+def flat_residual():
+    image = keras.Input((8, 7, 3))
+    x = _flat(image)
+    return keras.Model(image, layers.Dense(5)(x + layers.Dense(120, activation="relu", name="inner")(x)))
+
+
+def flat_gate():
+    image = keras.Input((8, 7, 3))
+    x = layers.Dropout(0.3)(_flat(image))
+    gate = layers.Dense(120, activation="sigmoid", name="gate")(layers.Dense(16, activation="relu")(x))
+    return keras.Model(image, layers.Dense(5)(layers.Multiply()([x, gate])))
+
+
+def flat_highway():
+    image = keras.Input((8, 7, 3))
+    x = _flat(image)
+    for _ in range(2):
+        gate = layers.Dense(120, activation="sigmoid")(x)
+        x = gate * layers.Dense(120, activation="tanh")(x) + (1.0 - gate) * x
+    return keras.Model(image, layers.Dense(5)(x))
+
+
+def flat_blocks():
+    image = keras.Input((8, 7, 3))
+    x = _flat(image)
+    for _ in range(2):
+        y = layers.Dense(16, activation="relu")(layers.LayerNormalization(epsilon=1e-5)(x))
+        x = layers.Add()([x, layers.BatchNormalization(epsilon=1e-5)(layers.Dense(120)(y))])
+    return keras.Model(image, [layers.Dense(5)(x), layers.Dense(2)(layers.Activation("tanh")(x))])
+
+
+def flat_modulated():
+    image, numbers = keras.Input((8, 7, 3)), keras.Input((5,))
+    x = layers.BatchNormalization(epsilon=1e-5)(_flat(image)) * layers.Dense(120, name="scale")(numbers)
+    x = x + layers.Dense(120, name="shift")(numbers)
+    return keras.Model([image, numbers], layers.Dense(4)(layers.LayerNormalization(epsilon=1e-5)(x)))
+
+
+def _bottleneck(x, norm):
+    y = layers.ReLU()(norm("norm1")(layers.Conv2D(4, 1, use_bias=False, name="conv1")(x)))
+    y = layers.ReLU()(norm("norm2")(layers.Conv2D(4, 3, padding="same", use_bias=False, name="conv2")(y)))
+    y = norm("norm3")(layers.Conv2D(8, 1, use_bias=False, name="conv3")(y))
+    return layers.ReLU()(layers.Add()([x, y]))
+
+
+def _detector(norm):
+    image = keras.Input((12, 10, 3))
+    x = layers.ReLU()(norm("norm0")(layers.Conv2D(8, 3, padding="same", use_bias=False, name="conv0")(image)))
+    return keras.Model(image, layers.Conv2D(3, 1, name="head")(_bottleneck(x, norm)))
+
+
+def frozen_norms():
+    return _detector(lambda name: layers.BatchNormalization(epsilon=1e-5, name=name))
+
+
+def frozen_norms_usual_eps():
+    return _detector(lambda name: layers.BatchNormalization(name=name))
+
+
+def frozen_norms_without_shift():
+    return _detector(lambda name: layers.BatchNormalization(epsilon=1e-5, center=False, name=name))
+
+
+class FrozenBatchNorm(layers.Layer):
+    """Normalises by statistics that nobody trains."""
+
+    def build(self, shape):
+        made = {}
+        for name, start in (("weight", "ones"), ("bias", "zeros"), ("mean", "zeros"), ("variance", "ones")):
+            made[name] = self.add_weight(name=name, shape=(shape[-1],), initializer=start, trainable=False)
+        self.held = made
+
+    def call(self, x):
+        scale = self.held["weight"] * tf.math.rsqrt(self.held["variance"] + 1e-5)
+        shift = self.held["bias"] - self.held["mean"] * scale
+        return x * scale + shift
+
+
+def frozen_norms_by_hand():
+    return _detector(lambda name: FrozenBatchNorm(name=name))
+
+
+def kept_statistics():
+    numbers = keras.Input((9,))
+    x = layers.BatchNormalization(epsilon=1e-5, name="norm1")(layers.Dense(12, name="first")(numbers))
+    x = layers.BatchNormalization(epsilon=1e-5, name="norm2")(layers.Dense(7, activation="tanh", name="second")(x))
+    return keras.Model(numbers, layers.Dense(3, name="head")(x))
+
+
+class Statistics(layers.Layer):
+    """A batch normalisation of vectors, written as its formula."""
+
+    def build(self, shape):
+        for name, start in (("gamma", "ones"), ("beta", "zeros"), ("mean", "zeros"), ("variance", "ones")):
+            trained = name in ("gamma", "beta")
+            held = self.add_weight(name=name, shape=(shape[-1],), initializer=start, trainable=trained)
+            setattr(self, name, held)
+
+    def call(self, x):
+        return self.gamma * (x - self.mean) / tf.sqrt(self.variance + 1e-5) + self.beta
+
+
+def kept_statistics_by_hand():
+    numbers = keras.Input((9,))
+    x = Statistics(name="norm1")(layers.Dense(12, name="first")(numbers))
+    x = Statistics(name="norm2")(layers.Dense(7, activation="tanh", name="second")(x))
+    return keras.Model(numbers, layers.Dense(3, name="head")(x))

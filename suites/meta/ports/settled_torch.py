@@ -1,0 +1,226 @@
+"""Flattened vectors that meet others, kept statistics, and more that once could not be told: right ports, and wrong."""
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import nn
+
+
+class FlatResidual(nn.Module):
+    def __init__(self, share=1.0):
+        super().__init__()
+        self.conv, self.inner, self.head = nn.Conv2d(3, 4, 3), nn.Linear(120, 120), nn.Linear(120, 5)
+        self.share = share
+
+    def forward(self, x):
+        x = F.relu(self.conv(x)).flatten(1)
+        y = F.relu(self.inner(x))
+        return self.head(x + y if self.share == 1.0 else x + self.share * y)
+
+
+def flat_residual():
+    return FlatResidual()
+
+
+def flat_residual_halved():
+    return FlatResidual(0.5)
+
+
+class FlatGate(nn.Module):
+    def __init__(self, gate=torch.sigmoid):
+        super().__init__()
+        self.conv, self.drop, self.squeeze = nn.Conv2d(3, 4, 3), nn.Dropout(0.3), nn.Linear(120, 16)
+        self.gate, self.head, self.act = nn.Linear(16, 120), nn.Linear(120, 5), gate
+
+    def forward(self, x):
+        x = self.drop(F.relu(self.conv(x)).flatten(1))
+        return self.head(self.act(self.gate(F.relu(self.squeeze(x)))) * x)
+
+
+def flat_gate():
+    return FlatGate()
+
+
+def flat_gate_without_sigmoid():
+    return FlatGate(nn.Identity())
+
+
+class FlatHighway(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 4, 3), nn.Linear(120, 5)
+        self.gates = nn.ModuleList(nn.Linear(120, 120) for _ in range(2))
+        self.changes = nn.ModuleList(nn.Linear(120, 120) for _ in range(2))
+
+    def forward(self, x):
+        x = F.relu(self.conv(x)).flatten(1)
+        for gate, change in zip(self.gates, self.changes, strict=True):
+            share = torch.sigmoid(gate(x))
+            x = share * torch.tanh(change(x)) + (1 - share) * x
+        return self.head(x)
+
+
+def flat_highway():
+    return FlatHighway()
+
+
+class FlatBlocks(nn.Module):
+    def __init__(self, eps=1e-5):
+        super().__init__()
+        self.conv, self.head, self.side = nn.Conv2d(3, 4, 3), nn.Linear(120, 5), nn.Linear(120, 2)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.LayerNorm(120), nn.Linear(120, 16), nn.ReLU(), nn.Linear(16, 120), nn.BatchNorm1d(120, eps=one)
+            )
+            for one in (1e-5, eps)
+        )
+
+    def forward(self, x):
+        x = F.relu(self.conv(x)).flatten(1)
+        for block in self.blocks:
+            x = block(x) + x
+        return self.head(x), self.side(torch.tanh(x))
+
+
+def flat_blocks():
+    return FlatBlocks()
+
+
+def flat_blocks_other_eps():
+    return FlatBlocks(eps=1e-2)
+
+
+class FlatModulated(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.bn, self.ln = nn.Conv2d(3, 4, 3), nn.BatchNorm1d(120), nn.LayerNorm(120)
+        self.scale, self.shift, self.head = nn.Linear(5, 120), nn.Linear(5, 120), nn.Linear(120, 4)
+
+    def forward(self, image, numbers):
+        x = self.bn(F.relu(self.conv(image)).flatten(1))
+        return self.head(self.ln(x * self.scale(numbers) + self.shift(numbers)))
+
+
+def flat_modulated():
+    return FlatModulated()
+
+
+class FrozenBatchNorm2d(nn.Module):
+    """As in torchvision and DETR."""
+
+    def __init__(self, n, eps=1e-5):
+        super().__init__()
+        self.register_buffer("weight", torch.ones(n))
+        self.register_buffer("bias", torch.zeros(n))
+        self.register_buffer("running_mean", torch.zeros(n))
+        self.register_buffer("running_var", torch.ones(n))
+        self.eps = eps
+
+    def forward(self, x):
+        w = self.weight.reshape(1, -1, 1, 1)
+        b = self.bias.reshape(1, -1, 1, 1)
+        rv = self.running_var.reshape(1, -1, 1, 1)
+        rm = self.running_mean.reshape(1, -1, 1, 1)
+        scale = w * (rv + self.eps).rsqrt()
+        bias = b - rm * scale
+        return x * scale + bias
+
+
+class RootForgotten(FrozenBatchNorm2d):
+    def forward(self, x):
+        scale = self.weight / (self.running_var + self.eps)
+        shift = self.bias - self.running_mean * scale
+        return x * scale[:, None, None] + shift[:, None, None]
+
+
+class Unshifted(nn.Module):
+    """As in training code that keeps the statistics beside a learned scale."""
+
+    def __init__(self, n, eps=1e-5):
+        super().__init__()
+        self.scale, self.eps = nn.Parameter(torch.ones(n)), eps
+        self.register_buffer("running_mean", torch.zeros(n))
+        self.register_buffer("running_var", torch.ones(n))
+
+    def forward(self, x):
+        mean, var = (s.view(1, -1, 1, 1) for s in (self.running_mean, self.running_var))
+        return self.scale.view(1, -1, 1, 1) * (x - mean) * torch.rsqrt(var + self.eps)
+
+
+class Detector(nn.Module):
+    def __init__(self, norm=FrozenBatchNorm2d, odd=None):
+        super().__init__()
+        self.conv0, self.norm0 = nn.Conv2d(3, 8, 3, padding=1, bias=False), norm(8)
+        self.conv1, self.norm1 = nn.Conv2d(8, 4, 1, bias=False), norm(4)
+        self.conv2, self.norm2 = nn.Conv2d(4, 4, 3, padding=1, bias=False), (odd or norm)(4)
+        self.conv3, self.norm3 = nn.Conv2d(4, 8, 1, bias=False), norm(8)
+        self.head = nn.Conv2d(8, 3, 1)
+
+    def forward(self, x):
+        x = F.relu(self.norm0(self.conv0(x)))
+        y = F.relu(self.norm1(self.conv1(x)))
+        y = F.relu(self.norm2(self.conv2(y)))
+        return self.head(F.relu(x + self.norm3(self.conv3(y))))
+
+
+def frozen_norms():
+    return Detector()
+
+
+def frozen_norms_one_eps():
+    return Detector(odd=lambda n: FrozenBatchNorm2d(n, eps=1e-2))
+
+
+def frozen_norms_without_root():
+    return Detector(odd=RootForgotten)
+
+
+def frozen_norms_without_shift():
+    return Detector(Unshifted)
+
+
+def frozen_norms_without_shift_one_eps():
+    return Detector(Unshifted, odd=lambda n: Unshifted(n, eps=1e-2))
+
+
+def plain_norms():
+    return Detector(nn.BatchNorm2d)
+
+
+def plain_norms_one_eps():
+    return Detector(nn.BatchNorm2d, odd=lambda n: nn.BatchNorm2d(n, eps=1e-2))
+
+
+class Statistics(nn.Module):
+    """A batch normalisation of vectors, written as its formula."""
+
+    def __init__(self, n, eps=1e-5):
+        super().__init__()
+        self.gamma, self.beta, self.eps = nn.Parameter(torch.ones(n)), nn.Parameter(torch.zeros(n)), eps
+        self.register_buffer("running_mean", torch.zeros(n))
+        self.register_buffer("running_var", torch.ones(n))
+
+    def forward(self, x):
+        return (x - self.running_mean) / torch.sqrt(self.running_var + self.eps) * self.gamma + self.beta
+
+
+class KeptStatistics(nn.Module):
+    def __init__(self, eps=1e-5):
+        super().__init__()
+        self.first, self.norm1, self.second = nn.Linear(9, 12), Statistics(12), nn.Linear(12, 7)
+        self.norm2, self.head = Statistics(7, eps), nn.Linear(7, 3)
+
+    def forward(self, x):
+        return self.head(self.norm2(torch.tanh(self.second(self.norm1(self.first(x))))))
+
+
+def kept_statistics():
+    return KeptStatistics()
+
+
+def kept_statistics_other_eps():
+    return KeptStatistics(eps=1e-3)
+
+
+def normed_vectors():
+    return nn.Sequential(nn.Linear(9, 12), nn.BatchNorm1d(12), nn.Linear(12, 7), nn.Tanh(), nn.BatchNorm1d(7),
+                         nn.Linear(7, 3))  # fmt: skip
