@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from parity.adapters.tensorflow_model_formulas import told
 from parity.adapters.tensorflow_model_layers import as_written, crops, same_pads
 from parity.adapters.tensorflow_model_tensors import Derived, WeightRead
 from parity.model import constants
@@ -78,6 +79,9 @@ def describe_raw(raw: Raw) -> Described:
         for variable in _read(source):
             if not any(variable is held for held in weights.values()):
                 weights[_free("other", weights)] = variable
+    if kind in ("add", "subtract", "multiply", "divide"):
+        made = [source.value if source.what == "derived" else None for source in raw.sources]
+        config = {**config, **told(made, weights)}
     return kind, config, weights
 
 
@@ -216,8 +220,8 @@ def _constant(source: Source, right: bool) -> dict[str, Any]:
     numbers = source.numbers()
     if numbers is None or numbers.dtype.kind not in "fiub":
         return {}
-    told = {"constant_shape": list(numbers.shape), "constant": [float(one) for one in numbers.reshape(-1)]}
-    return told if right else {**told, "reversed": True}
+    found = {"constant_shape": list(numbers.shape), "constant": [float(one) for one in numbers.reshape(-1)]}
+    return found if right else {**found, "reversed": True}
 
 
 def _divided(number: float, right: bool) -> tuple[float, float] | None:

@@ -75,7 +75,8 @@ def describe(call: Call, shapes: Mapping[int, Shape], training: bool, rates: Map
     # What a model hides from us may feed a layer all the same, which then keeps its kind.
     hidden = name in _TABLE and isinstance(seen.given.get("input"), torch.Tensor) and bool(call.parameters)
     if not call.inputs and not hidden:
-        found = ("op:weight" if call.parameters else "op:constant", {"function": name})
+        found = ("op:weight", {"function": name, **_number_beside(seen)}) if call.parameters else None
+        found = found or ("op:constant", {"function": name})
     elif name in _TABLE:
         found = _TABLE[name](seen)
     if found is None:
@@ -257,6 +258,20 @@ def _operands(seen: Seen) -> tuple[Any, Any]:
     rest = [value for key, value in seen.given.items() if key not in ("input", "alpha", "rounding_mode", "out")]
     rest = [value[0] if isinstance(value, tuple) and value else value for value in rest]
     return seen.given["input"], next((value for value in rest if value is not None), None)
+
+
+def _number_beside(seen: Seen) -> Config:
+    """Return what is done to a weight with a number, such as the eps that is added to a variance."""
+    if seen.name == "pow":
+        exponent = number_of(seen.given.get("exponent"))
+        return {} if exponent is None else {"exponent": exponent}
+    if seen.name not in _BINARY or seen.given.get("rounding_mode") is not None:
+        return {}
+    first, second = _operands(seen)
+    pair = (second, first) if seen.name in ("rsub", "rdiv") else (first, second)
+    numbers = [None if isinstance(one, Par) else number_of(one) for one in pair]
+    scaled = _rescaled(seen.name, numbers, number_of(seen.given.get("alpha", 1)) or 1.0)
+    return {} if scaled is None or numbers == [None, None] else {"scale": scaled[0], "offset": scaled[1]}
 
 
 def _rescaled(name: str, numbers: Sequence[float | None], alpha: float) -> tuple[float, float] | None:

@@ -44,8 +44,6 @@ def leaf(module: nn.Module, expand: frozenset[str], record: Callable[..., Any]) 
     """Return the forward function that takes the module's own place while it is recorded; None to look into it."""
     if type(module) is nn.MultiheadAttention and "attention" not in expand:
         return _attention_forward(module, record)
-    if type(module).__name__ == "FrozenBatchNorm2d" and hasattr(module, "eps"):
-        return _frozen_forward(module, record)
     return None
 
 
@@ -56,14 +54,6 @@ def _attention_forward(module: Any, record: Callable[..., Any]) -> Callable[...,
     def forward(*args: Any, **kwargs: Any) -> Any:
         weights = dict(module.named_parameters())
         return record(attention, (bare, weights, args, kwargs), {})
-
-    return forward
-
-
-def _frozen_forward(module: Any, record: Callable[..., Any]) -> Callable[..., Any]:
-    def forward(x: Tensor) -> Any:
-        given = (x, module.running_mean, module.running_var, module.weight, module.bias, False, 0.0, module.eps)
-        return record(nn.functional.batch_norm, given, {})
 
     return forward
 

@@ -13,10 +13,8 @@ from torch import Tensor
 
 from parity.adapters.torch_model_calls import Call, Par, Ref, leaves, mapped, tensors
 from parity.adapters.torch_model_loading import first_line
-from parity.adapters.torch_model_tracing import Recording
+from parity.adapters.torch_model_tracing import STATISTICS, Recording
 from parity.errors import RoundingUnknown, UsageError
-
-_STATISTICS = ("running_mean", "running_var")
 
 
 class Weights:
@@ -278,6 +276,6 @@ def _constant_masks(call: Call) -> list[Tensor]:
 def statistics(weights: Weights, calls: Sequence[Call]) -> dict[str, Tensor]:
     """Return the running statistics that the calls of a run used, as they are after it."""
     names = [
-        reference for call in calls for role, reference in call.weights.items() if role in _STATISTICS
+        reference for call in calls for role, reference in call.weights.items() if role in STATISTICS
     ]  # fmt: skip
     return {name: weights.used[name] for name in dict.fromkeys(names) if name in weights.used}

@@ -18,7 +18,7 @@ from parity.adapters.torch_model_kernels import absorb
 from parity.adapters.torch_model_kinds import base_name, describe
 from parity.adapters.torch_model_loading import MODEL_FILES, bake, first_line, load, load_weights
 from parity.adapters.torch_model_replay import Stream, Weights
-from parity.adapters.torch_model_tracing import Recorder, Recording, failing_place
+from parity.adapters.torch_model_tracing import STATISTICS, Recorder, Recording, failing_place
 from parity.errors import UsageError
 from parity.model.trace import MOVING_KINDS
 
@@ -84,9 +84,7 @@ class Session:
         return {
             name: tensor
             for name, tensor in self.everything().items()
-            if isinstance(tensor, torch.nn.Parameter)
-            or name.rpartition(".")[2] in ("running_mean", "running_var")
-            or name in used
+            if isinstance(tensor, torch.nn.Parameter) or name.rpartition(".")[2] in STATISTICS or name in used
         }
 
     def values(self, training: bool) -> Weights:

@@ -26,6 +26,7 @@ _BY_SHAPE_ONLY = frozenset(
     | {f"new_{how}" for how in ("zeros", "ones", "empty", "full", "tensor", "empty_strided")}
     | {"size", "sym_size", "numel", "dim"}
 )
+STATISTICS = ("running_mean", "running_var")
 _CUT_FROM_GRADIENT = frozenset({"detach", "data"})
 
 
@@ -63,6 +64,7 @@ class Recorder(TorchFunctionMode):
         super().__init__()
         self.parameters, self.twin, self.expand, self.training = weights, twin, expand, training
         self.names = {id(tensor): name for name, tensor in weights.items()}
+        self.statistics = _beside_statistics(weights)
         self.found = Recording()
         self.stack: list[Frame] = [Frame("", None)]
         self.next_id = 0
@@ -165,7 +167,11 @@ class Recorder(TorchFunctionMode):
         for value in leaves((args, kwargs)):
             if hasattr(value, "_parity_rows"):
                 return True
-            if isinstance(value, torch.nn.Parameter) and id(value) in self.names and value.is_floating_point():
+            if not isinstance(value, torch.Tensor) or not value.is_floating_point():
+                continue
+            if isinstance(value, torch.nn.Parameter) and id(value) in self.names:
+                return True
+            if id(value) in self.statistics:
                 return True
         return False
 
@@ -249,6 +255,20 @@ class Recorder(TorchFunctionMode):
     def _leaving(self, *_: Any) -> None:
         if len(self.stack) > 1:
             self.stack.pop()
+
+
+def _beside_statistics(weights: Mapping[str, Tensor]) -> frozenset[int]:
+    """Return the buffers of modules that keep a running mean and variance: weights, though nobody trains them.
+
+    Other buffers are constants of the code, as are positions and masks.
+    """
+    owners = [{name.rpartition(".")[0] for name in weights if name.rpartition(".")[2] == one} for one in STATISTICS]
+    inside = set.intersection(*owners)
+    return frozenset(
+        id(tensor)
+        for name, tensor in weights.items()
+        if name.rpartition(".")[0] in inside and not isinstance(tensor, torch.nn.Parameter)
+    )
 
 
 def identity(x: Tensor) -> Tensor:

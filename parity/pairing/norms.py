@@ -13,11 +13,11 @@ from math import prod
 from typing import Any
 
 from parity.model.trace import MOVES, Op, Trace
+from parity.pairing import moving
 from parity.pairing.families import family, main_size, weight_shapes
+from parity.pairing.moving import SHAPING as SHAPING
 from parity.pairing.references import Shape, shape_of
 from parity.pairing.whole import Whole
-
-SHAPING = frozenset({"view", "reshape", "unsqueeze", "getitem", "expand", "view_as"})
 
 _AFFINE = {"multiply": "gamma", "add": "beta", "subtract": "beta"}
 _AVERAGES = frozenset({"reduce", "global_avg_pool", "op:var_mean", "op:std_mean", "op:norm", "op:linalg_vector_norm"})
@@ -74,13 +74,22 @@ def norms_as_one(tensorflow: Trace, torch: Trace, apart: Container[str] = ()) ->
     of the names in `apart`.
     """
     graphs = _graph(tensorflow, True), _graph(torch, False)
-    found = [[one for one in _written(graph) if not any(step.name in apart for step in one.steps)] for graph in graphs]
-    sizes = [{_size(graph, one) for one in some} | _layers(graph) for graph, some in zip(graphs, found, strict=True)]
+    found = [[one for one in _all(graph) if not any(step.name in apart for step in one[1])] for graph in graphs]
+    sizes = [{_size(graph, op) for op, _ in some} | _layers(graph) for graph, some in zip(graphs, found, strict=True)]
     first, second = (
-        Whole(graph.trace).together([(_as_one(one, graph), one.steps) for one in some if _size(graph, one) in others])
+        Whole(graph.trace).together([one for one in some if _size(graph, one[0]) in others])
         for graph, some, others in zip(graphs, found, reversed(sizes), strict=True)
     )
     return first, second
+
+
+def _all(graph: _Graph) -> Iterator[tuple[Op, tuple[Op, ...]]]:
+    """Yield every written normalisation as one operation, and its steps."""
+    for one in _written(graph):
+        yield _as_one(one, graph), one.steps
+    for same in moving.kept(graph.trace):
+        name = _name(same.steps, graph.trace, "/" if graph.channels_last else ".")
+        yield same.as_one(name, graph.channels_last), same.steps
 
 
 def _graph(trace: Trace, channels_last: bool) -> _Graph:
@@ -104,7 +113,7 @@ def _layers(graph: _Graph) -> set[int]:
     return {main_size(weight_shapes(op, graph.sizes)) for op in norms}
 
 
-def _size(graph: _Graph, one: _Written) -> int:
+def _size(graph: _Graph, one: _Written | Op) -> int:
     return max(map(graph.size, one.weights.values()))
 
 

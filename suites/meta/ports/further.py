@@ -415,6 +415,7 @@ def _pictures() -> Iterator[Case]:
 def settled() -> Iterator[Case]:
     """Yield what testers' ports could not be told about for long."""
     yield from _flat_vectors()
+    yield from _kept_statistics()
 
 
 def _flat_vectors() -> Iterator[Case]:
@@ -429,6 +430,27 @@ def _flat_vectors() -> Iterator[Case]:
     yield port("flat_gate", "flat_gate_without_sigmoid", image, cause="activation-missing", place=("gate", "gate"))
     place = ("batch_normalization_1", "blocks.1.4")
     yield port("flat_blocks", "flat_blocks_other_eps", image, cause="batchnorm-eps", place=place)
+
+
+def _kept_statistics() -> Iterator[Case]:
+    """Yield batch normalisations by kept statistics that are written out, as detection networks have them."""
+    port, image = partial(_port, family="settled"), "12x10x3"
+    place = ("norm2*", "norm2*")
+    eps = partial(port, cause="batchnorm-eps", place=place)
+    yield port("frozen_norms", inputs=image)
+    yield eps("frozen_norms", "frozen_norms_one_eps", image)
+    yield port("frozen_norms", "frozen_norms_without_root", image, cause="unknown", place=place)
+    yield port("frozen_norms_without_shift", inputs=image)
+    yield eps("frozen_norms_without_shift", "frozen_norms_without_shift_one_eps", image)
+    case = port("frozen_norms", inputs=image, options=("--weights", "torch-to-tf"))
+    yield replace(case, name="settled-frozen_norms_back")
+    for torch in ("frozen_norms", "plain_norms"):
+        yield replace(port("frozen_norms_by_hand", torch, image), name=f"settled-{torch}_on_both")
+        case = eps("frozen_norms_by_hand", f"{torch}_one_eps", image)
+        yield replace(case, name=f"settled-{torch}_on_both_one_eps")
+    yield port("kept_statistics", inputs="9")
+    yield eps("kept_statistics", "kept_statistics_other_eps", "9")
+    yield port("kept_statistics_by_hand", "normed_vectors", "9")
 
 
 FURTHER = (

@@ -1,4 +1,4 @@
-"""Flattened vectors that meet others, kept statistics, and more that once could not be told, in Keras and TensorFlow."""
+"""Flattened vectors that meet others, kept statistics, and more that could not be told, in Keras and TensorFlow."""
 
 import keras
 import tensorflow as tf

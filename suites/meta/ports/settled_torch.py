@@ -104,8 +104,8 @@ def flat_modulated():
     return FlatModulated()
 
 
-class FrozenBatchNorm2d(nn.Module):
-    """As in torchvision and DETR."""
+class Unchanging(nn.Module):
+    """As in torchvision and DETR, under another name."""
 
     def __init__(self, n, eps=1e-5):
         super().__init__()
@@ -125,7 +125,7 @@ class FrozenBatchNorm2d(nn.Module):
         return x * scale + bias
 
 
-class RootForgotten(FrozenBatchNorm2d):
+class RootForgotten(Unchanging):
     def forward(self, x):
         scale = self.weight / (self.running_var + self.eps)
         shift = self.bias - self.running_mean * scale
@@ -147,7 +147,7 @@ class Unshifted(nn.Module):
 
 
 class Detector(nn.Module):
-    def __init__(self, norm=FrozenBatchNorm2d, odd=None):
+    def __init__(self, norm=Unchanging, odd=None):
         super().__init__()
         self.conv0, self.norm0 = nn.Conv2d(3, 8, 3, padding=1, bias=False), norm(8)
         self.conv1, self.norm1 = nn.Conv2d(8, 4, 1, bias=False), norm(4)
@@ -167,7 +167,7 @@ def frozen_norms():
 
 
 def frozen_norms_one_eps():
-    return Detector(odd=lambda n: FrozenBatchNorm2d(n, eps=1e-2))
+    return Detector(odd=lambda n: Unchanging(n, eps=1e-2))
 
 
 def frozen_norms_without_root():
