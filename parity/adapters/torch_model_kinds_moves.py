@@ -88,7 +88,8 @@ def _cast(seen: Seen) -> Described:
 def _slice(seen: Seen) -> Described:
     if math.prod(shape_of(seen.call.args[0])) == math.prod(seen.out[0]) and seen.name in ("getitem", "select"):
         index = seen.call.args[1] if seen.name == "getitem" else ()
-        if all(one is None or isinstance(one, (int, slice, EllipsisType)) for one in leaves(index)):
+        parts = index if isinstance(index, tuple) else (index,)  # a list among them picks, in any order
+        if all(one is None or isinstance(one, (int, slice, EllipsisType)) for one in parts):
             return "reshape", {"shape": list(seen.out[0])}  # all of it, with axes of one more or less
     if seen.name != "getitem":
         return "slice", {"text": ", ".join(f"{key}={value}" for key, value in simple(seen.given).items())}
