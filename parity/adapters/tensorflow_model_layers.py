@@ -478,6 +478,13 @@ def _number(value: Any) -> Any:
     return numbers[0] if found.ndim == 0 else numbers
 
 
+def _rescaling(layer: Any, _: Call) -> Leaf | None:
+    scale, offset = _number(layer.scale), _number(layer.offset)
+    if isinstance(scale, list) or isinstance(offset, list):
+        return None  # one number for each channel: it is seen by its product and its sum
+    return Leaf("rescale", {"scale": scale, "offset": offset})
+
+
 def _standardize(layer: Any, call: Call) -> Leaf:
     rank = len(call.x) if call.x is not None else None
     config = {role: _number(getattr(layer, role, None) or 0.0) if not hasattr(getattr(layer, role, None), "numpy")
@@ -513,7 +520,7 @@ _TABLE: dict[str, Callable[[Any, Call], Leaf | None]] = {
     "Flatten": _plain("flatten", start_axis=1), "Reshape": _reshape,
     "Permute": lambda layer, _: Leaf("permute", {"order": [0, *(int(d) for d in layer.dims)]}),
     "Resizing": _resize,
-    "Rescaling": lambda layer, _: Leaf("rescale", {"scale": _number(layer.scale), "offset": _number(layer.offset)}),
+    "Rescaling": _rescaling,
     "Normalization": _standardize, "Concatenate": _concat,
 }  # fmt: skip
 for _title in ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"):
