@@ -200,6 +200,7 @@ class Story:
     uncarried: str = ""  # which layers could not be given the same weights, if any
     adrift: set[int] = field(default_factory=set)  # tensors of TensorFlow's that such layers made
     tied: list[Source] = field(default_factory=list)  # layers whose gradients differ where inputs are equal, at worst
+    _found: dict[int, list[Source]] = field(default_factory=dict)  # by the tensor of TensorFlow's that differs
 
     def add(self, step: Step) -> LayerVerdict:
         """Take one cut: judge its gradients in training, look for causes, and return its row."""
@@ -212,11 +213,25 @@ class Story:
         row = _row(step, gradients)
         self.layers.append(row)
         if step.finding.verdict == SEMANTIC:
-            found = self.bank.sources(step)
+            found = self._of_whole(step) or self.bank.sources(step)
+            self._found[step.cut.tensorflow] = found
         else:
             found = training.sources(step, gradients, prepared.plan, prepared.weights, self.bank.of_gradients)
         self.sources = at_every_call(self.sources, found)
         return row
+
+    def _of_whole(self, step: Step) -> list[Source]:
+        """Return the one cause of several steps in a row, if there is one, in the place of what was told of each.
+
+        Two people write a pipeline in other steps; a fault in it then shows in more than one of them.
+        """
+        if step.whole is None:
+            return []
+        found = self.bank.of_several(step.whole)
+        before = [source for tensor in step.parts for source in self._found.get(tensor, ())]
+        if found:
+            self.sources = [source for source in self.sources if not any(source is one for one in before)]
+        return found
 
     def _without_ties(self, step: Step, gradients: list[Finding]) -> list[Finding]:
         """Return a layer's gradients, judged without ties where it is these alone that make them differ."""

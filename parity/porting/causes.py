@@ -17,7 +17,7 @@ from parity.model.trace import MOVES, Op
 from parity.pairing.copying import WeightLink, WeightPlan, read
 from parity.pairing.match import Matching
 from parity.pairing.relations import CHANNELS, SAME, Relation
-from parity.porting.cuts import Cut, Step, extras
+from parity.porting.cuts import ARITHMETIC, PICKING, Cut, Step, extras
 from parity.porting.options import AS_IS, Array
 from parity.porting.sides import TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH, Models, is_fatal
 from parity.porting.verdict import Source, layer_name, names
@@ -25,6 +25,7 @@ from parity.porting.verdict import Source, layer_name, names
 CLOSE = 1e-10  # of the scale: between gradients of the twins
 NEAR, SINGLE_NEAR = 1e-7, 1e-4  # of the scale: further off, an attempt has failed, and needs no bound
 UNKNOWN = "unknown"
+LOOSE = ARITHMETIC | PICKING  # what may not be each other's partner behind a fault
 
 
 class Bank:
@@ -47,6 +48,24 @@ class Bank:
         if not found.causes:
             return [self._unknown(step, scene, found)]
         return [self._claimed(step, scene, remedy, found) for remedy in found.causes]
+
+    def of_several(self, step: Step) -> list[Source]:
+        """Return the cause of several steps that were judged as one, if a single known one explains all of them.
+
+        What is only arithmetic in them need not be paired as it was.
+        """
+        segment = {op.index for op in step.cut.segment_tensorflow if op.kind in LOOSE}
+        pairs = tuple(pair for pair in self.matching.pairs if pair.tensorflow not in segment)
+        scene = self._scene(step, replace(self.matching, pairs=pairs))
+        try:
+            found = explain(scene, lambda remedies: self._attempt(step, scene, remedies))
+        except ParityError as error:
+            if is_fatal(error):
+                raise
+            return []
+        if len(found.causes) != 1 or found.causes[0].trap == UNKNOWN:
+            return []
+        return [self._claimed(step, scene, found.causes[0], found)]
 
     def of_gradients(self, step: Step, findings: Sequence[Finding]) -> list[Source]:
         """Return one source per cause of gradients that differ where the forward pass agrees, if one is proved."""
@@ -90,9 +109,9 @@ class Bank:
                 worst = max(worst, float("inf") if gap is None else gap)
         return worst
 
-    def _scene(self, step: Step) -> Scene:
+    def _scene(self, step: Step, matching: Matching | None = None) -> Scene:
         cut = step.cut
-        alone = extras(cut, self.matching)
+        alone = extras(cut, matching or self.matching)
         mine, theirs = self._main(cut, alone)
         carried = self._carried(cut)
         return Scene(

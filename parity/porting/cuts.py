@@ -65,6 +65,8 @@ class Step:
     values: Mapping[str, Array] = field(default_factory=dict)
     answers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # all that `run_segment` gave, by side
     slack: float = 0.0  # of the scale, that tables of constants are apart
+    whole: Step | None = None  # the same judged together with steps in doubt that it reads, if that differs as well
+    parts: tuple[int, ...] = ()  # what those made, as TensorFlow's tensors
 
     @property
     def single(self) -> bool:

@@ -97,6 +97,7 @@ class Walk:
         `doubtful` are groups of steps, each to be tried.
         """
         ahead = self._propagated(cut)
+        whole: Step | None = None
         for group in doubtful:
             fed = {tensor: value for held in group for tensor, value in held.step.fed.items()}
             step = self._judged(merged(cut, [held.step.cut for held in group]), ahead, fed)
@@ -105,7 +106,11 @@ class Walk:
                 return replace(
                     step, finding=_noted(step.finding, [f"judged with {said}, which is written otherwise"])
                 ), group
-        return self._judged(cut, ahead), ()
+            whole = whole or step
+        alone = self._judged(cut, ahead)
+        if whole is None or alone.finding.verdict != SEMANTIC or whole.finding.verdict != SEMANTIC:
+            return alone, ()
+        return replace(alone, whole=whole, parts=tuple(held.step.cut.tensorflow for held in doubtful[0])), ()
 
     def _judged(self, cut: Cut, ahead: Mapping[str, Array], given: Mapping[int, Array] | None = None) -> Step:
         """Return what was found at a cut; `given` are values that its segments were fed before.

@@ -11,7 +11,7 @@ import numpy as np
 
 from parity.judge.traps.activation import place
 from parity.judge.traps.remedy import Remedy, called, insert, number, replace, skip, together
-from parity.judge.traps.scene import Scene, exact_numbers, same
+from parity.judge.traps.scene import SELECTS, Scene, exact_numbers, same
 from parity.model.trace import Op
 
 IDS = ("input-scale", "channel-order", "residual-scale", "dropout-active")
@@ -35,7 +35,6 @@ IMAGENET: tuple[tuple[dict[str, Any], str], ...] = (
     ({"mean": [123.68, 116.779, 103.939], "variance": [1.0, 1.0, 1.0]}, "x - [123.68, 116.779, 103.939]"),
     ({"mean": [103.939, 116.779, 123.68], "variance": [1.0, 1.0, 1.0]}, "x - [103.939, 116.779, 123.68]"),
 )  # fmt: skip
-SELECTS = ("gather", "slice", "flip", "reverse", "index", "getitem", "take")
 
 
 def propose(scene: Scene) -> Iterator[Remedy]:
@@ -43,6 +42,7 @@ def propose(scene: Scene) -> Iterator[Remedy]:
     for mine, theirs in scene.pairs():
         if mine.kind in SCALES and theirs.kind in SCALES:
             yield from _other(scene, mine, theirs)
+    yield from _other_numbers(scene)
     yield from _alone(scene)
     yield from _dropout(scene)
     for tensor in scene.fed:
@@ -140,6 +140,37 @@ def _other(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
         text = written(config)
         yield replace(theirs, trap, f"with {text} instead of {written(theirs.config)}",
                       f"{text} in place of `{theirs.name}`", mine.kind, config)  # fmt: skip
+
+
+def _other_numbers(scene: Scene) -> Iterator[Remedy]:
+    """Arithmetic with other numbers: the means of another data set, or the right ones for colours read backwards."""
+    first, second = (
+        [op for op in ops if op.kind in ARITHMETIC and len(op.inputs) == 1]
+        for ops in (scene.tensorflow_ops, scene.torch_ops)
+    )
+    for mine, theirs in product(first, second):
+        if mine.kind != theirs.kind or not 0 < len(mine.config.get("constant") or ()) <= A_FEW:
+            continue
+        trap = _trap(scene, theirs.inputs[0])
+        for config in _constants(scene, mine, theirs):
+            numbers = config["constant"]
+            if theirs.config.get("constant") != numbers:
+                says = f"with {written(config)} instead of torch's {told(theirs)}"
+                yield called(_with_numbers(theirs, trap, says, config), mine.name, theirs.name)
+            if len(numbers) in (3, 4) and trap == "input-scale":
+                turned = {**config, "constant": [*numbers[2::-1], *numbers[3:]]}
+                says = f"with {written(turned)}, in the order of the colours there"
+                yield called(_with_numbers(theirs, "channel-order", says, turned, 1.5), mine.name, theirs.name)
+
+
+def _with_numbers(theirs: Op, trap: str, says: str, config: Mapping[str, Any], cost: float = 1.0) -> Remedy:
+    """Return the remedy that computes with these numbers in the place of torch's constant, or of its buffer."""
+    fix = f"{written(config)} in place of `{theirs.name}`"
+    if "other" not in theirs.weights:
+        return replace(theirs, trap, says, fix, str(config["kind"]), config, cost=cost)
+    held = np.asarray(config["constant"]).reshape([int(size) for size in config["constant_shape"]])
+    plain = {key: value for key, value in config.items() if not key.startswith("constant")}
+    return replace(theirs, trap, says, fix, str(config["kind"]), plain, {"other": held}, cost)
 
 
 def _alone(scene: Scene) -> Iterator[Remedy]:

@@ -9,9 +9,11 @@ from itertools import zip_longest
 import numpy as np
 
 from parity.model.layout import Array
-from parity.model.trace import MOVES, Op, Trace
+from parity.model.trace import MOVES, Op, Trace, weight_names
 
 FORWARD, STATE, GRADIENT = "forward", "state", "gradient"
+SELECTS = frozenset({"gather", "slice", "flip", "reverse", "index", "getitem", "take"})
+SCALINGS = frozenset({"rescale", "standardize", "add", "subtract", "multiply", "divide"})
 
 
 @dataclass(frozen=True)
@@ -122,14 +124,22 @@ class Scene:
         makers = self.torch_trace.producers()
         while tensor is not None and tensor not in self.torch_trace.inputs:
             maker = makers.get(tensor)
-            if (
-                maker is None
-                or maker.weights
-                or not (maker.effect == MOVES or maker.kind in ("rescale", "standardize"))
-            ):
+            if maker is None or not (maker.effect == MOVES or self._scales(maker) or self._turns(maker)):
                 return False
             tensor = maker.inputs[0] if maker.inputs else None
         return tensor is not None
+
+    def _turns(self, op: Op) -> bool:
+        """Return whether an operation of torch's only puts all that it reads into another order, such as colours."""
+        if op.kind.removeprefix("op:") not in SELECTS or len(op.inputs) != 1:
+            return False
+        return self.shapes.get(op.inputs[0]) == self.shapes.get(op.outputs[0])
+
+    def _scales(self, op: Op) -> bool:
+        """Return whether an operation of torch's is arithmetic with numbers that nobody trains."""
+        names = {name for reference in op.weights.values() for name in weight_names(reference)}
+        fixed = not any(self.torch_trace.weights[name].trainable for name in names if name in self.torch_trace.weights)
+        return fixed and len(op.inputs) == 1 and op.kind in SCALINGS
 
 
 def axis_maps(tensorflow: tuple[int, ...], torch: tuple[int, ...]) -> list[tuple[int, ...]]:

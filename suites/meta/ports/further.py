@@ -140,11 +140,8 @@ def _spelt() -> Iterator[Case]:
         yield behind("pixel_norms", "pixel_norms_behind_a_fault", image, options=options)
     yield behind("picture", "picture_behind_a_fault", image)
     yield behind("places_of_mass", "places_of_mass_behind_a_fault", "9x7x3")
-    cause = "residual-scale channel-order"
-    case = port("pixels", "pixels_with_means_in_the_wrong_order", image, cause=cause, place=("subtract", "*"))
-    yield replace(
-        case, tolerated=("input-scale", "unknown"), note="read backwards on either side: the conv is named too"
-    )
+    place = ("subtract", "*")
+    yield port("pixels", "pixels_with_means_in_the_wrong_order", image, cause="channel-order", place=place)
     case = behind("pixel_norms", "pixel_norms_of_which_one_is_wrong", image)
     eps = Source(("pixel_norm_1/*",), ("5*",), ("residual-scale", "unknown"))
     yield replace(case, sources=(*case.sources, eps))
@@ -416,6 +413,7 @@ def settled() -> Iterator[Case]:
     """Yield what testers' ports could not be told about for long."""
     yield from _flat_vectors()
     yield from _kept_statistics()
+    yield from _pixels()
 
 
 def _flat_vectors() -> Iterator[Case]:
@@ -451,6 +449,27 @@ def _kept_statistics() -> Iterator[Case]:
     yield port("kept_statistics", inputs="9")
     yield eps("kept_statistics", "kept_statistics_other_eps", "9")
     yield port("kept_statistics_by_hand", "normed_vectors", "9")
+
+
+def _pixels() -> Iterator[Case]:
+    """Yield what is done to pixels in other steps on either side: a fault in it has one place."""
+    port, image = partial(_port, family="settled"), "12x10x3"
+    for torch in ("colours", "colours_turned_last"):
+        yield port("colours", torch, image)
+    place = ("subtract", "sub")
+    yield port("colours", "colours_not_turned", image, cause="channel-order", place=place)
+    torch = "colours_turned_first_with_means_turned"
+    yield port("colours", torch, image, cause="input-scale", place=place)
+    torch = "colours_turned_last_with_means_as_they_are"
+    yield port("colours", torch, image, cause="channel-order", place=place)
+    for tensorflow in ("standard_pixels", "rescaled_pixels"):
+        for torch in ("standard_pixels", "rescaled_pixels"):
+            yield replace(port(tensorflow, torch, image), name=f"settled-{tensorflow}_as_{torch}")
+    scale = partial(port, cause="input-scale")
+    yield scale("standard_pixels", "standard_pixels_other_means", image, place=place)
+    yield scale("standard_pixels", "rescaled_pixels_other_offset", image, place=("true_divide", "mul"))
+    case = scale("rescaled_pixels", "standard_pixels_other_means", image, place=("prepare/add", "sub"))
+    yield replace(case, name="settled-rescaled_pixels_other_means")
 
 
 FURTHER = (

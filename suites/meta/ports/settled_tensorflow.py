@@ -1,6 +1,7 @@
 """Flattened vectors that meet others, kept statistics, and more that could not be told, in Keras and TensorFlow."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import layers
 
@@ -116,3 +117,26 @@ def kept_statistics_by_hand():
     x = Statistics(name="norm1")(layers.Dense(12, name="first")(numbers))
     x = Statistics(name="norm2")(layers.Dense(7, activation="tanh", name="second")(x))
     return keras.Model(numbers, layers.Dense(3, name="head")(x))
+
+
+BACKWARDS = np.array([103.939, 116.779, 123.68], "float32")  # blue, green, red
+MEAN, SPREAD = np.array([0.485, 0.456, 0.406], "float32"), np.array([0.229, 0.224, 0.225], "float32")
+
+
+def _of_pixels(prepare):
+    image = keras.Input((12, 10, 3))
+    x = layers.Conv2D(6, 3, activation="relu", name="conv1")(prepare(image))
+    return keras.Model(image, layers.Conv2D(4, 3, name="conv2")(x))
+
+
+def colours():
+    return _of_pixels(lambda image: image[..., ::-1] - BACKWARDS)
+
+
+def standard_pixels():
+    return _of_pixels(lambda image: (image - MEAN) / SPREAD)
+
+
+def rescaled_pixels():
+    scale, offset = (1 / SPREAD).tolist(), (-MEAN / SPREAD).tolist()
+    return _of_pixels(layers.Rescaling(scale, offset, name="prepare"))

@@ -224,3 +224,71 @@ def kept_statistics_other_eps():
 def normed_vectors():
     return nn.Sequential(nn.Linear(9, 12), nn.BatchNorm1d(12), nn.Linear(12, 7), nn.Tanh(), nn.BatchNorm1d(7),
                          nn.Linear(7, 3))  # fmt: skip
+
+
+MEAN, SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+BACKWARDS, TURNED = (103.939, 116.779, 123.68), [2, 1, 0]
+SCALE, OFFSET = [1 / one for one in SPREAD], [-mean / one for mean, one in zip(MEAN, SPREAD, strict=True)]
+
+
+class OfPixels(nn.Module):
+    def __init__(self, prepare, **held):
+        super().__init__()
+        self.conv1, self.conv2, self.prepare = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 4, 3), prepare
+        for name, numbers in held.items():
+            self.register_buffer(name, torch.tensor(numbers).view(1, 3, 1, 1))
+
+    def forward(self, x):
+        return self.conv2(F.relu(self.conv1(self.prepare(self, x))))
+
+
+def _turned_first(own, x):
+    return x[:, TURNED] - own.mean
+
+
+def _turned_last(own, x):
+    return (x - own.mean)[:, TURNED]
+
+
+def _standard(own, x):
+    return (x - own.mean) / own.std
+
+
+def _rescaled(own, x):
+    return x * own.scale + own.offset
+
+
+def colours():
+    return OfPixels(_turned_first, mean=BACKWARDS)
+
+
+def colours_turned_last():
+    return OfPixels(_turned_last, mean=BACKWARDS[::-1])
+
+
+def colours_not_turned():
+    return OfPixels(lambda own, x: x - own.mean, mean=BACKWARDS)
+
+
+def colours_turned_first_with_means_turned():
+    return OfPixels(_turned_first, mean=BACKWARDS[::-1])
+
+
+def colours_turned_last_with_means_as_they_are():
+    return OfPixels(_turned_last, mean=BACKWARDS)
+
+
+def standard_pixels():
+    return OfPixels(_standard, mean=MEAN, std=SPREAD)
+
+
+def standard_pixels_other_means():
+    return OfPixels(_standard, mean=(0.5, 0.5, 0.5), std=SPREAD)
+
+
+def rescaled_pixels():
+    return OfPixels(_rescaled, scale=SCALE, offset=OFFSET)
+
+
+def rescaled_pixels_other_offset():
+    return OfPixels(_rescaled, scale=SCALE, offset=[-0.5 / one for one in SPREAD])
