@@ -13,6 +13,7 @@ import numpy as np
 from parity.errors import ParityError, UsageError, WorkerCrash, WorkerTimeout
 from parity.model.trace import Op, Trace
 from parity.pairing.norms import norms_as_one
+from parity.pairing.spreads import spreads_as_one
 from parity.pairing.sums import sums_as_one
 from parity.porting.memory import MemoryGuard, resident_bytes, room_bytes, too_large
 from parity.porting.options import Array, CheckOptions
@@ -204,8 +205,10 @@ class Models:
         for side in TWINS:
             self._numbers(side)  # by the steps, which both have
         apart = {name for pair in self.options.by_hand.items() for name in pair}
-        for side, norms in zip((TENSORFLOW, TORCH), norms_as_one(self[TENSORFLOW], self[TORCH], apart), strict=True):
-            whole = sums_as_one(norms, apart)
+        norms = norms_as_one(self[TENSORFLOW], self[TORCH], apart)
+        for place, side in enumerate((TENSORFLOW, TORCH)):
+            spread = spreads_as_one(norms[place], norms[1 - place].trace, place == 0, apart)
+            whole = sums_as_one(spread, apart)
             self.traces[side], self._parts[side] = whole.trace, whole.parts
 
     def parts(self, framework: str, ops: Sequence[Op]) -> list[Op]:

@@ -414,6 +414,7 @@ def settled() -> Iterator[Case]:
     yield from _flat_vectors()
     yield from _kept_statistics()
     yield from _pixels()
+    yield from _spreads()
 
 
 def _flat_vectors() -> Iterator[Case]:
@@ -470,6 +471,22 @@ def _pixels() -> Iterator[Case]:
     yield scale("standard_pixels", "rescaled_pixels_other_offset", image, place=("true_divide", "mul"))
     case = scale("rescaled_pixels", "standard_pixels_other_means", image, place=("prepare/add", "sub"))
     yield replace(case, name="settled-rescaled_pixels_other_means")
+
+
+def _spreads() -> Iterator[Case]:
+    """Yield variances and deviations in TensorFlow's steps and in torch's one, which divides by one less by default."""
+    port, image = partial(_port, family="settled"), "12x10x3"
+    less = partial(port, cause="unknown")
+    yield port("standardised_picture", inputs=image)
+    yield less("standardised_picture", "standardised_picture_by_one_less", image, place=("standard/sqrt", ""))
+    name = "standardised_picture_by_tensorflow"
+    yield port(name, inputs=image)
+    yield less(name, f"{name}_by_one_less", image, place=("standard/sqrt", ""))
+    yield port("pooled_statistics", inputs="17x6")
+    yield less("pooled_statistics", "pooled_statistics_by_one_less", "17x6", place=("pool/sqrt", "std"))
+    two = "12x10x4 12x10x4"
+    yield port("restyled", inputs=two)
+    yield less("restyled", "restyled_by_one_less", two, place=("style/mean_3", "var_1"))
 
 
 FURTHER = (

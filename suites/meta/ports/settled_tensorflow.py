@@ -140,3 +140,34 @@ def standard_pixels():
 def rescaled_pixels():
     scale, offset = (1 / SPREAD).tolist(), (-MEAN / SPREAD).tolist()
     return _of_pixels(layers.Rescaling(scale, offset, name="prepare"))
+
+
+def _standardised(x):
+    return (x - tf.reduce_mean(x, [1, 2, 3], True)) / (tf.math.reduce_std(x, [1, 2, 3], True) + 1e-5)
+
+
+def standardised_picture():
+    return _of_pixels(layers.Lambda(_standardised, name="standard"))
+
+
+def standardised_picture_by_tensorflow():
+    return _of_pixels(layers.Lambda(tf.image.per_image_standardization, name="standard"))
+
+
+def pooled_statistics():
+    steps = keras.Input((17, 6))
+    x = layers.Conv1D(8, 3, name="conv")(steps)
+    both = layers.Lambda(lambda t: tf.concat([tf.reduce_mean(t, 1), tf.math.reduce_std(t, 1)], -1), name="pool")(x)
+    return keras.Model(steps, layers.Dense(3, name="head")(both))
+
+
+def _restyled(images):
+    (content, style), axes = images, [1, 2]
+    mean, variance = tf.nn.moments(content, axes, keepdims=True)
+    other_mean, other_variance = tf.nn.moments(style, axes, keepdims=True)
+    return (content - mean) / tf.sqrt(variance + 1e-5) * tf.sqrt(other_variance + 1e-5) + other_mean
+
+
+def restyled():
+    images = [keras.Input((12, 10, 4)), keras.Input((12, 10, 4))]
+    return keras.Model(images, layers.Conv2D(4, 3, name="conv")(layers.Lambda(_restyled, name="style")(images)))

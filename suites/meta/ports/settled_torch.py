@@ -292,3 +292,71 @@ def rescaled_pixels():
 
 def rescaled_pixels_other_offset():
     return OfPixels(_rescaled, scale=SCALE, offset=[-0.5 / one for one in SPREAD])
+
+
+def _picture(unbiased, floor=None):
+    def standard(_, x):
+        spread = x.std((1, 2, 3), keepdim=True, unbiased=unbiased)
+        return (x - x.mean((1, 2, 3), keepdim=True)) / (spread.clamp(min=floor) if floor else spread + 1e-5)
+
+    return OfPixels(standard)
+
+
+def standardised_picture():
+    return _picture(False)
+
+
+def standardised_picture_by_one_less():
+    return _picture(True)
+
+
+def standardised_picture_by_tensorflow():
+    return _picture(False, 360**-0.5)
+
+
+def standardised_picture_by_tensorflow_by_one_less():
+    return _picture(True, 360**-0.5)
+
+
+class PooledStatistics(nn.Module):
+    def __init__(self, unbiased=False):
+        super().__init__()
+        self.conv, self.head, self.unbiased = nn.Conv1d(6, 8, 3), nn.Linear(16, 3), unbiased
+
+    def forward(self, x):
+        x = self.conv(x.transpose(1, 2))
+        return self.head(torch.cat([x.mean(2), x.std(2, unbiased=self.unbiased)], 1))
+
+
+def pooled_statistics():
+    return PooledStatistics()
+
+
+def pooled_statistics_by_one_less():
+    return PooledStatistics(unbiased=True)
+
+
+class Restyled(nn.Module):
+    """Gives an image the mean and deviation of another one."""
+
+    def __init__(self, unbiased=(False, False)):
+        super().__init__()
+        self.conv, self.unbiased = nn.Conv2d(4, 4, 3), unbiased
+
+    def statistics(self, x, unbiased):
+        flat = x.view(*x.shape[:2], -1)
+        deviation = (flat.var(2, unbiased=unbiased) + 1e-5).sqrt()
+        return flat.mean(2)[:, :, None, None], deviation[:, :, None, None]
+
+    def forward(self, content, style):
+        mean, deviation = self.statistics(content, self.unbiased[0])
+        other_mean, other_deviation = self.statistics(style, self.unbiased[1])
+        return self.conv((content - mean) / deviation * other_deviation + other_mean)
+
+
+def restyled():
+    return Restyled()
+
+
+def restyled_by_one_less():
+    return Restyled((False, True))
