@@ -373,25 +373,54 @@ class Doubling:
                 return original(*args, **kwargs)
             given = args[position] if len(args) > position else kwargs.get("dtype")
             wanted = self._wanted(name, given, args)
+            if self._busy and name.startswith("random.") and wanted is self.tf.float64:
+                return self._drawn(original, position, args, kwargs)
             if wanted is not given:
-                if len(args) > position:
-                    args = (*args[:position], wanted, *args[position + 1 :])
-                else:
-                    kwargs = {**kwargs, "dtype": wanted}
+                args, kwargs = _with_dtype(position, wanted, args, kwargs)
             if name in ("constant", "convert_to_tensor") and wanted is self.tf.float64 and args and _is_single(args[0]):
                 args = (self.tf.cast(args[0], self.tf.float64), *args[1:])
             return original(*args, **kwargs)
 
         return make
 
+    def _drawn(self, original: Callable[..., Any], position: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Return random numbers as the model itself draws them while it is built: doubles would be others.
+
+        Some are never replaced: a layer that is called on a constant there leaves nothing but numbers in a model.
+        """
+        single_args, single = _with_dtype(position, self.tf.float32, args, kwargs)
+        given = [self._bound(value) for value in single_args]
+        words = {key: self._bound(value) for key, value in single.items()}
+        return self.tf.cast(original(*given, **words), self.tf.float64)
+
+    def _bound(self, value: Any) -> Any:
+        """Return a bound of random numbers in float32; what is none as it is."""
+        if _dtype_name(getattr(value, "dtype", None)) != "float64":
+            return value
+        depth, self._depth = self._depth, 0
+        try:
+            return self.tf.cast(value, self.tf.float32)
+        finally:
+            self._depth = depth
+
     def _wanted(self, name: str, given: Any, args: tuple[Any, ...]) -> Any:
         if given is not None:
-            return self.tf.float64 if _dtype_name(given) in SINGLE else given
+            by_keras = self._busy and "stateless" in name and _dtype_name(given) == "float64"
+            return self.tf.float64 if by_keras or _dtype_name(given) in SINGLE else given
         if name in _FLOAT_BY_DEFAULT:
             return self.tf.float64
         if name in _BY_VALUE and args and _holds_float(args[: 3 if name == "range" else 1]):
             return self.tf.float64
         return None
+
+
+def _with_dtype(
+    position: int, dtype: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the arguments of a call with another dtype."""
+    if len(args) > position:
+        return (*args[:position], dtype, *args[position + 1 :]), kwargs
+    return args, {**kwargs, "dtype": dtype}
 
 
 def _dtype_name(dtype: Any) -> str:
