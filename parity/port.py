@@ -15,7 +15,7 @@ from parity.pairing import batches
 from parity.pairing.copying import WeightPlan, plan, settling
 from parity.pairing.families import family
 from parity.pairing.match import Matching, match_all, match_weighted
-from parity.porting import elsewhere, outputs, reshaping, stacking, ties, training
+from parity.porting import baked, elsewhere, outputs, reshaping, stacking, ties, training
 from parity.porting.causes import Bank
 from parity.porting.convert import Conversion, directions, write
 from parity.porting.convert import settings as convert_settings
@@ -54,6 +54,7 @@ class Prepared:
     built: Mapping[str, Mapping[str, Array]]  # as the builders gave them
     prints: tuple[Mapping[int, list[float]], Mapping[int, list[float]]]  # figures of each tensor of the twins
     notes: tuple[str, ...]
+    from_constants: frozenset[str] = frozenset()  # torch's weights that have the numbers of a constant of TensorFlow's
 
 
 def check(
@@ -142,7 +143,13 @@ def prepare(models: Models, tell: Progress) -> Prepared:
     weight_plan = plan(models[TENSORFLOW], models[TORCH], weighted, orders.rows, orders.columns,
                        lambda one: stacking.units(models, one))  # fmt: skip
     built = dict(models.workers.each(models.weights, (TENSORFLOW, TORCH)))
-    weights, notes = share_weights(models, weight_plan, built)
+    tables = baked.find(models, weight_plan) if options.weights == TENSORFLOW_TO_TORCH else {}
+    weights, notes = share_weights(models, weight_plan, built, {name: table for name, (table, _) in tables.items()})
+    notes += [
+        f"TensorFlow's `{holder}` holds constant numbers in the place of torch's `{name}`, which has them for the"
+        " check: nobody trains them in TensorFlow"
+        for name, (_, holder) in tables.items()
+    ]
     prints = models.workers.each(lambda side: models.prints(side, fed[side.removeprefix("twin_")]), TWINS)
     matching = match_all(
         models[TENSORFLOW], models[TORCH], weighted, prints[TWIN_TENSORFLOW], prints[TWIN_TORCH], options.by_hand
@@ -151,7 +158,7 @@ def prepare(models: Models, tell: Progress) -> Prepared:
     walked.keep(reshaped)
     return Prepared(
         models, fed, matching, weight_plan, walked, weights, built,
-        (prints[TWIN_TENSORFLOW], prints[TWIN_TORCH]), tuple(notes),
+        (prints[TWIN_TENSORFLOW], prints[TWIN_TORCH]), tuple(notes), frozenset(tables),
     )  # fmt: skip
 
 
@@ -284,7 +291,7 @@ class Story:
             alone = plan_.unmatched_torch if side == TORCH else plan_.unmatched_tensorflow
             for _, _, name in used_weights(op for op in ops if op.index in strangers):
                 held = tables.get(_long(models[side].weights[name].shape))
-                if held and name in alone:
+                if held and name in alone and name not in self.prepared.from_constants:
                     self.adrift.add(step.cut.tensorflow)
                     return self._uncompared(
                         step,
@@ -424,7 +431,8 @@ def _without_partner(prepared: Prepared) -> tuple[tuple[list[str], list[str]], l
         # Where nothing of the other side is left over, it has no layer that should have had these.
         judged = paired if others else {op.index for op in models[side].ops}
         fixed = untrained([name for name in names if name not in quiet], models[side], judged)
-        found.append([name for name in names if name not in {*quiet, *fixed}])
+        known = set() if models.options.train else prepared.from_constants
+        found.append([name for name in names if name not in {*quiet, *fixed, *known}])
         if fixed:
             notes.append(
                 f"{label} {_some(fixed)} without a partner: nobody trains it, and its layer was compared with it"
@@ -454,9 +462,15 @@ def _unmatched_line(models: Models, tensorflow: Sequence[str], torch: Sequence[s
 
 
 def share_weights(
-    models: Models, weight_plan: WeightPlan, built: Mapping[str, Mapping[str, Array]]
+    models: Models,
+    weight_plan: WeightPlan,
+    built: Mapping[str, Mapping[str, Array]],
+    of_constants: Mapping[str, Array],
 ) -> tuple[dict[str, dict[str, Array]], list[str]]:
-    """Give all four sides the weights that the check is about, and return what the float32 sides hold."""
+    """Give all four sides the weights that the check is about, and return what the float32 sides hold.
+
+    `of_constants` are numbers for weights of torch's that TensorFlow's model holds as constants.
+    """
     mode, seed, notes = models.options.weights, models.options.seed, list[str]()
     held = {side: dict(weights) for side, weights in built.items()}
     if mode != AS_IS:
@@ -470,7 +484,7 @@ def share_weights(
             )
         held[source] = {**held[source], **changed}
         carry = weight_plan.to_torch if source == TENSORFLOW else weight_plan.to_tensorflow
-        held[target] = {**held[target], **carry(held[source])}
+        held[target] = {**held[target], **carry(held[source]), **of_constants}
     settled = weight_plan.settled(held[TENSORFLOW], held[TORCH])
     for side, values in zip((TENSORFLOW, TORCH), settled, strict=True):
         held[side].update(values)

@@ -20,6 +20,7 @@ SMALL = 4096  # constants up to this size may be read to describe an operation
 # Results that depend on shapes alone: they are constants of a run.
 SHAPES_ONLY = frozenset({"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike", "BroadcastGradientArgs"})
 # They change variables or the world, and compute nothing that the model returns.
+MERGING = ("add", "subtract", "multiply", "divide")
 NO_RESULT = frozenset({"NoOp", "Assert", "PrintV2", "VarHandleOp", "DestroyResourceOp", "VarIsInitializedOp"})
 
 
@@ -79,7 +80,7 @@ def describe_raw(raw: Raw) -> Described:
         for variable in _read(source):
             if not any(variable is held for held in weights.values()):
                 weights[_free("other", weights)] = variable
-    if kind in ("add", "subtract", "multiply", "divide"):
+    if kind in MERGING:
         made = [source.value if source.what == "derived" else None for source in raw.sources]
         config = {**config, **told(made, weights)}
     return kind, config, weights
@@ -210,16 +211,17 @@ def _arithmetic(name: str, scale: Callable[[float, bool], tuple[float, float] | 
                 found = scale(number, right)
                 if found is not None:
                     return "rescale", {"scale": found[0], "offset": found[1]}, {}
-        return name, _constant(first, False) or _constant(second, True), {}
+        return name, constant_operand(first, False) or constant_operand(second, True), {}
 
     return make
 
 
-def _constant(source: Source, right: bool) -> dict[str, Any]:
+def constant_operand(source: Source, right: bool) -> dict[str, Any]:
     """Return what an operation's configuration tells of a small constant operand."""
     numbers = source.numbers()
+    large = source.what == "constant" and math.prod(source.shape) > SMALL
     if numbers is None or numbers.dtype.kind not in "fiub":
-        return {}
+        return {"constant_shape": list(source.shape)} if large else {}
     found = {"constant_shape": list(numbers.shape), "constant": [float(one) for one in numbers.reshape(-1)]}
     return found if right else {**found, "reversed": True}
 

@@ -30,12 +30,14 @@ from parity.adapters.tensorflow_model_making import (
 )
 from parity.adapters.tensorflow_model_names import Names, is_keras_layer, is_variable, plain_variable
 from parity.adapters.tensorflow_model_raw import (
+    MERGING,
     NO_RESULT,
     ONE_RESULT,
     SHAPES_ONLY,
     Described,
     Raw,
     Source,
+    constant_operand,
     describe_raw,
 )
 from parity.adapters.tensorflow_model_tensors import (
@@ -261,6 +263,7 @@ class Recorder:
         shape = next((tuple(int(n) for n in t.shape) for t in tensors_in(result)), None)
         leaf = self._leaf(layer, Call(self._first_shape(args, kwargs), shape, training, masked, kwargs))
         if leaf is not None:
+            leaf.config.update(self._constant_operand(leaf.kind, [args, words]))
             self._tell_single(leaf.config)
         if leaf is None or not (inputs or leaf.weights):
             return result if activation is None else activation(result)
@@ -271,6 +274,15 @@ class Recorder:
             result = self._finish(Step(path, leaf.kind, inputs, [], run, leaf.config), result, layer, leaf, variables)
             self._mask(layer, template, inputs, result, path)
         return result if activation is None else self._activate(activation, result, path, training)
+
+    def _constant_operand(self, kind: str, given: Any) -> dict[str, Any]:
+        """Return what a layer that merges tensors is told of one that is a constant, such as positions."""
+        if kind not in MERGING:
+            return {}
+        sources = [self._source(tensor) for tensor in tensors_in(given)]
+        constants = [source for source in sources if source.what == "constant"]
+        alone = len(sources) == 2 and len(constants) == 1
+        return constant_operand(constants[0], sources[1].what == "constant") if alone else {}
 
     def _show_sources(self, given: Any) -> None:
         """Record what a layer is fed that was made of weights alone, such as a learned start, as operations."""

@@ -203,7 +203,7 @@ def _result(kind: str, config: Mapping[str, Any], given: Sequence[Sum]) -> Sum |
         if kind == "rescale":
             return _rescaled(given[0], float(config["scale"]), float(config["offset"]))
         return given[0] if kind in SHAPING else None
-    if len(given) != 2 or "alpha" in config or "constant" in config:
+    if len(given) != 2 or "alpha" in config or "constant_shape" in config:
         return None
     if kind in _SIGNS:
         return _added(given[0], given[1], _SIGNS[kind])

@@ -17,6 +17,7 @@ MEANS = frozenset({"moving_mean", "running_mean"})
 SHIFTS = frozenset({"bias", "beta"})
 SCALES = frozenset({"gamma", "weight", "scale"})
 KERNELS = frozenset({"kernel", "weight"})
+TABLES = frozenset({"embeddings"})
 NORMS = frozenset({"batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm"})
 
 
@@ -63,7 +64,8 @@ def left_neutral(names: Iterable[str], weights: Mapping[str, Array], trace: Trac
 def untrained(names: Iterable[str], trace: Trace, judged: Container[int]) -> list[str]:
     """Return which of the named weights nobody trains and only judged operations read, other than as statistics.
 
-    The kernel of a blur is a buffer on one side and a constant on the other: part of what the layer computes.
+    The kernel of a blur is a buffer on one side and a constant on the other: part of what the layer computes. So is a
+    table that an operation reads without any input, such as positions: it is part of what reads its result.
     """
     used = _uses(trace)
     return [
@@ -71,7 +73,7 @@ def untrained(names: Iterable[str], trace: Trace, judged: Container[int]) -> lis
         for name in names
         if not trace.weights[name].trainable
         and used.get(name)
-        and all(op.index in judged and role in KERNELS for op, role in used[name])
+        and all((op.index in judged or not op.inputs) and role in (KERNELS | TABLES) for op, role in used[name])
     ]
 
 

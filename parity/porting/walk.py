@@ -14,7 +14,7 @@ from parity.errors import PairingError, ParityError
 from parity.judge.bound import UNIT_ROUNDOFF
 from parity.judge.compare import Quartet, judge
 from parity.judge.verdict import NOT_COMPARED, SEMANTIC, Finding
-from parity.model.trace import COMPUTES, Op, used_weights
+from parity.model.trace import COMPUTES, MOVES, Op, used_weights
 from parity.pairing.relations import Relation, choose
 from parity.porting.cuts import ARITHMETIC, CLOSE, PICKING, SINGLE_CLOSE, Cut, Step
 from parity.porting.options import Array
@@ -23,6 +23,7 @@ from parity.porting.sides import SIDES, TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN
 from parity.porting.spelling import Queue, Waiting, merged
 
 FAR = 12.0  # beyond all usual borders, and before 20, from where on torch's softplus is its argument by default
+SCALED = (("scale", 1.0), ("offset", 0.0))
 MANY = 2  # numbers that a table has at least: one alone, such as an eps, is none
 # Activations that two people may mean by one word, each with its own borders.
 BENDS = frozenset(
@@ -169,9 +170,15 @@ class Walk:
             if self.models.options.train and relation is not before and finding.verdict != SEMANTIC:
                 answers, _ = self._forced(cut, fed, fed_torch)  # its gradient was sent in another order
         slack = 0.0
-        if finding.verdict == SEMANTIC and finding.d64 is not None and finding.d64 <= TABLE and self._tables(cut):
+        if (
+            finding.verdict == SEMANTIC
+            and finding.d64 is not None
+            and finding.d64 <= TABLE
+            and (self._tables(cut) or _one_number(cut))
+        ):
             slack = TABLE
-            notes.append(f"both hold a table of constants in float32, {finding.d64:.1g} of its largest apart")
+            held = "a number" if _one_number(cut) else "a table of constants"
+            notes.append(f"both hold {held} in float32, {finding.d64:.1g} of its largest apart")
             low, high = bounds
             scale = float(np.abs(values[TWIN_TORCH]).max(initial=0.0))
             self.models.tables_apart = max(self.models.tables_apart, finding.d64)
@@ -193,13 +200,14 @@ class Walk:
         in_code = any(segment and not any(op.weights for op in segment) for segment in segments)
         for segment, framework in ((cut.segment_tensorflow, TENSORFLOW), (cut.segment_torch, TORCH)):
             fixed = {name for name, weight in self.models[framework].weights.items() if not weight.trainable}
+            read = [op for op in segment if not op.inputs and op.weights]  # a table by itself
             arithmetic = [op for op in segment if op.kind in ARITHMETIC or (in_code and op.kind in PRODUCTS)]
-            others = [op for op in segment if op not in arithmetic and op.effect == COMPUTES]
+            others = [op for op in segment if op not in (*arithmetic, *read) and op.effect == COMPUTES]
             if any(op.kind not in PICKING and op.config.get("function") not in SUMS for op in others):
                 return False
             if any(not set(op.weights.values()) <= fixed for op in segment):
                 return False
-            if not any(_reads_table(op) for op in arithmetic):
+            if not read and not any(_reads_table(op) for op in arithmetic):
                 return False
         return True
 
@@ -399,6 +407,16 @@ def _reads_table(op: Op) -> bool:
     told = [value for key in ("constant", "scale", "offset") if (value := op.config.get(key)) is not None]
     sizes = [len(value) if isinstance(value, (list, tuple)) else 1 for value in told]
     return len(op.inputs) == 1 and (not sizes or max(sizes) >= MANY)
+
+
+def _one_number(cut: Cut) -> bool:
+    """Return whether both sides only scale and shift by numbers that are the same in float32."""
+    mains = [main for main in (cut.main_tensorflow, cut.main_torch) if main is not None and main.kind == "rescale"]
+    computing = [op for op in (*cut.segment_tensorflow, *cut.segment_torch) if op.effect != MOVES]
+    if len(mains) != 2 or len(computing) != 2:
+        return False
+    first, second = ([float(main.config.get(key, usual)) for key, usual in SCALED] for main in mains)
+    return bool(np.array_equal(np.float32(first), np.float32(second)))
 
 
 def _bends_elsewhere(cut: Cut) -> bool:

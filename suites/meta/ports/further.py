@@ -271,9 +271,11 @@ def _held() -> Iterator[Case]:
     yield port("learned_queries", "learned_queries_halved", "6x8", cause="input-scale", place=place)
     said = ("no weights could be carried between", "--map")
     yield port("factors", inputs="8", verdict="undecided", says=said)
-    yield port(
-        "baked_positions", ids="7:0:19", verdict="undecided", says=("`places.weight` has no partner", "constant")
-    )
+    said = ("constant numbers in the place of torch's `places.weight`",)
+    yield port("baked_positions", ids="7:0:19", says=said)
+    yield port("baked_positions", "baked_positions_backwards", ids="7:0:19", cause="unknown", place=("add", "add"))
+    said = ("places.weight",)
+    yield port("baked_positions", ids="7:0:19", options=train, verdict="undecided", says=said)
 
 
 def _recurrences() -> Iterator[Case]:
@@ -415,6 +417,7 @@ def settled() -> Iterator[Case]:
     yield from _kept_statistics()
     yield from _pixels()
     yield from _spreads()
+    yield from _positions()
 
 
 def _flat_vectors() -> Iterator[Case]:
@@ -487,6 +490,20 @@ def _spreads() -> Iterator[Case]:
     two = "12x10x4 12x10x4"
     yield port("restyled", inputs=two)
     yield less("restyled", "restyled_by_one_less", two, place=("style/mean_3", "var_1"))
+
+
+def _positions() -> Iterator[Case]:
+    """Yield positions that are constant numbers on one side, and a weight, which somebody may train, on the other."""
+    port, ids = partial(_port, family="settled"), "9:0:19"
+    said = ("constant numbers in the place of torch's",)
+    for torch in ("positions", "positions_by_buffer", "positions_as_they_are"):
+        yield port("positions_added", torch, ids=ids, says=said)
+    yield port("positions_added", "positions_backwards", ids=ids, cause="unknown", place=("sum", "add"))
+    for torch in ("waves_in_a_buffer", "waves_that_are_frozen", "waves_that_train"):
+        yield port("waves", torch, ids=ids)
+    yield port("waves", "waves_one_further", ids=ids, cause="unknown", place=("add", "add"))
+    case = port("waves_in_a_layer", "waves_in_a_buffer", ids=ids, says=("nobody trains it",))
+    yield replace(case, name="settled-waves_in_a_layer")
 
 
 FURTHER = (

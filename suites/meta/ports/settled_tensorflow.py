@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import tensorflow as tf
-from keras import layers
+from keras import layers, ops
 
 
 def _flat(image):
@@ -171,3 +171,36 @@ def _restyled(images):
 def restyled():
     images = [keras.Input((12, 10, 4)), keras.Input((12, 10, 4))]
     return keras.Model(images, layers.Conv2D(4, 3, name="conv")(layers.Lambda(_restyled, name="style")(images)))
+
+
+def positions_added():
+    words = keras.Input((9,), dtype="int32")
+    places = layers.Embedding(9, 8, name="places")(ops.arange(9)[None])  # a constant, from then on
+    x = layers.Add(name="sum")([layers.Embedding(20, 8, name="words")(words), places])
+    return keras.Model(words, layers.Dense(3, name="head")(x))
+
+
+def _waves(count, width):
+    places, rates = np.arange(count)[:, None], np.power(10000.0, -np.arange(0, width, 2) / width)
+    return np.stack([np.sin(places * rates), np.cos(places * rates)], -1).reshape(count, width).astype("float32")
+
+
+def waves():
+    words = keras.Input((9,), dtype="int32")
+    places = layers.Embedding(9, 8, weights=[_waves(9, 8)], trainable=False, name="places")
+    x = layers.Embedding(20, 8, name="words")(words) * tf.sqrt(8.0) + places(tf.range(9))
+    return keras.Model(words, layers.Dense(3, name="head")(x))
+
+
+class Waves(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.words, self.head = layers.Embedding(20, 8), layers.Dense(3)
+        self.places = layers.Embedding(9, 8, weights=[_waves(9, 8)], trainable=False)
+
+    def call(self, words):
+        return self.head(self.words(words) * tf.sqrt(8.0) + self.places(tf.range(9)))
+
+
+def waves_in_a_layer():
+    return Waves()

@@ -1,5 +1,7 @@
 """Flattened vectors that meet others, kept statistics, and more that once could not be told: right ports, and wrong."""
 
+import math
+
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
@@ -360,3 +362,67 @@ def restyled():
 
 def restyled_by_one_less():
     return Restyled((False, True))
+
+
+class Positions(nn.Module):
+    def __init__(self, how):
+        super().__init__()
+        self.words, self.places, self.head, self.how = nn.Embedding(20, 8), nn.Embedding(9, 8), nn.Linear(8, 3), how
+        self.register_buffer("numbers", torch.arange(9)[None])
+
+    def forward(self, words):
+        return self.head(self.words(words) + self.how(self))
+
+
+def positions():
+    return Positions(lambda own: own.places(torch.arange(9)))
+
+
+def positions_by_buffer():
+    return Positions(lambda own: own.places(own.numbers[:, :9]))
+
+
+def positions_as_they_are():
+    return Positions(lambda own: own.places.weight)
+
+
+def positions_backwards():
+    return Positions(lambda own: own.places(own.numbers.flip(1)))
+
+
+def _waves(count, width):
+    table, places = torch.zeros(count, width), torch.arange(count).float()[:, None]
+    rates = torch.exp(torch.arange(0, width, 2).float() * (-math.log(10000.0) / width))
+    table[:, 0::2], table[:, 1::2] = torch.sin(places * rates), torch.cos(places * rates)
+    return table
+
+
+class Waves(nn.Module):
+    def __init__(self, frozen=None, first=0):
+        super().__init__()
+        self.words, self.head, self.first = nn.Embedding(20, 8), nn.Linear(8, 3), first
+        self.register_buffer("table", _waves(50, 8)[None])
+        self.places = None if frozen is None else nn.Embedding.from_pretrained(_waves(9, 8), freeze=frozen)
+
+    def forward(self, words):
+        x = self.words(words) * math.sqrt(8)
+        last = self.first + words.shape[1]
+        return self.head(
+            x + (self.table[:, self.first : last] if self.places is None else self.places(torch.arange(9)))
+        )
+
+
+def waves_in_a_buffer():
+    return Waves()
+
+
+def waves_one_further():
+    return Waves(first=1)
+
+
+def waves_that_are_frozen():
+    return Waves(frozen=True)
+
+
+def waves_that_train():
+    return Waves(frozen=False)
