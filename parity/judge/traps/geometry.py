@@ -98,9 +98,9 @@ def _padding(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
     wanted, held = around(scene, mine, "tensorflow"), around(scene, theirs, "torch")
     if wanted != held:
         says = f"with torch padding {flat_pads(wanted)}"
-        yield with_pads(
-            scene, theirs, change(theirs, "same-padding-stride", says, padding_line(theirs, wanted), {"pads": wanted})
-        )
+        one = change(theirs, "same-padding-stride", says, padding_line(theirs, wanted), {"pads": wanted})
+        # A causal convolution may be padded on both sides, and what came after is cut off: at the wrong end, perhaps.
+        yield from _instead_of_slices(scene, with_pads(scene, theirs, one))
     yield from _mirrored(scene, theirs)
     modes = [str(op.config.get("pad_mode") or "zeros") for op in (mine, theirs)]
     if modes[0] != modes[1]:

@@ -151,7 +151,8 @@ def _spelt() -> Iterator[Case]:
     yield port("blurred", "blurred_less", "13x11x3", cause="unknown", place=("blur/*", "*"))
     yield port("unpooled", inputs="12x10x3")
     yield port("unpooled", "unpooled_to_the_smallest", "12x10x3", cause="residual-scale", place=("", "mul"))
-    yield port("causal", "cut_at_the_wrong_end", "23x5", cause="unknown", place=("conv2", "conv2"))
+    cause = "same-padding-stride"
+    yield port("causal", "cut_at_the_wrong_end", "23x5", cause=cause, place=("conv2", "conv2"))
 
 
 def _by_hand() -> Iterator[Case]:
@@ -418,6 +419,7 @@ def settled() -> Iterator[Case]:
     yield from _pixels()
     yield from _spreads()
     yield from _positions()
+    yield from _causal()
 
 
 def _flat_vectors() -> Iterator[Case]:
@@ -504,6 +506,15 @@ def _positions() -> Iterator[Case]:
     yield port("waves", "waves_one_further", ids=ids, cause="unknown", place=("add", "add"))
     case = port("waves_in_a_layer", "waves_in_a_buffer", ids=ids, says=("nobody trains it",))
     yield replace(case, name="settled-waves_in_a_layer")
+
+
+def _causal() -> Iterator[Case]:
+    """Yield temporal convolutions that see nothing of what comes later, but for those that are padded at the end."""
+    port, size = partial(_port, family="settled"), "23x5"
+    for torch in ("temporal", "temporal_padded_before"):
+        yield port("temporal", torch, size)
+    for torch in ("temporal_cut_at_the_start", "temporal_padded_behind"):
+        yield port("temporal", torch, size, cause="same-padding-stride", place=("second2", "blocks.1.second*"))
 
 
 FURTHER = (

@@ -204,3 +204,13 @@ class Waves(keras.Model):
 
 def waves_in_a_layer():
     return Waves()
+
+
+def temporal():
+    steps = keras.Input((23, 5))
+    x = layers.Conv1D(6, 1, name="widen")(steps)
+    for rate in (1, 2):
+        causal = {"dilation_rate": rate, "padding": "causal", "activation": "relu"}
+        y = layers.Conv1D(6, 3, name=f"second{rate}", **causal)(layers.Conv1D(6, 3, name=f"first{rate}", **causal)(x))
+        x = layers.ReLU()(layers.Add()([x, y]))
+    return keras.Model(steps, layers.Dense(2, name="head")(x[:, -1]))

@@ -426,3 +426,52 @@ def waves_that_are_frozen():
 
 def waves_that_train():
     return Waves(frozen=False)
+
+
+class Chomp(nn.Module):
+    def __init__(self, count, end=True):
+        super().__init__()
+        self.count, self.end = count, end
+
+    def forward(self, x):
+        return x[:, :, : -self.count].contiguous() if self.end else x[:, :, self.count :].contiguous()
+
+
+def _chomped(rate, end=True):
+    return nn.Sequential(nn.Conv1d(6, 6, 3, padding=2 * rate, dilation=rate), Chomp(2 * rate, end))
+
+
+def _padded(rate, behind=0):
+    pads = (0, behind) if behind else (2 * rate, 0)
+    return nn.Sequential(nn.ConstantPad1d(pads, 0.0), nn.Conv1d(6, 6, 3, dilation=rate))
+
+
+class Temporal(nn.Module):
+    def __init__(self, make=_chomped, last=None):
+        super().__init__()
+        self.widen, self.head, self.blocks = nn.Conv1d(5, 6, 1), nn.Linear(6, 2), nn.ModuleList()
+        for rate in (1, 2):
+            second = last if last is not None and rate == 2 else make(rate)
+            self.blocks.append(nn.ModuleDict({"first": make(rate), "second": second}))
+
+    def forward(self, x):
+        x = self.widen(x.transpose(1, 2))
+        for block in self.blocks:
+            x = F.relu(x + F.relu(block["second"](F.relu(block["first"](x)))))
+        return self.head(x[:, :, -1])
+
+
+def temporal():
+    return Temporal()
+
+
+def temporal_padded_before():
+    return Temporal(_padded)
+
+
+def temporal_cut_at_the_start():
+    return Temporal(last=_chomped(2, end=False))
+
+
+def temporal_padded_behind():
+    return Temporal(last=_padded(2, behind=4))
