@@ -184,7 +184,7 @@ def compare(prepared: Prepared, tell: Progress) -> Verdict:
         story.ends = outputs.compare(models, prepared.inputs, prepared.orders)
         story.sources += () if story.uncarried else story.ends.sources
         if not story.sources and not story.uncarried and not models.options.train:
-            story.look_further(found)
+            story.look_further(found, tell)
     except (WorkerError, WorkerCrash) as error:  # what was compared until then is still worth telling
         story.broken = str(error)
     dump.close()
@@ -338,10 +338,12 @@ class Story:
             return []
         return [role for role, ref in op.weights.items() if role not in SHIFTS and set(weight_names(ref)) <= alone]
 
-    def look_further(self, found: Sequence[Cut]) -> None:
+    def look_further(self, found: Sequence[Cut], tell: Progress) -> None:
         """Ask both models on inputs further out, should one of them bend numbers where the other does not."""
         prepared = self.prepared
-        source = elsewhere.compare(prepared.models, prepared.matching, prepared.orders, found)
+        source = elsewhere.compare(
+            prepared.models, prepared.matching, prepared.orders, found, lambda text: tell("stage", text)
+        )
         if source is not None:
             self.sources.append(source)
             self.ends = outputs.Ends((*self.ends.verdicts, SEMANTIC), self.ends.why or source.evidence)
