@@ -51,7 +51,8 @@ def _numbers(models: Models, op: Op) -> Array | None:
         if is_fatal(error):
             raise
         return None
-    return np.asarray(answer["value"], np.float32)[0]
+    made: Array = np.asarray(answer["value"], np.float32)
+    return np.asarray(made[0])
 
 
 def _long(shape: Sequence[int]) -> tuple[int, ...]:

@@ -415,8 +415,8 @@ def _one_number(cut: Cut) -> bool:
     computing = [op for op in (*cut.segment_tensorflow, *cut.segment_torch) if op.effect != MOVES]
     if len(mains) != 2 or len(computing) != 2:
         return False
-    first, second = ([float(main.config.get(key, usual)) for key, usual in SCALED] for main in mains)
-    return bool(np.array_equal(np.float32(first), np.float32(second)))
+    first, second = (np.array([main.config.get(key, usual) for key, usual in SCALED], np.float32) for main in mains)
+    return bool(np.array_equal(first, second))
 
 
 def _bends_elsewhere(cut: Cut) -> bool:
