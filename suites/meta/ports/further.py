@@ -272,11 +272,11 @@ def _held() -> Iterator[Case]:
     yield port("learned_queries", "learned_queries_halved", "6x8", cause="input-scale", place=place)
     said = ("no weights could be carried between", "--map")
     yield port("factors", inputs="8", verdict="undecided", says=said)
-    said = ("constant numbers in the place of torch's `places.weight`",)
-    yield port("baked_positions", ids="7:0:19", says=said)
+    baked = ("constant numbers in the place of torch's `places.weight`",)
+    yield port("baked_positions", ids="7:0:19", says=baked)
     yield port("baked_positions", "baked_positions_backwards", ids="7:0:19", cause="unknown", place=("add", "add"))
-    said = ("places.weight",)
-    yield port("baked_positions", ids="7:0:19", options=train, verdict="undecided", says=said)
+    alone = ("places.weight",)
+    yield port("baked_positions", ids="7:0:19", options=train, verdict="undecided", says=alone)
 
 
 def _recurrences() -> Iterator[Case]:
