@@ -371,8 +371,8 @@ def _verdict(story: Story) -> Verdict:
     prepared, layers = story.prepared, story.layers
     models, weight_plan, matching = prepared.models, prepared.plan, prepared.matching
     unmatched, idle = _without_partner(prepared)
-    ends = () if story.uncarried else story.ends.verdicts  # they differ by the weights
-    extra = [*ends, *(finding.verdict for finding in story.step)]
+    # What the models give and learn as wholes differs by weights that could not be carried.
+    extra = [] if story.uncarried else [*story.ends.verdicts, *(finding.verdict for finding in story.step)]
     why = story.broken.partition("\n")[0] or story.uncarried or story.ends.why
     if story.broken:
         extra.append(NOT_COMPARED)

@@ -158,7 +158,10 @@ class Bank:
         return link.pair == cut.pair or (mine is not None and link.tensorflow in mine.weights.values())
 
     def _alternatives(self, cut: Cut, carried: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
-        """Return the carried weights of other layers that would fit in here, as-is only: was the wrong one loaded?"""
+        """Return the carried weights of other layers that would fit in here, as-is only: was the wrong one loaded?
+
+        Of a layer with the same weights first; of one that lacks, or has, a bias beside its kernel, what both have.
+        """
         if self.models.options.weights != AS_IS or cut.pair is None or cut.main_torch is None:
             return {}
         shapes = {role: array.shape for role, array in carried.items()}
@@ -170,11 +173,12 @@ class Bank:
                 array = np.asarray(link.to_torch(read(link.tensorflow, self.weights[TENSORFLOW]))).astype(np.float64)
                 by_pair.setdefault(link.pair, {})[roles[link.torch]] = array
         mine = {op.index: op.name for op in self.models[TENSORFLOW].ops}
-        return {
+        fitting = {
             mine[pair.tensorflow]: found
             for pair, found in by_pair.items()
-            if {role: array.shape for role, array in found.items()} == shapes
+            if all(array.shape == shapes[role] for role, array in found.items())
         }
+        return dict(sorted(fitting.items(), key=lambda one: -len(one[1])))
 
     def _attempt(self, step: Step, scene: Scene, remedies: Sequence[Remedy]) -> Attempt:
         feed = dict(step.fed_torch)

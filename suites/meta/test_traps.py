@@ -326,6 +326,24 @@ def test_a_flattened_kernel_names_the_sizes() -> None:
     np.testing.assert_array_equal(moved, right)
 
 
+def test_units_that_become_an_image_stand_in_the_order_of_flatten() -> None:
+    right, bias = RNG.standard_normal((24, 5)), RNG.standard_normal(24)
+    moved = np.arange(24).reshape(4, 3, 2).transpose(2, 0, 1).reshape(-1)  # torch's unit j is TensorFlow's moved[j]
+    held = {"weight": np.empty_like(right), "bias": np.empty_like(bias)}
+    held["weight"][moved], held["bias"][moved] = right, bias
+    mine = [op(0, "fc", "dense", [0], [1], units=24), op(1, "image", "reshape", [1], [2])]
+    for size, trap in (((2, 2, 4, 3), "flatten-order"), ((2, 24), "output-permutation")):
+        one = scene(
+            mine, mine, (0, 0), shapes={0: (2, 5), 1: (2, 24), 2: size}, tf_shapes={0: (2, 5), 1: (2, 24)},
+            carried={"weight": right, "bias": bias}, torch_weights=held,
+            tensorflow_weights={"kernel": held["weight"].T},
+        )  # fmt: skip
+        found_ = [remedy for remedy in proposals(one) if remedy.cost < 1.0]
+        assert trap in {remedy.trap for remedy in found_}
+        units = [remedy for remedy in found_ if "units" in remedy.says]
+        assert bool(units) == (trap == "flatten-order")
+
+
 def test_statistics_in_each_others_place() -> None:
     held = {**STATISTICS, "weight": STATISTICS["bias"], "bias": STATISTICS["weight"]}
     (remedy,) = found(loaded("batch_norm", STATISTICS, held), "batchnorm-stats-swap")

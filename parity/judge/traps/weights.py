@@ -15,7 +15,7 @@ from parity.judge.traps import weight_forms as forms
 from parity.judge.traps.remedy import UNKNOWN, Remedy, change
 from parity.judge.traps.scene import Scene
 from parity.model.layout import Array
-from parity.model.trace import Op
+from parity.model.trace import COMPUTES, Op
 
 IDS = (
     "flatten-order", "kernel-layout", "kernel-spatial-swap", "kernel-flip", "depthwise-channel-order",
@@ -210,6 +210,8 @@ def _depthwise_bias(scene: Scene, name: str, held: Array, right: Array) -> Match
 
 
 def _dense(scene: Scene, name: str, held: Array, right: Array, original: Array | None) -> Match | None:
+    if _becomes_image(scene) and forms.order_along(held, right, 0) is not None:
+        return None  # it is its units that stand in another order
     if original is not None and not forms.equal(original.T, right) and forms.equal(held, original.T):
         shape = _flattened(scene)
         sizes = f"{shape}" if shape else "(H, W, C)"
@@ -364,6 +366,13 @@ def _common(scene: Scene, role: str, held: Array, right: Array) -> Match | None:
             f"load `{name}.{role}` without that scale (a weight norm, or a folded normalisation)",
         )
     order = forms.order_along(held, right, 0)
+    if order is not None and forms.is_flatten_order(order) and _becomes_image(scene):
+        return Match(
+            "flatten-order",
+            role,
+            "with its units in the order (H, W, C) of TensorFlow's Reshape, where torch's makes (C, H, W) of them",
+            f"permute `{name}.{role}` along its first axis from (H, W, C) to (C, H, W), or permute behind the reshape",
+        )
     if order is not None and not role.startswith("running"):
         shown = str(order) if len(order) <= 12 else f"[{', '.join(map(str, order[:8]))}, ...]"
         return Match(
@@ -373,6 +382,19 @@ def _common(scene: Scene, role: str, held: Array, right: Array) -> Match | None:
             f"`{name}.{role}`[{shown}]: TensorFlow's order of classes or channels",
         )
     return None
+
+
+def _becomes_image(scene: Scene) -> bool:
+    """Whether torch's result is made an image, or a sequence, of several channels, at once or behind an activation."""
+    readers, trace = scene.torch_trace.consumers(), scene.torch_trace
+    tensor = scene.torch.outputs[0] if scene.torch is not None and scene.torch.outputs else None
+    while tensor is not None and len(readers.get(tensor, [])) == 1:
+        reader = readers[tensor][0]
+        shape = trace.shapes.get(reader.outputs[0], ())
+        if reader.kind == "reshape" and len(shape) > 2 and shape[1] > 1:
+            return True
+        tensor = reader.outputs[0] if reader.effect != COMPUTES or reader.kind in NORMS else None
+    return False
 
 
 def _never_loaded(scene: Scene, role: str, held: Array) -> Match | None:

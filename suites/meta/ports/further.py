@@ -408,6 +408,12 @@ def _pictures() -> Iterator[Case]:
     yield replace(port("norms", inputs="12x10x4", options=back), name="pictures-norms-back")
     yield port("words", ids="14:0:29")
     yield replace(port("words", ids="14:0:29", options=back), name="pictures-words-back")
+    as_is = ("--weights", "as-is")
+    yield port("drawn_generator", inputs="8", options=as_is)
+    port_ = partial(port, "drawn_generator", inputs="8", options=as_is)
+    yield port_("generator_as_keras_has_it", cause="flatten-order", place=("start", "start"))
+    case = port_("generator_with_kernels_exchanged", cause="weight-wrong-layer", place=("first", "first"))
+    yield replace(case, sources=(*case.sources, Source(("second",), ("second",), ("weight-wrong-layer",))))
     yield port("words_as_pictures", "words_as_signals", ids="14:0:29")
     yield port("words", "words_by_mean", ids="14:0:29", cause="unknown", place=("global_max*", "mean*"))
 

@@ -2,6 +2,7 @@
 
 import keras
 import tensorflow as tf
+from drawn import drawn
 from keras import layers
 
 
@@ -55,3 +56,15 @@ def words_as_pictures():
     parts = [layers.Conv2D(5, (width, 6), activation="relu", name=f"of{width}")(x) for width in (2, 3, 4)]
     x = layers.Concatenate()([layers.GlobalMaxPooling2D()(part) for part in parts])
     return keras.Model(tokens, layers.Dense(2, name="head")(x))
+
+
+def drawn_generator():
+    """Return a network that makes a picture of eight numbers, its weights drawn from their names."""
+    start = keras.Input((8,))
+    x = layers.Reshape((4, 3, 6))(layers.Dense(72, activation="relu", name="start")(start))
+    x = layers.Conv2D(6, 3, padding="same", activation="relu", name="first")(x)
+    x = layers.Conv2D(6, 3, padding="same", use_bias=False, name="second")(x)
+    model = keras.Model(start, x)
+    for weight in model.weights:
+        weight.assign(drawn(weight.path, weight.shape))
+    return model

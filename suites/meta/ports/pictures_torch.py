@@ -1,6 +1,8 @@
 """What models do to pictures before their first layer, in PyTorch."""
 
+import numpy as np
 import torch
+from drawn import drawn
 from torch import nn
 from torch.nn import functional
 
@@ -188,3 +190,38 @@ class WordsAsSignals(nn.Module):
 
 def words_as_signals():
     return WordsAsSignals()
+
+
+class Generator(nn.Module):
+    """Makes a picture of eight numbers, its weights drawn from their names."""
+
+    def __init__(self, ordered=True, first="first", second="second"):
+        super().__init__()
+        self.start = nn.Linear(8, 72)
+        self.first, self.second = nn.Conv2d(6, 6, 3, padding=1), nn.Conv2d(6, 6, 3, padding=1, bias=False)
+        order = np.arange(72).reshape(4, 3, 6).transpose(2, 0, 1).reshape(-1) if ordered else np.arange(72)
+        kernels = {name: drawn(f"{name}/kernel", (3, 3, 6, 6)).transpose(3, 2, 0, 1) for name in ("first", "second")}
+        held = {
+            "start.weight": drawn("start/kernel", (8, 72)).T[order],
+            "start.bias": drawn("start/bias", (72,))[order],
+            "first.weight": kernels[first],
+            "first.bias": drawn("first/bias", (6,)),
+            "second.weight": kernels[second],
+        }
+        self.load_state_dict({name: torch.tensor(array) for name, array in held.items()})
+
+    def forward(self, x):
+        x = functional.relu(self.start(x)).view(-1, 6, 4, 3)
+        return self.second(functional.relu(self.first(x)))
+
+
+def drawn_generator():
+    return Generator()
+
+
+def generator_as_keras_has_it():
+    return Generator(ordered=False)
+
+
+def generator_with_kernels_exchanged():
+    return Generator(first="second", second="first")
