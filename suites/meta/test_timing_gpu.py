@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,6 +13,7 @@ from parity import timing
 from parity.bench import devices
 from parity.bench.gpu import joined
 from parity.bench.lanes import lane
+from parity.bench.run import LaneRun, Setting, Timing
 from parity.campaign import Campaign, CampaignOptions
 from parity.errors import MissingDevice, ParityError, WorkerCrash
 from parity.timing import Bench, Row
@@ -160,6 +162,28 @@ def test_a_gpu_that_is_left_alone_says_why(tmp_path: Path, monkeypatch: pytest.M
     (why,) = reasons(made).values()
     assert why.startswith("a CUDA device is visible but the run is on the CPU: the CUDA device serves one process")
     assert campaign.record["environment"]["device_note"] == why
+
+
+# A clock that stopped too early.
+
+
+@pytest.mark.parametrize(
+    ("proof", "seconds", "more_s", "refused"),
+    [
+        ("after_sync_s", 1e-4, 3e-5, False),  # one image: the reading itself differs by as much from time to time
+        ("after_sync_s", 1e-3, 1e-3, True),
+        ("after_sync_s", 1e-4, 5e-4, True),
+        ("device_s", 1e-4, 3e-5, False),
+        ("device_s", 1e-3, 1e-3, True),
+    ],
+)
+def test_some_microseconds_are_no_proof_of_a_hurried_clock(
+    proof: str, seconds: float, more_s: float, refused: bool
+) -> None:
+    run = LaneRun(lane("tf-graph"), Timing(device="gpu"), None, 0, 0)  # type: ignore[arg-type]
+    done = {"seconds": seconds, proof: more_s if proof == "after_sync_s" else seconds + more_s}
+    with pytest.raises(ParityError, match="the clock did not wait") if refused else nullcontext():
+        run._refuse_hurry(Setting("latency", 1, 150, 150, 1), done, proof)
 
 
 # Readings of a campaign in two parts.
