@@ -27,6 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ParityError as error:
         print(f"parity {options.command}: {str(error).partition(chr(10))[0]}", file=sys.stderr)
         return error.exit_status
+    except KeyboardInterrupt:
+        print(f"parity {options.command}: interrupted before the end", file=sys.stderr)
+        return UsageError.exit_status
     except Exception as error:  # status 1 would say that two models differ
         if os.environ.get("PARITY_TRACEBACK"):
             raise

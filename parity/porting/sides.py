@@ -92,7 +92,11 @@ class Workers:
         sides = sides or self.sides
         with ThreadPoolExecutor(len(sides)) as pool:
             futures = {side: pool.submit(request, side) for side in sides}
-            return {side: future.result() for side, future in futures.items()}
+            try:
+                return {side: future.result() for side, future in futures.items()}
+            except KeyboardInterrupt:  # the pool waits for its threads, and they for workers that may not answer soon
+                self.close()
+                raise
 
 
 class PlainWorkers(Workers):

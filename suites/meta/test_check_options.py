@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import _thread
+import importlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,8 +21,16 @@ import pytest
 from parity.errors import UsageError
 from parity.porting import convert, memory
 from parity.porting.lint import _call
-from parity.porting.options import CheckOptions, InputSpec, arrays, as_inputs, parse_input, parse_int_input, read_map
-from parity.porting.sides import TENSORFLOW, TORCH
+from parity.porting.options import (
+    CheckOptions,
+    InputSpec,
+    arrays,
+    as_inputs,
+    parse_input,
+    parse_int_input,
+    read_map,
+)
+from parity.porting.sides import TENSORFLOW, TORCH, Workers
 
 
 @pytest.mark.parametrize(("text", "shape"), [("224x224x3", (224, 224, 3)), ("16", (16,)), ("7,5", (7, 5))])
@@ -126,6 +138,37 @@ def test_files_say_which_framework_they_belong_to(tmp_path: Path) -> None:
         convert.directions(odd, tmp_path / "x.pth")
     with pytest.raises(UsageError, match="no such file"):
         convert.directions(tmp_path / "none.keras", tmp_path / "x.pth")
+
+
+def test_an_interrupt_ends_workers_that_would_not_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    from parity import cli
+
+    answer = threading.Event()
+
+    class Waiting(Workers):
+        def __init__(self) -> None:
+            pass
+
+        def close(self) -> None:
+            answer.set()
+
+    def ask(side: str) -> bool:
+        if side == TENSORFLOW:
+            _thread.interrupt_main()
+        return answer.wait(60.0)
+
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        Waiting().each(ask, (TENSORFLOW, TORCH))
+    assert time.monotonic() - start < 30.0, "the pool waited for its threads"
+
+    def interrupted(_: object) -> int:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cli, "_check", interrupted)
+        assert cli.main(["check", "a.py:build", "b.py:build"]) == 2
+    assert capsys.readouterr().err == "parity check: interrupted before the end\n"
 
 
 def test_optimizers_are_written_as_calls() -> None:
