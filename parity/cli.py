@@ -152,9 +152,13 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
 
 def _check(options: argparse.Namespace) -> int:
     from parity.port import check
+    from parity.porting.options import writable
     from parity.porting.verdict import write_json
     from parity.report.check_table import CheckTable
 
+    for option, path in (("--json", options.json), ("--dump", options.dump), ("--repro", options.repro)):
+        if path:
+            writable(option, path, folder=option == "--dump")
     with CheckTable(options.quiet) as table:
         try:
             verdict = check(
@@ -166,9 +170,9 @@ def _check(options: argparse.Namespace) -> int:
                 write_json(options.json, _no_verdict(error))
             raise
         found = verdict.to_dict()
+        table.end(found, verdict.message())
         if options.json:
             write_json(options.json, found)
-        table.end(found, verdict.message())
     if verdict.exit == UsageError.exit_status:
         print(f"parity check: {verdict.headline()}", file=sys.stderr)
     return verdict.exit
@@ -191,6 +195,7 @@ def _add_convert(commands: Any) -> None:
 
 def _convert(options: argparse.Namespace) -> int:
     from parity.port import convert
+    from parity.porting.options import writable
     from parity.report.check_table import CheckTable
 
     with CheckTable(quiet=True) as table:
@@ -226,12 +231,14 @@ def _add_lint(commands: Any) -> None:
 
 def _lint(options: argparse.Namespace) -> int:
     from parity.porting.lint import lint
-    from parity.porting.options import CheckOptions, InputSpec, read_map
+    from parity.porting.options import CheckOptions, InputSpec, read_map, writable
     from parity.porting.verdict import write_json
 
     optimizers = (options.tensorflow_optimizer, options.torch_optimizer)
     if any(optimizers) and not all(optimizers):
         raise UsageError("give both --tensorflow-optimizer and --torch-optimizer, or neither")
+    if options.json:
+        writable("--json", options.json)
     settings = CheckOptions(
         inputs=(InputSpec((1,)),),
         by_hand=read_map(options.map) if options.map else {},

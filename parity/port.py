@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from parity.errors import PairingError, UsageError, WorkerCrash, WorkerError
+from parity.errors import PairingError, ParityError, UsageError
 from parity.judge.verdict import NOT_COMPARED, SEMANTIC, Finding
 from parity.model.trace import MOVES, Op, Trace, used_weights, weight_names, weights_that_matter
 from parity.pairing import batches
@@ -185,9 +185,9 @@ def compare(prepared: Prepared, tell: Progress) -> Verdict:
         story.sources += () if story.uncarried else story.ends.sources
         if not story.sources and not story.uncarried and not models.options.train:
             story.look_further(found, tell)
-    except (WorkerError, WorkerCrash) as error:  # what was compared until then is still worth telling
+        dump.close()
+    except ParityError as error:  # what was compared until then is still worth telling
         story.broken = str(error)
-    dump.close()
     story.notes += (*repro.notes, *batches.notes(models[TENSORFLOW], models[TORCH], matching.pairs))
     return _verdict(story)
 

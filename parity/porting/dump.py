@@ -60,5 +60,21 @@ class Dump:
         if self.folder is None:
             return
         partial = self.folder / f"{INDEX}.part"
-        partial.write_text(json.dumps({"schema": 1, "tensors": self.rows}, indent=1) + "\n")
-        partial.replace(self.folder / INDEX)
+        try:
+            partial.write_text(json.dumps({"schema": 1, "tensors": self.rows}, indent=1) + "\n")
+            partial.replace(self.folder / INDEX)
+        except OSError as error:
+            raise UsageError(f"--dump {self.folder}: {error.strerror or error}") from None
+
+
+def _of_training(step: Step) -> dict[str, Array]:
+    """Return the gradients and the statistics of one layer in training, by side and by what they are of."""
+    found: dict[str, Any] = {}
+    for side, answer in step.answers.items():
+        gradients = answer.get("input_gradients", {}).values()
+        found |= {f"{side}.gradient_of_input_{i}": gradient for i, gradient in enumerate(gradients)}
+        found |= {
+            f"{side}.gradient_of.{name}": gradient for name, gradient in answer.get("weight_gradients", {}).items()
+        }
+        found |= {f"{side}.state.{name}": value for name, value in answer.get("state", {}).items()}
+    return {name: np.ascontiguousarray(value) for name, value in found.items() if value is not None}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from errno import EISDIR
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +157,23 @@ def read_map(path: Path) -> dict[str, str]:
     """Return the pairs of a `--map` file: JSON `{"tensorflow name": "torch name"}`, or lines `tensorflow = torch`.
 
     Raises
+def writable(option: str, path: Path, folder: bool = False) -> None:
+    """Make sure, before a long check, that a file (or in a folder, files) can be written where an option says.
+
+    Raises
+        UsageError: it cannot; says why.
+    """
+    try:
+        if not folder and path.is_dir():
+            raise IsADirectoryError(EISDIR, "it is a folder, not a file")
+        place = path if folder else path.parent
+        place.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise UsageError(f"{option} {path} cannot be written: {error.strerror or error}") from None
+
+
         UsageError: the file is missing or cannot be understood; says in which line.
     """
     import json

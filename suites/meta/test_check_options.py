@@ -29,6 +29,7 @@ from parity.porting.options import (
     parse_input,
     parse_int_input,
     read_map,
+    writable,
 )
 from parity.porting.sides import TENSORFLOW, TORCH, Workers
 
@@ -138,6 +139,22 @@ def test_files_say_which_framework_they_belong_to(tmp_path: Path) -> None:
         convert.directions(odd, tmp_path / "x.pth")
     with pytest.raises(UsageError, match="no such file"):
         convert.directions(tmp_path / "none.keras", tmp_path / "x.pth")
+
+
+def test_a_place_that_cannot_be_written_is_said_before_the_check(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    writable("--json", tmp_path / "new" / "found.json")
+    writable("--dump", tmp_path / "dump", folder=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dump", "file", "new"]
+    for option, path, folder in (
+        ("--json", tmp_path / "file" / "found.json", False),
+        ("--json", tmp_path, False),
+        ("--dump", tmp_path / "file", True),
+        ("--dump", Path("/proc/none"), True),
+    ):
+        with pytest.raises(UsageError, match=f"{option} .* cannot be written") as caught:
+            writable(option, path, folder=folder)
+        assert "\n" not in str(caught.value)
 
 
 def test_an_interrupt_ends_workers_that_would_not_answer(capsys: pytest.CaptureFixture[str]) -> None:
