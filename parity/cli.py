@@ -198,6 +198,8 @@ def _convert(options: argparse.Namespace) -> int:
     from parity.porting.options import writable
     from parity.report.check_table import CheckTable
 
+    writable("--to", options.target)
+
     with CheckTable(quiet=True) as table:
         verdict, written = convert(
             options.tensorflow, options.torch, options.source, options.target, options.inputs or (),
@@ -235,10 +237,10 @@ def _lint(options: argparse.Namespace) -> int:
     from parity.porting.verdict import write_json
 
     optimizers = (options.tensorflow_optimizer, options.torch_optimizer)
-    if any(optimizers) and not all(optimizers):
-        raise UsageError("give both --tensorflow-optimizer and --torch-optimizer, or neither")
     if options.json:
         writable("--json", options.json)
+    if any(optimizers) and not all(optimizers):
+        raise UsageError("give both --tensorflow-optimizer and --torch-optimizer, or neither")
     settings = CheckOptions(
         inputs=(InputSpec((1,)),),
         by_hand=read_map(options.map) if options.map else {},

@@ -53,7 +53,7 @@ class TensorflowModelFiles:
         return {key: value for key, value in config.items() if isinstance(value, (int, float, bool, type(None)))}
 
     def save_model(self, path: str) -> None:
-        """Write the model (.keras, .h5) or its weights (.safetensors), atomically.
+        """Write the model (.keras, .h5) or its weights (.weights.h5, .safetensors), atomically.
 
         Raises
             UsageError: another ending.
@@ -68,7 +68,7 @@ class TensorflowModelFiles:
             if not hasattr(model, "save"):
                 raise ExportError(f"{path}: a {type(model).__name__} is no Keras model; use .safetensors")
             try:
-                atomically(path, model.save)
+                atomically(path, model.save_weights if path.endswith(".weights.h5") else model.save)
             except Exception as error:
                 raise ExportError(f"{path}: the model could not be written ({str(error).splitlines()[0]})") from error
         else:

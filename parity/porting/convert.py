@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -46,7 +47,7 @@ class Conversion:
                 f" they are bit for bit what was meant, and the outputs agree{self.note and f' ({self.note})'}"
             )
         what = self.why or f"{', '.join(self.differing[:4])} read back otherwise"
-        return f"{self.path} was written and is not what it should be: {what}"
+        return f"{self.path} was not kept, since what was written is not what it should be: {what}"
 
 
 def directions(source: Path, target: Path) -> tuple[str, str]:
@@ -57,6 +58,8 @@ def directions(source: Path, target: Path) -> tuple[str, str]:
     """
     if not source.is_file():
         raise UsageError(f"--from {source}: no such file")
+    if target.exists() and target.samefile(source):
+        raise UsageError(f"--to {target}: that is the file of --from, which would be overwritten")
     mine = _framework("--from", source)
     other = TORCH if mine == TENSORFLOW else TENSORFLOW
     if target.suffix not in ENDINGS[other]:
@@ -98,6 +101,8 @@ def settings(options: CheckOptions, mine: str, source: Path) -> CheckOptions:
 def write(prepared: Any, mine: str, other: str, target: Path, outputs_differ: Callable[[], str]) -> Conversion:
     """Write the source's own weights in the other framework's file, read it back in fresh models, and compare.
 
+    The file gets its name when it is proven: what stood there before stays if it is not.
+
     `prepared` is `parity.port.Prepared` of a proven pair; `outputs_differ` says in one line what the outputs of all
     four sides say against each other, or nothing.
 
@@ -110,18 +115,24 @@ def write(prepared: Any, mine: str, other: str, target: Path, outputs_differ: Ca
     both = (real, carried) if mine == TENSORFLOW else (carried, real)
     settled = plan.settled(*both)[0 if mine == TENSORFLOW else 1]
     models.set_weights(other, carried)
-    path = str(target.absolute())
-    models.workers.call(other, "save_model", path=path)
-    if not target.is_file():
-        raise ExportError(f"{target} was not written")
-    for side in (other, TWIN[other]):
-        models.workers.call(side, "load_model", source=models.builders[other], weights=path)
-    back = models.weights(other)
-    differing = tuple(name for name, array in carried.items() if not _same_bits(array, back.get(name)))
-    for side in (mine, TWIN[mine]):
-        models.set_weights(side, {**real, **settled})
-    note = settling(mine, settled) if settled else ""
-    return Conversion(target, mine, other, len(carried), differing, outputs_differ(), note)
+    unproven = target.absolute().with_name(f"unproven{os.getpid()}-{target.name}")  # readers go by the ending
+    try:
+        models.workers.call(other, "save_model", path=str(unproven))
+        if not unproven.is_file():
+            raise ExportError(f"{target} was not written")
+        for side in (other, TWIN[other]):
+            models.workers.call(side, "load_model", source=models.builders[other], weights=str(unproven))
+        back = models.weights(other)
+        differing = tuple(name for name, array in carried.items() if not _same_bits(array, back.get(name)))
+        for side in (mine, TWIN[mine]):
+            models.set_weights(side, {**real, **settled})
+        note = settling(mine, settled) if settled else ""
+        found = Conversion(target, mine, other, len(carried), differing, outputs_differ(), note)
+        if found.proven:
+            unproven.replace(target)
+    finally:
+        unproven.unlink(missing_ok=True)
+    return found
 
 
 def _same_bits(array: Array, back: Array | None) -> bool:

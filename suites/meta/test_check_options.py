@@ -141,6 +141,40 @@ def test_files_say_which_framework_they_belong_to(tmp_path: Path) -> None:
         convert.directions(tmp_path / "none.keras", tmp_path / "x.pth")
 
 
+def test_a_file_is_not_converted_into_itself(tmp_path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    file = tmp_path / "a.safetensors"
+    save_file({"conv1.weight": np.zeros(2, np.float32)}, file)
+    with pytest.raises(UsageError, match="would be overwritten"):
+        convert.directions(file, tmp_path / "." / "a.safetensors")
+
+
+@pytest.mark.parametrize("proven", [True, False])
+def test_a_converted_file_gets_its_name_when_it_is_proven(tmp_path: Path, proven: bool) -> None:
+    target, held = tmp_path / "port.weights.h5", {"w": np.arange(3.0)}
+    target.write_text("what stood there before")
+    written: list[Path] = []
+
+    def call(_: str, method: str, **words: Any) -> None:
+        if method == "save_model":
+            written.append(Path(words["path"]))
+            written[0].write_text("new")
+
+    models = SimpleNamespace(
+        builders={TORCH: "b.py:build", TENSORFLOW: "a.py:build"}, workers=SimpleNamespace(call=call),
+        set_weights=lambda *_: None, weights=lambda _: held if proven else {"w": np.zeros(3)},
+    )  # fmt: skip
+    plan = SimpleNamespace(to_tensorflow=lambda real: real, to_torch=lambda real: real)
+    prepared = SimpleNamespace(models=models, plan=plan, built={TORCH: held, TENSORFLOW: held})
+    found = convert.write(prepared, TORCH, TENSORFLOW, target, lambda: "")
+    assert found.proven is proven
+    assert target.read_text() == ("new" if proven else "what stood there before")
+    assert written[0].name.endswith("-port.weights.h5"), "readers go by the ending"
+    assert list(tmp_path.iterdir()) == [target]
+    assert ("not kept" in found.line()) is not proven
+
+
 def test_a_place_that_cannot_be_written_is_said_before_the_check(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     writable("--json", tmp_path / "new" / "found.json")
