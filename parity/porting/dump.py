@@ -12,6 +12,7 @@ from safetensors.numpy import save_file
 
 from parity.errors import UsageError
 from parity.porting.cuts import Step
+from parity.porting.options import Array
 
 INDEX = "index.json"
 
@@ -35,6 +36,7 @@ class Dump:
         arrays = {side: np.ascontiguousarray(value) for side, value in step.values.items()}
         arrays |= {f"fed_tensorflow_{i}": np.ascontiguousarray(x) for i, x in enumerate(step.fed.values())}
         arrays |= {f"fed_torch_{i}": np.ascontiguousarray(x) for i, x in enumerate(step.fed_torch.values())}
+        arrays |= _of_training(step)
         target = self.folder / f"{stem}.safetensors"
         partial = target.with_name(target.name + ".part")
         try:

@@ -191,6 +191,28 @@ def test_a_place_that_cannot_be_written_is_said_before_the_check(tmp_path: Path)
         assert "\n" not in str(caught.value)
 
 
+def test_gradients_and_statistics_are_dumped_too(tmp_path: Path) -> None:
+    from safetensors.numpy import load_file
+
+    from parity.porting.dump import Dump
+
+    one = np.ones(2, np.float32)
+    answers = {
+        TENSORFLOW: {"value": one, "input_gradients": {0: one, 1: None}, "weight_gradients": {"d/kernel": 2 * one}},
+        TORCH: {"value": one, "state": {"bn.running_mean": 3 * one}},
+    }
+    cut = SimpleNamespace(name="d", kind="dense", main_tensorflow=None, main_torch=None)
+    finding = SimpleNamespace(verdict="rounding")
+    step = SimpleNamespace(cut=cut, values={TENSORFLOW: one}, fed={}, fed_torch={}, answers=answers, finding=finding)
+    Dump(tmp_path).add(cast(Any, step))
+    found = load_file(tmp_path / json.loads((tmp_path / "index.json").read_text())["tensors"][0]["file"])
+    assert set(found) == {
+        "tensorflow", "tensorflow.gradient_of_input_0", "tensorflow.gradient_of.d/kernel",
+        "torch.state.bn.running_mean",
+    }  # fmt: skip
+    assert np.array_equal(found["torch.state.bn.running_mean"], 3 * one)
+
+
 def test_an_interrupt_ends_workers_that_would_not_answer(capsys: pytest.CaptureFixture[str]) -> None:
     from parity import cli
 
