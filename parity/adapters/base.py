@@ -7,9 +7,11 @@ returns NumPy arrays in that order; permuting is the parent's business. The pare
 from __future__ import annotations
 
 import gc
+import importlib
 import os
 import resource
 import sys
+import sysconfig
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -366,6 +368,38 @@ def atomically(path: str, write: Callable[[str], Any]) -> None:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+class UsersCode:
+    """What one model's builder imports, and from where; the next model in the same process starts without it.
+
+    Two folders may each have a `layers.py` of their own, and one that was edited is to be read again.
+    """
+
+    def __init__(self) -> None:
+        self._known: frozenset[str] | None = None
+        self._path: list[str] = []
+
+    def forget(self) -> None:
+        """Bring modules and search path back to what they were at the first call, before any user's code ran."""
+        if self._known is None:
+            self._known, self._path = frozenset(sys.modules), list(sys.path)
+            return
+        for name, module in list(sys.modules.items()):
+            if name not in self._known and _is_own(getattr(module, "__file__", None)):
+                del sys.modules[name]
+        sys.path[:] = self._path
+        importlib.invalidate_caches()
+
+
+def _is_own(file: str | None) -> bool:
+    """Return whether a module is Python code of the user's own: neither installed, nor Python's, nor parity's."""
+    if file is None or not file.endswith(".py"):
+        return False
+    path = Path(file).resolve()
+    installed = [*map(Path, {sysconfig.get_path(name) for name in ("stdlib", "platstdlib")}), Path(__file__).parents[1]]
+    packages = {"site-packages", "dist-packages"} & set(path.parts)
+    return not packages and not any(folder.resolve() in path.parents for folder in installed)
 
 
 def _umask() -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.adapters.base import Array, WorkerSettings
+from parity.adapters.base import Array, UsersCode, WorkerSettings
 from parity.adapters.tensorflow_model_calling import call_model, cast_for
 from parity.adapters.tensorflow_model_double import Doubling, convert
 from parity.adapters.tensorflow_model_hooks import Hooks
@@ -44,6 +44,7 @@ class TensorflowModelSession:
     _user_steps: list[Step]
     _user_inputs: list[int]
     _recorder: Recorder | None
+    _users_code = UsersCode()  # modules belong to the process
 
     def _start_model_session(self) -> None:
         if getattr(self, "_hooks", None) is None:

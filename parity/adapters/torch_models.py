@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.adapters.base import Array, WorkerSettings
+from parity.adapters.base import Array, UsersCode, WorkerSettings
 from parity.errors import RoundingUnknown, UsageError
 
 FLOAT32, FLOAT64 = 2.0**-24, 2.0**-53
@@ -29,12 +29,14 @@ class TorchModels:
     device: Any
     _session: Any = None
     _stream: Any = None
+    _users_code = UsersCode()  # modules belong to the process
 
     def load_model(self, source: str, weights: str | None = None, training: bool = False) -> dict[str, Any]:
         """Load a model from a builder or a file, and weights on top of it; says what it is."""
         from parity.adapters.torch_model_session import Session
 
         torch, notes = self.torch, list[str]()
+        self._users_code.forget()
         torch.backends.mha.set_fastpath_enabled(False)
         os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")  # a compiled model is run as it was written
         with _no_scripting(torch):

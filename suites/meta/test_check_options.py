@@ -18,6 +18,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from parity.adapters.base import UsersCode
 from parity.errors import UsageError
 from parity.porting import convert, memory
 from parity.porting.lint import _call
@@ -242,6 +243,23 @@ def test_an_interrupt_ends_workers_that_would_not_answer(capsys: pytest.CaptureF
         patch.setattr(cli, "_check", interrupted)
         assert cli.main(["check", "a.py:build", "b.py:build"]) == 2
     assert capsys.readouterr().err == "parity check: interrupted before the end\n"
+
+
+def test_a_model_finds_its_own_neighbours_and_not_an_earlier_ones(tmp_path: Path) -> None:
+    code = UsersCode()
+    path, modules = list(sys.path), set(sys.modules)
+    try:
+        for folder, number in (("first", 1), ("second", 2), ("first", 3)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            (tmp_path / folder / "neighbour_of_a_model.py").write_text(f"NUMBER = {number}{' ' * number}\n")
+            code.forget()
+            sys.path.insert(0, str(tmp_path / folder))
+            assert number == importlib.import_module("neighbour_of_a_model").NUMBER
+        assert "numpy" in sys.modules
+    finally:
+        sys.path[:] = path
+        for name in set(sys.modules) - modules:
+            del sys.modules[name]
 
 
 def test_optimizers_are_written_as_calls() -> None:
