@@ -145,7 +145,7 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
         "timeout_s": options.timeout,
     }
     for name in ("threads", "weights", "tensorflow_weights", "torch_weights"):
-        if getattr(options, name, None):
+        if getattr(options, name, None) is not None:
             found[name] = getattr(options, name)
     return found
 

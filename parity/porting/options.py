@@ -72,8 +72,12 @@ class CheckOptions:
         _one_of("--torch-layout", self.torch_layout, LAYOUTS)
         if self.batch < 1:
             raise UsageError(f"--batch (={self.batch}) must be at least 1")
-        if self.seed < 0:
-            raise UsageError(f"--seed (={self.seed}) must not be negative")
+        if not 0 <= self.seed < 2**32:  # what NumPy takes
+            raise UsageError(f"--seed (={self.seed}) must be a whole number from 0 to 2**32 - 1")
+        if self.threads is not None and self.threads < 1:
+            raise UsageError(f"--threads (={self.threads}) must be at least 1")
+        if not self.timeout_s > 0:
+            raise UsageError(f"--timeout (={self.timeout_s:g}) must be a number of seconds above 0")
 
 
 def _one_of(name: str, value: str, known: Sequence[str]) -> None:
@@ -153,10 +157,6 @@ def _noise(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     return x.astype(np.float32)
 
 
-def read_map(path: Path) -> dict[str, str]:
-    """Return the pairs of a `--map` file: JSON `{"tensorflow name": "torch name"}`, or lines `tensorflow = torch`.
-
-    Raises
 def writable(option: str, path: Path, folder: bool = False) -> None:
     """Make sure, before a long check, that a file (or in a folder, files) can be written where an option says.
 
@@ -174,6 +174,10 @@ def writable(option: str, path: Path, folder: bool = False) -> None:
         raise UsageError(f"{option} {path} cannot be written: {error.strerror or error}") from None
 
 
+def read_map(path: Path) -> dict[str, str]:
+    """Return the pairs of a `--map` file: JSON `{"tensorflow name": "torch name"}`, or lines `tensorflow = torch`.
+
+    Raises
         UsageError: the file is missing or cannot be understood; says in which line.
     """
     import json

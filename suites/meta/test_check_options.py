@@ -88,6 +88,10 @@ def test_the_same_seed_draws_the_same_probe_and_no_two_axes_look_alike() -> None
         ({"torch_layout": "nchw"}, "channels-first, same"),
         ({"batch": 0}, "--batch"),
         ({"seed": -1}, "--seed"),
+        ({"seed": 2**32}, "--seed"),
+        ({"threads": 0}, "--threads"),
+        ({"timeout_s": 0.0}, "--timeout"),
+        ({"timeout_s": float("nan")}, "--timeout"),
     ],
 )
 def test_options_that_cannot_be_meant(changed: dict[str, Any], said: str) -> None:
