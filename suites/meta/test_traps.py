@@ -594,6 +594,21 @@ def test_lint_sees_what_configurations_say(trap: str, kind: str, mine: dict[str,
     assert trap not in linted(kind, mine, mine)
 
 
+def test_lint_calls_no_padding_even() -> None:
+    kernel = {"rank": 2, "strides": [2, 2], "dilation": [1, 1], "padding": "same"}
+    three, one = {**kernel, "kernel": [3, 3]}, {**kernel, "kernel": [1, 1]}
+    none, even = {"pads": [[0, 0], [0, 0]]}, {"pads": [[1, 1], [1, 1]]}
+    theirs = {"rank": 2, "strides": [2, 2], "dilation": [1, 1]}
+    assert "pads evenly" in linted("conv", three, {**theirs, "kernel": [3, 3], **even})["same-padding-stride"]
+    bare = linted("conv", three, {**theirs, "kernel": [3, 3], **none})["same-padding-stride"]
+    assert bare == "SAME against no padding in the layer"
+    assert linted("conv", one, {**theirs, "kernel": [1, 1], **none}) == {}
+    unit = {**three, "strides": [1, 1]}
+    assert linted("conv", unit, {**theirs, "kernel": [3, 3], "strides": [1, 1], **even}) == {}
+    wide = {"pads": [[2, 2], [2, 2]]}
+    assert "same-padding-stride" in linted("conv", unit, {**theirs, "kernel": [3, 3], "strides": [1, 1], **wide})
+
+
 def test_lint_knows_what_no_setting_shows() -> None:
     assert "batchnorm-running-variance" in linted("batch_norm", {}, {})
     assert "two" in linted("lstm", {}, {})["bias-missing-or-doubled"]

@@ -128,11 +128,31 @@ def _padding(tensorflow: Op, torch: Op, differs: Callable[[str, str, str], None]
         return
     words = [op.config.get("padding") for op in (tensorflow, torch)]
     strided = any(int(s) > 1 for s in tensorflow.config.get("strides") or [1])
-    if words[0] == "same" and words[1] != "same" and strided:
-        differs(trap, "SAME with a stride pads the end more than the start, by the size; torch pads evenly",
-                "windows may stand one pixel elsewhere: it depends on the size of the input")  # fmt: skip
+    if words[0] == "same" and words[1] != "same":
+        bare = theirs is not None and not any(size for pair in theirs for size in pair)
+        even = None if key == "crops" else _even_pads(tensorflow.config)
+        if bare and key == "crops" and strided:
+            differs(trap, "SAME cuts its result, and torch's layer nothing",
+                    "the same only where it is cut afterwards, which no setting shows")  # fmt: skip
+        elif bare and even is not None and any(size for pair in even for size in pair):
+            differs(trap, "SAME against no padding in the layer",
+                    "the same only where F.pad stands before it, which no setting shows")  # fmt: skip
+        elif strided and not bare:
+            differs(trap, "SAME with a stride pads the end more than the start, by the size; torch pads evenly",
+                    "windows may stand one pixel elsewhere: it depends on the size of the input")  # fmt: skip
+        elif not strided and theirs is not None and even is not None and not same(even, theirs):
+            differs(trap, f"SAME, which pads {even}, against {theirs}", "windows stand elsewhere on the image")
     elif words[0] == "valid" and words[1] == "same":
         differs(trap, f"{words[0]} against {words[1]}", "other shapes, or windows that stand elsewhere")
+
+
+def _even_pads(config: Config) -> list[list[int]] | None:
+    """Return what SAME pads on every axis without a stride; with one, at most so much."""
+    kernel = config.get("kernel") or config.get("pool")
+    if kernel is None:
+        return None
+    reach = [(int(k) - 1) * int(d) for k, d in zip(kernel, config.get("dilation") or [1] * len(kernel), strict=True)]
+    return [[size // 2, size - size // 2] for size in reach]
 
 
 def _function(mine: Config, theirs: Config, differs: Callable[[str, str, str], None]) -> None:
