@@ -23,7 +23,8 @@ def restored(variables: Sequence[Any]) -> Iterator[list[Any]]:
         yield changed
     finally:
         for variable, value in kept:
-            if not np.array_equal(variable.numpy(), value.numpy()):
+            before, after = value.numpy(), variable.numpy()
+            if not np.array_equal(before, after, equal_nan=before.dtype.kind == "f"):
                 changed.append(variable)
             variable.assign(value)
 

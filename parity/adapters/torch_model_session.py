@@ -106,7 +106,7 @@ class Session:
         finally:
             with torch.no_grad():
                 for name, tensor, before in state:
-                    if not torch.equal(tensor, before):
+                    if not _equal(tensor, before):
                         changed.append(name)
                         tensor.copy_(before)
 
@@ -257,6 +257,11 @@ class Session:
 
 
 def _distance(a: Tensor, b: Tensor) -> float:
+def _equal(a: Tensor, b: Tensor) -> bool:
+    same = torch.equal(a, b) or (a.is_floating_point() and torch.allclose(a, b, rtol=0.0, atol=0.0, equal_nan=True))
+    return bool(same)
+
+
     if a.shape != b.shape:
         return float("inf")
     if a.numel() == 0 or torch.equal(a, b):
