@@ -22,6 +22,9 @@ FILES = (".keras", ".h5", ".hdf5")
 OTHERS = {".pth": "torch", ".pt": "torch", ".pt2": "torch", ".safetensors": "weights", ".onnx": "onnx"}
 
 
+# What is said of a file that has no architecture in it.
+ALONE = "weights without a model: name a builder and give the file with --tensorflow-weights"
+
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -79,6 +82,8 @@ def find_builder(source: str) -> tuple[Any, str | None]:
     """
     place, _, name = source.rpartition(":")
     suffix = Path(source).suffix.lower()
+    if suffix == ".safetensors" and not place:
+        raise UsageError(f"{source}: {ALONE}")
     if suffix in OTHERS and not place:
         raise UsageError(
             f"{source}: TensorFlow cannot read {suffix} files; give a builder, .keras, .h5 or a SavedModel"
@@ -221,9 +226,13 @@ def read_model_file(source: str, keras: Any, tf: Any) -> tuple[Any, list[str]]:
     with to_stderr():
         if path.is_dir():
             return _read_folder(source, tf)
+        if source.endswith(".weights.h5"):
+            raise UsageError(f"{source}: {ALONE}")
         try:
             return keras.models.load_model(source, compile=False, safe_mode=False), []
         except Exception as error:
+            if "No model config found" in str(error):  # an .h5 file of weights, by Keras 2 or 3
+                raise UsageError(f"{source}: {ALONE}") from error
             if path.suffix.lower() == ".keras":
                 raise UsageError(f"{source}: Keras cannot read it: {first_line(error)}") from error
             return _read_legacy(source, error)

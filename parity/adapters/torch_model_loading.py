@@ -55,6 +55,10 @@ def builder(source: str) -> Callable[..., Any]:
         UsageError: the file, module or function is not there, or importing it raises.
     """
     place, colon, name = source.rpartition(":")
+    if Path(source).suffix == ".safetensors":
+        raise UsageError(
+            f"{source} holds weights without a model: name a builder and give the file with --torch-weights"
+        )
     if not colon or not place or not name:
         raise UsageError(
             f"`{source}` names no torch model: give path/file.py:function, package.module:function, or a file that ends"
@@ -181,10 +185,10 @@ def _from_file(path: Path) -> Any:
     try:
         # A whole module is code: the user named this very file as his model.
         return torch.load(path, map_location="cpu", weights_only=False)
-    except AttributeError as error:
+    except (AttributeError, ImportError) as error:
         raise UsageError(
-            f"{path} holds a whole pickled module whose class cannot be found ({first_line(error)}): name a builder"
-            " instead and give the file with --torch-weights"
+            f"{path} holds a whole pickled module whose class cannot be found ({first_line(error)}): run this where its"
+            " code can be imported, or name a builder and give a state dict with --torch-weights"
         ) from error
     except Exception as error:
         raise UsageError(f"{path} is no torch file that can be read: {told(error)}") from error

@@ -16,7 +16,7 @@ from parity.pairing.norms import norms_as_one
 from parity.pairing.spreads import spreads_as_one
 from parity.pairing.sums import sums_as_one
 from parity.porting.memory import MemoryGuard, resident_bytes, room_bytes, too_large
-from parity.porting.options import Array, CheckOptions
+from parity.porting.options import CHANNELS_FIRST, IMAGE_AXES, Array, CheckOptions
 from parity.workers.client import Worker, WorkerOptions, usable_cpus
 
 TENSORFLOW, TORCH = "tensorflow", "torch"
@@ -240,16 +240,22 @@ class Models:
 
     def _trace(self, inputs: Mapping[str, Sequence[Array]]) -> None:
         def ask(side: str) -> Trace:
-            found = self.workers.call(
-                side,
-                "trace_model",
-                inputs=list(inputs[family(side)]),
-                training=self.options.train,
-                expand=self._expand.get(family(side), []),
-            )
-            return Trace.from_dict(found)
+            words = {"training": self.options.train, "expand": self._expand.get(family(side), [])}
+            given = list(inputs[family(side)])
+            try:
+                return Trace.from_dict(self.workers.call(side, "trace_model", inputs=given, **words))
+            except UsageError as error:
+                if family(side) == TENSORFLOW or not self._turned(given):
+                    raise
+                raise UsageError(
+                    f"{error} (images go to torch channels first; --torch-layout same feeds them as TensorFlow's)"
+                ) from error
 
         self.traces = self.workers.each(ask)
+
+    def _turned(self, given: Sequence[Array]) -> bool:
+        """Return whether torch was fed images in another order than TensorFlow."""
+        return self.options.torch_layout == CHANNELS_FIRST and any(x.ndim == IMAGE_AXES + 1 for x in given)
 
     def __getitem__(self, framework: str) -> Trace:
         return self.traces[framework]
