@@ -257,6 +257,13 @@ class Story:
         """
         if step.finding.verdict != SEMANTIC:
             return step
+        folded = next((op.name for op in step.cut.segment_tensorflow if op.index in self._folded), None)
+        if folded is not None:
+            return self._uncompared(
+                step,
+                f"`{folded}`: the ONNX file holds a batch normalisation folded into the layer before it, in float32:"
+                " compare the model that it was exported from, or export it unfolded (optimize=False)",
+            )
         segments = (step.cut.segment_tensorflow, step.cut.segment_torch)
         found = [
             next((op.name for op in ops if op.index in some), "")
@@ -273,6 +280,20 @@ class Story:
         whose = f"between `{names[0]}` and `{names[1]}`" if all(names) else f"of `{names[0] or names[1]}`"
         note = f"no weights could be carried {whose}: pair their layers with --map"
         return self._uncompared(step, note)
+
+    @cached_property
+    def _folded(self) -> set[int]:
+        """TensorFlow's batch normalisations that an ONNX graph has no partner for, and the layers before them.
+
+        Exporters multiply a layer's weights by the norm's; nobody can be given these again, nor be told from them.
+        """
+        models = self.prepared.models
+        if not models.builders[TORCH].lower().endswith(".onnx"):
+            return set()
+        makers, alone = models[TENSORFLOW].producers(), self.prepared.matching.only_tensorflow
+        norms = [op for op in models[TENSORFLOW].ops if op.index in alone and op.kind == "batch_norm"]
+        before = {makers[tensor].index for op in norms for tensor in op.inputs if tensor in makers}
+        return before | {op.index for op in norms}
 
     def _uncompared(self, step: Step, note: str) -> Step:
         self.uncarried = self.uncarried or note

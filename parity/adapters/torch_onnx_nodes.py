@@ -321,6 +321,7 @@ NODES: Mapping[str, Callable[..., Any]] = {
     "Concat": lambda a, *given: torch.cat(list(given), int(a["axis"])), "Gather": _gather, "Slice": _slice,
     "Split": _split, "Identity": _one(lambda x: x), "Dropout": _one(lambda x, *_: x), "Constant": _constant,
     "Shape": lambda a, x: torch.tensor(list(x.shape)[a.get("start", 0) : a.get("end")]),
+    "CastLike": _one(lambda x, like: x.to(like.dtype)),
     "Cast": lambda a, x: x.to(_TYPES[int(a["to"])]), "ReduceMean": _reduce("mean"), "ReduceSum": _reduce("sum"),
     "ReduceMax": _reduce("amax"), "ReduceMin": _reduce("amin"), "Where": _one(torch.where), "Resize": _resize,
     "ConstantOfShape": lambda a, shape: torch.full(_ints(shape), float(a["value"]) if "value" in a else 0.0),

@@ -249,6 +249,27 @@ def test_an_interrupt_ends_workers_that_would_not_answer(capsys: pytest.CaptureF
     assert capsys.readouterr().err == "parity check: interrupted before the end\n"
 
 
+def test_a_norm_that_an_onnx_file_holds_folded_is_no_difference_and_not_the_same() -> None:
+    from parity.model.trace import Op
+    from parity.port import Story
+
+    ops = [
+        Op(0, "conv", "conv", (0,), (1,)), Op(1, "bn", "batch_norm", (1,), (2,)), Op(2, "head", "dense", (2,), (3,)),
+    ]  # fmt: skip
+    trace = SimpleNamespace(ops=ops, producers=lambda: {op.outputs[0]: op for op in ops})
+
+    class Held(dict[str, Any]):
+        builders: dict[str, str]
+
+    for file, partnerless, folded in (
+        ("graph.onnx", (1,), {0, 1}), ("graph.onnx", (), set()), ("port.py:build", (1,), set()),
+    ):  # fmt: skip
+        models = Held({TENSORFLOW: trace})
+        models.builders = {TORCH: file}
+        prepared = SimpleNamespace(models=models, matching=SimpleNamespace(only_tensorflow=partnerless))
+        assert Story(cast(Any, prepared), cast(Any, None))._folded == folded
+
+
 def test_a_model_finds_its_own_neighbours_and_not_an_earlier_ones(tmp_path: Path) -> None:
     code = UsersCode()
     path, modules = list(sys.path), set(sys.modules)
