@@ -255,10 +255,10 @@ def _lint(options: argparse.Namespace) -> int:
 
 
 def _no_verdict(error: ParityError) -> dict[str, Any]:
-    from parity.porting.verdict import Verdict
+    from parity.porting.verdict import no_verdict
 
-    line = str(error).partition("\n")[0]
-    return {**Verdict("not-compared", (), (), why=line).to_dict(), "error": line}
+    found = no_verdict(error)
+    return {**found.to_dict(), "error": found.why}
 
 
 def _add_render(commands: Any) -> None:

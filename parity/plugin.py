@@ -87,17 +87,22 @@ class Checks:
     ) -> Verdict:
         """Check one pair; see the fixture."""
         __tracebackhide__ = True
-        from parity.errors import UsageError
+        from parity.errors import ParityError, UsageError
         from parity.port import check
+        from parity.porting.verdict import no_verdict
 
         _known(options, "parity_check")
         if expect not in ("same", "different"):
             raise UsageError(f"expect (={expect!r}) must be 'same' or 'different'")
         self.count += 1
         settings = self._from_command_line() | self.defaults | options
-        verdict = check(
-            self._place(tensorflow), self._place(torch), inputs, workers=self._workers(settings), **settings
-        )
+        try:
+            verdict = check(
+                self._place(tensorflow), self._place(torch), inputs, workers=self._workers(settings), **settings
+            )
+        except ParityError as error:
+            self._report(no_verdict(error))
+            raise type(error)(str(error)) from None  # a line for the user, without the way through this package
         self._report(verdict)
         if verdict.exit == UsageError.exit_status or verdict.same != (expect == "same"):
             raise ParityFailure(_failure(tensorflow, torch, expect, verdict))
@@ -141,6 +146,7 @@ class Checks:
             ("source", f"{first.tensorflow} / {first.torch}" if first else ""),
             ("cause", first.cause if first else ""),
             ("evidence", first.evidence if first else ""),
+            ("why", verdict.why),
         ):
             node.user_properties.append((f"parity_{name}{suffix}", value))
         folder = self.request.config.getoption(JSON_DIR)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from parity.errors import UsageError
+from parity.errors import ParityError, UsageError
 from parity.judge.verdict import IDENTICAL, NOT_COMPARED, PASSING, PRECISION, ROUNDING, SEMANTIC, Finding, overall
 
 SCHEMA = 1
@@ -181,6 +181,11 @@ class Verdict:
         more = len({(s.tensorflow, s.torch) for s in self.sources}) - 1
         others = f" ({more} more below)" if more else ""
         return f"Different functions: the first source is {names(first.tensorflow, first.torch)}{others}."
+
+
+def no_verdict(error: ParityError) -> Verdict:
+    """Return what there is to tell where nothing was compared."""
+    return Verdict(NOT_COMPARED, (), (), why=str(error).partition("\n")[0])
 
 
 def names(tensorflow: str | None, torch: str | None) -> str:
