@@ -62,7 +62,7 @@ def _with_biases(steps: Sequence[Step], shapes: dict[int, tuple[int, ...]], outp
             continue
         if bias.shape[0] != shapes[step.outputs[0]][-1]:
             continue
-        before.weights["bias"], before.outputs = bias, step.outputs
+        before.weights["bias"], before.outputs, before.spelt = bias, step.outputs, ""
         before.config["bias"], before.run = True, _one_after_the_other(before.run, step.run)
         before.variables = [*before.variables, bias]
         found[index] = None

@@ -80,6 +80,7 @@ class Step:
     variables: list[Any] = field(default_factory=list)  # every variable that it reads
     state: list[Any] = field(default_factory=list)  # variables that running it in training mode changes
     made_by: str = ""
+    spelt: str = ""  # as a script writes it, see `trace.Op`
     raw: bool = False
     sources: tuple[Any, ...] = ()  # its inputs: a tensor of the run is None, a weight or what is made of it itself
     direct: bool = True  # its weights are read as they are, not something made of them

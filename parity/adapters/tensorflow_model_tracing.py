@@ -40,6 +40,7 @@ from parity.adapters.tensorflow_model_raw import (
     constant_operand,
     describe_raw,
 )
+from parity.adapters.tensorflow_model_spelling import spelt
 from parity.adapters.tensorflow_model_tensors import (
     MASK,
     Derived,
@@ -53,6 +54,7 @@ from parity.adapters.tensorflow_model_tensors import (
     same_numbers,
     tensors_in,
 )
+from parity.model.constants import MASKED
 
 
 @dataclass
@@ -331,7 +333,13 @@ class Recorder:
             args, _ = filled(template, tensors, {}, identity)
             return [layer.compute_mask(args[0], getattr(args[0], MASK, None))]
 
-        self.steps.append(Step(f"{path}:mask", "op:mask", list(inputs), [number], run, made_by=made_by(layer)))
+        step = Step(f"{path}:mask", "op:mask", list(inputs), [number], run, made_by=made_by(layer))
+        step.config = {MASKED: float(getattr(layer, "mask_value", 0.0))} if self._compares(layer) else {}
+        self.steps.append(step)
+
+    def _compares(self, layer: Any) -> bool:
+        """Return whether a layer's mask says where its input is another number than one."""
+        return getattr(known_class(layer), "__name__", "") in ("Embedding", "Masking")
 
     def _activate(self, activation: Any, value: Any, path: str, training: bool) -> Any:
         found = activation_of(activation, len(value.shape))
@@ -495,6 +503,7 @@ class Recorder:
         step = Step(self._name(short_name(op)), kind, numbers, [self.adopt(t) for t in outputs], run, config, weights)
         step.variables, step.made_by, step.raw = list(weights.values()), f"tf.raw_ops.{op}", True
         step.sources = tuple(None if isinstance(item, Slot) else item for item in template)
+        step.spelt = spelt(self.tf, op, attributes, sources, numbers, weights, (count, kept))
         step.direct = all(source.what != "derived" or same_numbers(source.value) for source in sources)
         self.steps.append(step)
 

@@ -277,7 +277,7 @@ class TensorflowModels(TensorflowModelSession):
             weights = {role: names.of(variable) for role, variable in step.weights.items()}
             known = {role: name for role, name in weights.items() if name is not None}
             inputs, outputs = tuple(step.inputs), tuple(step.outputs)
-            ops.append(Op(index, step.name, step.kind, inputs, outputs, step.config, known, step.made_by))
+            ops.append(Op(index, step.name, step.kind, inputs, outputs, step.config, known, step.made_by, step.spelt))
         used = {*self._user_inputs, *self._user_outputs, *(t for op in ops for t in (*op.inputs, *op.outputs))}
         return Trace(
             inputs=tuple(self._user_inputs),

@@ -188,8 +188,8 @@ def _recurrent(seen: Seen) -> Described:
 
 
 @describes("unpacked")
-def _unpacked(_: Seen) -> Described:
-    return "unpack", {}
+def _unpacked(seen: Seen) -> Described:
+    return "unpack", {"goes_on": bool(seen.call.args[4])}
 
 
 @describes("packed_again")

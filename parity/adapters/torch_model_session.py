@@ -18,6 +18,7 @@ from parity.adapters.torch_model_kernels import absorb
 from parity.adapters.torch_model_kinds import base_name, describe
 from parity.adapters.torch_model_loading import MODEL_FILES, bake, first_line, load, load_weights
 from parity.adapters.torch_model_replay import Stream, Weights
+from parity.adapters.torch_model_spelling import spelt
 from parity.adapters.torch_model_tracing import STATISTICS, Recorder, Recording, failing_place
 from parity.errors import UsageError
 from parity.model.trace import MOVING_KINDS
@@ -256,12 +257,12 @@ class Session:
         return worst
 
 
-def _distance(a: Tensor, b: Tensor) -> float:
 def _equal(a: Tensor, b: Tensor) -> bool:
     same = torch.equal(a, b) or (a.is_floating_point() and torch.allclose(a, b, rtol=0.0, atol=0.0, equal_nan=True))
     return bool(same)
 
 
+def _distance(a: Tensor, b: Tensor) -> float:
     if a.shape != b.shape:
         return float("inf")
     if a.numel() == 0 or torch.equal(a, b):
@@ -409,4 +410,5 @@ def _op(call: Call, unseen: Container[int]) -> dict[str, Any]:
     return {
         "index": call.index, "name": call.title, "kind": call.kind, "inputs": inputs,
         "outputs": list(call.outputs), "config": call.config, "weights": call.weights, "made_by": call.made_by,
+        "spelt": spelt(call, inputs),
     }  # fmt: skip

@@ -11,6 +11,7 @@ import numpy as np
 # The keys of a configuration; what starts with an underscore is not told to people.
 MASK = "_mask"
 NUMBER = "_number"  # that something is compared with
+MASKED = "_masked"  # the number that a layer leaves out
 KEY_MASK = "_key_mask"  # of keys alone, where a layer takes it beside the other
 MOST = 2**20  # numbers of an array that is kept so
 

@@ -36,6 +36,7 @@ class Op:
     config: Mapping[str, Any] = field(default_factory=dict)
     weights: Mapping[str, str] = field(default_factory=dict)
     made_by: str = ""  # the class or function that ran, for messages: `keras.layers.Conv2D`, `torch.nn.functional.relu`
+    spelt: str = ""  # the call as a script writes it, `{x[0]}` for what it reads and `{w[role]}` for weights, if it can
 
     @property
     def effect(self) -> str:
@@ -102,6 +103,7 @@ class Trace:
                     "config": dict(op.config),
                     "weights": dict(op.weights),
                     "made_by": op.made_by,
+                    "spelt": op.spelt,
                 }
                 for op in self.ops
             ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from parity.porting.options import Array
 from parity.porting.orders import Orders
 from parity.porting.repro_gradient import STATE, Target, targeted
 from parity.porting.repro_script import Given, Store, moved_back, refusal
-from parity.porting.repro_text import ATTEND, CALL, CALL_AND_KEEP, GRADIENTS, HEAD, PACKED, RECURRENT
+from parity.porting.repro_text import APART, ATTEND, CALL, CALL_AND_KEEP, GRADIENTS, HEAD, PACKED, RECURRENT, UNPACKED
 from parity.porting.sides import TENSORFLOW, TORCH, TWIN_TORCH, Models
 from parity.porting.verdict import Source, names
 
@@ -33,7 +34,10 @@ SMALL = 4096  # numbers of an array that is embedded even where larger ones are 
 EXACT = 1e-12  # of the scale: in float64, twins are closer
 # Keras and TensorFlow take a constant of these through float32, even in float64 (DESIGN.md section 3).
 BLURRED = {"gelu": 1e-7, "gelu_tanh": 1e-7, "leaky_relu": 1e-6, "standardize": 1e-5, "resize": 1e-5, "attention": 1e-7}
-HELPERS = {"recurrent(": RECURRENT, "attend(": ATTEND, "backward(": GRADIENTS}  # by what calls them
+HELPERS = {  # by what calls them; a recurrent one calls the first
+    ("recurrent(", "apart("): APART, ("recurrent(",): RECURRENT, ("unpacked(",): UNPACKED, ("attend(",): ATTEND,
+    ("backward(",): GRADIENTS,
+}  # fmt: skip
 
 
 class Repro:
@@ -113,7 +117,7 @@ def script(
         limit=draft.limit(),
         dtypes=draft.dtypes(),
         called=CALL_AND_KEEP if "variable(" in parts[0] else CALL,
-        helpers="".join(text for word, text in HELPERS.items() if word in parts[1]),
+        helpers="".join(text for words, text in HELPERS.items() if any(word in parts[1] for word in words)),
         tensorflow=textwrap.indent(parts[0], "    "),
         torch=textwrap.indent(parts[1], "    "),
         order=textwrap.indent(parts[2], "    "),
@@ -136,6 +140,7 @@ class Draft:
         self.store = Store(self.weights)
         self.feeds: list[str] = []
         self.expressions: dict[str, str] = {}  # of torch's weights
+        self.sized = False  # whether a call names the size of the batch
 
     def parts(self) -> tuple[str, str, str]:
         """Return the code of both sides, and of what brings torch's result to TensorFlow's order."""
@@ -180,16 +185,18 @@ class Draft:
         lines = [f"{called[tensor]} = {code}" for tensor, code in inputs.items()]
         writer = repro_keras.expression if side == TENSORFLOW else repro_torch.expression
         main = self.step.cut.main_torch
-        for op in self.models.parts(side, ops):
-            if not op.inputs:
-                raise UsageError(refusal(op.kind))
-            code = writer(self._given(side, op, [self._read(called, tensor, op) for tensor in op.inputs]))
+        parts = self.models.parts(side, ops)
+        needed = {wanted, *(tensor for op in parts for tensor in op.inputs)}
+        for number, op in enumerate(parts, 1):
+            several = bool(needed & set(op.outputs[1:]))
+            given = self._given(side, op, [self._read(called, tensor, op) for tensor in op.inputs], several)
+            code = writer(given)
+            self.sized = self.sized or (code == given.as_called() and self._tells_batch(op.spelt))
             if side == TORCH and main is not None and op.index == main.index:
                 lines += [f"# fix: {' '.join(fix.split())}" for fix in self.fixes]
-            called[op.outputs[0]] = f"y{sum(1 for name in called.values() if name[0] == 'y') + 1}"
-            lines += [f"# {op.name}", f"{called[op.outputs[0]]} = {code}"]
-            for number, tensor in enumerate(op.outputs[1:], 1):
-                called[tensor] = f"!{op.kind}[{number}]"
+            lines += [f"# {op.name}", f"y{number} = {code}"]
+            for place, tensor in enumerate(op.outputs):
+                called[tensor] = f"y{number}[{place}]" if several else "!" if place else f"y{number}"
         if called.get(wanted, "!")[0] == "!":
             raise UsageError(f"{refusal(self.step.cut.kind)} (a further result is compared)")
         if self.target is None:
@@ -205,7 +212,10 @@ class Draft:
             raise UsageError(f"{refusal(op.kind)} (it reads a further result of another operation)")
         return name
 
-    def _given(self, side: str, op: Op, x: Sequence[str]) -> Given:
+    def _tells_batch(self, text: str) -> bool:
+        return re.search(rf"\b{self._batch()}\b", text) is not None
+
+    def _given(self, side: str, op: Op, x: Sequence[str], several: bool) -> Given:
         held: dict[str, str] = {}
         sizes: dict[str, Any] = {}
         for role, reference in op.weights.items():
@@ -221,15 +231,11 @@ class Draft:
         shapes = self.models[side].shapes
         read = tuple(tuple(shapes.get(tensor, ())) for tensor in op.inputs)
         made = tuple(shapes.get(op.outputs[0], ()))
-        masks = tuple(self._is_mask(side, tensor) for tensor in op.inputs)
-        return Given(op, tuple(x), held, sizes, read, made, self._batch(), masks)
-
-    def _is_mask(self, side: str, tensor: int) -> bool:
-        cut, step = self.step.cut, self.step
-        segment, fed = (cut.segment_tensorflow, step.fed) if side == TENSORFLOW else (cut.segment_torch, step.fed_torch)
-        kinds = {"op:mask", *(f"op:{name}" for name in (*repro_keras.COMPARISONS, *repro_torch.COMPARISONS))}
-        made = any(op.kind in kinds and tensor in op.outputs for op in segment)
-        return made or (tensor in fed and fed[tensor].dtype == bool)
+        dtypes = self.models[side].dtypes
+        masks = tuple(dtypes.get(tensor) == "bool" for tensor in op.inputs)
+        tensors = held if side == TENSORFLOW else {role: f"tensor({text})" for role, text in held.items()}
+        whole = dtypes.get(op.outputs[0], "").startswith(("int", "uint"))
+        return Given(op, tuple(x), held, tensors, sizes, read, made, self._batch(), masks, several, whole)
 
     def _batch(self) -> int:
         return len(self.step.expected) if self.step.expected.ndim else 1
@@ -240,7 +246,7 @@ class Draft:
         whole = [*step.fed.values(), *step.fed_torch.values(), step.expected, step.got]
         apart = any(op.config.get("time_major") for op in step.cut.segment_torch)
         named = step.relation is None or step.relation.name != "batch-second"
-        return named and not apart and all(x.ndim and len(x) == self._batch() > 2 for x in whole)
+        return named and not apart and not self.sized and all(x.ndim and len(x) == self._batch() > 2 for x in whole)
 
     def size(self) -> int:
         """Return how long the arrays are as text."""

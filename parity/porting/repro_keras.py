@@ -6,22 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from parity.errors import UsageError
-from parity.porting.repro_script import STATES, Given, Raw, Writer, arguments, comparison, plain, refusal
+from parity.model.constants import MASKED
+from parity.porting.repro_script import STATES, Given, Raw, Writer, arguments, comparison, plain, written
 
 _DTYPE = Raw("dtype")
 
 
 def expression(given: Given) -> str:
-    """Return the code that computes one operation's first result.
+    """Return the code that computes one operation's first result, or all of them.
 
     Raises
         UsageError: a kind, or a form of it, that has no standalone code.
     """
-    writer = KINDS.get(given.op.kind)
-    if writer is None:
-        raise UsageError(refusal(given.op.kind))
-    return writer(given)
+    return written(given, KINDS, SEVERAL)
 
 
 def _layer(given: Given, made: str, roles: tuple[str, ...] = (), **options: Any) -> str:
@@ -246,6 +243,7 @@ def _recurrent(name: str) -> Writer:
             config["units"], activation=config["activation"],
             recurrent_activation=config["recurrent_activation"] if name != "SimpleRNN" else None,
             return_sequences=None if cell else bool(config["sequences"]),
+            return_state=(given.several and not cell) or None,
             go_backwards=config.get("go_backwards") or None,
             use_bias="bias" in given.weights or "forward_bias" in given.weights,
             reset_after=bool(config["reset_after"]) if name == "GRU" else None, dtype=_DTYPE,
@@ -258,9 +256,8 @@ def _recurrent(name: str) -> Writer:
         if cell:
             if not states:
                 raise given.wrong("with a constant among its first states")
-            return (
-                _layer(given, f"keras.layers.{name}Cell({made})", roles, states=Raw(f"[{', '.join(states)}]")) + "[0]"
-            )
+            step = _layer(given, f"keras.layers.{name}Cell({made})", roles, states=Raw(f"[{', '.join(states)}]"))
+            return f"{step}[{int(given.several)}]"  # the result is the first of the states, too
         first = {"mask": Raw(masks[0])} if masks else {}
         if states:
             first["initial_state"] = Raw(f"[{', '.join(states)}]")
@@ -278,10 +275,13 @@ _ATTENDED = tuple(f"{part}_{role}" for part in ("query", "key", "value", "output
 
 def _attention(given: Given) -> str:
     config, x, mask = given.config, list(given.x), given.weights.get("mask")
-    if config["has_mask"] and mask is None:
-        raise given.wrong("with a mask that comes from other layers")
-    if mask is not None and len(x) > 1 and given.read[-1] == given.sizes["mask"]:
+    fed = [text for text, is_mask in zip(given.x, given.boolean, strict=True) if is_mask]
+    if len(fed) == 1 and given.read[-1][-1] == given.read[min(1, len(x) - 2)][1]:
         mask = x.pop()  # made of the model's inputs
+    elif mask is not None and len(x) > 1 and given.read[-1] == given.sizes["mask"]:
+        mask = x.pop()
+    if fed[1:] or (config["has_mask"] and mask is None):
+        raise given.wrong("with a mask that comes from other layers")
     made = arguments(
         config["heads"], config["key_dim"], use_bias=bool(config["bias"]), dtype=_DTYPE,
         value_dim=config["value_dim"] if config["value_dim"] != config["key_dim"] else None,
@@ -453,6 +453,16 @@ def _identity(given: Given) -> str:
     return f"tf.stop_gradient({given.x[0]})" if cut_off else given.x[0]
 
 
+def _mask(given: Given) -> str:
+    """A mask that a layer hands on: of tokens that are not 0, or of steps of which some number is another than one."""
+    number = given.config.get(MASKED)
+    if number is None:
+        raise given.wrong("of a layer that passes it on")
+    if len(given.read[0]) == len(given.made):
+        return f"{given.x[0]} != {int(number)}"
+    return f"tf.reduce_any({given.x[0]} != {float(number)!r}, -1)"
+
+
 COMPARISONS = {
     "Equal": "==", "NotEqual": "!=", "Greater": ">", "GreaterEqual": ">=", "Less": "<", "LessEqual": "<=",
 }  # fmt: skip
@@ -472,5 +482,8 @@ KINDS: Mapping[str, Writer] = {
     "depth_to_space": _blocks("depth_to_space"), "space_to_depth": _blocks("space_to_depth"), "reduce": _reduce,
     "dropout": _same,
     **{f"op:{name}": comparison(sign) for name, sign in COMPARISONS.items()},
-    "identity": _identity, "cast": _cast,
+    "identity": _identity, "cast": _cast, "op:mask": _mask,
+}  # fmt: skip
+SEVERAL: Mapping[str, Writer] = {
+    "lstm": _recurrent("LSTM"), "gru": _recurrent("GRU"), "rnn": _recurrent("SimpleRNN"),
 }  # fmt: skip

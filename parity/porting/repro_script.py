@@ -38,11 +38,14 @@ class Given:
     op: Op
     x: tuple[str, ...]
     weights: Mapping[str, str]
+    held: Mapping[str, str]  # the weights as this framework's tensors
     sizes: Mapping[str, Shape]  # of the weights, as expressions give them
     read: tuple[Shape, ...]
     made: Shape
     batch: int
     boolean: tuple[bool, ...] = ()  # which of the variables that it reads are masks
+    several: bool = False  # whether more than its first result is wanted: a tuple, then
+    whole: bool = False  # whether its result holds whole numbers
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -64,9 +67,38 @@ class Given:
             raise UsageError(f"{refusal(self.op.kind)} (its {role} is no weight of the model)")
         return self.weights[role]
 
+    def as_called(self) -> str:
+        """Return the call as the model made it; "" where that cannot be written."""
+        if not self.op.spelt:
+            return ""
+        first = "[0]" if len(self.op.outputs) > 1 and not self.several else ""
+        return self.op.spelt.format(x=self.x, w=self.held) + first
+
     def wrong(self, why: str) -> UsageError:
         """Return what is raised where a kind is known, but not this form of it."""
         return UsageError(f"{refusal(self.op.kind)} ({why})")
+
+
+def written(given: Given, first: Mapping[str, Writer], several: Mapping[str, Writer]) -> str:
+    """Return the code of one operation: as a person would write its kind, else the call as the model made it.
+
+    `first` writes the kinds of which the first result is wanted, `several` those of which there are more.
+
+    Raises
+        UsageError: neither can be written.
+    """
+    called, writer = given.as_called(), (several if given.several else first).get(given.op.kind)
+    if called and (writer is None or not given.x or given.whole):
+        return called
+    if writer is None or not given.x:
+        further = " (it reads a further result of another operation)" if given.several else ""
+        raise UsageError(f"{refusal(given.op.kind)}{further}")
+    try:
+        return writer(given)
+    except UsageError:
+        if not called:
+            raise
+        return called
 
 
 def comparison(sign: str) -> Writer:

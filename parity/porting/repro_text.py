@@ -56,10 +56,34 @@ def attend(module, weights, *given, **options):
 RECURRENT = '''
 
 def recurrent(module, weights, x, *first):
-    """Return the whole sequence that a recurrent module answers that holds these weights, from its first states on."""
+    """Return the sequence and last states that a recurrent module answers with these weights, from first states on."""
     names = [name for name, _ in module.named_parameters()]
     given = (x, first if len(first) > 1 else first[0]) if first else (x,)
-    return torch.func.functional_call(module, dict(zip(names, weights, strict=True)), given)[0]
+    y, last = torch.func.functional_call(module, dict(zip(names, weights, strict=True)), given)
+    return apart((y, *last) if isinstance(last, tuple) else (y, last), module.bidirectional)
+
+'''
+
+APART = '''
+
+def apart(results, both):
+    """Return a sequence and its last states, those of each direction on their own."""
+    y, *last = results
+    return (y, *(state[way] for way in (0, 1) for state in last)) if both else (y, *last)
+
+'''
+
+UNPACKED = '''
+
+def unpacked(x, sizes, order, length, goes_on):
+    """Return packed sequences as padded ones; behind the end of each its last step goes on, or there are zeros."""
+    steps, samples = torch.arange(length)[None], torch.arange(int(sizes[0]))[:, None]
+    lengths = (sizes[None] > samples).sum(1, keepdim=True)
+    place = (sizes.cumsum(0) - sizes)[torch.minimum(steps, lengths - 1)] + samples
+    if not goes_on:
+        place = torch.where(steps < lengths, place, len(x))
+        x = torch.cat([x, x.new_zeros(1, *x.shape[1:])])
+    return x[place if order is None else place[order]]
 
 '''
 

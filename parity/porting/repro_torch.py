@@ -7,20 +7,16 @@ from collections.abc import Mapping
 from math import prod
 from typing import Any
 
-from parity.errors import UsageError
-from parity.porting.repro_script import STATES, Given, Raw, Writer, arguments, comparison, plain, refusal
+from parity.porting.repro_script import STATES, Given, Raw, Writer, arguments, comparison, plain, written
 
 
 def expression(given: Given) -> str:
-    """Return the code that computes one operation's first result.
+    """Return the code that computes one operation's first result, or all of them.
 
     Raises
         UsageError: a kind, or a form of it, that has no standalone code.
     """
-    writer = KINDS.get(given.op.kind)
-    if writer is None:
-        raise UsageError(refusal(given.op.kind))
-    return writer(given)
+    return written(given, KINDS, SEVERAL)
 
 
 def _weight(given: Given, role: str) -> Raw:
@@ -212,36 +208,60 @@ def _embedding(given: Given) -> str:
 
 def _recurrent(name: str) -> Writer:
     def write(given: Given) -> str:
-        config = given.config
-        if config.get("packed") or any(given.boolean):
-            raise given.wrong("over sequences of several lengths")
-        states, count = given.x[1:], STATES[name]
+        config, first = given.config, "" if given.several else "[0]"
+        sizes, states, count = "", given.x[1:], STATES[name]
+        if config.get("packed"):
+            states, sizes = states[:-1], states[-1]
+        if any(given.boolean):
+            raise given.wrong("with a mask")
         if config["bidirectional"] and len(states) == 2 * count:  # forward's, then backward's
             states = tuple(f"torch.stack(({states[part]}, {states[count + part]}))" for part in range(count))
-        if len(states) not in (0, count) or (config.get("cell") and not states):
+        if len(states) not in (0, count) or ((config.get("cell") or sizes) and not states):
             raise given.wrong("with a constant among its first states")
-        held = []
-        for suffix in ("", "_reverse") if config["bidirectional"] else ("",):
-            held += [f"tensor({given.weight(f'weight_{part}_l0{suffix}')})" for part in ("ih", "hh")]
-            if f"biases_l0{suffix}" in given.weights:
-                held += [f"tensor({given.weight(f'biases_l0{suffix}')})[{row}]" for row in (0, 1)]
-            elif config["bias"]:
-                bias = f"tensor({given.weight(f'bias_ih_l0{suffix}')})"
-                held += [bias, f"torch.zeros_like({bias})"]
+        held = _held(given)
         if config.get("cell"):
             function = f"rnn_{config['activation']}" if name == "RNN" else name.lower()
-            first = f"({', '.join(states)})" if count > 1 else states[0]
-            step = f"torch.{function}_cell({', '.join([given.x[0], first, *held])})"
-            return f"{step}[0]" if count > 1 else step
+            start = f"({', '.join(states)})" if count > 1 else states[0]
+            step = f"torch.{function}_cell({', '.join([given.x[0], start, *held])})"
+            return f"{step}{first}" if count > 1 else step
+        bias, both = bool(config["bias"]), bool(config["bidirectional"])
+        if sizes:
+            function = f"rnn_{config['activation']}" if name == "RNN" else name.lower()
+            start = f"({', '.join(states)})" if count > 1 else states[0]
+            some = f"[{', '.join(held if bias else [one for one in held if 'zeros_like' not in one])}]"
+            ran = f"torch.{function}({given.x[0]}, {sizes}, {start}, {some}, {bias}, 1, 0.0, False, {both})"
+            return f"apart({ran}, {both}){first}"
         units, inputs = config["units"], given.read[0][-1]
         made = arguments(
-            inputs, units, bias=bool(config["bias"]), batch_first=bool(config["batch_first"]),
-            bidirectional=bool(config["bidirectional"]) or None,
+            inputs, units, bias=bias, batch_first=bool(config["batch_first"]), bidirectional=both or None,
             nonlinearity=config["activation"] if name == "RNN" else None, dtype=Raw("getattr(torch, dtype)"),
         )  # fmt: skip
-        return f"recurrent(torch.nn.{name}({made}), [{', '.join(held)}], {', '.join([given.x[0], *states])})"
+        return f"recurrent(torch.nn.{name}({made}), [{', '.join(held)}], {', '.join([given.x[0], *states])}){first}"
 
     return write
+
+
+def _held(given: Given) -> list[str]:
+    """Return the weights of a recurrent layer in torch's order; where two biases are told by their sum, the second is
+    none.
+    """
+    held = []
+    for suffix in ("", "_reverse") if given.config["bidirectional"] else ("",):
+        held += [f"tensor({given.weight(f'weight_{part}_l0{suffix}')})" for part in ("ih", "hh")]
+        if f"biases_l0{suffix}" in given.weights:
+            held += [f"tensor({given.weight(f'biases_l0{suffix}')})[{row}]" for row in (0, 1)]
+        elif given.config["bias"]:
+            bias = f"tensor({given.weight(f'bias_ih_l0{suffix}')})"
+            held += [bias, f"torch.zeros_like({bias})"]
+    return held
+
+
+def _unpacked(given: Given) -> str:
+    if len(given.x) not in (2, 3):
+        raise given.wrong("that is not of sequences packed by length")
+    order = given.x[2] if len(given.x) > 2 else "None"
+    goes_on = bool(given.config.get("goes_on"))
+    return f"unpacked({given.x[0]}, {given.x[1]}, {order}, {given.made[1]}, {goes_on})"
 
 
 def _attention(given: Given) -> str:
@@ -459,5 +479,8 @@ KINDS: Mapping[str, Writer] = {
     "minimum": _call("minimum"), "concat": _concat, "stack": _stack, "op:flip": _flip, "resize": _resize,
     "depth_to_space": _blocks("pixel_shuffle"), "space_to_depth": _blocks("pixel_unshuffle"), "reduce": _reduce,
     **{f"op:{name}": comparison(sign) for name, sign in COMPARISONS.items()},
-    "slice": _slice, "dropout": _same, "identity": _identity, "cast": _cast,
+    "slice": _slice, "dropout": _same, "identity": _identity, "cast": _cast, "unpack": _unpacked,
+}  # fmt: skip
+SEVERAL: Mapping[str, Writer] = {
+    "lstm": _recurrent("LSTM"), "gru": _recurrent("GRU"), "rnn": _recurrent("RNN"),
 }  # fmt: skip

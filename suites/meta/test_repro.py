@@ -43,6 +43,17 @@ OWN = (
         inputs=("9x8x3",),
         options=("--train",),
     ),
+    *(
+        Case(f"shown-{torch}", f"shown_tensorflow.py:{tensorflow}", f"shown_torch.py:{torch}", inputs=(given,))
+        for tensorflow, torch, given in (
+            ("last_step", "last_cell", "9:1:19"),
+            ("both_ends", "ends_exchanged", "9:1:19"),
+            ("attending", "attending_to_padding", "9:0:3"),
+            ("picking", "picking_otherwise", "5"),
+            ("largest", "smallest", "5"),
+            ("over_channels", "over_channels_eps", "10x12x4"),
+        )
+    ),
 )
 
 
@@ -144,6 +155,12 @@ def test_a_script_shows_the_difference_of_the_check_and_none_once_it_is_fixed(
         ("states-states_swapped", "unknown", "x0, x2, x1)", "x0, x1, x2)"),
         ("states-states_crossed", "channel-order", ".flip(0)", ""),
         ("states-padding_seen", "attention-mask-polarity", "key_padding_mask=x1", "key_padding_mask=~x1"),
+        ("shown-last_cell", "unknown", "y1[2]", "y1[1]"),
+        ("shown-ends_exchanged", "output-permutation", "[y18, y19]", "[y19, y18]"),
+        ("shown-attending_to_padding", "unknown", "key_padding_mask=y2", "key_padding_mask=~y2"),
+        ("shown-picking_otherwise", "output-permutation", "[4, 0, 1, 2]", "[4, 0, 2, 1]"),
+        ("shown-smallest", "unknown", "largest=False", "largest=True"),
+        ("shown-over_channels_eps", "layernorm-eps", "+ 0.001", "+ 1e-06"),
     ],
 )
 def test_attention_gradients_and_statistics_are_shown_and_gone_once_they_are_mended(
@@ -184,9 +201,28 @@ def test_a_script_that_cannot_be_written_leaves_the_verdict_and_says_why(check: 
     assert any(note.startswith("repro: cannot write") for note in verdict.notes)
 
 
+@pytest.mark.whole_run
+def test_what_fails_half_way_costs_no_row_that_was_compared(
+    check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from parity.porting.dump import Dump
+
+    kept: list[object] = []
+
+    def add(_: Dump, step: object) -> None:
+        kept.append(step)
+        if len(kept) > 1:
+            raise UsageError("--dump: No space left on device")
+
+    monkeypatch.setattr(Dump, "add", add)
+    verdict = check("images-functional_flatten", tmp_path / "repro.py")
+    assert (verdict.exit, verdict.verdict, len(verdict.layers)) == (2, "not-compared", 2)
+    assert verdict.headline() == "Could not be told: --dump: No space left on device."
+
+
 def _given(kind: str, **config: Any) -> Given:
     op = Op(0, "it", kind, (0,), (1,), config)
-    return Given(op, ("x",), {}, {}, ((3, 4, 4, 2),), (3, 4, 4, 2), 3)
+    return Given(op, ("x",), {}, {}, {}, ((3, 4, 4, 2),), (3, 4, 4, 2), 3)
 
 
 @pytest.mark.parametrize("half", [repro_keras, repro_torch])
