@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from parity.model.trace import Op, Trace, Weight
 from parity.pairing.norms import norms_as_one
+from parity.pairing.spreads import spreads_as_one
 from parity.pairing.sums import sums_as_one
 from parity.pairing.whole import Whole
 
@@ -160,3 +162,72 @@ def test_a_partial_sum_that_is_of_use_elsewhere_stays(
 ) -> None:
     whole = sums_as_one(Whole(_trace(steps, outputs=outputs)))
     assert [op.inputs for op in whole.trace.ops if op.kind == "add"] == sums
+
+
+# Statistics that are kept, and variances in steps.
+
+KEPT: Sequence[Step] = (
+    ("subtract", (0,), {}, "mean"),
+    ("op:weight", (), {"function": "add", "scale": 1.0, "offset": 1e-5}, "variance"),
+    ("activation", (2,), {"function": "sqrt"}, ""),
+    ("divide", (1, 3), {}, ""),
+    ("multiply", (4,), {}, "scale"),
+    ("add", (5,), {}, "offset"),
+)
+VECTORS = (2, 6)
+
+
+def _kept(steps: Sequence[Step]) -> Trace:
+    trace = _trace(steps, VECTORS, {2: (6,), 3: (6,)})
+    weights = {name: Weight(name, (6,)) for name in ("scale", "offset", "mean", "variance")}
+    return replace(trace, weights=weights)
+
+
+def test_the_steps_of_a_normalisation_by_kept_statistics_are_one_operation() -> None:
+    op = _only(norms_as_one(_layer(), _kept(KEPT))[1].trace)
+    assert (op.kind, op.inputs, op.outputs, op.config["eps"], op.config["axis"]) == ("batch_norm", (0,), (6,), 1e-5, 1)
+    held = {"weight": "scale", "bias": "offset", "running_mean": "mean", "running_var": "variance"}
+    assert dict(op.weights) == held
+
+
+@pytest.mark.parametrize(
+    ("place", "step"),
+    [
+        (0, ("add", (0,), {}, "mean")),
+        (2, ("activation", (2,), {"function": "tanh"}, "")),
+        (3, ("multiply", (1, 3), {}, "")),
+    ],
+)
+def test_other_arithmetic_with_four_weights_is_no_normalisation(place: int, step: Step) -> None:
+    trace = _kept(_with(KEPT, place, step))
+    assert norms_as_one(_layer(), trace)[1].trace == trace
+
+
+SPREAD: Sequence[Step] = (
+    ("reduce", (0,), COLUMN, ""),
+    ("subtract", (0, 1), {}, ""),
+    ("activation", (2,), {"function": "square"}, ""),
+    ("reduce", (3,), COLUMN, ""),
+    ("activation", (4,), {"function": "sqrt"}, ""),
+)
+
+
+def _spread(function: str) -> Trace:
+    op = Op(0, "spread", "reduce", (0,), (1,), {"function": function, "axes": [1], "keepdims": True})
+    return Trace((0,), (1,), ("out",), (op,), {0: (2, 6, 5, 4), 1: (2, 1, 5, 4)}, {}, {})
+
+
+def test_the_steps_of_a_deviation_are_one_reduction_where_the_other_side_has_such() -> None:
+    trace = replace(_trace(SPREAD), weights={})
+    op = _only(spreads_as_one(Whole(trace), _spread("std"), True).trace)
+    assert (op.kind, op.inputs, op.outputs) == ("reduce", (0,), (5,))
+    assert op.config == {"function": "std", "axes": [3], "keepdims": True, "correction": 0}
+    kinds = [op.kind for op in spreads_as_one(Whole(trace), _spread("var"), True).trace.ops]
+    assert kinds == ["reduce", "activation"]
+    assert spreads_as_one(Whole(trace), _spread("max"), True).trace == trace
+
+
+def test_a_mean_along_other_axes_makes_no_variance() -> None:
+    steps = _with(SPREAD, 0, ("reduce", (0,), {**COLUMN, "axes": [2]}, ""))
+    trace = replace(_trace(steps), weights={})
+    assert spreads_as_one(Whole(trace), _spread("std"), True).trace == trace
