@@ -251,6 +251,9 @@ def _lint(options: argparse.Namespace) -> int:
     if options.json:
         write_json(options.json, found.to_dict())
     print("\n".join(found.lines()))
+    if found.exit == UsageError.exit_status:
+        said = "no layers of the two have a partner before anything runs; `parity check` runs them"
+        print(f"parity lint: nothing could be compared: {said}", file=sys.stderr)
     return found.exit
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from parity.errors import UsageError
-from parity.judge.traps.lint import Difference, compare, compare_optimizers
+from parity.judge.traps.lint import Difference, compare, compare_optimizers, with_padding
 from parity.model.trace import Trace
 from parity.pairing.match import match_all, match_weighted
 from parity.porting.options import CheckOptions
@@ -72,7 +72,7 @@ def lint(tensorflow: str, torch: str, options: CheckOptions, optimizers: tuple[s
         notes.append("the torch builder leaves its module in training mode: call .eval() before inference")
     weighted = match_weighted(traces[TENSORFLOW], traces[TORCH], options.by_hand)
     matching = match_all(traces[TENSORFLOW], traces[TORCH], weighted, None, None, options.by_hand)
-    mine, theirs = ({op.index: op for op in traces[side].ops} for side in PLAIN)
+    mine, theirs = ({op.index: op for op in with_padding(traces[side].ops)} for side in PLAIN)
     found: list[Difference] = []
     for pair in matching.pairs:
         found += compare(mine[pair.tensorflow], theirs[pair.torch])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from parity.judge.traps import proposals
 from parity.judge.traps.explain import ALL, Attempt, explain
-from parity.judge.traps.lint import compare, compare_optimizers
+from parity.judge.traps.lint import Difference, compare, compare_optimizers, with_padding
 from parity.judge.traps.remedy import Remedy, change, compatible, insert, merged, skip, together
 from parity.judge.traps.scene import STATE, Scene, axis_maps, exact_numbers, same
 from parity.judge.traps.weight_forms import factor_per_row, is_flatten_order, order_along, relaid
@@ -600,6 +601,8 @@ def test_lint_calls_no_padding_even() -> None:
     none, even = {"pads": [[0, 0], [0, 0]]}, {"pads": [[1, 1], [1, 1]]}
     theirs = {"rank": 2, "strides": [2, 2], "dilation": [1, 1]}
     assert "pads evenly" in linted("conv", three, {**theirs, "kernel": [3, 3], **even})["same-padding-stride"]
+    uneven = {"pads": [[0, 1], [0, 1]]}
+    assert linted("conv", three, {**theirs, "kernel": [3, 3], **uneven}) == {}
     bare = linted("conv", three, {**theirs, "kernel": [3, 3], **none})["same-padding-stride"]
     assert bare == "SAME against no padding in the layer"
     assert linted("conv", one, {**theirs, "kernel": [1, 1], **none}) == {}
@@ -607,6 +610,25 @@ def test_lint_calls_no_padding_even() -> None:
     assert linted("conv", unit, {**theirs, "kernel": [3, 3], "strides": [1, 1], **even}) == {}
     wide = {"pads": [[2, 2], [2, 2]]}
     assert "same-padding-stride" in linted("conv", unit, {**theirs, "kernel": [3, 3], "strides": [1, 1], **wide})
+
+
+def test_lint_knows_what_a_layer_of_its_own_pads() -> None:
+    window = {"rank": 2, "kernel": [7, 7], "strides": [2, 2], "dilation": [1, 1]}
+    pad = Op(0, "pad", "zero_pad", (), (), {"pads": [[3, 3], [3, 3]], "mode": "constant", "value": 0.0})
+    conv = Op(1, "conv", "conv", (), (), {**window, "padding": "valid", "pads": [[0, 0], [0, 0]]})
+    port = Op(0, "conv", "conv", (), (), {**window, "pads": [[3, 3], [3, 3]]})
+    assert [one.trap for one in compare(conv, port)] == ["same-padding-stride"]
+    assert compare(with_padding([pad, conv])[1], port) == []
+    mirrored = replace(pad, config={**pad.config, "mode": "reflect"})
+    assert with_padding([mirrored, conv])[1] == conv
+
+
+def test_lint_says_nothing_of_what_is_written_otherwise() -> None:
+    def kinds(first: str, second: str) -> list[Difference]:
+        return compare(Op(0, "a", first, (), ()), Op(0, "b", second, (), ()))
+
+    assert kinds("attention", "dense") == kinds("conv", "dense") == kinds("einsum", "dense") == []
+    assert kinds("lstm", "gru")[0].what == "lstm against gru"
 
 
 def test_lint_knows_what_no_setting_shows() -> None:

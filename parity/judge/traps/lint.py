@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from parity.judge.traps.activation import FUNCTIONS, trap_of
@@ -15,6 +15,8 @@ Config = Mapping[str, Any]
 NORMS = ("layer_norm", "group_norm", "instance_norm", "rms_norm")
 WINDOWS = ("conv", "depthwise_conv", "conv_transpose", "max_pool", "avg_pool")
 RECURRENT = ("lstm", "gru", "rnn")
+# A layer, and one of those that it may be written out with: nothing is to be said of the two by their settings.
+WRITTEN_OTHERWISE = (frozenset({"attention", "dense", "einsum", "sdpa"}), frozenset({"conv", "dense"}))
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,10 @@ def compare(tensorflow: Op, torch: Op) -> list[Difference]:
         found.append(Difference(trap, what, effect, tensorflow.name, torch.name))
 
     mine, theirs = tensorflow.config, torch.config
-    if tensorflow.kind != torch.kind and not {tensorflow.kind, torch.kind} <= {"conv", "depthwise_conv"}:
+    kinds = {tensorflow.kind, torch.kind}
+    if len(kinds) > 1 and any(kinds <= alike for alike in WRITTEN_OTHERWISE):
+        return found
+    if tensorflow.kind != torch.kind and not kinds <= {"conv", "depthwise_conv"}:
         differs("unknown", f"{tensorflow.kind} against {torch.kind}", "they are layers of different kinds")
         return found
     for rule in RULES:
@@ -137,7 +142,7 @@ def _padding(tensorflow: Op, torch: Op, differs: Callable[[str, str, str], None]
         elif bare and even is not None and any(size for pair in even for size in pair):
             differs(trap, "SAME against no padding in the layer",
                     "the same only where F.pad stands before it, which no setting shows")  # fmt: skip
-        elif strided and not bare:
+        elif strided and not bare and all(low == high for low, high in theirs or ()):
             differs(trap, "SAME with a stride pads the end more than the start, by the size; torch pads evenly",
                     "windows may stand one pixel elsewhere: it depends on the size of the input")  # fmt: skip
         elif not strided and theirs is not None and even is not None and not same(even, theirs):
@@ -191,6 +196,20 @@ def _facts(tensorflow: Op, torch: Op, differs: Callable[[str, str, str], None]) 
         differs(
             "init-distribution", f"{mine} against {theirs}", "training from scratch starts from another distribution"
         )
+
+
+def with_padding(ops: Sequence[Op]) -> list[Op]:
+    """Return layers in the order of their definition, what a layer of its own pads told of the window behind it."""
+    found: list[Op] = []
+    for before, op in zip((None, *ops), ops, strict=False):
+        added = before.config if before is not None and before.kind == "zero_pad" else {}
+        pads, own = added.get("pads"), op.config.get("pads")
+        fits = op.kind in WINDOWS and op.kind != "conv_transpose" and pads and own and len(pads) == len(own)
+        if fits and added.get("mode", "constant") == "constant":
+            both = [[a + b for a, b in zip(one, other, strict=True)] for one, other in zip(pads, own, strict=True)]
+            op = replace(op, config={**op.config, "pads": both})
+        found.append(op)
+    return found
 
 
 ALIASES: Mapping[str, tuple[str, ...]] = {
