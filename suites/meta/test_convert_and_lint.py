@@ -80,9 +80,9 @@ def test_weights_go_to_torch_and_back_bit_for_bit(folder: Path) -> None:
     there = _parity(folder, "convert", *PAIR, *INPUT, "--from", "trained.keras", "--to", "port.safetensors")
     assert (there.returncode, there.stderr) == (0, "")
     assert "bit for bit" in there.stdout
-    back = _parity(folder, "convert", *PAIR, *INPUT, "--from", "port.safetensors", "--to", "back.keras")
+    back = _parity(folder, "convert", *PAIR, *INPUT, "--from", "port.safetensors", "--to", "back.weights.h5")
     assert (back.returncode, back.stderr) == (0, "")
-    again = _parity(folder, "convert", *PAIR, *INPUT, "--from", "back.keras", "--to", "again.safetensors")
+    again = _parity(folder, "convert", *PAIR, *INPUT, "--from", "back.weights.h5", "--to", "again.safetensors")
     assert again.returncode == 0
     first, second = load_file(folder / "port.safetensors"), load_file(folder / "again.safetensors")
     assert set(first) == set(second)

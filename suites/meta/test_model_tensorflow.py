@@ -341,6 +341,16 @@ def test_a_model_file_is_read_in_both_precisions(workers: dict[str, Worker], tmp
         assert set(trace.dtypes.values()) == {dtype}
 
 
+def test_a_weight_that_is_not_a_number_changes_nothing_by_itself(workers: dict[str, Worker], builders: str) -> None:
+    plain = workers["plain"]
+    plain.call("load_model", source=f"{builders}:network")
+    plain.call("trace_model", inputs=inputs_of("network"))
+    name, array = next(iter(plain.call("get_model_weights").items()))
+    plain.call("set_model_weights", weights={name: np.full_like(array, np.nan)})
+    notes = plain.call("trace_model", inputs=inputs_of("network"))["notes"]
+    assert not [note for note in notes if "changes" in note]
+
+
 def test_a_saved_graph_is_told_by_its_operations(workers: dict[str, Worker], tmp_path: Path) -> None:
     saver, folder = tmp_path / "exporter.py", tmp_path / "exported"
     saver.write_text(
@@ -434,14 +444,18 @@ def test_layers_are_listed_without_running(workers: dict[str, Worker], builders:
         ("no/such/file.py:build", "there is no file"),
         ("no_such_module:build", "no module `no_such_module`"),
         ("weights.pth", "cannot read .pth"),
+        ("weights.safetensors", "weights without a model"),
+        ("{folder}/kept.weights.h5", "weights without a model"),
         ("gone.keras", "no such file"),
     ],
 )
 def test_what_is_no_model_is_refused_in_one_line(
     workers: dict[str, Worker], builders: str, source: str, says: str
 ) -> None:
+    folder = Path(builders).parent
+    (folder / "kept.weights.h5").write_bytes(b"")
     with pytest.raises(UsageError) as caught:
-        workers["plain"].call("load_model", source=source.format(file=builders))
+        workers["plain"].call("load_model", source=source.format(file=builders, folder=folder))
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
 

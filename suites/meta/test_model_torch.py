@@ -646,6 +646,8 @@ def test_an_onnx_graph(plain: Worker, twin: Worker, folder: Path, files: Callabl
     assert [op.kind for op in trace.ops][-1] == "activation"
     with pytest.raises(UsageError, match=r"the ONNX graph takes .*, but 2 inputs were given"):
         plain.call("trace_model", inputs=[drawn(3, 8), drawn(3, 8)])
+    with pytest.raises(UsageError, match="holds weights without a model: name a builder"):
+        plain.call("load_model", source=str(files("state.safetensors")))
     (folder / "no.onnx").write_text("nothing")
     with pytest.raises(UsageError, match=r"no\.onnx is no valid ONNX file"):
         plain.call("load_model", source=str(folder / "no.onnx"))
