@@ -203,8 +203,8 @@ def with_padding(ops: Sequence[Op]) -> list[Op]:
     found: list[Op] = []
     for before, op in zip((None, *ops), ops, strict=False):
         added = before.config if before is not None and before.kind == "zero_pad" else {}
-        pads, own = added.get("pads"), op.config.get("pads")
-        fits = op.kind in WINDOWS and op.kind != "conv_transpose" and pads and own and len(pads) == len(own)
+        pads, own = added.get("pads") or [], op.config.get("pads") or []
+        fits = op.kind in WINDOWS and op.kind != "conv_transpose" and 0 < len(pads) == len(own)
         if fits and added.get("mode", "constant") == "constant":
             both = [[a + b for a, b in zip(one, other, strict=True)] for one, other in zip(pads, own, strict=True)]
             op = replace(op, config={**op.config, "pads": both})
