@@ -207,7 +207,10 @@ def _scaled(config: Config, q: Tensor, k: Tensor, v: Tensor, scale: float, masks
     if config.get("causal") and not masks:  # beside a mask it is but a hint in torch
         ahead = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
         scores = scores.masked_fill(ahead, -torch.inf)
-    return F.softmax(scores, -1) @ v
+    shares = F.softmax(scores, -1)
+    if not config.get("return_weights"):  # the fused function has zeros where every key is blocked, the plain one NaN
+        shares = shares.masked_fill(torch.isneginf(scores).all(-1, keepdim=True), 0.0)
+    return shares @ v
 
 
 def _additive(config: Config, mask: Tensor, scores: Tensor, boolean: str) -> Tensor:
