@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,9 @@ from parity.errors import PairingError, ParityError
 from parity.judge.bound import UNIT_ROUNDOFF
 from parity.judge.compare import Quartet, judge
 from parity.judge.verdict import NOT_COMPARED, SEMANTIC, Finding
-from parity.model.trace import COMPUTES, MOVES, Op, used_weights
+from parity.model.trace import COMPUTES, MOVES, Op
 from parity.pairing.relations import Relation, choose
+from parity.porting.constants import TABLE, of_code
 from parity.porting.cuts import ARITHMETIC, CLOSE, PICKING, SINGLE_CLOSE, Cut, Step
 from parity.porting.options import Array
 from parity.porting.orders import Orders
@@ -31,11 +31,7 @@ BENDS = frozenset(
     | {"sigmoid", "hard_sigmoid", "hard_silu", "hard_tanh", "tanh", "log_sigmoid", "threshold", "linear", "clamp"}
 )
 SUMS = frozenset({"sum", "mean"})
-CONSTANT_ROLES = frozenset({"other", "weight", "scale", "offset"})  # of a buffer that stands for numbers in the code
-SMALL = 4096  # numbers that a person may have written, or a few lines made
 PRODUCTS = frozenset({"matmul", "einsum", "dense", "conv"})
-# How far two float32 evaluations of one table of constants may be apart: sines of positions up to some hundred.
-TABLE = 2.0**-17
 DRAWS = 4  # of perturbed inputs, where no rule bounds an operation
 SAFETY = 16.0
 
@@ -122,7 +118,7 @@ class Walk:
         step = self._as_held(cut, ahead, given)
         if step.finding.verdict != SEMANTIC or step.finding.d64 is None or step.finding.d64 > TABLE:
             return step
-        held, written = self._constants(cut)
+        held, written = of_code(self.models, cut.segment_torch)
         if not written:
             return step
         self.models.set_weights(TWIN_TORCH, written)
@@ -132,20 +128,6 @@ class Walk:
             return replace(again, finding=_noted(again.finding, [f"torch's {names} taken as written, before float32"]))
         self.models.set_weights(TWIN_TORCH, held)
         return step
-
-    def _constants(self, cut: Cut) -> tuple[dict[str, Array], dict[str, Array]]:
-        """Return the small buffers that torch's segment reads as operands or kernels: as held, and as once written."""
-        weights = self.models[TORCH].weights
-        names = {
-            name for _, role, name in used_weights(cut.segment_torch)
-            if role in CONSTANT_ROLES and not weights[name].trainable and prod(weights[name].shape) <= SMALL
-        }  # fmt: skip
-        if not names:
-            return {}, {}
-        held = {name: array for name, array in self.models.weights(TWIN_TORCH).items() if name in names}
-        written = {name: _written(array) for name, array in held.items()}
-        changed = {name for name, array in written.items() if not np.array_equal(array, held[name])}
-        return {name: held[name] for name in changed}, {name: written[name] for name in changed}
 
     def _as_held(self, cut: Cut, ahead: Mapping[str, Array], given: Mapping[int, Array] | None) -> Step:
         own = {tensor: self._value(tensor) for tensor in cut.feeds_tensorflow if tensor not in (given or {})}
@@ -392,14 +374,6 @@ def _agrees(step: Step) -> bool:
 def _noted(finding: Finding, notes: Sequence[str]) -> Finding:
     said = "; ".join(notes)
     return replace(finding, note=f"{finding.note} ({said})".strip() if finding.note else said)
-
-
-def _written(array: Array) -> Array:
-    """Return what float32 made these numbers of, in float64: the shortest decimal numbers that it rounds so."""
-    single = array.astype(np.float32)
-    if not np.array_equal(single.astype(array.dtype), array):
-        return array
-    return np.array([float(str(number)) for number in single.reshape(-1)]).reshape(array.shape)
 
 
 def _reads_table(op: Op) -> bool:

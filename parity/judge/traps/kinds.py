@@ -16,6 +16,7 @@ from parity.model.layout import Array
 from parity.model.trace import MOVES, Op
 
 IDS = ("output-permutation",)
+NEARLY = 1e-6  # of the largest number: constants of the two models may have been rounded to float32
 LIMIT = 4096  # classes or channels among which an order is looked for
 # Where one kind's configuration says all that its result depends on, and its weights, if any, mean the same.
 EXCHANGEABLE = frozenset({
@@ -123,14 +124,15 @@ def _permuted(scene: Scene) -> Iterator[Remedy]:
     if want is None or scene.got.shape != scene.expected.shape or scene.got.ndim < 2:
         return
     for axis in dict.fromkeys((1, scene.got.ndim - 1)):
-        order = matching_order(np.moveaxis(scene.got, axis, 0), np.moveaxis(scene.expected, axis, 0))
+        order = matching_order(np.moveaxis(scene.got, axis, 0), np.moveaxis(scene.expected, axis, 0), NEARLY)
         if order is not None:
+            colours = scene.got.ndim > 3 and len(order) in (3, 4) and scene.is_model_input(want)
             name = scene.torch.name if scene.torch is not None else "the output"
             shown = str(order) if len(order) <= 12 else f"[{', '.join(map(str, order[:8]))}, ...]"
             text = f"y[:, {shown}]" if axis == 1 else f"y[..., {shown}]"
             yield insert(
                 want,
-                "output-permutation",
+                "channel-order" if colours else "output-permutation",
                 f"with the outputs in the order {shown}",
                 f"y = {text} after `{name}`",
                 "gather",
