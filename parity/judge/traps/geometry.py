@@ -6,8 +6,11 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from parity.judge.traps.remedy import Remedy, change, insert, numbers, skip, together
 from parity.judge.traps.scene import Scene, same
+from parity.model.layout import Array
 from parity.model.trace import Op
 
 IDS = (
@@ -18,6 +21,7 @@ CONVOLUTIONS = ("conv", "depthwise_conv")
 AXIS_KINDS = (
     "softmax", "concat", "stack", "reduce", "batch_norm", "group_norm", "l2_normalize", "argmax", "gather",
 )  # fmt: skip
+MIN_KERNEL = 3  # axes of the kernel of a convolution over one axis
 Pads = list[list[int]]
 
 
@@ -159,7 +163,7 @@ def _groups(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
     groups = [channels if op.kind == "depthwise_conv" else int(op.config.get("groups") or 1) for op in (mine, theirs)]
     if groups[0] == groups[1]:
         return
-    weights = {"weight": scene.carried["weight"]} if "weight" in scene.carried and theirs is scene.torch else {}
+    weights = _kernel_of_groups(scene, mine) if theirs is scene.torch else {}
     edit = change(
         theirs,
         "dilation-or-groups",
@@ -171,6 +175,18 @@ def _groups(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
     # A depthwise convolution has no number of groups to set: the kind must say so.
     edits = tuple({**one, "kind": "conv"} for one in edit.edits)
     yield Remedy(edit.trap, edits, edit.says, edit.fix, edit.cost, edit.keys)
+
+
+def _kernel_of_groups(scene: Scene, mine: Op) -> dict[str, Array]:
+    """Return TensorFlow's kernel in torch's layout; of other groups it has another shape, and was never carried."""
+    if "weight" in scene.carried:
+        return {"weight": scene.carried["weight"]}
+    kernel = scene.tensorflow_weights.get("kernel") if mine is scene.tensorflow else None
+    if kernel is None or kernel.ndim < MIN_KERNEL:
+        return {}
+    if mine.kind == "depthwise_conv":  # (k.., C, M) to (C * M, 1, k..)
+        return {"weight": np.moveaxis(kernel, (-2, -1), (0, 1)).reshape(-1, 1, *kernel.shape[:-2])}
+    return {"weight": np.moveaxis(kernel, (-1, -2), (0, 1))}
 
 
 def _crops(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
