@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from parity.judge.traps.remedy import Remedy, change, insert, numbers, skip, together
+from parity.judge.traps.remedy import Remedy, change, insert, numbers, replace, skip, together
 from parity.judge.traps.scene import Scene, same
 from parity.model.layout import Array
 from parity.model.trace import Op
@@ -21,6 +21,7 @@ CONVOLUTIONS = ("conv", "depthwise_conv")
 AXIS_KINDS = (
     "softmax", "concat", "stack", "reduce", "batch_norm", "group_norm", "l2_normalize", "argmax", "gather",
 )  # fmt: skip
+POOLED: Mapping[str, str] = {"global_avg_pool": "mean", "global_max_pool": "max"}
 MIN_KERNEL = 3  # axes of the kernel of a convolution over one axis
 Pads = list[list[int]]
 
@@ -96,6 +97,8 @@ def propose(scene: Scene) -> Iterator[Remedy]:
             yield from _shuffle(mine, theirs)
         if mine.kind == theirs.kind and mine.kind in AXIS_KINDS:
             yield from axis(scene, mine, theirs, "axis-mismatch")
+        elif mine.kind in POOLED or theirs.kind in POOLED:
+            yield from _reductions(scene, mine, theirs)
 
 
 def _padding(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
@@ -262,6 +265,31 @@ def axis(scene: Scene, mine: Op, theirs: Op, trap: str) -> Iterator[Remedy]:
         yield change(
             theirs, trap, f"along dim {shown} instead of {held}", fix, {key: value}, cost=1.0 + 0.1 * len(seen)
         )
+
+
+def _reductions(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
+    """A mean or maximum over all axes of an image or a sequence, which torch takes over other axes."""
+    functions = [POOLED.get(op.kind, str(op.config.get("function", ""))) for op in (mine, theirs)]
+    rank = len(scene.tensorflow_trace.shapes.get(mine.inputs[0], ())) if mine.inputs else 0
+    held, given = _reduced(theirs, range(2, rank), rank), _reduced(mine, range(1, rank - 1), rank)
+    if functions[0] != functions[1] or held is None or given is None:
+        return
+    for places in scene.axis_maps(mine, theirs):
+        wanted = _mapped(given, places)
+        if wanted is None or wanted == held:
+            continue
+        config = {"function": functions[0], "axes": wanted, "keepdims": bool(theirs.config.get("keepdims", False))}
+        says = f"along dim {numbers(wanted)} instead of {numbers(held)}"
+        fix = f"dim={numbers(wanted)} in `{theirs.name}`"
+        yield replace(theirs, "axis-mismatch", says, fix, "reduce", config)
+
+
+def _reduced(op: Op, whole: Sequence[int], rank: int) -> list[int] | None:
+    """Return over which axes an operation goes that is a reduction, or a global pooling over `whole`."""
+    if op.kind in POOLED:
+        return list(whole)
+    axes = op.config.get("axes")
+    return None if op.kind != "reduce" or axes is None or not rank else sorted(int(one) % rank for one in axes)
 
 
 def _mapped(value: Any, places: Sequence[int]) -> Any:
