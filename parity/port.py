@@ -15,7 +15,7 @@ from parity.pairing import batches
 from parity.pairing.copying import WeightPlan, plan, settling
 from parity.pairing.families import family
 from parity.pairing.match import Matching, match_all, match_weighted
-from parity.porting import baked, elsewhere, outputs, reshaping, stacking, ties, training
+from parity.porting import baked, elsewhere, outputs, reshaping, short, stacking, ties, training
 from parity.porting.causes import Bank
 from parity.porting.convert import Conversion, directions, write
 from parity.porting.convert import settings as convert_settings
@@ -362,10 +362,15 @@ class Story:
     def look_further(self, found: Sequence[Cut], tell: Progress) -> None:
         """Ask both models on inputs further out, should one of them bend numbers where the other does not."""
         prepared = self.prepared
-        source = elsewhere.compare(
-            prepared.models, prepared.matching, prepared.orders, found, lambda text: tell("stage", text)
-        )
-        if source is not None:
+        asked = prepared.models, prepared.matching, prepared.orders
+
+        def say(text: str) -> None:
+            tell("stage", text)
+
+        bent = elsewhere.compare(*asked, found, say)
+        shortened, notes = short.compare(*asked, say)
+        self.notes += tuple(notes)
+        for source in (*([bent] if bent is not None else []), *shortened):
             self.sources.append(source)
             self.ends = outputs.Ends((*self.ends.verdicts, SEMANTIC), self.ends.why or source.evidence)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -60,7 +61,7 @@ def compare(
     for number, scale in enumerate(SCALES):
         tell(f"both models on inputs {scale:g} times the usual ({number + 1} of {len(SCALES)})")
         try:
-            gap = _gap(models, orders, _further(models, number, scale))
+            gap = apart(models, orders, further(models, number, scale))
         except ParityError as error:
             if is_fatal(error):
                 raise
@@ -80,17 +81,25 @@ def _likeliest(odd: tuple[list[Op], list[Op]], cuts: Sequence[Cut]) -> tuple[lis
     return odd
 
 
-def _further(models: Models, number: int, scale: float) -> dict[str, list[Array]]:
+def further(models: Models, number: int, scale: float) -> dict[str, list[Array]]:
     """Return other draws of the inputs, scaled; arrays that were given are only scaled."""
     options = replace(models.options, seed=models.options.seed + SEED + number)
     mine = [x * np.float32(scale) if x.dtype.kind == "f" else x for x in arrays(options)]
     return {TENSORFLOW: mine, TORCH: [to_torch(x, options) for x in mine]}
 
 
-def _gap(models: Models, orders: Orders, fed: Mapping[str, Sequence[Array]]) -> float:
+def apart(
+    models: Models, orders: Orders, fed: Mapping[str, Sequence[Array]], edits: Sequence[Mapping[str, Any]] = ()
+) -> float:
+    """Return how far the twins' outputs are apart at most, in relation; `edits` are made in torch's."""
     found = models.workers.each(
         lambda side: models.workers.call(side, "model_outputs", inputs=list(fed[family(side)])), TWINS
     )
+    if edits:
+        feed = dict(zip(models[TORCH].inputs, fed[TORCH], strict=True))
+        ends = models[TORCH].outputs
+        remedied = [models.segment(TWIN_TORCH, feed, end, edits=list(edits))["value"] for end in ends]
+        found[TWIN_TORCH] = {models.places[index]: value for index, value in enumerate(remedied)}
     worst = 0.0
     for index, (mine, theirs) in enumerate(zip(models[TENSORFLOW].outputs, models[TORCH].outputs, strict=True)):
         relation = orders.of(mine, theirs)

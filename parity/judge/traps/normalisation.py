@@ -38,7 +38,7 @@ def propose(scene: Scene) -> Iterator[Remedy]:
             if mine.kind in ("layer_norm", "rms_norm"):
                 yield from _axes(scene, mine, theirs)
         elif mine.kind == theirs.kind == "l2_normalize":
-            yield from _length(mine, theirs)
+            yield from lengths(mine, theirs)
         if mine.kind == theirs.kind and mine.kind in ("batch_norm", *LAYERED):
             yield from _affine(scene, mine, theirs)
 
@@ -100,7 +100,8 @@ def _axes(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
         yield remedy
 
 
-def _length(mine: Op, theirs: Op) -> Iterator[Remedy]:
+def lengths(mine: Op, theirs: Op) -> Iterator[Remedy]:
+    """Yield the remedy that gives torch's division by a length TensorFlow's floor, if its own is another."""
     form, eps = str(mine.config.get("form", "rsqrt-floor")), mine.config.get("eps", 1e-12)
     if form == theirs.config.get("form") and same(eps, theirs.config.get("eps")):
         return
