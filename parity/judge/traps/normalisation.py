@@ -39,6 +39,8 @@ def propose(scene: Scene) -> Iterator[Remedy]:
                 yield from _axes(scene, mine, theirs)
         elif mine.kind == theirs.kind == "l2_normalize":
             yield from lengths(mine, theirs)
+        elif _each_channel(scene, mine, theirs):
+            yield from _eps(mine, theirs, "layernorm-eps")
         if mine.kind == theirs.kind and mine.kind in ("batch_norm", *LAYERED):
             yield from _affine(scene, mine, theirs)
 
@@ -48,6 +50,13 @@ def _eps(mine: Op, theirs: Op, trap: str) -> Iterator[Remedy]:
     if wanted is not None and not same(wanted, theirs.config.get("eps")):
         word = f"eps={number(wanted)}"
         yield change(theirs, trap, f"with {word}", f"{word} in `{theirs.name}`", {"eps": wanted})
+
+
+def _each_channel(scene: Scene, mine: Op, theirs: Op) -> bool:
+    """Return whether an instance norm meets a group norm that has a group for each channel."""
+    groups = next((op.config.get("groups") for op in (mine, theirs) if op.kind == "group_norm"), None)
+    shape = scene.shapes.get(theirs.inputs[0], ())
+    return {mine.kind, theirs.kind} == {"group_norm", "instance_norm"} and len(shape) > 1 and groups == shape[1]
 
 
 def _mode(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
