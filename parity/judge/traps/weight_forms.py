@@ -90,6 +90,15 @@ def block_order(held: Array, right: Array, count: int, axis: int) -> tuple[int, 
     return None
 
 
+def transposed_blocks(held: Array, right: Array, count: int) -> list[int]:
+    """Return which of `count` square blocks, one below the other, are `right`'s transposed, if the others are equal."""
+    if held.shape != right.shape or held.ndim != 2 or held.shape[0] != count * held.shape[1]:
+        return []
+    pairs = list(zip(np.split(held, count), np.split(right, count), strict=True))
+    turned = [index for index, (mine, theirs) in enumerate(pairs) if not equal(mine, theirs)]
+    return turned if all(equal(pairs[index][0], pairs[index][1].T) for index in turned) else []
+
+
 def interleaved(held: Array, right: Array, heads: int, axis: int) -> bool:
     """Return whether `held` has its heads as the fast axis instead of the slow one, or the reverse."""
     moved = np.moveaxis(right, axis, 0)

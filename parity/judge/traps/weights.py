@@ -24,6 +24,7 @@ IDS = (
 )  # fmt: skip
 CONVOLUTIONS = ("conv", "conv_transpose", "depthwise_conv")
 NORMS = ("batch_norm", "layer_norm", "group_norm")
+GATES: Mapping[str, str] = {"lstm": "ifgo", "gru": "rzn", "rnn": "h"}  # in torch's order
 WITH_BIAS = (*CONVOLUTIONS, "dense")
 
 
@@ -162,8 +163,8 @@ def _by_kind(scene: Scene, role: str, held: Array, right: Array) -> Match | None
         return _dense(scene, name, held, right, original)
     if kind == "batch_norm":
         return _statistics(name, role, held, right)
-    if kind in ("lstm", "gru"):
-        return _gates(name, kind, role, held, right)
+    if kind in GATES:
+        return _gates(name, kind, role, held, right) or _recurrent_kernel(scene, name, role, held, right)
     if kind == "attention" and role.endswith("weight"):
         return _attention(scene, name, role, held, right)
     if kind == "embedding":
@@ -265,7 +266,8 @@ def _statistics(name: str, role: str, held: Array, right: Array) -> Match | None
 
 
 def _gates(name: str, kind: str, role: str, held: Array, right: Array) -> Match | None:
-    count, letters = (4, "ifgo") if kind == "lstm" else (3, "rzn")
+    letters = GATES[kind]
+    count = len(letters)
     axis = 1 if "biases" in role and right.ndim == 2 else 0
     order = forms.block_order(held, right, count, axis)
     if order is not None:
@@ -282,6 +284,20 @@ def _gates(name: str, kind: str, role: str, held: Array, right: Array) -> Match 
             if right[row].any() and not held[row].any() and forms.equal(held[1 - row], right[1 - row]):
                 return Match("bias-missing-or-doubled", role, f"zero for the {which} bias", fix)
     return None
+
+
+def _recurrent_kernel(scene: Scene, name: str, role: str, held: Array, right: Array) -> Match | None:
+    """Kernels of gates that were not transposed, all at once or one by one: as square ones they fit."""
+    if not role.startswith("weight_") or scene.torch is None or held.shape != right.shape:
+        return None
+    letters = GATES[scene.torch.kind]
+    fix = f"kernel.T into `{name}.{role}`"
+    turned = forms.transposed_blocks(held, right, len(letters))
+    if turned:
+        which = "" if len(turned) == len(letters) else f" in the gates {', '.join(letters[i] for i in turned)}"
+        return Match("kernel-layout", role, f"not transposed{which}", fix)
+    word = forms.relaid(held, right, None)
+    return Match("kernel-layout", role, word, fix) if word else None
 
 
 def _attention(scene: Scene, name: str, role: str, held: Array, right: Array) -> Match | None:
