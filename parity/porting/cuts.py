@@ -147,7 +147,8 @@ class Forward:
         """
         a, b = mine.outputs[index], theirs.outputs[index]
         if self._fit(a, b):
-            return self._same_numbers(a, b)
+            found = self._same_numbers(a, b)
+            return self._behind_bias(mine, theirs) if found == (a, b) and index == 0 else found
         if mine.kind in RECURRENT and self._is_state(a, b):
             return a, b
         starts = (mine.outputs if index == 0 else (a,), theirs.outputs if index == 0 else (b,))
@@ -212,6 +213,30 @@ class Forward:
             if later is not None:
                 return (a, later) if side else (later, b)
         return a, b
+
+    def _behind_bias(self, mine: Op, theirs: Op) -> tuple[int, int]:
+        """Return two first results, the one behind an addition of a weight if that is the other's own bias.
+
+        Where their numbers are the same they were found by these; behind a fault they are not.
+        """
+        a, b = mine.outputs[0], theirs.outputs[0]
+        if _alike(self.prints[0].get(a), self.prints[1].get(b), self.close):
+            return a, b
+        for side, plain, whole in ((1, theirs, mine), (0, mine, theirs)):
+            readers = self.consumers[side].get(plain.outputs[0], [])
+            bias = self._size(1 - side, whole.weights.get("bias"))
+            if bias is None or not plain.weights or "bias" in plain.weights or len(readers) != 1:
+                continue
+            adds, result = readers[0], readers[0].outputs[0]
+            alone = adds.kind == "add" and len(adds.inputs) == 1 and adds.index not in self.paired[side]
+            if alone and [self._size(side, one) for one in adds.weights.values()] == [bias]:
+                return (a, result) if side else (result, b)
+        return a, b
+
+    def _size(self, side: int, reference: str | None) -> int | None:
+        """Return how many numbers a whole weight has; None for a part of one, or several."""
+        weight = self.traces[side].weights.get(reference) if reference is not None else None
+        return int(np.prod(weight.shape)) if weight is not None else None
 
     def _in_plain_order(self, a: int, b: int, wanted: Sequence[float]) -> tuple[int, int]:
         """Return two tensors of the same numbers, rather moved on until both have the same axes, if one comes to that.
