@@ -128,6 +128,7 @@ class Bank:
             fed=dict(step.fed_torch),
             fed_tensorflow=dict(step.fed),
             expected=_in_torch_order(step),
+            expected_tensorflow=step.expected,
             got=step.got,
             shapes=self.models[TORCH].shapes,
             training=self.models.options.train,
@@ -197,15 +198,16 @@ class Bank:
     def _as_held(self, step: Step, scene: Scene, remedies: Sequence[Remedy]) -> Attempt:
         feed = dict(step.fed_torch)
         edits: list[dict[str, Any]] = []
+        expected = next((remedy.expects for remedy in remedies if remedy.expects is not None), scene.expected)
         for remedy in remedies:
             feed.update(remedy.feed)
             edits += [dict(edit) for edit in remedy.edits]
         try:
             answer = self.models.segment(TWIN_TORCH, feed, step.cut.torch, edits=edits)
             value = _permuted(np.asarray(answer["value"]), remedies)
-            gap = _gap(value, scene.expected)
+            gap = _gap(value, expected)
             if gap is None:
-                return Attempt(False, float("inf"), f"its shape is {value.shape}, not {scene.expected.shape}")
+                return Attempt(False, float("inf"), f"its shape is {value.shape}, not {expected.shape}")
             if gap > (SINGLE_NEAR if step.single else NEAR):
                 return Attempt(False, gap, None)
             allowed = self._allowed(step, feed, edits, remedies, value)
@@ -213,7 +215,7 @@ class Bank:
             if is_fatal(error):
                 raise
             return Attempt(False, float("inf"), str(error).partition("\n")[0])
-        off = np.abs(value.astype(np.float64) - scene.expected.astype(np.float64))
+        off = np.abs(value.astype(np.float64) - expected.astype(np.float64))
         return Attempt(bool((off <= allowed).all()), gap, None)
 
     def _allowed(

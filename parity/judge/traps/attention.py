@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Sequence
+from math import prod
 
-from parity.judge.traps.remedy import Remedy, change, number
-from parity.judge.traps.scene import Scene, same
+import numpy as np
+
+from parity.judge.traps.remedy import Remedy, change, insert, number, together
+from parity.judge.traps.scene import PRODUCTS, Scene, exact_numbers, leading_to, same
+from parity.model.layout import Array
 from parity.model.trace import Op
 
 IDS = ("attention-mask-polarity", "attention-scale-or-heads")
 KINDS = ("attention", "sdpa")
+SWAP = {"kind": "permute", "config": {"order": [0, 2, 1, 3]}}  # steps before heads, or behind them
+SPLIT = 4  # axes of scores with heads
 
 
 def propose(scene: Scene) -> Iterator[Remedy]:
@@ -18,6 +25,7 @@ def propose(scene: Scene) -> Iterator[Remedy]:
         if mine.kind in KINDS and theirs.kind in KINDS:
             yield from _mask(scene, mine, theirs)
             yield from _scale(mine, theirs)
+    yield from _written_out(scene)
 
 
 def _mask(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
@@ -35,14 +43,12 @@ def _mask(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
                 yield change(theirs, "attention-mask-polarity", says, line, {"mask_form": form})
     wanted, held_causal = (bool(op.config.get("causal", False)) for op in (mine, theirs))
     if wanted != held_causal:
-        word = "with" if wanted else "without"
-        yield change(
-            theirs,
-            "attention-mask-polarity",
-            f"{word} a causal mask",
-            f"is_causal={wanted} in `{theirs.name}`",
-            {"causal": wanted},
-        )
+        yield _causal(theirs, wanted)
+
+
+def _causal(theirs: Op, wanted: bool) -> Remedy:
+    says, fix = f"{'with' if wanted else 'without'} a causal mask", f"is_causal={wanted} in `{theirs.name}`"
+    return change(theirs, "attention-mask-polarity", says, fix, {"causal": wanted})
 
 
 def _scale(mine: Op, theirs: Op) -> Iterator[Remedy]:
@@ -67,6 +73,72 @@ def _scale(mine: Op, theirs: Op) -> Iterator[Remedy]:
             f"scale={number(wanted)} in `{theirs.name}`",
             {"scale": wanted},
         )
+
+
+def _written_out(scene: Scene) -> Iterator[Remedy]:
+    """Attention that is products around a softmax in TensorFlow, and one function in torch."""
+    found = [op for op in scene.torch_ops if op.kind == "sdpa"]
+    shares = [op for op in scene.tensorflow_ops if op.kind == "softmax"]
+    if len(found) != 1 or len(shares) != 1:
+        return
+    theirs, mine = found[0], shares[0]
+    before = leading_to(scene.tensorflow_ops, mine.inputs)
+    products = [op for op in before if op.kind in PRODUCTS and len(op.inputs) > 1]
+    if not products:
+        return
+    scales = exact_numbers(_scaled_by(before, products[-1]))
+    for place, wanted in enumerate(scales):
+        if not same(wanted, _scale_of(theirs)):
+            word = f"scale={number(wanted)}"
+            yield change(theirs, "attention-scale-or-heads", f"with scale {number(wanted)}",
+                         f"{word} in `{theirs.name}`", {"scale": wanted}, cost=0.9 + 0.01 * place)  # fmt: skip
+    if not theirs.config.get("has_mask"):
+        yield _causal(theirs, not theirs.config.get("causal"))
+    shape = scene.tensorflow_trace.shapes.get(mine.inputs[0], ())
+    if len(shape) == SPLIT:
+        yield from _split(scene, theirs, shape[1], scales[0])
+
+
+def _scaled_by(before: Sequence[Op], product: Op) -> float:
+    """Return by what scores are multiplied, before or behind their product; masks are neither."""
+    inside = [
+        op for op in before
+        if op in leading_to(before, product.inputs) or product in leading_to(before, op.inputs)
+    ]  # fmt: skip
+    return prod(float(op.config["scale"]) for op in inside if op.kind == "rescale" and not op.config.get("offset"))
+
+
+def _split(scene: Scene, theirs: Op, heads: int, scale: float) -> Iterator[Remedy]:
+    """Yield the remedy that gives torch's function TensorFlow's number of heads."""
+    shapes = [scene.shapes.get(tensor, ()) for tensor in theirs.inputs[:3]]
+    if any(len(shape) != SPLIT or shape[1] * shape[3] % heads for shape in shapes) or shapes[0][1] == heads:
+        return
+    split = [
+        _again(tensor, shape, heads) for tensor, shape in dict(zip(theirs.inputs[:3], shapes, strict=True)).items()
+    ]
+    says, fix = f"with {heads} heads", f"{heads} heads instead of {shapes[0][1]} before `{theirs.name}`"
+    one = change(theirs, "attention-scale-or-heads", says, fix, {"heads": heads, "scale": scale}, cost=1.1)
+    whole = together([one, *split], one)
+    if scene.wanted not in theirs.outputs:
+        yield whole
+        return
+    result = (shapes[0][0], heads, shapes[0][2], shapes[2][1] * shapes[2][3] // heads)
+    for expected in _in_torch_heads(scene.expected_tensorflow, result):
+        yield dataclasses.replace(whole, expects=expected)
+
+
+def _again(tensor: int, shape: Sequence[int], heads: int) -> Remedy:
+    """Return the remedy that divides (n, heads, steps, size) into another number of heads."""
+    n, held, steps, size = shape
+    divided = {"kind": "reshape", "config": {"shape": [n, steps, heads, held * size // heads]}}
+    return insert(tensor, "", "", "", "chain", {"steps": [SWAP, divided, SWAP]})
+
+
+def _in_torch_heads(expected: Array | None, shape: Sequence[int]) -> Iterator[Array]:
+    """Yield TensorFlow's result (n, heads, steps, size); steps may stand before heads there."""
+    for one in () if expected is None or expected.ndim != SPLIT else (expected, np.swapaxes(expected, 1, 2)):
+        if one.shape == tuple(shape):
+            yield one
 
 
 def _scale_of(op: Op) -> float | None:

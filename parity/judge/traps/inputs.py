@@ -11,13 +11,14 @@ import numpy as np
 
 from parity.judge.traps.activation import place
 from parity.judge.traps.remedy import Remedy, called, insert, number, replace, skip, together
-from parity.judge.traps.scene import SELECTS, Scene, exact_numbers, same
+from parity.judge.traps.scene import PRODUCTS, SELECTS, Scene, exact_numbers, leading_to, same
 from parity.model.trace import Op
 
 IDS = ("input-scale", "channel-order", "residual-scale", "dropout-active")
 SCALES = ("rescale", "standardize")
 SIGNS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
 ARITHMETIC = tuple(SIGNS)
+FACTORS = ("rescale", "multiply", "divide")
 A_FEW = 16  # numbers of a constant that a line of code can show
 # What people do to pixels: (scale, offset, as it is written).
 HABITS: tuple[tuple[float, float, str], ...] = (
@@ -81,15 +82,29 @@ def told(op: Op) -> str:
     return written(op.config) if op.kind in SCALES else f"{op.kind} by a constant"
 
 
-def _trap(scene: Scene, tensor: int | None) -> str:
+def _trap(scene: Scene, tensor: int | None, op: Op | None = None) -> str:
+    """Return which trap a scaling of a tensor is, by where it stands; `op` is TensorFlow's, if only it has one."""
     if scene.is_model_input(tensor):
         return "input-scale"
+    if op is not None and op.kind in FACTORS and _of_scores(scene, op):
+        return "attention-scale-or-heads"
     neighbours = {op.kind for op in scene.torch_trace.ops if tensor in op.inputs or tensor in op.outputs}
     for op in scene.torch_trace.ops:
         if op.inputs and op.inputs[0] == tensor:
             neighbours |= {reader.kind for reader in scene.torch_trace.ops if set(op.outputs) & set(reader.inputs)}
     products = {"matmul", "einsum", "sdpa", "op:bmm", "op:baddbmm"}
     return "attention-scale-or-heads" if neighbours & products else "residual-scale"
+
+
+def _of_scores(scene: Scene, op: Op) -> bool:
+    """Return whether an operation of TensorFlow's stands between a product and the softmax behind it, or before it."""
+    for shares in (one for one in scene.tensorflow_ops if one.kind == "softmax"):
+        before = leading_to(scene.tensorflow_ops, shares.inputs)
+        for product_ in (one for one in before if one.kind in PRODUCTS and len(one.inputs) > 1):
+            around = (leading_to(before, product_.inputs), op), (leading_to(before, op.inputs), product_)
+            if op in before and any(one in those for those, one in around):
+                return True
+    return False
 
 
 def _in_torch(scene: Scene, mine: Op, theirs: Op | None) -> Iterator[dict[str, Any]]:
@@ -180,6 +195,8 @@ def _alone(scene: Scene) -> Iterator[Remedy]:
         name = op.kind.removeprefix("op:")
         if is_scaling(op):
             trap = _trap(scene, op.inputs[0] if op.inputs else None)
+            if op.kind in ("add", "subtract") and trap == "attention-scale-or-heads":
+                trap = "residual-scale"  # scores are scaled by factors alone
             one = skip(op, trap, f"without torch's {told(op)}", f"remove `{op.name}` ({told(op)})")
             skipped.append(called(one, scene.neighbour(op), op.name))
         elif name in SELECTS and scene.shapes.get(op.inputs[0]) == scene.shapes.get(op.outputs[0]):
@@ -191,8 +208,9 @@ def _alone(scene: Scene) -> Iterator[Remedy]:
         for config in _in_torch(scene, op, scene.torch) if where is not None else ():
             text = written(config)
             assert where is not None
-            one = insert(where[0], _trap(scene, where[0]), f"with {text} {where[1]}", f"x = {text} {where[1]}", op.kind,
-                         config, order=op.index)  # fmt: skip
+            trap = _trap(scene, where[0], op)
+            one = insert(where[0], trap, f"with {text} {where[1]}", f"x = {text} {where[1]}", op.kind, config,
+                         order=op.index)  # fmt: skip
             inserted.append(called(one, op.name, scene.maker(where[0])))
     yield from (*skipped, *inserted)
     first = {remedy.keys: remedy for remedy in reversed(inserted)}  # of one place, the constants as they stand

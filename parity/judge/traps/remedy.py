@@ -22,8 +22,9 @@ class Remedy:
 
     `edits` are those of the torch adapter's `run_segment`; those that replace an operation also hold, under `changes`,
     what they change of its configuration, so that several can be made one. `feed` replaces fed tensors,
-    `permute_output` reorders the last axis of what comes out. `says` follows "d64 falls to 2e-16" in a report and `fix`
-    is the line in the porter's code. Remedies that share one of `keys` exclude one another.
+    `permute_output` reorders the last axis of what comes out, and `expects` is what that must be, if not the scene's.
+    `says` follows "d64 falls to 2e-16" in a report and `fix` is the line in the porter's code. Remedies that share one
+    of `keys` exclude one another.
     """
 
     trap: str
@@ -34,6 +35,7 @@ class Remedy:
     keys: frozenset[str] = frozenset()
     feed: Mapping[int, Array] = field(default_factory=dict)
     permute_output: Array | None = None
+    expects: Array | None = None  # what must come out, where the remedy gives it another shape
     named: tuple[str | None, str | None] | None = None  # TensorFlow's and torch's layer, where not the scene's own
 
 
@@ -127,6 +129,7 @@ def together(remedies: Sequence[Remedy], told_as: Remedy | None = None) -> Remed
         keys=frozenset().union(*(remedy.keys for remedy in remedies)),
         feed=feed,
         permute_output=order,
+        expects=next((remedy.expects for remedy in remedies if remedy.expects is not None), None),
     )
     if told_as is None:
         return made

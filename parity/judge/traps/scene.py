@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 
@@ -13,6 +13,7 @@ from parity.model.trace import MOVES, Op, Trace, weight_names
 
 FORWARD, STATE, GRADIENT = "forward", "state", "gradient"
 SELECTS = frozenset({"gather", "slice", "flip", "reverse", "index", "getitem", "take"})
+PRODUCTS = frozenset({"matmul", "einsum", "op:bmm", "op:baddbmm"})  # without weights
 SCALINGS = frozenset({"rescale", "standardize", "add", "subtract", "multiply", "divide"})
 
 
@@ -45,6 +46,7 @@ class Scene:
     alternatives: Mapping[str, Mapping[str, Array]]
     tensorflow_trace: Trace
     torch_trace: Trace
+    expected_tensorflow: Array | None = None  # what should come out, in TensorFlow's own order
     want: int | None = None  # the torch tensor that is compared; found from the segment unless given
     stage: str = field(default=FORWARD)  # what was compared: the output, the state after it, or a gradient
 
@@ -140,6 +142,16 @@ class Scene:
         names = {name for reference in op.weights.values() for name in weight_names(reference)}
         fixed = not any(self.torch_trace.weights[name].trainable for name in names if name in self.torch_trace.weights)
         return fixed and len(op.inputs) == 1 and op.kind in SCALINGS
+
+
+def leading_to(ops: Sequence[Op], tensors: Iterable[int]) -> list[Op]:
+    """Return the operations on which tensors depend, in order."""
+    wanted, found = set(tensors), list[Op]()
+    for op in reversed(ops):
+        if wanted & set(op.outputs):
+            wanted.update(op.inputs)
+            found.append(op)
+    return found[::-1]
 
 
 def axis_maps(tensorflow: tuple[int, ...], torch: tuple[int, ...]) -> list[tuple[int, ...]]:
