@@ -523,6 +523,47 @@ def _causal() -> Iterator[Case]:
         yield port("temporal", torch, size, cause="same-padding-stride", place=("second2", "blocks.1.second*"))
 
 
+def named() -> Iterator[Case]:
+    """Yield nets with one fault each that was called another, or none, and the right ports beside them."""
+    port, as_is = partial(_port, family="named"), ("--weights", "as-is")
+    yield port("masked_attention", ids="9:0:5")
+    for torch in ("masked_attention_inverted", "masked_attention_inverted_with_weights"):
+        place = ("attention", "attention")
+        yield port("masked_attention", torch, ids="9:0:5", cause="attention-mask-polarity", place=place)
+    size = "14x12x3"
+    yield port("blue_first", inputs=size)
+    yield port("blue_first", "blue_first_not_turned", size, cause="channel-order", place=("", "sub"))
+    yield port("blue_first", "blue_first_red_first", size, cause="channel-order", place=("", "sub"))
+    yield port("standardised", inputs=size)
+    yield port("standardised", "standardised_from_bytes", size, cause="input-scale", place=("true_divide", "sub"))
+    size, less = "12x10x3", partial(port, cause="dilation-or-groups", place=("grouped", "grouped"))
+    for right, wrong in (("grouped", ("grouped_by_two", "grouped_no_more")), ("depthwise", ("depthwise_no_more",))):
+        yield port(right, inputs=size)
+        yield from (less(right, torch, size) for torch in wrong)
+    yield port("unit_vectors", "unit_vectors_with_its_floor", "7")
+    yield port("unit_vectors", inputs="7", cause="l2-normalize-eps", place=("unit*", "normalize"))
+    yield port("unit_vectors_behind_a_bias", inputs="7", says=("l2-normalize-eps",))
+    yield port("pixels", inputs="5x4x8")
+    heads = partial(port, cause="attention-scale-or-heads")
+    yield heads("pixels", "pixels_unscaled", "5x4x8", place=("", "scaled_dot_product_attention"))
+    yield port("blocks", ids="8:0:16")
+    case = heads("blocks", "blocks_of_four_heads", ids="8:0:16", place=("", "scaled_dot_product_attention"))
+    second = Source(("",), ("scaled_dot_product_attention_1",), ("attention-scale-or-heads",))
+    yield replace(case, sources=(*case.sources, second))
+    place = ("", "scaled_dot_product_attention")
+    yield port("blocks", "blocks_that_see_ahead", ids="8:0:16", cause="attention-mask-polarity", place=place)
+    yield port("each_channel", inputs="12x10x3")
+    place = ("norm", "norm")
+    yield port("each_channel", "each_channel_by_another_eps", "12x10x3", cause="layernorm-eps", place=place)
+    turned = partial(port, inputs="8x4", options=as_is, cause="kernel-layout", place=("recurrence", "recurrence"))
+    for right in ("simple_recurrence", "long_memory"):
+        yield port(right, inputs="8x4", options=as_is)
+        yield turned(right, f"{right}_not_transposed")
+    yield turned("long_memory", "long_memory_not_transposed_in_one")
+    yield port("square", inputs="6x6")
+    yield port("square", "square_over_the_channels", "6x6", cause="axis-mismatch", place=("mean", "mean"))
+
+
 FURTHER = (
     *_pictures(),
     *_training(),
@@ -541,4 +582,5 @@ FURTHER = (
     *_recurrences_gone_wrong(),
     *_ties(),
     *settled(),
+    *named(),
 )
