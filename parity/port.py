@@ -212,8 +212,9 @@ class Story:
     def add(self, step: Step) -> LayerVerdict:
         """Take one cut: judge its gradients in training, look for causes, and return its row."""
         prepared = self.prepared
-        step = self._in_earnest(step)
-        training_ = prepared.models.options.train
+        given, step = step, self._in_earnest(step)
+        # Where the two hold other weights, their gradients have as little in common as their results.
+        training_ = prepared.models.options.train and step is given
         gradients = training.gradients(step, prepared.plan, prepared.orders) if training_ else []
         if step.finding.verdict != SEMANTIC:
             gradients = self._without_ties(step, gradients)
@@ -222,6 +223,7 @@ class Story:
         if step.finding.verdict == SEMANTIC:
             found = self._of_whole(step) or self.bank.sources(step)
             self._found[step.cut.tensorflow] = found
+            found = [*found, *training.of_statistics(step, gradients, prepared.plan, prepared.weights)]
         else:
             found = training.sources(step, gradients, prepared.plan, prepared.weights, self.bank.of_gradients)
         self.sources = at_every_call(self.sources, found)
@@ -377,6 +379,8 @@ class Story:
     def end_step(self, findings: list[Finding]) -> None:
         """Take the step of the whole model."""
         self.step = findings
+        if self.uncarried:
+            return
         self.sources += training.step_sources(findings, self.prepared.plan, self.prepared.models)
         if not self.sources and any(finding.verdict == SEMANTIC for finding in findings):
             self.sources += self.tied  # a weight feels what no layer alone was blamed for
@@ -397,7 +401,7 @@ def _verdict(story: Story) -> Verdict:
     prepared, layers = story.prepared, story.layers
     models, weight_plan, matching = prepared.models, prepared.plan, prepared.matching
     unmatched, idle = _without_partner(prepared)
-    # What the models give and learn as wholes differs by weights that could not be carried.
+    # Whole outputs and steps differ by the weights, where some could not be carried.
     extra = [] if story.uncarried else [*story.ends.verdicts, *(finding.verdict for finding in story.step)]
     why = story.broken.partition("\n")[0] or story.uncarried or story.ends.why
     if story.broken:

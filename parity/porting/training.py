@@ -158,15 +158,10 @@ def sources(
     cut = step.cut
     mine = layer_name(cut.main_tensorflow.name) if cut.main_tensorflow else cut.name
     theirs = layer_name(cut.main_torch.name) if cut.main_torch else cut.name
-    if all(finding.kind == "state" for finding in failing) and cut.main_tensorflow and cut.main_torch:
-        causes = _statistics(step, cut.main_tensorflow, cut.main_torch, plan, held)
+    if all(finding.kind == "state" for finding in failing):
+        causes = of_statistics(step, failing, plan, held)
         if causes:
-            return [
-                Source(
-                    mine, theirs, cause, evidence, fix, cut.kind, _message(mine, theirs, failing, cause, evidence, fix)
-                )
-                for cause, evidence, fix in causes
-            ]
+            return causes
     found = proved(step, failing)
     if found:
         return found
@@ -174,6 +169,22 @@ def sources(
     fix = "look for what detaches, scales or replaces a gradient in this layer"
     message = _message(mine, theirs, failing, "unknown", evidence, fix)
     return [Source(mine, theirs, "unknown", evidence, fix, cut.kind, message)]
+
+
+def of_statistics(step: Step, findings: Sequence[Finding], plan: WeightPlan, held: Sides) -> list[Source]:
+    """Return why the kept statistics of a layer differ, as far as its momentum and its variance explain that.
+
+    Both are of what the layer is fed, so that it does not matter what else it does with that, such as with another eps.
+    """
+    failing = [finding for finding in findings if finding.verdict == SEMANTIC and finding.kind == "state"]
+    cut = step.cut
+    if not failing or cut.main_tensorflow is None or cut.main_torch is None:
+        return []
+    mine, theirs = layer_name(cut.main_tensorflow.name), layer_name(cut.main_torch.name)
+    return [
+        Source(mine, theirs, cause, evidence, fix, cut.kind, _message(mine, theirs, failing, cause, evidence, fix))
+        for cause, evidence, fix in _statistics(step, cut.main_tensorflow, cut.main_torch, plan, held)
+    ]
 
 
 def _message(mine: str, theirs: str, failing: Sequence[Finding], cause: str, evidence: str, fix: str) -> str:

@@ -564,6 +564,28 @@ def named() -> Iterator[Case]:
     yield port("square", "square_over_the_channels", "6x6", cause="axis-mismatch", place=("mean", "mean"))
 
 
+def _places(*named: tuple[str, str, str]) -> tuple[Source, ...]:
+    """Return sources from causes with TensorFlow's and torch's names."""
+    return tuple(Source((mine,), (theirs,), (cause,)) for cause, mine, theirs in named)
+
+
+def asked() -> Iterator[Case]:
+    """Yield layers that train, computed weights, merged directions and more that was asked about: right and wrong."""
+    yield from _trained()
+
+
+def _trained() -> Iterator[Case]:
+    """Yield batch normalisations in training: by hand, and with several differences in one layer."""
+    port, image = partial(_port, family="asked", options=("--train",)), "12x10x3"
+    norm = ("norm", "norm")
+    yield port("normed", "normed_by_hand", image, verdict="undecided", says=("no weights could be carried",))
+    case = port("normed", "normed_other_eps", image, cause="batchnorm-eps", place=norm)
+    found = ("batchnorm-eps", *norm), ("batchnorm-running-variance", *norm)
+    yield replace(case, sources=_places(*found))
+    case = port("normed", "normed_other_eps_and_momentum", image, cause="batchnorm-eps", place=norm)
+    yield replace(case, sources=_places(*found, ("batchnorm-momentum", *norm)))
+
+
 FURTHER = (
     *_pictures(),
     *_training(),
@@ -582,5 +604,4 @@ FURTHER = (
     *_recurrences_gone_wrong(),
     *_ties(),
     *settled(),
-    *named(),
 )
