@@ -38,6 +38,7 @@ from parity.porting.verdict import LayerVerdict, Source, Verdict, at_every_call,
 from parity.porting.walk import Walk
 
 Progress = Callable[[str, Any], None]
+HELD = 1e-5  # of its largest number: how near a computed weight comes to one that it can hold
 LABELS = {TENSORFLOW: "TensorFlow", TORCH: "PyTorch"}
 
 
@@ -516,7 +517,24 @@ def share_weights(
             )
         held[source] = {**held[source], **changed}
         carry = weight_plan.to_torch if source == TENSORFLOW else weight_plan.to_tensorflow
-        held[target] = {**held[target], **carry(held[source]), **of_constants}
+        carried = carry(held[source])
+        held[target] = {**held[target], **carried, **of_constants}
+        if target == TORCH:
+            made = _computed_otherwise(models, weight_plan, carried)
+            held[TORCH].update(made)
+            notes += [
+                f"torch's `{name}`, which is computed from other weights, cannot hold TensorFlow's: it was compared as"
+                " torch computes it of them"
+                for name in made
+            ]
+    else:
+        rounded = weight_plan.rounded(held[TENSORFLOW], held[TORCH], models.about[TORCH].get("computed", ()))
+        held[TORCH].update(rounded)
+        notes += [
+            f"torch's `{name}`, which is computed from other weights, is TensorFlow's but for rounding: both were"
+            " compared with TensorFlow's"
+            for name in rounded
+        ]
     settled = weight_plan.settled(held[TENSORFLOW], held[TORCH])
     for side, values in zip((TENSORFLOW, TORCH), settled, strict=True):
         held[side].update(values)
@@ -524,6 +542,22 @@ def share_weights(
     given = {TENSORFLOW: held[TENSORFLOW], TORCH: held[TORCH]}
     models.workers.each(lambda side: models.set_weights(side, given[TORCH if side.endswith(TORCH) else TENSORFLOW]))
     return given, notes
+
+
+def _computed_otherwise(models: Models, weight_plan: WeightPlan, carried: Mapping[str, Array]) -> dict[str, Array]:
+    """Return what torch computes for weights that cannot hold what was carried, such as one of a spectral norm.
+
+    One that TensorFlow normalises as well, which it does as it trains, is left as it is.
+    """
+    computed = {name for name in models.about[TORCH].get("computed", ()) if name in carried}
+    if not computed:
+        return {}
+    alike = set(models.workers.call(TENSORFLOW, "normalised_weights"))
+    for link in weight_plan.links:
+        if alike & set(weight_names(link.tensorflow)):
+            computed -= set(weight_names(link.torch))
+    given = {name: carried[name] for name in sorted(computed)}
+    return dict(models.workers.call(TORCH, "computed_weights", weights=given, close=HELD))
 
 
 def _same_counts(models: Models) -> None:

@@ -118,6 +118,12 @@ class TensorflowModels(TensorflowModelSession):
             notes.append(f"the TensorFlow model changes {listed} when it runs in inference")
         return self._trace([name for name, _ in found], notes).to_dict()
 
+    def normalised_weights(self) -> list[str]:
+        """Return the weights that training divides by their largest singular value: those hold no others for long."""
+        wrapped = [one.layer for one in self._names().layers if type(one).__name__ == "SpectralNormalization"]
+        held = [getattr(layer, role, None) for layer in wrapped for role in ("kernel", "embeddings")]
+        return [name for one in held if one is not None and (name := self._names().of(one)) is not None]
+
     def static_ops(self) -> dict[str, Any]:
         """Return the model's layers in the order of definition, as a trace without tensors."""
         names = self._names()

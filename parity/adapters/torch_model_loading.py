@@ -318,33 +318,3 @@ def _state_of(path: Path, notes: list[str]) -> dict[str, Any]:
     if not isinstance(found, Mapping) or not all(isinstance(value, torch.Tensor) for value in found.values()):
         raise UsageError(f"{path} holds {_what(found)}, not a state dict: save model.state_dict()")
     return dict(found)
-
-
-# What is computed on the fly from other weights is computed once.
-
-
-def bake(model: Any, notes: list[str]) -> None:
-    """Replace weight normalisation and its like by the weights that they give now."""
-    from torch.nn.utils import parametrize
-
-    for path, module in list(model.named_modules()):
-        if isinstance(module, torch.jit.ScriptModule) or path.endswith("parametrizations"):
-            continue
-        if parametrize.is_parametrized(module):
-            for name in list(module.parametrizations):
-                kinds = "+".join(type(one).__name__ for one in module.parametrizations[name])
-                parametrize.remove_parametrizations(module, name, leave_parametrized=True)
-                notes.append(f"`{path}.{name}` is computed by {kinds}: its value now is taken as a weight of its own")
-        for hook in list(module._forward_pre_hooks.values()):
-            _bake_hook(module, path, hook, notes)
-
-
-def _bake_hook(module: nn.Module, path: str, hook: Any, notes: list[str]) -> None:
-    remove: Mapping[str, Callable[..., Any]] = {
-        "WeightNorm": nn.utils.remove_weight_norm,
-        "SpectralNorm": nn.utils.remove_spectral_norm,
-    }
-    kind, name = type(hook).__name__, getattr(hook, "name", None)
-    if kind in remove and isinstance(name, str):
-        remove[kind](module, name)
-        notes.append(f"`{path}.{name}` is computed by {kind}: its value now is taken as a weight of its own")

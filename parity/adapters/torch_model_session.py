@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from parity.adapters.torch_model_calls import Call, named_outputs
+from parity.adapters.torch_model_computed import Makes, bake
 from parity.adapters.torch_model_exact import Rewritten, without_dropout
 from parity.adapters.torch_model_kernels import absorb
 from parity.adapters.torch_model_kinds import base_name, describe
-from parity.adapters.torch_model_loading import MODEL_FILES, bake, first_line, load, load_weights
+from parity.adapters.torch_model_loading import MODEL_FILES, first_line, load, load_weights
 from parity.adapters.torch_model_replay import Stream, Weights
 from parity.adapters.torch_model_spelling import spelt
 from parity.adapters.torch_model_tracing import STATISTICS, Recorder, Recording, failing_place
@@ -35,6 +36,7 @@ class Session:
         self.paths = {id(module): path for path, module in model.named_modules()}
         self.rates: dict[int, float] = {}
         self.recording: Recording | None = None
+        self.computed: dict[str, Makes] = {}  # weights that the model computes from others
 
     # Loading.
 
@@ -44,11 +46,13 @@ class Session:
         model = _load_exact(source, seed, notes) if twin else load(source, seed, notes)
         if weights is not None:
             load_weights(model, Path(weights), notes)
-        bake(model, notes)
+        computed = bake(model, notes)
         _tell_precision(model, notes)
         model = model.to(device, torch.float64 if twin else torch.float32)
         _move_loose_tensors(model, device, twin)
-        return Session(model, twin, device)
+        session = Session(model, twin, device)
+        session.computed = computed
+        return session
 
     @contextlib.contextmanager
     def precision(self) -> Iterator[None]:

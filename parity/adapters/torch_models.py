@@ -47,6 +47,7 @@ class TorchModels:
         return {
             "class": type(session.model).__name__, "framework": "torch", "was_training": was_training, "notes": notes,
             "values": sum(w.numel() for w in session.weights().values() if not torch.nn.parameter.is_lazy(w)),
+            "computed": sorted(session.computed),
         }  # fmt: skip
 
     def trace_model(
@@ -77,6 +78,17 @@ class TorchModels:
         with self.torch.no_grad():
             for name, array in weights.items():
                 own[name].copy_(self.torch.from_numpy(np.array(array)).to(own[name].dtype))
+
+    def computed_weights(self, weights: Mapping[str, Array], close: float) -> dict[str, Array]:
+        """Return what the model computes for weights that it computes from others and that cannot hold these numbers.
+
+        Weights that are within `close`, of their largest number, of what they are given are left out.
+        """
+        from parity.adapters.torch_model_computed import unlike
+
+        session = self._loaded()
+        given = {name: session.tensor(array) for name, array in weights.items()}
+        return {name: self._told(made) for name, made in unlike(session.computed, given, close).items()}
 
     # A run of the whole model, streamed.
 

@@ -30,6 +30,8 @@ _ORDERED_ROLES = frozenset(
     | {"alpha", "scale", "other"}
 )
 
+_ROUNDINGS = 8  # of a square, a sum, a root, a quotient and a product
+
 Rows = Callable[[OpPair], Array | None]
 Units = Callable[[Stacked], Sequence[Array] | None]
 
@@ -88,6 +90,22 @@ class WeightPlan:
                 found[1].update({name: forth[name] for name in names[1]})
             elif agree == (False, True):
                 found[0].update({name: back[name] for name in names[0]})
+        return found
+
+    def rounded(
+        self, tensorflow: Mapping[str, Array], torch: Mapping[str, Array], computed: Collection[str]
+    ) -> dict[str, Array]:
+        """Return TensorFlow's numbers for weights that torch computes from others and that are these but for rounding.
+
+        A length times a direction of float32 is a number of float32 only after rounding: somebody who loaded the same
+        weights holds neighbours of them. `computed` names the weights that torch computes.
+        """
+        found: dict[str, Array] = {}
+        for link in self.links:
+            if set(weight_names(link.torch)) <= set(computed):
+                forth = replace(self, links=(link,)).to_torch(tensorflow)
+                if all(_neighbours(array, torch[name]) for name, array in forth.items()):
+                    found.update({name: a for name, a in forth.items() if not np.array_equal(a, torch[name])})
         return found
 
     def _adds(self, link: WeightLink) -> bool:
@@ -409,6 +427,12 @@ def settling(side: str, settled: Collection[str]) -> str:
         f"{side}'s `{names[0]}`{more}: terms that the other side keeps as one sum, rounded to float32; both are"
         " compared with that sum"
     )
+
+
+def _neighbours(first: Array, second: Array) -> bool:
+    """Return whether numbers of float32 are a few roundings apart."""
+    a, b = first.astype(np.float64), second.astype(np.float64)
+    return bool((np.abs(a - b) <= _ROUNDINGS * np.finfo(np.float32).eps * np.abs(a)).all())
 
 
 def _same(names: Iterable[str], some: Mapping[str, Array], others: Mapping[str, Array]) -> bool:

@@ -572,6 +572,7 @@ def _places(*named: tuple[str, str, str]) -> tuple[Source, ...]:
 def asked() -> Iterator[Case]:
     """Yield layers that train, computed weights, merged directions and more that was asked about: right and wrong."""
     yield from _trained()
+    yield from _computed()
 
 
 def _trained() -> Iterator[Case]:
@@ -584,6 +585,22 @@ def _trained() -> Iterator[Case]:
     yield replace(case, sources=_places(*found))
     case = port("normed", "normed_other_eps_and_momentum", image, cause="batchnorm-eps", place=norm)
     yield replace(case, sources=_places(*found, ("batchnorm-momentum", *norm)))
+
+
+def _computed() -> Iterator[Case]:
+    """Yield weights that torch computes from others: those of a spectral norm cannot hold any kernel."""
+    port, image, as_is = partial(_port, family="asked"), "12x10x3", ("--weights", "as-is")
+    second = ("second", "second")
+    for torch in ("filters_of_norm_one", "filters_of_norm_one_by_hook"):
+        yield port("filters", torch, image, cause="weight-scale", place=second)
+    case = port("normalised_filters", "filters_of_norm_one", image, verdict="undecided", says=("vector_u",))
+    yield replace(case, name="asked-normalised_filters")
+    torch = "filters_of_length_and_direction"
+    yield port("filters", torch, image)
+    yield replace(port("filters", torch, image, options=as_is), name=f"asked-{torch}_as_is")
+    scaled = partial(port, "filters", inputs=image, options=as_is, cause="weight-scale", place=("first", "first"))
+    yield scaled(f"{torch}_twice_as_long")
+    yield scaled(f"{torch}_a_little_longer")
 
 
 FURTHER = (
