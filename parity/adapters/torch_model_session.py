@@ -66,11 +66,7 @@ class Session:
 
     def prepare(self, training: bool) -> None:
         """Put the model into the mode; in training, nothing is dropped."""
-        if isinstance(self.model, torch.fx.GraphModule) or type(self.model).__name__ == "UnflattenedModule":
-            for module in self.model.modules():  # an exported program refuses `.train()`
-                module.training = training
-        else:
-            self.model.train(training)
+        _set_mode(self.model, training)
         if training:
             self.rates |= without_dropout(self.model)
 
@@ -365,8 +361,17 @@ def _load_exact(source: str, seed: int, notes: list[str]) -> Any:
             fits = isinstance(other, Tensor) and not _is_lazy(own) and not _is_lazy(other) and other.shape == own.shape
             if fits and not torch.equal(own.to(other.dtype), other):
                 own.copy_(other)
-    exact.train(plain.training)
+    _set_mode(exact, plain.training)
     return exact
+
+
+def _set_mode(model: Any, training: bool) -> None:
+    """Put a model into training or evaluation mode, an exported program too, which refuses `.train()`."""
+    if isinstance(model, torch.fx.GraphModule) or type(model).__name__ == "UnflattenedModule":
+        for module in model.modules():
+            module.training = training
+    else:
+        model.train(training)
 
 
 def _tell_precision(model: Any, notes: list[str]) -> None:

@@ -573,6 +573,7 @@ def asked() -> Iterator[Case]:
     """Yield layers that train, computed weights, merged directions and more that was asked about: right and wrong."""
     yield from _trained()
     yield from _computed()
+    yield from _exported()
 
 
 def _trained() -> Iterator[Case]:
@@ -601,6 +602,13 @@ def _computed() -> Iterator[Case]:
     scaled = partial(port, "filters", inputs=image, options=as_is, cause="weight-scale", place=("first", "first"))
     yield scaled(f"{torch}_twice_as_long")
     yield scaled(f"{torch}_a_little_longer")
+
+
+def _exported() -> Iterator[Case]:
+    """Yield programs that the builder exported: they refuse to be put into a mode."""
+    port, image = partial(_port, family="asked"), "12x10x3"
+    yield port("normed", "exported", image)
+    yield port("normed", "exported_other_eps", image, cause="batchnorm-eps", place=("norm", ""))
 
 
 FURTHER = (
