@@ -18,6 +18,7 @@ from parity.porting.options import Array
 
 CLOSE, SINGLE_CLOSE = 1e-9, 1e-5  # in relation: between the figures of tensors that hold the same numbers
 RECURRENT = frozenset({"lstm", "gru", "rnn"})
+MERGED = frozenset({"sum", "ave", "mul"})  # the two directions of a layer, into as many numbers as each has
 TRIMMED = frozenset({"conv_transpose", "conv", "depthwise_conv"})  # what ports cut to size afterwards
 TRIMMING = frozenset({"slice", "cropping", "zero_pad"})
 ARITHMETIC = frozenset({"add", "subtract", "multiply", "divide", "rescale", "standardize"})
@@ -153,7 +154,8 @@ class Forward:
             return a, b
         starts = (mine.outputs if index == 0 else (a,), theirs.outputs if index == 0 else (b,))
         after = _any if mine.kind in RECURRENT else _trims if mine.kind in TRIMMED else _none
-        return self._further(a, b, starts, after)
+        merged = next((side for side, op in enumerate((mine, theirs)) if op.config.get("merge") in MERGED), None)
+        return self._further(a, b, starts, after, None if merged is None else 1 - merged)
 
     def of_step(self, mine: Op, theirs: Op) -> list[tuple[int, int]]:
         """Return what to compare of a recurrent layer on one side and a cell, called in a loop, on the other.
@@ -177,16 +179,43 @@ class Forward:
                 found.append((a, b))
         return found
 
-    def _further(self, a: int, b: int, starts: tuple[Sequence[int], Sequence[int]], after: After) -> tuple[int, int]:
-        """Return two tensors of which one is what is left of a result further on; as they are if there is none."""
+    def _further(
+        self, a: int, b: int, starts: tuple[Sequence[int], Sequence[int]], after: After, apart: int | None = None
+    ) -> tuple[int, int]:
+        """Return two tensors of which one is what is left of a result further on; as they are if there is none.
+
+        `apart` is the side, if one does, that merges two directions by operations of its own: what is only one of them
+        has the shape of both as well.
+        """
+
+        def fits(side: int, at: int) -> bool:
+            return self._fit(a, at) if side else self._fit(at, b)
+
+        def joined(side: int, at: int) -> bool:
+            return fits(side, at) and self._all_lead_to(side, starts[side], at)
+
         for alike_only in (True, False):  # the same numbers on either side, before a mere shape on any
-            later = self._later(1, starts[1], lambda at: self._fit(a, at), self.prints[0].get(a), after, alike_only)
+            of = [fits if alike_only or side != apart else joined for side in (0, 1)]
+            later = self._later(1, starts[1], partial(of[1], 1), self.prints[0].get(a), after, alike_only)
             if later is not None:
                 return self._settled(a, later)
-            later = self._later(0, starts[0], lambda at: self._fit(at, b), self.prints[1].get(b), after, alike_only)
+            later = self._later(0, starts[0], partial(of[0], 0), self.prints[1].get(b), after, alike_only)
             if later is not None:
                 return self._settled(later, b)
         return a, b
+
+    def _all_lead_to(self, side: int, starts: Sequence[int], end: int) -> bool:
+        """Return whether all that is read of some tensors goes into another one, and nothing of it past that."""
+        open_, seen = [tensor for tensor in starts if tensor != end], set(starts)
+        while open_:
+            tensor = open_.pop()
+            for reader in self.consumers[side].get(tensor, ()):
+                if reader.index in self.paired[side]:
+                    return False
+                new = [made for made in reader.outputs if made not in seen and made != end]
+                seen.update(new)
+                open_ += new
+        return not set(self.traces[side].outputs) & (seen - {end})
 
     def _settled(self, a: int, b: int) -> tuple[int, int]:
         """Return two tensors, moved on to the same axes if they hold the same numbers: a sum may still be reshaped."""

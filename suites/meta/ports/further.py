@@ -573,6 +573,7 @@ def asked() -> Iterator[Case]:
     """Yield layers that train, computed weights, merged directions and more that was asked about: right and wrong."""
     yield from _trained()
     yield from _computed()
+    yield from _merged()
     yield from _exported()
 
 
@@ -602,6 +603,15 @@ def _computed() -> Iterator[Case]:
     scaled = partial(port, "filters", inputs=image, options=as_is, cause="weight-scale", place=("first", "first"))
     yield scaled(f"{torch}_twice_as_long")
     yield scaled(f"{torch}_a_little_longer")
+
+
+def _merged() -> Iterator[Case]:
+    """Yield both directions of a layer merged by Keras, and by operations behind it in torch."""
+    port, size = partial(_port, family="asked", cause="activation-missing", place=("inner", "inner")), "8x5"
+    for name in ("both_ways", "both_ways_multiplied", "backwards"):
+        yield port(name, inputs=size, cause="")
+        yield port(name, f"{name}_without_relu", size)
+    yield port("both_ways", "both_ways_other_eps", size, cause="batchnorm-eps", place=("norm", "norm"))
 
 
 def _exported() -> Iterator[Case]:
