@@ -16,7 +16,7 @@ from parity.judge.verdict import NOT_COMPARED, SEMANTIC, Finding
 from parity.model.trace import COMPUTES, MOVES, Op
 from parity.pairing.relations import Relation, choose
 from parity.porting.constants import TABLE, of_code
-from parity.porting.cuts import ARITHMETIC, CLOSE, PICKING, SINGLE_CLOSE, Cut, Step
+from parity.porting.cuts import ARITHMETIC, CLOSE, PICKING, SINGLE_CLOSE, Cut, Step, segment
 from parity.porting.options import Array
 from parity.porting.orders import Orders
 from parity.porting.sides import SIDES, TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH, Models, family, is_fatal
@@ -118,6 +118,11 @@ class Walk:
         step = self._as_held(cut, ahead, given)
         if step.finding.verdict != SEMANTIC or step.finding.d64 is None or step.finding.d64 > TABLE:
             return step
+        further = None if given else self._from_common_ground(cut)
+        if further is not None:
+            again = self._as_held(further, ahead, None)
+            if _agrees(again):
+                return replace(again, finding=_noted(again.finding, ["judged from what both sides read"]))
         held, written = of_code(self.models, cut.segment_torch)
         if not written:
             return step
@@ -128,6 +133,25 @@ class Walk:
             return replace(again, finding=_noted(again.finding, [f"torch's {names} taken as written, before float32"]))
         self.models.set_weights(TWIN_TORCH, held)
         return step
+
+    def _from_common_ground(self, cut: Cut) -> Cut | None:
+        """Return a cut that goes back, on the side that reads what was made of it, to what the other side reads.
+
+        The variance of x is that of x - mean(x), but no longer after each was rounded to float32 by itself.
+        """
+        mine, theirs = set(cut.feeds_tensorflow), {self.partner.get(tensor) for tensor in cut.feeds_torch}
+        if mine == theirs:
+            return None
+        makers = self.models[TENSORFLOW].producers(), self.models[TORCH].producers()
+        wanted = {tensor for tensor in theirs if tensor is not None}
+        ops, feeds = segment(cut.tensorflow, makers[0], wanted)
+        if feeds and set(feeds) <= wanted:
+            return replace(cut, segment_tensorflow=ops, feeds_tensorflow=feeds)
+        wanted = {tensor for tensor, partner in self.partner.items() if partner in mine}
+        ops, feeds = segment(cut.torch, makers[1], wanted)
+        if feeds and set(feeds) <= wanted:
+            return replace(cut, segment_torch=ops, feeds_torch=feeds)
+        return None
 
     def _as_held(self, cut: Cut, ahead: Mapping[str, Array], given: Mapping[int, Array] | None) -> Step:
         own = {tensor: self._value(tensor) for tensor in cut.feeds_tensorflow if tensor not in (given or {})}
@@ -179,15 +203,15 @@ class Walk:
         weight: two layers that are frozen hold no table.
         """
         segments = cut.segment_tensorflow, cut.segment_torch
-        in_code = any(segment and not any(op.weights for op in segment) for segment in segments)
-        for segment, framework in ((cut.segment_tensorflow, TENSORFLOW), (cut.segment_torch, TORCH)):
+        in_code = any(ops and not any(op.weights for op in ops) for ops in segments)
+        for ops, framework in ((cut.segment_tensorflow, TENSORFLOW), (cut.segment_torch, TORCH)):
             fixed = {name for name, weight in self.models[framework].weights.items() if not weight.trainable}
-            read = [op for op in segment if not op.inputs and op.weights]  # a table by itself
-            arithmetic = [op for op in segment if op.kind in ARITHMETIC or (in_code and op.kind in PRODUCTS)]
-            others = [op for op in segment if op not in (*arithmetic, *read) and op.effect == COMPUTES]
+            read = [op for op in ops if not op.inputs and op.weights]  # a table by itself
+            arithmetic = [op for op in ops if op.kind in ARITHMETIC or (in_code and op.kind in PRODUCTS)]
+            others = [op for op in ops if op not in (*arithmetic, *read) and op.effect == COMPUTES]
             if any(op.kind not in PICKING and op.config.get("function") not in SUMS for op in others):
                 return False
-            if any(not set(op.weights.values()) <= fixed for op in segment):
+            if any(not set(op.weights.values()) <= fixed for op in ops):
                 return False
             if not read and not any(_reads_table(op) for op in arithmetic):
                 return False

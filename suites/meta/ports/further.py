@@ -575,6 +575,7 @@ def asked() -> Iterator[Case]:
     yield from _computed()
     yield from _merged()
     yield from _exported()
+    yield from _standardised()
 
 
 def _trained() -> Iterator[Case]:
@@ -619,6 +620,16 @@ def _exported() -> Iterator[Case]:
     port, image = partial(_port, family="asked"), "12x10x3"
     yield port("normed", "exported", image)
     yield port("normed", "exported_other_eps", image, cause="batchnorm-eps", place=("norm", ""))
+
+
+def _standardised() -> Iterator[Case]:
+    """Yield pictures standardised by hand, where one side takes the variance of what is centred already."""
+    port, image = partial(_port, family="asked"), "9x7x3"
+    for mine, theirs in (("centred_first", "both_at_once"), ("centred_apart", "centred_first")):
+        yield replace(port(mine, theirs, image), name=f"asked-{mine}_as_{theirs}")
+        torch = f"{theirs}_by_one_less"
+        case = port(mine, torch, image, cause="unknown", place=("norm/*", "var*"))
+        yield replace(case, name=f"asked-{mine}_as_{torch}")
 
 
 FURTHER = (
