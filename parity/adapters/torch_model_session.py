@@ -21,6 +21,7 @@ from parity.adapters.torch_model_loading import MODEL_FILES, first_line, load, l
 from parity.adapters.torch_model_replay import Stream, Weights
 from parity.adapters.torch_model_spelling import spelt
 from parity.adapters.torch_model_tracing import STATISTICS, Recorder, Recording, failing_place
+from parity.adapters.torch_model_updates import tell_updates
 from parity.errors import UsageError
 from parity.model.trace import MOVING_KINDS
 
@@ -190,6 +191,7 @@ class Session:
             if call.kind == "op:dropout":
                 call.name = "dropout"  # as its user calls it
         absorb(recording)
+        tell_updates(recording, self.everything())
         _prune(recording)
         _entitle(recording)
         self.recording = recording
@@ -282,6 +284,8 @@ def _prune(recording: Recording) -> None:
     makers = {tensor: call for call in recording.calls for tensor in call.outputs}
     roots = list(recording.outputs)
     roots += [t for call in recording.calls if call.weights and call.kind != "op:weight" for t in call.outputs]
+    if recording.training:
+        roots += [t for call in recording.calls if "updates" in call.config for t in call.outputs]
     needed: set[int] = set()
     while roots:
         call = makers.get(roots.pop())

@@ -185,6 +185,7 @@ class TorchModels:
         self, segment: Any, given: Mapping[int, Array], upstream: Array | None, state: bool, tracked: float
     ) -> dict[str, Any]:
         from parity.adapters.torch_model_replay import Weights, statistics
+        from parity.adapters.torch_model_updates import updated
 
         torch, session, recording = self.torch, self._loaded(), segment.recording
         differentiate = upstream is not None
@@ -209,6 +210,9 @@ class TorchModels:
             result |= self._gradients(value, upstream, fed, weights.used, tracked)
         if state:
             found = statistics(weights, segment.calls)
+            plain = {tensor: session.tensor(array) for tensor, array in given.items()}
+            with session.precision():
+                found |= updated(segment, plain, session.values(training=True))
             result["state"] = {name: self._told(one) for name, one in found.items()}
         return result
 

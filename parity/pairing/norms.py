@@ -35,6 +35,7 @@ class _Written:
     steps: tuple[Op, ...]
     entry: int
     weights: Mapping[str, str]
+    updates: tuple[Op, ...] = ()  # steps that keep statistics, beside those that lead to the result
 
     @property
     def last(self) -> Op:
@@ -52,6 +53,7 @@ class _Graph:
     plain: frozenset[int]  # those of them that are nothing but its numbers
     sizes: Mapping[str, Shape]
     channels_last: bool
+    beside: tuple[Op, ...] = ()  # operations that no output depends on
 
     def weight_of(self, op: Op) -> str | None:
         """Return the one weight that an operation multiplies by, or adds."""
@@ -86,7 +88,7 @@ def norms_as_one(tensorflow: Trace, torch: Trace, apart: Container[str] = ()) ->
 def _all(graph: _Graph) -> Iterator[tuple[Op, tuple[Op, ...]]]:
     """Yield every written normalisation as one operation, and its steps."""
     for one in _written(graph):
-        yield _as_one(one, graph), one.steps
+        yield _as_one(one, graph), (*one.updates, *one.steps)
     for same in moving.kept(graph.trace):
         name = _name(same.steps, graph.trace, "/" if graph.channels_last else ".")
         yield same.as_one(name, graph.channels_last), same.steps
@@ -104,7 +106,15 @@ def _graph(trace: Trace, channels_last: bool) -> _Graph:
             held |= dict.fromkeys(op.outputs, held[op.inputs[0]])
             plain.update(op.outputs if op.inputs[0] in plain else ())
     sizes = {name: weight.shape for name, weight in trace.weights.items()}
-    return _Graph(trace, trace.producers(), trace.consumers(), held, frozenset(plain), sizes, channels_last)
+    makers = trace.producers()
+    needed, open_ = set(trace.outputs), list(trace.outputs)
+    while open_:
+        maker = makers.get(open_.pop())
+        new = [tensor for tensor in maker.inputs if tensor not in needed] if maker is not None else []
+        needed.update(new)
+        open_ += new
+    beside = tuple(op for op in trace.ops if not needed & set(op.outputs))
+    return _Graph(trace, makers, trace.consumers(), held, frozenset(plain), sizes, channels_last, beside)
 
 
 def _layers(graph: _Graph) -> set[int]:
@@ -154,9 +164,27 @@ def _ending_with(last: Op, graph: _Graph) -> _Written | None:
             return None
         entry = next(iter(ends))
     weights = _weights(steps.values(), graph)
-    if weights is None or not _by_itself(steps, last.outputs[0], graph):
+    updates = _updates(steps, entry, graph)
+    if weights is None or not _by_itself({**steps, **updates}, last.outputs[0], graph):
         return None
-    return _Written(tuple(steps[index] for index in sorted(steps)), entry, weights)
+    own, beside = (tuple(some[index] for index in sorted(some)) for some in (steps, updates))
+    return _Written(own, entry, weights, beside)
+
+
+def _updates(steps: Mapping[int, Op], entry: int, graph: _Graph) -> dict[int, Op]:
+    """Return the operations beside some steps, of the same numbers, that write statistics which are kept."""
+    known = {entry, *(tensor for op in steps.values() for tensor in op.outputs)}
+    found: dict[int, Op] = {}
+    for op in graph.beside:
+        if op.index not in steps and (set(op.inputs) <= known or not op.inputs):
+            found[op.index] = op
+            known.update(op.outputs)
+    needed: dict[int, Op] = {}
+    for op in sorted(found.values(), key=lambda op: -op.index):
+        read = {tensor for one in needed.values() for tensor in one.inputs}
+        if ("updates" in op.config and op.inputs) or read & set(op.outputs):
+            needed[op.index] = op
+    return needed
 
 
 def _back(steps: dict[int, Op], ends: set[int], graph: _Graph) -> bool:
@@ -251,8 +279,32 @@ def _as_one(one: _Written, graph: _Graph) -> Op:
         names["gamma"] = "scale"  # as Keras calls it
     config |= {"center": "beta" in one.weights, "scale": "gamma" in one.weights}
     weights = {names[role]: one.weights[role] for role in ("gamma", "beta") if role in one.weights}
+    if kind == "batch_norm":
+        weights |= _kept(one)
+        config["momentum"] = next((1.0 - op.config["arg2"] for op in one.updates if _goes_part_of_the_way(op)), None)
     name = _name(one.steps, graph.trace, "/" if graph.channels_last else ".")
     return Op(one.last.index, name, kind, (one.entry,), one.last.outputs, config, weights)
+
+
+def _kept(one: _Written) -> dict[str, str]:
+    """Return the statistics that the steps write, by torch's roles: those made of the mean, and of a variance."""
+    of: dict[int, str] = {}
+    found: dict[str, str] = {}
+    for op in sorted((*one.steps, *one.updates), key=lambda op: op.index):
+        read = {of[tensor] for tensor in op.inputs if tensor in of}
+        if op.inputs == (one.entry,) and _averages(op):
+            read = {"running_mean"}
+        elif op.inputs == (one.entry,) and op.kind == "reduce" and op.config.get("function") == "var":
+            read = {"running_var"}
+        if len(read) == 1:
+            of |= dict.fromkeys(op.outputs, next(iter(read)))
+            if "updates" in op.config:
+                found[next(iter(read))] = str(op.config["updates"])
+    return found
+
+
+def _goes_part_of_the_way(op: Op) -> bool:
+    return op.kind == "op:lerp" and "updates" in op.config and isinstance(op.config.get("arg2"), float)
 
 
 def _name(steps: Sequence[Op], trace: Trace, separator: str) -> str:

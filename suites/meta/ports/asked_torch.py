@@ -10,16 +10,37 @@ from torch.nn.utils import parametrizations, spectral_norm, weight_norm
 class BiasedBatchNorm(nn.BatchNorm2d):
     """Keeps the biased variance, as Keras does."""
 
+    unbiased = False
+
     def forward(self, x):
         if self.training:
             mean, variance = x.mean((0, 2, 3)), x.var((0, 2, 3), unbiased=False)
             with torch.no_grad():
-                self.running_mean.lerp_(mean, self.momentum)
-                self.running_var.lerp_(variance, self.momentum)
+                self.keep(mean, x.var((0, 2, 3)) if self.unbiased else variance)
         else:
             mean, variance = self.running_mean, self.running_var
         x = (x - mean[:, None, None]) / torch.sqrt(variance[:, None, None] + self.eps)
         return x * self.weight[:, None, None] + self.bias[:, None, None]
+
+    def keep(self, mean, variance):
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(variance, self.momentum)
+
+
+class InPlace(BiasedBatchNorm):
+    def keep(self, mean, variance):
+        self.running_mean.mul_(1.0 - self.momentum).add_(self.momentum * mean)
+        self.running_var.mul_(1.0 - self.momentum).add_(variance, alpha=self.momentum)
+
+
+class Unbiased(BiasedBatchNorm):
+    unbiased = True
+
+
+class Setting(BiasedBatchNorm):
+    def keep(self, mean, variance):
+        self.running_mean = self.momentum * mean + (1.0 - self.momentum) * self.running_mean
+        self.running_var = self.momentum * variance + (1.0 - self.momentum) * self.running_var
 
 
 class Normed(nn.Module):
@@ -34,6 +55,22 @@ class Normed(nn.Module):
 
 def normed_by_hand():
     return Normed(BiasedBatchNorm)
+
+
+def normed_by_hand_in_place():
+    return Normed(InPlace)
+
+
+def normed_by_hand_in_place_other_momentum():
+    return Normed(InPlace, momentum=0.01)
+
+
+def normed_by_hand_unbiased():
+    return Normed(Unbiased)
+
+
+def normed_by_hand_by_setting():
+    return Normed(Setting)
 
 
 def normed_by_hand_other_eps():

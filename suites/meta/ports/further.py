@@ -582,7 +582,14 @@ def _trained() -> Iterator[Case]:
     """Yield batch normalisations in training: by hand, and with several differences in one layer."""
     port, image = partial(_port, family="asked", options=("--train",)), "12x10x3"
     norm = ("norm", "norm")
-    yield port("normed", "normed_by_hand", image, verdict="undecided", says=("no weights could be carried",))
+    by_hand = partial(port, "normed", inputs=image, place=norm)
+    for torch in ("normed_by_hand", "normed_by_hand_in_place"):
+        yield by_hand(torch)
+    yield by_hand("normed_by_hand_other_eps", cause="batchnorm-eps")
+    yield by_hand("normed_by_hand_other_momentum", cause="batchnorm-momentum")
+    yield by_hand("normed_by_hand_in_place_other_momentum", cause="unknown")
+    yield by_hand("normed_by_hand_unbiased", cause="batchnorm-running-variance")
+    yield by_hand("normed_by_hand_by_setting", verdict="undecided", says=("without a partner",))
     case = port("normed", "normed_other_eps", image, cause="batchnorm-eps", place=norm)
     found = ("batchnorm-eps", *norm), ("batchnorm-running-variance", *norm)
     yield replace(case, sources=_places(*found))
