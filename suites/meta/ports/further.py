@@ -657,4 +657,6 @@ FURTHER = (
     *_recurrences_gone_wrong(),
     *_ties(),
     *settled(),
+    *named(),
+    *asked(),
 )
