@@ -21,7 +21,7 @@ def tell_updates(recording: Recording, weights: Mapping[str, Tensor]) -> None:
             continue
         leaf = list(leaves((call.args, dict(call.kwargs))))[call.mutates]
         name = leaf.reference if isinstance(leaf, Par) else written.get(leaf.tensor) if isinstance(leaf, Ref) else None
-        if name in weights and not isinstance(weights[name], torch.nn.Parameter):
+        if name is not None and name in weights and not isinstance(weights[name], torch.nn.Parameter):
             call.config["updates"] = name
             written |= dict.fromkeys(call.outputs, name)
 

@@ -192,7 +192,9 @@ class Forward:
             return self._fit(a, at) if side else self._fit(at, b)
 
         def joined(side: int, at: int) -> bool:
-            return fits(side, at) and self._all_lead_to(side, starts[side], at)
+            shapes = self.traces[0].shapes.get(a if side else at, ()), self.traces[1].shapes.get(at if side else b, ())
+            alike = fits(side, at) or sorted(shapes[0]) == sorted(shapes[1])  # time may come first
+            return alike and self._all_lead_to(side, starts[side], at)
 
         for alike_only in (True, False):  # the same numbers on either side, before a mere shape on any
             of = [fits if alike_only or side != apart else joined for side in (0, 1)]

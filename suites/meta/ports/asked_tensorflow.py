@@ -52,6 +52,12 @@ def both_ways_multiplied():
     return keras.Model(sequence, layers.Dense(2)(layers.LayerNormalization(epsilon=1e-5, name="norm")(x)))
 
 
+def both_ways_time_first():
+    sequence = keras.Input((8, 5))
+    x = layers.Bidirectional(layers.SimpleRNN(6, return_sequences=True), merge_mode="mul", name="first")(sequence)
+    return keras.Model(sequence, layers.Dense(2)(layers.LayerNormalization(epsilon=1e-5, name="norm")(x)))
+
+
 def backwards():
     sequence = keras.Input((8, 5))
     x = layers.Dense(5, activation="relu", name="inner")(sequence)

@@ -188,6 +188,25 @@ def both_ways_multiplied_without_relu():
     return BothWaysMultiplied(nn.Identity())
 
 
+class BothWaysTimeFirst(nn.Module):
+    def __init__(self, act="tanh"):
+        super().__init__()
+        self.first = nn.RNN(5, 6, bidirectional=True, nonlinearity=act)
+        self.norm, self.head = nn.LayerNorm(6), nn.Linear(6, 2)
+
+    def forward(self, x):
+        forth, back = self.first(x.transpose(0, 1))[0].split(6, 2)
+        return self.head(self.norm((forth * back).transpose(0, 1)))
+
+
+def both_ways_time_first():
+    return BothWaysTimeFirst()
+
+
+def both_ways_time_first_rectified():
+    return BothWaysTimeFirst("relu")
+
+
 class Backwards(nn.Module):
     def __init__(self, act=F.relu):
         super().__init__()

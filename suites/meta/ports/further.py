@@ -619,6 +619,8 @@ def _merged() -> Iterator[Case]:
     for name in ("both_ways", "both_ways_multiplied", "backwards"):
         yield port(name, inputs=size, cause="")
         yield port(name, f"{name}_without_relu", size)
+    yield port("both_ways_time_first", inputs=size, cause="")
+    yield port("both_ways_time_first", "both_ways_time_first_rectified", size, place=("first", "first"))
     yield port("both_ways", "both_ways_other_eps", size, cause="batchnorm-eps", place=("norm", "norm"))
 
 
