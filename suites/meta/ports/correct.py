@@ -80,8 +80,9 @@ def _structures() -> Iterator[Case]:
     image = "19x16x3"
     for name in ("nested", "shared_layer", "two_outputs", "tupled_outputs"):
         yield from _pairs("structures", name, inputs=image)
-    for name, ways in (("siamese", "siamese siamese_at_once"), ("siamese_at_once", "siamese_at_once siamese")):
-        yield from _pairs("structures", name, ways, f"{image} {image}")
+    yield from _pairs("structures", "siamese", "siamese siamese_at_once", f"{image} {image}")
+    both = _pairs("structures", "siamese_at_once", "siamese_at_once siamese", f"{image} {image}")
+    yield from _renamed(both, "joined")
     yield from _pairs("structures", "two_towers", inputs=f"{image} {image}")
     yield from _pairs("structures", "image_and_features", inputs=f"{image} 5")
     yield from _pairs("structures", "named_outputs", "dict_outputs dataclass_outputs namedtuple_outputs", image)

@@ -136,8 +136,10 @@ def _spelt() -> Iterator[Case]:
         ("pixel_norms", image), ("pixels", image), ("picture", image), ("places_of_mass", "9x7x3"), ("causal", "23x5"),
     ):  # fmt: skip
         yield port(name, inputs=size)
-    for options in ((), ("--train",)):
-        yield behind("pixel_norms", "pixel_norms_behind_a_fault", image, options=options)
+    yield behind("pixel_norms", "pixel_norms_behind_a_fault", image)
+    case = behind("pixel_norms", "pixel_norms_behind_a_fault", image, options=("--train",))
+    kept = (Source(("norm",), ("*norm", "1"), (f"batchnorm-{one}",)) for one in ("momentum", "running-variance"))
+    yield replace(case, sources=(*case.sources, *kept))
     yield behind("picture", "picture_behind_a_fault", image)
     yield behind("places_of_mass", "places_of_mass_behind_a_fault", "9x7x3")
     place = ("subtract", "*")
