@@ -170,7 +170,8 @@ def test_a_converted_file_gets_its_name_when_it_is_proven(tmp_path: Path, proven
         builders={TORCH: "b.py:build", TENSORFLOW: "a.py:build"}, workers=SimpleNamespace(call=call),
         set_weights=lambda *_: None, weights=lambda _: held if proven else {"w": np.zeros(3)},
     )  # fmt: skip
-    plan = SimpleNamespace(to_tensorflow=lambda real: real, to_torch=lambda real: real)
+    carry = dict.fromkeys(("to_tensorflow", "to_torch"), lambda real: real)
+    plan = SimpleNamespace(**carry, settled=lambda *_: ({}, {}))
     prepared = SimpleNamespace(models=models, plan=plan, built={TORCH: held, TENSORFLOW: held})
     found = convert.write(prepared, TORCH, TENSORFLOW, target, lambda: "")
     assert found.proven is proven
