@@ -509,7 +509,14 @@ def test_normalised_weights_are_weights_of_their_own(plain: Worker, folder: Path
 
 def test_what_was_loaded_is_told(plain: Worker, folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     loaded = load(plain, folder, "plain")
-    assert loaded == {"class": "Sequential", "framework": "torch", "was_training": True, "notes": [], "values": 52}
+    assert loaded == {
+        "class": "Sequential",
+        "framework": "torch",
+        "was_training": True,
+        "notes": [],
+        "values": 52,
+        "computed": [],
+    }
     assert "builders print" not in capfd.readouterr().out
     assert "builders print" in plain.stderr_tail()
 
