@@ -12,7 +12,7 @@ from parity.errors import PairingError, ParityError, UsageError
 from parity.judge.verdict import NOT_COMPARED, SEMANTIC, Finding
 from parity.model.trace import MOVES, Op, Trace, used_weights, weight_names, weights_that_matter
 from parity.pairing import batches
-from parity.pairing.copying import WeightPlan, plan, settling
+from parity.pairing.copying import WeightPlan, plan
 from parity.pairing.families import family
 from parity.pairing.match import Matching, match_all, match_weighted
 from parity.porting import baked, elsewhere, outputs, reshaping, short, stacking, ties, training
@@ -21,7 +21,7 @@ from parity.porting.convert import Conversion, directions, write
 from parity.porting.convert import settings as convert_settings
 from parity.porting.cuts import Cut, Step, cuts
 from parity.porting.dump import Dump
-from parity.porting.fresh import SHIFTS, left_neutral, neutral, trained_like, untrained
+from parity.porting.fresh import SHIFTS, neutral, untrained
 from parity.porting.options import (
     AS_IS,
     TENSORFLOW_TO_TORCH,
@@ -33,13 +33,12 @@ from parity.porting.options import (
 )
 from parity.porting.orders import Orders
 from parity.porting.repro import Repro
-from parity.porting.sides import TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH, TWINS, Models, Workers
+from parity.porting.sharing import share_weights
+from parity.porting.sides import LABELS, TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH, TWINS, Models, Workers
 from parity.porting.verdict import LayerVerdict, Source, Verdict, at_every_call, decide, layer_name
 from parity.porting.walk import Walk
 
 Progress = Callable[[str, Any], None]
-HELD = 1e-5  # of its largest number: how near a computed weight comes to one that it can hold
-LABELS = {TENSORFLOW: "TensorFlow", TORCH: "PyTorch"}
 
 
 @dataclass(frozen=True)
@@ -492,72 +491,6 @@ def _unmatched_line(models: Models, tensorflow: Sequence[str], torch: Sequence[s
         idle = "" if set(names) & used else " (no output depends on them)"
         parts.append(f"{LABELS[side]} weights without a partner: {_some(names, 4)}{idle}")
     return "; ".join(parts)
-
-
-def share_weights(
-    models: Models,
-    weight_plan: WeightPlan,
-    built: Mapping[str, Mapping[str, Array]],
-    of_constants: Mapping[str, Array],
-) -> tuple[dict[str, dict[str, Array]], list[str]]:
-    """Give all four sides the weights that the check is about, and return what the float32 sides hold.
-
-    `of_constants` are numbers for weights of torch's that TensorFlow's model holds as constants.
-    """
-    mode, seed, notes = models.options.weights, models.options.seed, list[str]()
-    held = {side: dict(weights) for side, weights in built.items()}
-    if mode != AS_IS:
-        source, target = (TENSORFLOW, TORCH) if mode == TENSORFLOW_TO_TORCH else (TORCH, TENSORFLOW)
-        lone = left_neutral(weight_plan.unmatched_torch, held[TORCH], models[TORCH]) if source == TORCH else ()
-        changed = trained_like(held[source], models[source], seed, lone) if models.options.fresh else {}
-        if changed:
-            notes.append(
-                f"{len(changed)} of {len(held[source])} weights were one number throughout, as in a fresh model, and"
-                " got trained-like values for the check"
-            )
-        held[source] = {**held[source], **changed}
-        carry = weight_plan.to_torch if source == TENSORFLOW else weight_plan.to_tensorflow
-        carried = carry(held[source])
-        held[target] = {**held[target], **carried, **of_constants}
-        if target == TORCH:
-            made = _computed_otherwise(models, weight_plan, carried)
-            held[TORCH].update(made)
-            notes += [
-                f"torch's `{name}`, which is computed from other weights, cannot hold TensorFlow's: it was compared as"
-                " torch computes it of them"
-                for name in made
-            ]
-    else:
-        rounded = weight_plan.rounded(held[TENSORFLOW], held[TORCH], models.about[TORCH].get("computed", ()))
-        held[TORCH].update(rounded)
-        notes += [
-            f"torch's `{name}`, which is computed from other weights, is TensorFlow's but for rounding: both were"
-            " compared with TensorFlow's"
-            for name in rounded
-        ]
-    settled = weight_plan.settled(held[TENSORFLOW], held[TORCH])
-    for side, values in zip((TENSORFLOW, TORCH), settled, strict=True):
-        held[side].update(values)
-        notes += [settling(LABELS[side], values)] if values else []
-    given = {TENSORFLOW: held[TENSORFLOW], TORCH: held[TORCH]}
-    models.workers.each(lambda side: models.set_weights(side, given[TORCH if side.endswith(TORCH) else TENSORFLOW]))
-    return given, notes
-
-
-def _computed_otherwise(models: Models, weight_plan: WeightPlan, carried: Mapping[str, Array]) -> dict[str, Array]:
-    """Return what torch computes for weights that cannot hold what was carried, such as one of a spectral norm.
-
-    One that TensorFlow normalises as well, which it does as it trains, is left as it is.
-    """
-    computed = {name for name in models.about[TORCH].get("computed", ()) if name in carried}
-    if not computed:
-        return {}
-    alike = set(models.workers.call(TENSORFLOW, "normalised_weights"))
-    for link in weight_plan.links:
-        if alike & set(weight_names(link.tensorflow)):
-            computed -= set(weight_names(link.torch))
-    given = {name: carried[name] for name in sorted(computed)}
-    return dict(models.workers.call(TORCH, "computed_weights", weights=given, close=HELD))
 
 
 def _same_counts(models: Models) -> None:

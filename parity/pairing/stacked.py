@@ -81,13 +81,11 @@ def _linear_groups(a: Skeleton, b: Skeleton, roles: Roles, other: Roles) -> list
     alone = {index: next(iter(some)) for index, some in roles.items() if len(some) == 1}
     for (_, size), nodes in siblings.items():
         for count in _PARTS:
-            some = (
-                nodes
-                if len(nodes) == count
-                else _of_roles(a, nodes, alone, _roles_of(b, sizes[1], size * count, other))
-            )
-            if len(some) == count and size * count in wanted:
-                found.setdefault(size * count, []).append(Group(_in_rows(a, some, alone)))
+            whole, some = size * count, nodes
+            if len(nodes) != count:
+                some = _of_roles(a, nodes, alone, _roles_of(b, sizes[1], whole, other))
+            if len(some) == count and whole in wanted:
+                found.setdefault(whole, []).append(Group(_in_rows(a, some, alone)))
     return [group for size, some in found.items() if len(some) == wanted[size] for group in some]
 
 

@@ -23,6 +23,7 @@ TENSORFLOW, TORCH = "tensorflow", "torch"
 TWIN_TENSORFLOW, TWIN_TORCH = "twin_tensorflow", "twin_torch"
 SIDES = (TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH)
 TWINS = (TWIN_TENSORFLOW, TWIN_TORCH)
+LABELS = {TENSORFLOW: "TensorFlow", TORCH: "PyTorch"}
 # TensorFlow resizes so in float32 whatever it is given (DESIGN.md section 3).
 ALONE = re.compile(r"twin: TensorFlow computes \w+ in float32 alone")  # what the adapter notes of its twin
 SINGLE = frozenset({"bilinear", "bicubic", "lanczos", "area"})

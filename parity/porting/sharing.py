@@ -1,0 +1,92 @@
+"""The same weights on all four sides: carried from one model to the other, as near as each can hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from parity.model.trace import weight_names
+from parity.pairing.copying import WeightPlan, settling
+from parity.porting.fresh import left_neutral, trained_like
+from parity.porting.options import AS_IS, TENSORFLOW_TO_TORCH, Array
+from parity.porting.sides import LABELS, TENSORFLOW, TORCH, Models, family
+
+HELD = 1e-5  # of its largest number: how near a computed weight comes to one that it can hold
+
+Held = dict[str, dict[str, Array]]  # by side and name
+
+
+def share_weights(
+    models: Models,
+    weight_plan: WeightPlan,
+    built: Mapping[str, Mapping[str, Array]],
+    of_constants: Mapping[str, Array],
+) -> tuple[Held, list[str]]:
+    """Give all four sides the weights that the check is about, and return what the float32 sides hold, and notes.
+
+    `of_constants` are numbers for weights of torch's that TensorFlow's model holds as constants.
+    """
+    held: Held = {side: dict(built[side]) for side in (TENSORFLOW, TORCH)}
+    if models.options.weights == AS_IS:
+        notes = _rounded(models, weight_plan, held)
+    else:
+        notes = _carried(models, weight_plan, held, of_constants)
+    settled = weight_plan.settled(held[TENSORFLOW], held[TORCH])
+    for side, values in zip((TENSORFLOW, TORCH), settled, strict=True):
+        held[side].update(values)
+        notes += [settling(LABELS[side], values)] if values else []
+    models.workers.each(lambda side: models.set_weights(side, held[family(side)]))
+    return held, notes
+
+
+def _carried(models: Models, weight_plan: WeightPlan, held: Held, of_constants: Mapping[str, Array]) -> list[str]:
+    """Carry, in place, one side's weights to the other, those that nobody trained yet with other values."""
+    to_torch = models.options.weights == TENSORFLOW_TO_TORCH
+    source, target = (TENSORFLOW, TORCH) if to_torch else (TORCH, TENSORFLOW)
+    notes, options = list[str](), models.options
+    if options.fresh:
+        lone = () if to_torch else left_neutral(weight_plan.unmatched_torch, held[TORCH], models[TORCH])
+        changed = trained_like(held[source], models[source], options.seed, lone)
+        held[source].update(changed)
+        if changed:
+            notes.append(
+                f"{len(changed)} of {len(held[source])} weights were one number throughout, as in a fresh model, and"
+                " got trained-like values for the check"
+            )
+    carried = (weight_plan.to_torch if to_torch else weight_plan.to_tensorflow)(held[source])
+    held[target].update({**carried, **of_constants})
+    if to_torch:
+        made = _computed_otherwise(models, weight_plan, carried)
+        held[TORCH].update(made)
+        notes += [
+            f"torch's `{name}`, which is computed from other weights, cannot hold TensorFlow's: it was compared as"
+            " torch computes it of them"
+            for name in made
+        ]
+    return notes
+
+
+def _rounded(models: Models, weight_plan: WeightPlan, held: Held) -> list[str]:
+    """Give torch, in place, TensorFlow's numbers for weights that it computes and that are these but for rounding."""
+    rounded = weight_plan.rounded(held[TENSORFLOW], held[TORCH], models.about[TORCH].get("computed", ()))
+    held[TORCH].update(rounded)
+    return [
+        f"torch's `{name}`, which is computed from other weights, is TensorFlow's but for rounding: both were"
+        " compared with TensorFlow's"
+        for name in rounded
+    ]
+
+
+def _computed_otherwise(models: Models, weight_plan: WeightPlan, carried: Mapping[str, Array]) -> dict[str, Array]:
+    """Return what torch computes for weights that cannot hold what was carried, such as one of a spectral norm.
+
+    One that TensorFlow normalises as well, which it does as it trains, is left as it is.
+    """
+    computed = {name for name in models.about[TORCH].get("computed", ()) if name in carried}
+    if not computed:
+        return {}
+    alike = set(models.workers.call(TENSORFLOW, "normalised_weights"))
+    for link in weight_plan.links:
+        if alike & set(weight_names(link.tensorflow)):
+            computed -= set(weight_names(link.torch))
+    given = {name: carried[name] for name in sorted(computed)}
+    return dict(models.workers.call(TORCH, "computed_weights", weights=given, close=HELD))
