@@ -33,7 +33,7 @@ def initializer(module: nn.Module) -> str | None:
 
 
 def _spread(weight: object) -> bool:
-    return isinstance(weight, Tensor) and weight.numel() >= _ENOUGH and not nn.parameter.is_lazy(weight)
+    return isinstance(weight, Tensor) and not nn.parameter.is_lazy(weight) and weight.numel() >= _ENOUGH
 
 
 def _uniform(weight: Tensor, limit: float) -> bool:

@@ -192,18 +192,25 @@ class Session:
                 call.name = "dropout"  # as its user calls it
         absorb(recording)
         tell_updates(recording, self.everything())
-        _prune(recording)
-        _entitle(recording)
+        prune(recording)
+        entitle(recording)
         self.recording = recording
         self._verify(inputs)
         return recording
 
     def _recorded(self, inputs: list[Tensor], expand: frozenset[str]) -> Recording:
+        torch.manual_seed(0)
+        before = torch.get_rng_state()
+        found = self.watched(inputs, expand)
+        if not self.model.training and not torch.equal(before, torch.get_rng_state()):
+            found.notes.append("random numbers are drawn while the torch model runs in evaluation mode")
+        return found
+
+    def watched(self, inputs: Sequence[Tensor], expand: frozenset[str] = frozenset()) -> Recording:
+        """Run the model with every call recorded, as the calls are: not yet described, none left out."""
         recorder = Recorder(self.everything(), self.twin, expand, self.model.training)
         ids = tuple(recorder.identify(x) for x in inputs)
         recorder.found.inputs = ids
-        torch.manual_seed(0)
-        before = torch.get_rng_state()
         try:
             with self.precision(), recorder.watching(self.model, self.paths), torch.enable_grad():
                 with recorder, contextlib.redirect_stdout(sys.stderr):
@@ -211,8 +218,6 @@ class Session:
                 recorder.finish(result)
         except Exception as error:
             raise self.refused(error, inputs) from error
-        if not self.model.training and not torch.equal(before, torch.get_rng_state()):
-            recorder.found.notes.append("random numbers are drawn while the torch model runs in evaluation mode")
         return recorder.found
 
     def _verify(self, inputs: list[Tensor]) -> None:
@@ -279,7 +284,7 @@ def _distance(a: Tensor, b: Tensor) -> float:
     return float(apart.max() / largest.max().clamp(min=1e-300))
 
 
-def _prune(recording: Recording) -> None:
+def prune(recording: Recording) -> None:
     """Leave out what no output and no weight has to do with, and count the rest anew."""
     makers = {tensor: call for call in recording.calls for tensor in call.outputs}
     roots = list(recording.outputs)
@@ -301,7 +306,7 @@ def _prune(recording: Recording) -> None:
     recording.dtypes = {tensor: dtype for tensor, dtype in recording.dtypes.items() if tensor in alive}
 
 
-def _entitle(recording: Recording) -> None:
+def entitle(recording: Recording) -> None:
     """Name each call after the module that made it, and after its function where that is not enough."""
     by_frame: dict[int, list[Call]] = {}
     for call in recording.calls:

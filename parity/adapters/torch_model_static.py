@@ -1,19 +1,20 @@
-"""What a model is made of by its modules alone: each leaf is tried on a small example, the model is not run."""
+"""What a model is made of before it runs: its modules, each leaf tried on a small example, or a run without numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from parity.adapters.torch_model_calls import Call
 from parity.adapters.torch_model_initial import initializer
 from parity.adapters.torch_model_kinds import describe, simple
 from parity.adapters.torch_model_leaves import stands_alone
-from parity.adapters.torch_model_session import Session
-from parity.adapters.torch_model_tracing import Frame, Recorder
+from parity.adapters.torch_model_session import Session, entitle, prune
+from parity.adapters.torch_model_tracing import Frame, Recorder, Recording
 from parity.model.trace import MOVING_KINDS
 
 _SIDE = 8
@@ -36,9 +37,64 @@ def static_trace(session: Session) -> dict[str, Any]:
                     "config": config, "weights": call.weights, "made_by": call.made_by,
                 }
             )  # fmt: skip
+    return _data(session, ops)
+
+
+def trace_in_order(session: Session, inputs: Sequence[tuple[Sequence[int], bool]]) -> dict[str, Any] | None:
+    """Return `Trace.to_dict()` data of every operation in the order in which they run on inputs of these shapes.
+
+    The inputs, each a shape and whether it holds whole numbers, and all that is computed of them are tensors without
+    numbers. None for a model whose way depends on numbers, or that does not take such inputs.
+
+    Source: https://docs.pytorch.org/docs/stable/torch.compiler_fake_tensor.html
+    """
+    session.prepare(False)
+    try:
+        # The mode is not entered: masks and positions, which depend on no input, keep their numbers.
+        without_numbers = FakeTensorMode(allow_non_fake_inputs=True).from_tensor
+        with torch.no_grad():
+            given = [
+                without_numbers(torch.zeros(tuple(shape), dtype=torch.long if whole else session.dtype))
+                for shape, whole in inputs
+            ]
+            recording = session.watched(given)
+            for call in recording.calls:
+                describe(call, recording.shapes, False, session.rates)
+    except Exception:  # it asks for a number, or wants other shapes: what the modules say is left
+        return None
+    prune(recording)
+    entitle(recording)
+    return _data(session, [_told(index, call) for index, call in enumerate(_first_uses(recording))])
+
+
+def _first_uses(recording: Recording) -> Iterator[Call]:
+    """Yield the calls without those that use an earlier one's weights again; a pad stands before each that reads it."""
+    makers = {tensor: call for call in recording.calls for tensor in call.outputs}
+    seen: set[tuple[str, ...]] = set()
+    for call in recording.calls:
+        weights = tuple(sorted(call.weights.values()))
+        if call.kind == "zero_pad" or (weights and weights in seen):
+            continue
+        seen.add(weights)
+        yield from (makers[tensor] for tensor in call.inputs if tensor in makers and makers[tensor].kind == "zero_pad")
+        yield call
+
+
+def _told(index: int, call: Call) -> dict[str, Any]:
+    drawn = initializer(call.module) if call.weights and call.module is not None else None
+    config = {**call.config, "initializer": drawn} if drawn else call.config
+    return {
+        "index": index, "name": call.title, "kind": call.kind, "inputs": [], "outputs": [], "config": config,
+        "weights": call.weights, "made_by": call.made_by,
+    }  # fmt: skip
+
+
+def _data(session: Session, ops: list[dict[str, Any]]) -> dict[str, Any]:
+    used = {name for op in ops for name in op["weights"].values()}
+    known = session.everything()
     weights = {
         name: {"shape": list(one.shape), "trainable": bool(one.requires_grad)}
-        for name, one in session.weights().items()
+        for name, one in {**session.weights(), **{name: known[name] for name in used & known.keys()}}.items()
     }
     return {
         "inputs": [], "outputs": [], "output_names": [], "ops": ops, "shapes": {}, "dtypes": {}, "weights": weights,

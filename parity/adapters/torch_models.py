@@ -287,6 +287,15 @@ class TorchModels:
 
         return static_trace(self._loaded())
 
+    def ops_in_order(self, inputs: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+        """Return the operations in the order in which they run on inputs of these shapes, without computing anything.
+
+        None where that cannot be found out without numbers.
+        """
+        from parity.adapters.torch_model_static import trace_in_order
+
+        return trace_in_order(self._loaded(), [(one["shape"], bool(one["integers"])) for one in inputs])
+
     def _backward(self, fed: Sequence[Any], upstreams: Sequence[Array]) -> tuple[dict[str, Any], dict[str, Any]]:
         from parity.adapters.torch_model_calls import named_outputs
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import product
 from typing import Any
 
 from parity.errors import UsageError
-from parity.judge.traps.lint import Difference, compare, compare_optimizers, with_padding
+from parity.judge.traps.lint import Difference, comparable, compare, compare_optimizers, with_padding
 from parity.model.trace import Trace
-from parity.pairing.match import match_all, match_weighted
-from parity.porting.options import CheckOptions
+from parity.pairing.match import Matching, match_all, match_weighted
+from parity.porting.options import IMAGE_AXES, CheckOptions
 from parity.porting.sides import TENSORFLOW, TORCH, PlainWorkers
 
 PLAIN = (TENSORFLOW, TORCH)
@@ -65,24 +66,70 @@ def lint(tensorflow: str, torch: str, options: CheckOptions, optimizers: tuple[s
     sources = {TENSORFLOW: tensorflow, TORCH: torch}
     with PlainWorkers(options) as workers:
         about = workers.each(lambda side: workers.call(side, "load_model", source=sources[side]))
-        traces = workers.each(lambda side: Trace.from_dict(workers.call(side, "static_ops")))
+        traces = _traces(workers)
         extra = compare_optimizers(*(_settings(workers, side, calls[side]) for side in PLAIN)) if calls else []
-    notes = [note for side in PLAIN for note in (*about[side].get("notes", ()), *traces[side].notes)]
+    notes = [note for side in PLAIN for note in (*about[side].get("notes", ()), *traces[side][0].notes)]
     if about[TORCH].get("was_training"):
         notes.append("the torch builder leaves its module in training mode: call .eval() before inference")
-    weighted = match_weighted(traces[TENSORFLOW], traces[TORCH], options.by_hand)
-    matching = match_all(traces[TENSORFLOW], traces[TORCH], weighted, None, None, options.by_hand)
-    mine, theirs = ({op.index: op for op in with_padding(traces[side].ops)} for side in PLAIN)
-    found: list[Difference] = []
-    for pair in matching.pairs:
-        found += compare(mine[pair.tensorflow], theirs[pair.torch])
+    tensorflow_trace, torch_trace, matching = _best(traces[TENSORFLOW], traces[TORCH], options.by_hand)
+    mine, theirs = ({op.index: op for op in trace.ops} for trace in (tensorflow_trace, torch_trace))
+    pairs = [(mine[pair.tensorflow], theirs[pair.torch]) for pair in matching.pairs]
+    alike = [pair for pair in pairs if comparable(*pair)]
+    found = [difference for pair in alike for difference in compare(*pair)]
+    paired = [{op.index for op in side} for side in zip(*alike, strict=True)] or [set(), set()]
     return Lint(
-        pairs=len(matching.pairs),
+        pairs=len(alike),
         differences=(*found, *extra),
-        unpaired_tensorflow=tuple(mine[index].name for index in matching.only_tensorflow),
-        unpaired_torch=tuple(theirs[index].name for index in matching.only_torch),
+        unpaired_tensorflow=tuple(op.name for index, op in mine.items() if index not in paired[0]),
+        unpaired_torch=tuple(op.name for index, op in theirs.items() if index not in paired[1]),
         notes=tuple(dict.fromkeys([*notes, *matching.ambiguous, *matching.notes])),
     )
+
+
+def _traces(workers: PlainWorkers) -> dict[str, list[Trace]]:
+    """Return each model's layers in the order of their definition, torch's before that in the order in which they run.
+
+    Torch's modules alone say neither in which order they run nor what functions stand between them; a run without
+    numbers does, on inputs as Keras's model declares them.
+    """
+    traces = workers.each(lambda side: [Trace.from_dict(workers.call(side, "static_ops"))])
+    declared = workers.call(TENSORFLOW, "declared_inputs")
+    for channels_first in (True, False) if declared else ():
+        inputs = [_fed(one, channels_first) for one in declared]
+        found = workers.call(TORCH, "ops_in_order", inputs=inputs)
+        if found is not None:
+            traces[TORCH].insert(0, _like(traces[TENSORFLOW][0], Trace.from_dict(found)))
+            break
+    return {
+        side: [replace(trace, ops=tuple(with_padding(trace.ops))) for trace in found] for side, found in traces.items()
+    }
+
+
+def _best(
+    tensorflow: Sequence[Trace], torch: Sequence[Trace], by_hand: Mapping[str, str]
+) -> tuple[Trace, Trace, Matching]:
+    """Return the two lists of layers of which most can be paired, and how.
+
+    The layers inside a Keras layer of the user's own are known in the order of their definition only.
+    """
+    found = []
+    for mine, theirs in product(tensorflow, torch):
+        weighted = match_weighted(mine, theirs, by_hand)
+        found.append((mine, theirs, match_all(mine, theirs, weighted, None, None, by_hand)))
+    return max(found, key=lambda one: len(one[2].pairs))
+
+
+def _fed(declared: Mapping[str, Any], channels_first: bool) -> dict[str, Any]:
+    """Return an input as torch is fed it."""
+    shape = list(declared["shape"])
+    image = len(shape) == IMAGE_AXES + 1 and channels_first
+    return {**declared, "shape": [shape[0], shape[-1], *shape[1:-1]] if image else shape}
+
+
+def _like(tensorflow: Trace, torch: Trace) -> Trace:
+    """Return torch's operations without those of kinds that Keras has no layers of: additions, products, moves."""
+    kinds = {op.kind for op in tensorflow.ops}
+    return replace(torch, ops=tuple(op for op in torch.ops if op.weights or op.kind in kinds | {"zero_pad"}))
 
 
 def _settings(workers: PlainWorkers, side: str, call: Mapping[str, Any]) -> dict[str, Any]:

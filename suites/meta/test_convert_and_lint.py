@@ -45,7 +45,8 @@ def test_lint_names_traps_and_their_effect(folder: Path) -> None:
     assert done.returncode == 1, done.stderr
     found = json.loads((folder / "lint.json").read_text())
     traps = {(difference["trap"], difference["torch"]) for difference in found["differences"]}
-    assert {("same-padding-stride", "conv"), ("batchnorm-eps", "bn"), ("batchnorm-momentum", "bn")} <= traps
+    assert {("batchnorm-eps", "bn"), ("batchnorm-momentum", "bn")} <= traps
+    assert ("same-padding-stride", "conv") not in traps, "SAME pads evenly for the odd size that the model declares"
     assert any(trap == "adam-epsilon" for trap, _ in traps)
     assert ("init-distribution", "conv") in traps
     assert all(difference["effect"] for difference in found["differences"])
@@ -72,6 +73,63 @@ def test_lint_says_nothing_of_weights_that_are_drawn_alike(folder: Path) -> None
     done = _parity(folder, "lint", "keras_model.py:build", "drawn.py:alike")
     assert "init-distribution" not in done.stdout, done.stdout
     assert "pairs of layers compared" in done.stdout
+
+
+LISTS_KERAS = """
+import keras
+from keras import layers as L
+def build():
+    x = image = keras.Input((14, 11, 3))
+    for k in range(3):
+        x = L.Conv2D(6, 3, strides=1 + k % 2, padding="same", name=f"conv{k}")(x)
+        x = L.LeakyReLU(name=f"leaky{k}")(L.BatchNormalization(name=f"norm{k}")(x))
+    x = L.Reshape((28, 6))(x[:, :7, :4])
+    x = L.MultiHeadAttention(2, 3, name="attention")(x, x, use_causal_mask=True)
+    return keras.Model(image, L.Dense(2, name="out")(x))
+"""
+LISTS_TORCH = """
+import torch
+import torch.nn.functional as F
+from torch import nn
+class Port(nn.Module):
+    def __init__(self, slope, pads, causal):
+        super().__init__()
+        self.convs = nn.ModuleList(nn.Conv2d(n, 6, 3, stride=s) for n, s in ((3, 1), (6, 2), (6, 1)))
+        self.norms = nn.ModuleList(nn.BatchNorm2d(6, eps=1e-3, momentum=0.01) for _ in range(3))
+        self.out = nn.Linear(6, 2)
+        self.attention = nn.MultiheadAttention(6, 2, batch_first=True)
+        self.slope, self.pads, self.causal = slope, pads, causal
+    def forward(self, x):
+        for k, (conv, norm) in enumerate(zip(self.convs, self.norms)):
+            x = F.leaky_relu(norm(conv(F.pad(x, self.pads if k == 1 else (1, 1, 1, 1)))), self.slope if k == 2 else 0.3)
+        x = x[:, :, :7, :4].flatten(2).transpose(1, 2)
+        mask = torch.triu(torch.ones(28, 28, dtype=torch.bool), 1) if self.causal else None
+        return self.out(self.attention(x, x, x, attn_mask=mask, need_weights=False)[0])
+def good():
+    return Port(0.3, (1, 1, 0, 1), True)
+def careless():
+    return Port(0.01, (1, 1, 1, 1), False)
+"""
+BY_NATURE = {"init-distribution", "batchnorm-running-variance"}
+
+
+@pytest.mark.whole_run
+def test_lint_sees_in_which_order_lists_of_modules_run_and_what_stands_between_them(tmp_path: Path) -> None:
+    (tmp_path / "keras_model.py").write_text(LISTS_KERAS)
+    (tmp_path / "torch_model.py").write_text(LISTS_TORCH)
+    found = {}
+    for port in ("good", "careless"):
+        done = _parity(tmp_path, "lint", "keras_model.py:build", f"torch_model.py:{port}", "--json", "lint.json")
+        told = json.loads((tmp_path / "lint.json").read_text())
+        assert (told["unpaired_tensorflow"], told["unpaired_torch"]) == (["reshape"], []), done.stdout
+        found[port] = {(one["trap"], one["tensorflow"], one["torch"]) for one in told["differences"]}
+        found[port] = {one for one in found[port] if one[0] not in BY_NATURE}
+    assert found["good"] == set()
+    assert found["careless"] == {
+        ("same-padding-stride", "conv1", "convs.1"),
+        ("leaky-slope", "leaky2", "leaky_relu_2"),
+        ("attention-mask-polarity", "attention", "attention"),
+    }
 
 
 @pytest.mark.whole_run

@@ -429,7 +429,12 @@ def test_layers_are_listed_without_running(workers: dict[str, Worker], builders:
     workers["plain"].call("load_model", source=f"{builders}:network")
     ops = Trace.from_dict(workers["plain"].call("static_ops")).ops
     assert {op.name for op in ops} >= {"block/conv", "down", "bn", "sep", "head"}
-    assert next(op for op in ops if op.name == "down").config["strides"] == [2, 2]
+    down = next(op for op in ops if op.name == "down").config
+    assert down["strides"] == [2, 2]
+    assert all(len(pair) == 2 for pair in down["pads"]), "a functional model fixes the sizes that SAME depends on"
+    declared = workers["plain"].call("declared_inputs")
+    assert [one["shape"][0] for one in declared] == [2] * len(declared)
+    assert [one["integers"] for one in declared] == [False] * len(declared)
 
 
 @pytest.mark.parametrize(

@@ -537,6 +537,17 @@ def test_static_operations_need_no_input(plain: Worker, folder: Path) -> None:
     assert named(trace, "head").weights == {"weight": "head.weight", "bias": "head.bias"}
 
 
+def test_operations_are_listed_in_their_order_without_numbers(plain: Worker, folder: Path) -> None:
+    load(plain, folder, "image")
+    given = {"shape": [2, 3, 12, 10], "integers": False}
+    ordered = Trace.from_dict(plain.call("ops_in_order", inputs=[given]))
+    run = Trace.from_dict(plain.call("trace_model", inputs=[drawn(2, 3, 12, 10)]))
+    told = [(op.name, op.kind) for op in ordered.ops if op.kind != "zero_pad"]
+    assert told == [(op.name, op.kind) for op in run.ops if op.kind != "zero_pad"]
+    assert ordered.weights == run.weights
+    assert plain.call("ops_in_order", inputs=[{**given, "shape": [2, 5, 12, 10]}]) is None
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [

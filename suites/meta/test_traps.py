@@ -618,9 +618,25 @@ def test_lint_knows_what_a_layer_of_its_own_pads() -> None:
     conv = Op(1, "conv", "conv", (), (), {**window, "padding": "valid", "pads": [[0, 0], [0, 0]]})
     port = Op(0, "conv", "conv", (), (), {**window, "pads": [[3, 3], [3, 3]]})
     assert [one.trap for one in compare(conv, port)] == ["same-padding-stride"]
-    assert compare(with_padding([pad, conv])[1], port) == []
+    told = with_padding([pad, conv])
+    assert [(one.index, one.name) for one in told] == [(0, "conv")]
+    assert compare(told[0], port) == []
     mirrored = replace(pad, config={**pad.config, "mode": "reflect"})
     assert with_padding([mirrored, conv])[1] == conv
+
+
+def test_lint_counts_a_border_only_where_there_is_one() -> None:
+    plain, counted = {"pads": [[0, 0]]}, {"pads": [[0, 0]], "count_include_pad": True}
+    assert linted("avg_pool", plain, counted) == {}
+    assert "avgpool-count-pad" in linted("avg_pool", {"pads": [[1, 1]]}, {**counted, "pads": [[1, 1]]})
+
+
+def test_lint_knows_one_formula_by_both_names_and_one_number_in_both_precisions() -> None:
+    assert linted("l2_normalize", {"form": "norm-floor"}, {"form": "norm-max"}) == {}
+    assert "l2-normalize-eps" in linted("l2_normalize", {"form": "rsqrt-floor"}, {"form": "norm-max"})
+    slope = {"function": "leaky_relu", "slope": 0.2}
+    assert linted("activation", slope, {**slope, "slope": 0.20000000298023224}) == {}
+    assert linted("activation", {"function": "softplus"}, {"function": "softplus", "beta": 1.0}) == {}
 
 
 def test_lint_says_nothing_of_what_is_written_otherwise() -> None:
@@ -628,6 +644,8 @@ def test_lint_says_nothing_of_what_is_written_otherwise() -> None:
         return compare(Op(0, "a", first, (), ()), Op(0, "b", second, (), ()))
 
     assert kinds("attention", "dense") == kinds("conv", "dense") == kinds("einsum", "dense") == []
+    assert kinds("rms_norm", "multiply") == kinds("batch_norm", "conv") == []
+    assert kinds("global_avg_pool", "global_max_pool")[0].trap == "unknown"
     assert kinds("lstm", "gru")[0].what == "lstm against gru"
 
 

@@ -15,8 +15,17 @@ Config = Mapping[str, Any]
 NORMS = ("layer_norm", "group_norm", "instance_norm", "rms_norm")
 WINDOWS = ("conv", "depthwise_conv", "conv_transpose", "max_pool", "avg_pool")
 RECURRENT = ("lstm", "gru", "rnn")
-# A layer, and one of those that it may be written out with: nothing is to be said of the two by their settings.
-WRITTEN_OTHERWISE = (frozenset({"attention", "dense", "einsum", "sdpa"}), frozenset({"conv", "dense"}))
+POOLS = ("max_pool", "avg_pool", "global_max_pool", "global_avg_pool")
+# Layers of two kinds that may stand for each other by mistake; any others have no partner.
+FAMILIES = (
+    POOLS,
+    RECURRENT,
+    ("batch_norm", *NORMS),
+    ("conv", "conv_transpose", "depthwise_conv"),
+    ("activation", "softmax"),
+)
+FLOORED = ("norm-floor", "norm-max")  # the length is at least eps: two names of one formula
+CLOSE = 1e-6  # of a setting that one side holds in float32
 
 
 @dataclass(frozen=True)
@@ -54,7 +63,6 @@ RULES: tuple[Rule, ...] = (
     Rule(("batch_norm", "layer_norm", "group_norm"), "scale", "weight-scale",
          "one side learns a scale that the other has not", True),
     Rule(("group_norm",), "groups", "groupnorm-groups", "other channels are normalised together"),
-    Rule(("l2_normalize",), "form", "l2-normalize-eps", "short vectors are divided by another floor"),
     Rule(("l2_normalize",), "eps", "l2-normalize-eps", "short vectors are divided by another floor"),
     Rule(WINDOWS, "strides", "stride-placement", "the window steps elsewhere: other shapes, or other pixels"),
     Rule(WINDOWS, "dilation", "dilation-or-groups", "the kernel reaches other pixels"),
@@ -62,14 +70,13 @@ RULES: tuple[Rule, ...] = (
     Rule(("conv",), "pad_mode", "padding-mode", "the border is filled with something else", "zeros"),
     Rule(("conv", "conv_transpose", "dense"), "bias", "bias-missing-or-doubled", "one side has no bias", True),
     Rule(("max_pool", "avg_pool"), "pool", "pool-padding", "the window has another size"),
-    Rule(("avg_pool",), "count_include_pad", "avgpool-count-pad", "averages at the border are smaller", False),
     Rule(RECURRENT, "bidirectional", "unknown", "one side reads the sequence both ways", False),
     Rule(("lstm", "gru"), "recurrent_activation", "hard-sigmoid-slope", "gates open otherwise", "sigmoid"),
     Rule(RECURRENT, "activation", "activation-missing", "states are squashed otherwise", "tanh"),
     Rule(("gru",), "reset_after", "gru-reset-after", "the reset gate stands elsewhere: no torch layer computes that",
          True),
     Rule(("attention",), "heads", "attention-scale-or-heads", "scores are scaled and split otherwise"),
-    Rule(("attention", "sdpa"), "causal", "attention-mask-polarity", "one side sees later steps", False),
+    Rule(("attention", "sdpa"), "causal", "attention-mask-polarity", "one side sees later steps"),
     Rule(("attention", "sdpa"), "scale", "attention-scale-or-heads", "scores are scaled otherwise"),
     Rule(("embedding",), "padding_index", "embedding-padding-index", "one row does not train in torch"),
     Rule(("dropout",), "rate", "dropout-active", "training drops another share"),
@@ -81,6 +88,7 @@ RULES: tuple[Rule, ...] = (
     Rule(("depth_to_space", "space_to_depth"), "order", "pixel-shuffle-order", "channels go to other pixels"),
     Rule(("softmax",), "log", "activation-missing", "one side returns logarithms", False),
 )  # fmt: skip
+USUAL: Mapping[str, float] = {"alpha": 1.0, "beta": 1.0}  # where a side does not say
 EITHER: tuple[tuple[tuple[str, ...], str], ...] = (
     (("leaky_relu",), "slope"), (("elu", "celu"), "alpha"), (("relu",), "max_value"), (("softplus",), "beta"),
     (("hard_sigmoid",), "slope"), (("soft_shrink", "hard_shrink"), "threshold"),
@@ -96,7 +104,7 @@ def compare(tensorflow: Op, torch: Op) -> list[Difference]:
 
     mine, theirs = tensorflow.config, torch.config
     kinds = {tensorflow.kind, torch.kind}
-    if len(kinds) > 1 and any(kinds <= alike for alike in WRITTEN_OTHERWISE):
+    if not comparable(tensorflow, torch):
         return found
     if tensorflow.kind != torch.kind and not kinds <= {"conv", "depthwise_conv"}:
         differs("unknown", f"{tensorflow.kind} against {torch.kind}", "they are layers of different kinds")
@@ -111,10 +119,26 @@ def compare(tensorflow: Op, torch: Op) -> list[Difference]:
     return found
 
 
+def comparable(tensorflow: Op, torch: Op) -> bool:
+    """Whether anything is to be said of two partners: they are of one kind, or one may stand for the other by mistake.
+
+    A layer that the other side writes out is left to a run.
+    """
+    kinds = {tensorflow.kind, torch.kind}
+    return len(kinds) == 1 or any(kinds <= set(family) for family in FAMILIES)
+
+
+def _equal(first: Any, second: Any) -> bool:
+    """Whether two settings are the same, one of them maybe rounded to float32."""
+    if isinstance(first, float) and isinstance(second, float):
+        return abs(first - second) <= CLOSE * max(abs(first), abs(second))
+    return same(first, second)
+
+
 def _by_rule(rule: Rule, mine: Config, theirs: Config, differs: Callable[[str, str, str], None]) -> None:
     values = [config.get(rule.key, rule.usual) for config in (mine, theirs)]
     known = rule.usual is not None or (rule.key in mine and rule.key in theirs)
-    if known and not same(*values):
+    if known and not _equal(*values):
         word = rule.key + (f" ({rule.word})" if rule.word else "")
         differs(rule.trap, f"{word} {number(values[0])} against {number(values[1])}", rule.effect)
 
@@ -129,17 +153,19 @@ def _padding(tensorflow: Op, torch: Op, differs: Callable[[str, str, str], None]
     )
     if mine is not None and theirs is not None:
         if not same(mine, theirs):
-            differs(trap, f"{key} {mine} against {theirs}", "windows stand elsewhere on the image")
+            where = f"the same only where {'it is cut afterwards' if key == 'crops' else 'F.pad stands before it'}"
+            effect = "windows stand elsewhere on the image" if _any(theirs) else f"{where}, which no setting shows"
+            differs(trap, f"{key} {mine} against {theirs}", effect)
         return
     words = [op.config.get("padding") for op in (tensorflow, torch)]
     strided = any(int(s) > 1 for s in tensorflow.config.get("strides") or [1])
     if words[0] == "same" and words[1] != "same":
-        bare = theirs is not None and not any(size for pair in theirs for size in pair)
+        bare = theirs is not None and not _any(theirs)
         even = None if key == "crops" else _even_pads(tensorflow.config)
         if bare and key == "crops" and strided:
             differs(trap, "SAME cuts its result, and torch's layer nothing",
                     "the same only where it is cut afterwards, which no setting shows")  # fmt: skip
-        elif bare and even is not None and any(size for pair in even for size in pair):
+        elif bare and even is not None and _any(even):
             differs(trap, "SAME against no padding in the layer",
                     "the same only where F.pad stands before it, which no setting shows")  # fmt: skip
         elif strided and not bare and all(low == high for low, high in theirs or ()):
@@ -149,6 +175,10 @@ def _padding(tensorflow: Op, torch: Op, differs: Callable[[str, str, str], None]
             differs(trap, f"SAME, which pads {even}, against {theirs}", "windows stand elsewhere on the image")
     elif words[0] == "valid" and words[1] == "same":
         differs(trap, f"{words[0]} against {words[1]}", "other shapes, or windows that stand elsewhere")
+
+
+def _any(sizes: Sequence[Sequence[int]]) -> bool:
+    return any(size for pair in sizes for size in pair)
 
 
 def _even_pads(config: Config) -> list[list[int]] | None:
@@ -166,8 +196,8 @@ def _function(mine: Config, theirs: Config, differs: Callable[[str, str, str], N
         differs(trap_of(*names), f"{names[0]} against {names[1]}", "another function of every number")
         return
     for functions, key in EITHER:
-        if names[0] in functions and not same(mine.get(key), theirs.get(key)):
-            values = [config.get(key) for config in (mine, theirs)]
+        values = [config.get(key, USUAL.get(key)) for config in (mine, theirs)]
+        if names[0] in functions and not _equal(*values):
             trap = "relu6-missing" if key == "max_value" else trap_of(*names)
             differs(trap, f"{key} {number(values[0])} against {number(values[1])}", "another function of every number")
 
@@ -191,7 +221,16 @@ def _facts(tensorflow: Op, torch: Op, differs: Callable[[str, str, str], None]) 
             "slopes per element or channel against a single one",
             "negative numbers are scaled otherwise",
         )
-    mine, theirs = tensorflow.config.get("initializer"), torch.config.get("initializer")
+    configs = (tensorflow.config, torch.config)
+    if kind == "avg_pool" and any(config.get("pads") is None or _any(config["pads"]) for config in configs):
+        counts = [bool(config.get("count_include_pad")) for config in configs]
+        if counts[0] != counts[1]:
+            differs("avgpool-count-pad", f"count_include_pad {counts[0]} against {counts[1]}",
+                    "averages at the border are smaller")  # fmt: skip
+    forms = [str(config.get("form")) for config in configs]
+    if kind == "l2_normalize" and len({"norm" if form in FLOORED else form for form in forms}) > 1:
+        differs("l2-normalize-eps", f"{forms[0]} against {forms[1]}", "short vectors are divided by another floor")
+    mine, theirs = (config.get("initializer") for config in configs)
     if mine is not None and theirs is not None and not same(mine, theirs):
         differs(
             "init-distribution", f"{mine} against {theirs}", "training from scratch starts from another distribution"
@@ -199,16 +238,18 @@ def _facts(tensorflow: Op, torch: Op, differs: Callable[[str, str, str], None]) 
 
 
 def with_padding(ops: Sequence[Op]) -> list[Op]:
-    """Return layers in the order of their definition, what a layer of its own pads told of the window behind it."""
+    """Return layers in their order, what a layer of its own pads told of the window behind it instead."""
     found: list[Op] = []
-    for before, op in zip((None, *ops), ops, strict=False):
-        added = before.config if before is not None and before.kind == "zero_pad" else {}
+    for op in ops:
+        before = found[-1] if found and found[-1].kind == "zero_pad" else None
+        added = before.config if before is not None else {}
         pads, own = added.get("pads") or [], op.config.get("pads") or []
         fits = op.kind in WINDOWS and op.kind != "conv_transpose" and 0 < len(pads) == len(own)
         if fits and added.get("mode", "constant") == "constant":
             both = [[a + b for a, b in zip(one, other, strict=True)] for one, other in zip(pads, own, strict=True)]
             op = replace(op, config={**op.config, "pads": both})
-        found.append(op)
+            found.pop()
+        found.append(replace(op, index=len(found)))
     return found
 
 
