@@ -7,6 +7,7 @@ import io
 import math
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -304,6 +305,18 @@ def record() -> dict[str, Any]:
     return _record()
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a whole record's report, drawn once; not to be written to."""
+    return write_report(_record(), tmp_path_factory.mktemp("written")).parent
+
+
+@pytest.fixture
+def held(written: Path, tmp_path: Path) -> Path:
+    """A copy of that folder."""
+    return Path(shutil.copytree(written, tmp_path / "held"))
+
+
 @pytest.fixture
 def learning(record: dict[str, Any]) -> dict[str, Any]:
     """A whole record with a training step in it."""
@@ -447,26 +460,26 @@ def test_a_misshapen_section_is_named(record: dict[str, Any], section: str, cont
 # --- the report ------------------------------------------------------------------------------------------
 
 
-def test_the_same_record_gives_the_same_bytes(tmp_path: Path, record: dict[str, Any]) -> None:
-    first = write_report(record, tmp_path / "first").parent
-    second = write_report(read(first / "comparison.json"), tmp_path / "second").parent
-    names = sorted(path.name for path in first.iterdir())
+def test_the_same_record_gives_the_same_bytes(tmp_path: Path, written: Path) -> None:
+    second = write_report(read(written / "comparison.json"), tmp_path / "second").parent
+    names = sorted(path.name for path in written.iterdir())
     assert names == sorted(["comparison.json", "comparison.md", *DRAWN])
     for name in names:
-        assert (first / name).read_bytes() == (second / name).read_bytes(), name
+        assert (written / name).read_bytes() == (second / name).read_bytes(), name
 
 
-def test_a_png_carries_no_date_and_no_software(record: dict[str, Any]) -> None:
+def test_a_png_carries_no_date_and_no_software(written: Path) -> None:
     from PIL import Image
 
-    for name, image in report_plots.draw(plain(record)).items():
-        assert set(Image.open(io.BytesIO(image)).info) <= {"dpi"}, name
+    for name in DRAWN:
+        with Image.open(written / name) as image:
+            assert set(image.info) <= {"dpi"}, name
 
 
-def test_drawing_leaves_matplotlib_and_the_users_style_alone(record: dict[str, Any]) -> None:
+def test_drawing_leaves_matplotlib_and_the_users_style_alone(record: dict[str, Any], written: Path) -> None:
     import matplotlib
 
-    expected = report_plots.draw(plain(record))
+    expected = {name: (written / name).read_bytes() for name in DRAWN}
     with matplotlib.rc_context({"font.size": 31, "axes.facecolor": "black"}):
         assert report_plots.draw(plain(record)) == expected
         assert matplotlib.rcParams["font.size"] == 31
@@ -482,29 +495,27 @@ def test_rendering_text_imports_no_matplotlib() -> None:
 
 
 @pytest.mark.parametrize("gone", ["training", "parity", "benchmarks", "trajectory"])
-def test_a_stale_plot_is_removed(tmp_path: Path, record: dict[str, Any], gone: str) -> None:
-    write_report(record, tmp_path)
-    (tmp_path / "mine.png").write_bytes(b"the user's own")
+def test_a_stale_plot_is_removed(held: Path, record: dict[str, Any], gone: str) -> None:
+    (held / "mine.png").write_bytes(b"the user's own")
     record[gone] = {"not_run": "deselected"}
-    report = write_report(record, tmp_path).read_text()
+    report = write_report(record, held).read_text()
     renamed = {"training": "loss_comparison.png", "benchmarks": "speed.png"}
     plot = renamed.get(gone, f"{gone}.png")
-    assert not (tmp_path / plot).exists()
+    assert not (held / plot).exists()
     assert plot not in report
-    assert (tmp_path / "mine.png").exists()
-    assert {path.name for path in tmp_path.glob("*.png")} <= {*DRAWN, "mine.png"}
+    assert (held / "mine.png").exists()
+    assert {path.name for path in held.glob("*.png")} <= {*DRAWN, "mine.png"}
     for other in DRAWN - {plot} - (OF_SPEED if gone == "benchmarks" else set()):
-        assert (tmp_path / other).exists()
+        assert (held / other).exists()
         assert f"]({other})" in report
 
 
-def test_a_bad_record_leaves_the_old_report_whole(tmp_path: Path, record: dict[str, Any]) -> None:
-    write_report(record, tmp_path)
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+def test_a_bad_record_leaves_the_old_report_whole(held: Path, record: dict[str, Any]) -> None:
+    before = {path.name: path.read_bytes() for path in held.iterdir()}
     record["onnx"] = {"comparisons": [{"a": "torch"}]}
     with pytest.raises(RecordError, match="'onnx'"):
-        write_report(record, tmp_path)
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+        write_report(record, held)
+    assert {path.name: path.read_bytes() for path in held.iterdir()} == before
 
 
 def test_a_record_in_which_nothing_ran_renders(tmp_path: Path) -> None:
@@ -1127,12 +1138,11 @@ def _parity(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_command_renders_a_record_byte_for_byte(tmp_path: Path, record: dict[str, Any]) -> None:
-    first = write_report(record, tmp_path / "reports").parent
+def test_the_command_renders_a_record_byte_for_byte(tmp_path: Path, written: Path) -> None:
     again = tmp_path / "again"
-    done = _parity("render", first / "comparison.json", "--output", again)
+    done = _parity("render", written / "comparison.json", "--output", again)
     assert (done.returncode, done.stderr, done.stdout) == (0, "", f"{again / 'comparison.md'}\n")
-    for path in first.iterdir():
+    for path in written.iterdir():
         assert (again / path.name).read_bytes() == path.read_bytes(), path.name
 
 
