@@ -34,6 +34,7 @@ SUMS = frozenset({"sum", "mean"})
 PRODUCTS = frozenset({"matmul", "einsum", "dense", "conv"})
 DRAWS = 4  # of perturbed inputs, where no rule bounds an operation
 SAFETY = 16.0
+POWER = 4.0  # roundings of TensorFlow's pow(x, 2), which is no product; torch's rule for its own has as many
 
 
 class Walk:
@@ -330,6 +331,12 @@ class Walk:
             notes.append(f"no rule bounds it ({answer.get('bounds_unknown')}): bounded by how perturbed inputs answer")
             low = self._perturbed(cut, values[TWIN_TORCH], fed)
             high = low * (UNIT_ROUNDOFF["float64"] / UNIT_ROUNDOFF["float32"])
+        if _is_power(cut.main_tensorflow) and not _is_power(cut.main_torch):
+            magnitude = POWER * np.abs(values[TWIN_TORCH].astype(np.float64))
+            low, high = (
+                bound + magnitude * UNIT_ROUNDOFF[name]
+                for bound, name in ((low, "float32"), (high, "float64"))
+            )  # fmt: skip
         if any(note.endswith("float32's bound decides") for note in notes) or any(
             map(self.models.single, cut.segment_tensorflow)
         ):
@@ -393,6 +400,10 @@ def _agrees(step: Step) -> bool:
     far = SINGLE_CLOSE if step.single or step.slack else CLOSE
     known = step.finding.d64 is not None and step.finding.d64 <= far
     return known and step.finding.verdict not in (SEMANTIC, NOT_COMPARED)
+
+
+def _is_power(op: Op | None) -> bool:
+    return op is not None and op.kind == "power"
 
 
 def _noted(finding: Finding, notes: Sequence[str]) -> Finding:
