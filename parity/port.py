@@ -370,7 +370,7 @@ class Story:
             tell("stage", text)
 
         bent = elsewhere.compare(*asked, found, say)
-        shortened, notes = short.compare(*asked, say)
+        shortened, notes = short.compare(prepared.models, found, prepared.orders, say)
         self.notes += tuple(notes)
         for source in (*([bent] if bent is not None else []), *shortened):
             self.sources.append(source)

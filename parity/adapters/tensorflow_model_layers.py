@@ -289,6 +289,14 @@ def _unit_norm(layer: Any, call: Call) -> Leaf:
     return Leaf("l2_normalize", {"eps": 1e-12, "axis": axis[0] if len(axis) == 1 else axis, "form": form})
 
 
+def _dot(layer: Any, _: Call) -> Leaf | None:
+    if not layer.normalize:
+        return _unknown(layer, "Dot")
+    keras_3 = getattr(known_class(layer), "__module__", "").startswith("keras")
+    form, eps = ("norm-floor", 1e-7) if keras_3 else ("rsqrt-floor", 1e-12)
+    return Leaf("cosine_similarity", {**_simple(layer), "form": form, "eps": eps})
+
+
 def _embedding(layer: Any, _: Call) -> Leaf:
     config = {"tokens": int(layer.input_dim), "units": int(layer.output_dim), "padding_index": None}
     config["mask_zero"] = bool(layer.mask_zero)
@@ -521,7 +529,7 @@ _TABLE: dict[str, Callable[[Any, Call], Leaf | None]] = {
     "Permute": lambda layer, _: Leaf("permute", {"order": [0, *(int(d) for d in layer.dims)]}),
     "Resizing": _resize,
     "Rescaling": _rescaling,
-    "Normalization": _standardize, "Concatenate": _concat,
+    "Normalization": _standardize, "Concatenate": _concat, "Dot": _dot,
 }  # fmt: skip
 for _title in ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"):
     _TABLE[_title] = _plain(_title.lower())

@@ -226,6 +226,11 @@ def constant_operand(source: Source, right: bool) -> dict[str, Any]:
     return found if right else {**found, "reversed": True}
 
 
+def _bounded(name: str) -> Callable[[Raw], Described]:
+    """Return how to describe the larger or smaller of two: a number that it is compared with is told."""
+    return lambda raw: (name, constant_operand(raw.sources[1], True) or constant_operand(raw.sources[0], True), {})
+
+
 def _divided(number: float, right: bool) -> tuple[float, float] | None:
     return (1.0 / number, 0.0) if right and number else None
 
@@ -402,7 +407,7 @@ _TABLE: Mapping[str, Callable[[Raw], Described | None]] = {
     "Sub": _arithmetic("subtract", lambda n, right: (1.0, -n) if right else (-1.0, n)),
     "Mul": _arithmetic("multiply", lambda n, _: (n, 0.0)),
     "RealDiv": _arithmetic("divide", _divided), "DivNoNan": _named("divide"),
-    "Maximum": _named("maximum"), "Minimum": _named("minimum"),
+    "Maximum": _bounded("maximum"), "Minimum": _bounded("minimum"),
     "Neg": lambda _: ("rescale", {"scale": -1.0, "offset": 0.0}, {}),
     "Mean": _reduce("mean"), "Sum": _reduce("sum"), "Max": _reduce("max"), "Min": _reduce("min"),
     "Prod": _reduce("prod"), "EuclideanNorm": _reduce("norm"),

@@ -105,10 +105,23 @@ def _l2_normalize(config: Config, _: Weights, inputs: Inputs, __: bool) -> Tenso
     square = (x * x).sum(axes, keepdim=True)
     if form == "rsqrt-floor":
         return x * torch.rsqrt(torch.clamp(square, min=eps))
+    if form == "square-plus":
+        return x * torch.rsqrt(square + eps)
     norm = torch.sqrt(square)
     if form in ("norm-floor", "norm-max"):
         return x / torch.clamp(norm, min=eps)
-    raise UsageError(f"unknown form `{form}` of a normalisation to length 1: rsqrt-floor, norm-floor or norm-max")
+    if form == "norm-plus":
+        return x / (norm + eps)
+    raise UsageError(
+        f"unknown form `{form}` of a normalisation to length 1: rsqrt-floor, norm-floor, norm-max, norm-plus or"
+        " square-plus"
+    )
+
+
+def _cosine_similarity(config: Config, weights: Weights, inputs: Inputs, training: bool) -> Tensor:
+    both = torch.broadcast_tensors(*inputs)
+    first, second = (_l2_normalize(config, weights, [x], training) for x in both)
+    return (first * second).sum(int(config["axis"]))
 
 
 def _standardize(config: Config, _: Weights, inputs: Inputs, __: bool) -> Tensor:
@@ -214,6 +227,7 @@ KINDS: Mapping[str, Callable[..., Any]] = {
     "instance_norm": _instance_norm,
     "rms_norm": _rms_norm,
     "l2_normalize": _l2_normalize,
+    "cosine_similarity": _cosine_similarity,
     "standardize": _standardize,
     "activation": _activation,
     "softmax": _softmax,

@@ -133,6 +133,12 @@ def _normalize(seen: Seen) -> Described | None:
     return "l2_normalize", {"eps": float(seen.given.get("eps", 1e-12)), "axis": axis, "form": "norm-max"}
 
 
+@describes("cosine_similarity")
+def _cosine_similarity(seen: Seen) -> Described:
+    axis = axis_of(seen.given.get("dim", 1), max(len(seen.shape("x1")), len(seen.shape("x2"))))
+    return "cosine_similarity", {"eps": float(seen.given.get("eps", 1e-8)), "axis": axis, "form": "norm-max"}
+
+
 @describes("embedding")
 def _embedding(seen: Seen) -> Described | None:
     if not isinstance(seen.given.get("weight"), Par):

@@ -13,6 +13,7 @@ from parity.judge.traps import embedding as embedding
 from parity.judge.traps import geometry as geometry
 from parity.judge.traps import inputs as inputs
 from parity.judge.traps import kinds as kinds
+from parity.judge.traps import lengths as lengths
 from parity.judge.traps import merging as merging
 from parity.judge.traps import normalisation as normalisation
 from parity.judge.traps import pooling as pooling
@@ -23,8 +24,8 @@ from parity.judge.traps.remedy import Remedy, called
 from parity.judge.traps.scene import Scene
 
 FAMILIES = (
-    geometry, pooling, resize, normalisation, activation, recurrence, attention, embedding, inputs, merging, weights,
-    kinds,
+    geometry, pooling, resize, normalisation, lengths, activation, recurrence, attention, embedding, inputs, merging,
+    weights, kinds,
 )  # fmt: skip
 
 TRAPS: Mapping[str, Callable[[Scene], Iterator[Remedy]]] = {

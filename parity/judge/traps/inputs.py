@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from parity.judge.traps.activation import place
+from parity.judge.traps.lengths import is_length
 from parity.judge.traps.remedy import Remedy, called, insert, number, replace, skip, together
 from parity.judge.traps.scene import PRODUCTS, SELECTS, Scene, exact_numbers, leading_to, same
 from parity.model.trace import Op
@@ -88,6 +89,8 @@ def _trap(scene: Scene, tensor: int | None, op: Op | None = None) -> str:
         return "input-scale"
     if op is not None and op.kind in FACTORS and _of_scores(scene, op):
         return "attention-scale-or-heads"
+    if is_length(scene.torch_trace, tensor):
+        return "l2-normalize-eps"
     neighbours = {op.kind for op in scene.torch_trace.ops if tensor in op.inputs or tensor in op.outputs}
     for op in scene.torch_trace.ops:
         if op.inputs and op.inputs[0] == tensor:

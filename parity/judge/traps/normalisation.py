@@ -14,14 +14,9 @@ from parity.model.trace import Op
 
 IDS = (
     "batchnorm-eps", "layernorm-eps", "batchnorm-mode", "batchnorm-frozen", "batchnorm-momentum",
-    "batchnorm-running-variance", "groupnorm-groups", "norm-axes", "l2-normalize-eps",
+    "batchnorm-running-variance", "groupnorm-groups", "norm-axes",
 )  # fmt: skip
 LAYERED = ("layer_norm", "group_norm", "instance_norm", "rms_norm")
-FORMS = {
-    "rsqrt-floor": "x * torch.rsqrt(torch.clamp((x * x).sum(dim, keepdim=True), min={eps}))",
-    "norm-floor": "x / torch.clamp(x.norm(dim=dim, keepdim=True), min={eps})",
-    "norm-max": "x / torch.clamp(x.norm(dim=dim, keepdim=True), min={eps})",
-}
 
 
 def propose(scene: Scene) -> Iterator[Remedy]:
@@ -37,8 +32,6 @@ def propose(scene: Scene) -> Iterator[Remedy]:
             yield from _groups(mine, theirs)
             if mine.kind in ("layer_norm", "rms_norm"):
                 yield from _axes(scene, mine, theirs)
-        elif mine.kind == theirs.kind == "l2_normalize":
-            yield from lengths(mine, theirs)
         elif _each_channel(scene, mine, theirs):
             yield from _eps(mine, theirs, "layernorm-eps")
         if mine.kind == theirs.kind and mine.kind in ("batch_norm", *LAYERED):
@@ -107,17 +100,6 @@ def _axes(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
             edits = tuple({**edit, "weights": weights} for edit in remedy.edits)
             remedy = Remedy(remedy.trap, edits, remedy.says, remedy.fix, remedy.cost, remedy.keys)
         yield remedy
-
-
-def lengths(mine: Op, theirs: Op) -> Iterator[Remedy]:
-    """Yield the remedy that gives torch's division by a length TensorFlow's floor, if its own is another."""
-    form, eps = str(mine.config.get("form", "rsqrt-floor")), mine.config.get("eps", 1e-12)
-    if form == theirs.config.get("form") and same(eps, theirs.config.get("eps")):
-        return
-    line = FORMS.get(form, FORMS["norm-max"]).format(eps=number(eps))
-    yield change(
-        theirs, "l2-normalize-eps", f"with {line}", f"{line} in place of `{theirs.name}`", {"form": form, "eps": eps}
-    )
 
 
 def _affine(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:

@@ -15,9 +15,23 @@ from suites.meta.ports.cured import CURED
 from suites.meta.ports.faults import FAULTS
 from suites.meta.ports.further import FURTHER
 from suites.meta.ports.several import SEVERAL
+from suites.meta.ports.sought import SOUGHT
 from suites.meta.ports.zoo import ZOO
 
 FOLDER = Path(__file__).resolve().parent
-CASES: tuple[Case, ...] = (*CORRECT, *CURED, *FAULTS, *SEVERAL, *FURTHER, *BAD, *ZOO)
+CASES: tuple[Case, ...] = (*CORRECT, *CURED, *FAULTS, *SEVERAL, *FURTHER, *SOUGHT, *BAD, *ZOO)
 
-__all__ = ["BAD", "CASES", "CORRECT", "CURED", "FAULTS", "FOLDER", "FURTHER", "SEVERAL", "ZOO", "Case", "Source"]
+__all__ = [
+    "BAD",
+    "CASES",
+    "CORRECT",
+    "CURED",
+    "FAULTS",
+    "FOLDER",
+    "FURTHER",
+    "SEVERAL",
+    "SOUGHT",
+    "ZOO",
+    "Case",
+    "Source",
+]

@@ -1,0 +1,46 @@
+"""Ports that were looked for where the check had gone wrong before: right ones beside those with one fault."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from suites.meta.ports.case import Case, Source
+
+
+def _port(
+    tensorflow: str, torch: str, inputs: str = "", cause: str = "", place: tuple[str, str] = ("", ""), *,
+    ids: str = "", says: tuple[str, ...] = (), options: tuple[str, ...] = (), verdict: str = "",
+) -> Case:  # fmt: skip
+    """Return a case; with a `cause`, or several, at the `place` each of them must be found."""
+    return Case(
+        name=f"sought-{tensorflow}-{torch}" + ("-train" if "--train" in options else ""),
+        tensorflow=f"sought_tensorflow.py:{tensorflow}",
+        torch=f"sought_torch.py:{torch}",
+        inputs=tuple(inputs.split()),
+        int_inputs=tuple(ids.split()),
+        options=options,
+        verdict=verdict or ("different" if cause else "same"),
+        sources=tuple(Source((place[0],), (place[1],), (one,)) for one in cause.split()),
+        says=says,
+    )
+
+
+def _lengths() -> Iterator[Case]:
+    """Yield vectors divided by their length, whose floors differ: near zero it shows."""
+    two, floor = "6 6", "l2-normalize-eps"
+    yield _port("cosine", "cosine", two, floor, ("cosine", "cosine_similarity"))
+    yield _port("cosine", "cosine_of_units", two, floor, ("cosine", "normalize*"))
+    yield _port("cosine", "cosine_with_its_floor", two)
+    yield _port("cosine_behind_a_bias", "cosine_behind_a_bias", two, says=(floor,))
+    port = partial(_port, inputs="6")
+    yield port("above_a_floor", "above_a_floor")
+    yield port("above_a_root", "above_a_root")
+    yield port("with_an_addend", "with_an_addend")
+    yield port("with_an_addend", "above_a_floor", cause=floor, place=("unit/*", "clamp"))
+    yield port("with_an_addend", "normalised", cause=floor, place=("unit/*", "normalize"))
+    yield port("above_a_floor", "with_an_addend", cause=floor, place=("unit/*", "div"))
+    yield port("with_a_small_addend", "above_a_small_root", cause=floor, place=("unit/*", "*"))
+
+
+SOUGHT = (*_lengths(),)
