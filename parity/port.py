@@ -21,7 +21,7 @@ from parity.porting.convert import Conversion, directions, write
 from parity.porting.convert import settings as convert_settings
 from parity.porting.cuts import Cut, Step, cuts
 from parity.porting.dump import Dump
-from parity.porting.fresh import SHIFTS, neutral, untrained
+from parity.porting.fresh import SHIFTS, neutral, untouched, untrained
 from parity.porting.options import (
     AS_IS,
     TENSORFLOW_TO_TORCH,
@@ -464,7 +464,12 @@ def _without_partner(prepared: Prepared) -> tuple[tuple[list[str], list[str]], l
         judged = paired if others else {op.index for op in models[side].ops}
         fixed = untrained([name for name in names if name not in quiet], models[side], judged)
         known = set() if models.options.train else prepared.from_constants
-        found.append([name for name in names if name not in {*quiet, *fixed, *known}])
+        idle = [] if models.options.train else untouched(names, models[side])
+        found.append([name for name in names if name not in {*quiet, *fixed, *known, *idle}])
+        if idle:
+            notes.append(
+                f"{label} {_some(idle)} without a partner: nobody trains it, and no output depends on it in evaluation"
+            )
         if fixed:
             notes.append(
                 f"{label} {_some(fixed)} without a partner: nobody trains it, and its layer was compared with it"

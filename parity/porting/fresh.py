@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parity.model.trace import Op, Trace, used_weights
+from parity.model.trace import Op, Trace, used_weights, weights_that_matter
 
 Array = NDArray[Any]
 
@@ -75,6 +75,12 @@ def untrained(names: Iterable[str], trace: Trace, judged: Container[int]) -> lis
         and used.get(name)
         and all((op.index in judged or not op.inputs) and role in (KERNELS | TABLES) for op, role in used[name])
     ]
+
+
+def untouched(names: Iterable[str], trace: Trace) -> list[str]:
+    """Return which of the named weights nobody trains and no output depends on, such as a power iteration's state."""
+    used = weights_that_matter(trace)
+    return [name for name in names if not trace.weights[name].trainable and name not in used]
 
 
 def _uses(trace: Trace) -> dict[str, list[tuple[Op, str]]]:

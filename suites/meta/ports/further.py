@@ -605,7 +605,7 @@ def _computed() -> Iterator[Case]:
     second = ("second", "second")
     for torch in ("filters_of_norm_one", "filters_of_norm_one_by_hook"):
         yield port("filters", torch, image, cause="weight-scale", place=second)
-    case = port("normalised_filters", "filters_of_norm_one", image, verdict="undecided", says=("vector_u",))
+    case = port("normalised_filters", "filters_of_norm_one", image, says=("vector_u",))
     yield replace(case, name="asked-normalised_filters")
     torch = "filters_of_length_and_direction"
     yield port("filters", torch, image)
