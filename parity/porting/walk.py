@@ -262,7 +262,7 @@ class Walk:
                 raise PairingError(
                     f"what torch is fed has shape {shape} there, and TensorFlow's {value.shape} does not fit"
                 )
-            fed[tensor] = relation.to_torch(value)
+            fed[tensor] = _as_read(relation.to_torch(value), self.models[TORCH].dtypes.get(tensor, ""))
         return fed
 
     def _forced(
@@ -400,6 +400,14 @@ def _agrees(step: Step) -> bool:
     far = SINGLE_CLOSE if step.single or step.slack else CLOSE
     known = step.finding.d64 is not None and step.finding.d64 <= far
     return known and step.finding.verdict not in (SEMANTIC, NOT_COMPARED)
+
+
+def _as_read(value: Array, dtype: str) -> Array:
+    """Return values as torch reads them there: a mask may be numbers on one side and truth values on the other."""
+    truth = value.dtype == np.bool_
+    if dtype == "bool" and not truth and bool(np.isin(value, (0, 1)).all()):
+        return value.astype(np.bool_)
+    return value.astype(np.float32) if truth and dtype.startswith("float") else value
 
 
 def _is_power(op: Op | None) -> bool:
