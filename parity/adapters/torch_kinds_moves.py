@@ -110,7 +110,15 @@ def _power(config: Config, weights: Weights, inputs: Inputs, _: bool) -> Tensor:
     return torch.pow(given[0], given[1] if config.get("exponent") is None else float(config["exponent"]))
 
 
+def _masked_scores(config: Config, weights: Weights, inputs: Inputs, _: bool) -> Tensor:
+    """Scores of an attention with some blocked: by a number that is added to them, or in their place."""
+    scores, blocked, value = inputs[int(config["input"])], weights["blocked"] != 0, float(config["value"])
+    changed = scores + value if config["how"] == "add" else torch.full_like(scores, value)
+    return torch.where(blocked, changed, scores)
+
+
 KINDS: Mapping[str, Callable[..., Any]] = {
+    "masked_scores": _masked_scores,
     "add": _merge(torch.add),
     "subtract": _merge(torch.sub),
     "multiply": _merge(torch.mul),

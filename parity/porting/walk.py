@@ -32,8 +32,10 @@ BENDS = frozenset(
 )
 SUMS = frozenset({"sum", "mean"})
 PRODUCTS = frozenset({"matmul", "einsum", "dense", "conv"})
+AXES_STAY = ARITHMETIC | {"activation", "maximum", "minimum", "where", "op:where", "op:masked_fill", "op:SelectV2"}
 DRAWS = 4  # of perturbed inputs, where no rule bounds an operation
 SAFETY = 16.0
+CLEARED = 0.9  # of a difference: what is left of it, at most, in the order of axes that is the right one
 POWER = 4.0  # roundings of TensorFlow's pow(x, 2), which is no product; torch's rule for its own has as many
 
 
@@ -171,9 +173,15 @@ class Walk:
         relation = self.orders.of(cut.tensorflow, cut.torch)
         bounds = self._bounds(cut, answers[TWIN_TORCH], values, fed_torch, notes)
         finding, bound64 = self._judge(cut, values, bounds, relation, notes)
-        if finding.verdict == SEMANTIC and not self.orders.sure(cut.tensorflow, cut.torch):
+        open_ = not self.orders.sure(cut.tensorflow, cut.torch) and not self._keeps_axes(cut)
+        if finding.verdict == SEMANTIC and open_:
             before, relation = relation, self._relation(cut, values, relation)
-            finding, bound64 = self._judge(cut, values, bounds, relation, notes)
+            again, bound = self._judge(cut, values, bounds, relation, notes)
+            if before is not None and not _clears(again, finding):
+                relation = before  # a triangle that is upside down looks like one whose axes are exchanged
+                self.orders.learn(cut.tensorflow, cut.torch, before)
+            else:
+                finding, bound64 = again, bound
             if self.models.options.train and relation is not before and finding.verdict != SEMANTIC:
                 answers, _ = self._forced(cut, fed, fed_torch)  # its gradient was sent in another order
         slack = 0.0
@@ -196,6 +204,17 @@ class Walk:
             cut, finding, self._d32(ahead, relation), fed, fed_torch, values[TWIN_TENSORFLOW], values[TWIN_TORCH],
             relation, bound64, tuple(notes), values, answers, slack,
         )  # fmt: skip
+
+    def _keeps_axes(self, cut: Cut) -> bool:
+        """Return whether all that happens treats every number on its own, beside one tensor of the result's shape."""
+        if not all(op.kind in AXES_STAY and not op.weights for op in (*cut.segment_tensorflow, *cut.segment_torch)):
+            return False
+        mine, theirs = self.models[TENSORFLOW].shapes, self.models[TORCH].shapes
+        return any(
+            mine.get(self.partner.get(tensor, -1)) == mine.get(cut.tensorflow)
+            and theirs.get(tensor) == theirs[cut.torch]
+            for tensor in cut.feeds_torch
+        )
 
     def _tables(self, cut: Cut) -> bool:
         """Return whether all that happens is arithmetic with constants, and both sides have many of them in one.
@@ -400,6 +419,13 @@ def _agrees(step: Step) -> bool:
     far = SINGLE_CLOSE if step.single or step.slack else CLOSE
     known = step.finding.d64 is not None and step.finding.d64 <= far
     return known and step.finding.verdict not in (SEMANTIC, NOT_COMPARED)
+
+
+def _clears(again: Finding, before: Finding) -> bool:
+    """Return whether another order of the axes takes a good part of a difference away, or makes shapes fit."""
+    if again.verdict != SEMANTIC or before.d64 is None:
+        return True
+    return again.d64 is not None and again.d64 < CLEARED * before.d64
 
 
 def _as_read(value: Array, dtype: str) -> Array:

@@ -8,6 +8,7 @@ from math import prod
 
 import numpy as np
 
+from parity.judge.traps import masks
 from parity.judge.traps.remedy import Remedy, change, insert, number, together
 from parity.judge.traps.scene import PRODUCTS, Scene, exact_numbers, leading_to, same
 from parity.model.layout import Array
@@ -26,24 +27,30 @@ def propose(scene: Scene) -> Iterator[Remedy]:
             yield from _mask(scene, mine, theirs)
             yield from _scale(mine, theirs)
     yield from _written_out(scene)
+    yield from masks.propose(scene)
 
 
 def _mask(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
     if theirs.config.get("has_mask"):
-        kind = scene.torch_trace.dtypes.get(theirs.inputs[3], "") if len(theirs.inputs) > 3 else "bool"
-        usual = ("blocked" if theirs.kind == "attention" else "attend") if "bool" in kind else "additive"
-        held = str(theirs.config.get("mask_form") or usual)
-        lines = {
-            "attend": ("with True meaning attend", f"mask = ~mask before `{theirs.name}`: there True means blocked"),
-            "blocked": ("with True meaning blocked", f"mask = ~mask before `{theirs.name}`: there True means attend"),
-        }
-        for form, (says, fix) in lines.items():
-            if form != held:
-                line = fix if held != "additive" else f"a bool mask in `{theirs.name}`: numbers are added to the scores"
-                yield change(theirs, "attention-mask-polarity", says, line, {"mask_form": form})
+        yield from _meaning(scene, theirs)
     wanted, held_causal = (bool(op.config.get("causal", False)) for op in (mine, theirs))
     if wanted != held_causal:
         yield _causal(theirs, wanted)
+
+
+def _meaning(scene: Scene, theirs: Op) -> Iterator[Remedy]:
+    """Yield what torch's mask may have been meant to say."""
+    kind = scene.torch_trace.dtypes.get(theirs.inputs[3], "") if len(theirs.inputs) > 3 else "bool"
+    usual = ("blocked" if theirs.kind == "attention" else "attend") if "bool" in kind else "additive"
+    held = str(theirs.config.get("mask_form") or usual)
+    lines = {
+        "attend": ("with True meaning attend", f"mask = ~mask before `{theirs.name}`: there True means blocked"),
+        "blocked": ("with True meaning blocked", f"mask = ~mask before `{theirs.name}`: there True means attend"),
+    }
+    for form, (says, fix) in lines.items():
+        if form != held:
+            line = fix if held != "additive" else f"a bool mask in `{theirs.name}`: numbers are added to the scores"
+            yield change(theirs, "attention-mask-polarity", says, line, {"mask_form": form})
 
 
 def _causal(theirs: Op, wanted: bool) -> Remedy:
@@ -92,7 +99,9 @@ def _written_out(scene: Scene) -> Iterator[Remedy]:
             word = f"scale={number(wanted)}"
             yield change(theirs, "attention-scale-or-heads", f"with scale {number(wanted)}",
                          f"{word} in `{theirs.name}`", {"scale": wanted}, cost=0.9 + 0.01 * place)  # fmt: skip
-    if not theirs.config.get("has_mask"):
+    if theirs.config.get("has_mask"):
+        yield from _meaning(scene, theirs)
+    else:
         yield _causal(theirs, not theirs.config.get("causal"))
     shape = scene.tensorflow_trace.shapes.get(mine.inputs[0], ())
     if len(shape) == SPLIT:
