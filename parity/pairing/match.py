@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from parity.model.trace import Op, Trace
 from parity.pairing import attending, biases, byhand, fingerprints, stacked
 from parity.pairing.assign import assign
 from parity.pairing.evidence import ALIKE_NAMES, NO_WAY, Scores, evidence, names_alike
-from parity.pairing.families import counts
+from parity.pairing.families import counts, family
 from parity.pairing.fingerprints import Prints
 from parity.pairing.positions import between, without_crossings
 from parity.pairing.skeleton import Palette, Skeleton, classes, skeleton
@@ -123,6 +124,7 @@ def match_all(
     kept += _joins(weighted.stacked)
     scores = evidence(a, b)
     _leave_out(scores, a, b, ((one.tensorflow, one.torch) for one in weighted.stacked))
+    _of_other_sizes(scores, (a, b), (tensorflow, torch))
     for shared in biases.shared(tensorflow, torch, weighted.pairs):  # only the whole sums are the same
         additions = shared.tensorflow.additions, shared.torch.additions
         _leave_out(scores, a, b, [additions])
@@ -233,6 +235,19 @@ def _leave_out(scores: Scores, a: Skeleton, b: Skeleton, some: Iterable[tuple[Se
     for mine, other in some:
         scores[[here[index] for index in mine], :] = NO_WAY
         scores[:, [there[index] for index in other]] = NO_WAY
+
+
+def _of_other_sizes(scores: Scores, graphs: tuple[Skeleton, Skeleton], traces: tuple[Trace, Trace]) -> None:
+    """Keep, in place, what scales one colour from pairing with what scales a whole picture."""
+    sizes = [
+        np.array([
+            -1 if op is None or family(op) != "scale" else prod(trace.shapes.get(op.outputs[0], ())[1:])
+            for op in graph.ops
+        ])
+        for graph, trace in zip(graphs, traces, strict=True)
+    ]  # fmt: skip
+    both = (sizes[0] >= 0)[:, None] & (sizes[1] >= 0)[None, :]
+    scores[both & (sizes[0][:, None] != sizes[1][None, :])] = NO_WAY
 
 
 def _well_placed(a: Skeleton, b: Skeleton, pairs: Mapping[int, int], certain: Mapping[int, int]) -> dict[int, int]:

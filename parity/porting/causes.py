@@ -13,7 +13,7 @@ from parity.judge.traps.explain import Attempt, Explanation, explain
 from parity.judge.traps.remedy import Remedy
 from parity.judge.traps.scene import GRADIENT, Scene
 from parity.judge.verdict import Finding
-from parity.model.trace import MOVES, Op
+from parity.model.trace import MOVES, Op, used_weights
 from parity.pairing.copying import WeightLink, WeightPlan, read
 from parity.pairing.match import Matching
 from parity.pairing.relations import CHANNELS, SAME, Relation
@@ -136,7 +136,13 @@ class Bank:
             alternatives=self._alternatives(cut, carried),
             tensorflow_trace=self.models[TENSORFLOW],
             torch_trace=self.models[TORCH],
+            buffers=self._buffers(cut),
         )
+
+    def _buffers(self, cut: Cut) -> dict[str, Array]:
+        known = self.models[TORCH].weights
+        names = {name for _, _, name in used_weights(cut.segment_torch)}
+        return {name: np.asarray(self.weights[TORCH][name]) for name in names if not known[name].trainable}
 
     def _main(self, cut: Cut, alone: tuple[tuple[Op, ...], tuple[Op, ...]]) -> tuple[Op | None, Op | None]:
         mine = cut.main_tensorflow or (alone[0][-1] if alone[0] else None)

@@ -20,6 +20,7 @@ SCALES = ("rescale", "standardize")
 SIGNS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
 ARITHMETIC = tuple(SIGNS)
 FACTORS = ("rescale", "multiply", "divide")
+COLOURS = (3, 4)  # that a picture has, maybe with its opacity
 A_FEW = 16  # numbers of a constant that a line of code can show
 # What people do to pixels: (scale, offset, as it is written).
 HABITS: tuple[tuple[float, float, str], ...] = (
@@ -166,6 +167,8 @@ def _other_numbers(scene: Scene) -> Iterator[Remedy]:
         [op for op in ops if op.kind in ARITHMETIC and len(op.inputs) == 1]
         for ops in (scene.tensorflow_ops, scene.torch_ops)
     )
+    for theirs in second:
+        yield from _turned_numbers(scene, theirs)
     for mine, theirs in product(first, second):
         if mine.kind != theirs.kind or not 0 < len(mine.config.get("constant") or ()) <= A_FEW:
             continue
@@ -175,10 +178,28 @@ def _other_numbers(scene: Scene) -> Iterator[Remedy]:
             if theirs.config.get("constant") != numbers:
                 says = f"with {written(config)} instead of torch's {told(theirs)}"
                 yield called(_with_numbers(theirs, trap, says, config), mine.name, theirs.name)
-            if len(numbers) in (3, 4) and trap == "input-scale":
+            if len(numbers) in COLOURS and trap == "input-scale":
                 turned = {**config, "constant": [*numbers[2::-1], *numbers[3:]]}
                 says = f"with {written(turned)}, in the order of the colours there"
                 yield called(_with_numbers(theirs, "channel-order", says, turned, 1.5), mine.name, theirs.name)
+
+
+def _turned_numbers(scene: Scene, theirs: Op) -> Iterator[Remedy]:
+    """A number for each colour, whose colours are read in the other order, where TensorFlow has each by itself."""
+    held = theirs.config.get("constant")
+    if "other" in theirs.weights:
+        buffer = scene.buffers.get(theirs.weights["other"])
+        held = None if buffer is None else buffer.reshape(-1).tolist()
+    if held is None or len(held) not in COLOURS or _trap(scene, theirs.inputs[0]) != "input-scale":
+        return
+    beside = next((op.name for op in scene.tensorflow_ops if is_scaling(op)), scene.neighbour(theirs))
+    rank = len(scene.shapes.get(theirs.outputs[0], ()))
+    shape = theirs.config.get("constant_shape") or [1, len(held), *[1] * (rank - 2)]
+    for numbers in (held, [float(str(np.float32(one))) for one in held]):
+        config = {"kind": theirs.kind, "constant": [*numbers[2::-1], *numbers[3:]], "constant_shape": shape}
+        says = f"with {written(config)}, in the order of the colours there"
+        one = _with_numbers(theirs, "channel-order", says, {**theirs.config, **config}, 1.5)
+        yield one if theirs is scene.torch else called(one, beside, theirs.name)
 
 
 def _with_numbers(theirs: Op, trap: str, says: str, config: Mapping[str, Any], cost: float = 1.0) -> Remedy:

@@ -48,6 +48,7 @@ class Scene:
     torch_trace: Trace
     expected_tensorflow: Array | None = None  # what should come out, in TensorFlow's own order
     want: int | None = None  # the torch tensor that is compared; found from the segment unless given
+    buffers: Mapping[str, Array] = field(default_factory=dict)  # torch's numbers that nobody trains, by their names
     stage: str = field(default=FORWARD)  # what was compared: the output, the state after it, or a gradient
 
     @property
