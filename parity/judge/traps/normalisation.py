@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from parity.judge.traps.geometry import axis
-from parity.judge.traps.remedy import Remedy, change, number
+from parity.judge.traps.remedy import Remedy, change, number, replace
 from parity.judge.traps.scene import STATE, Scene, same
 from parity.model.trace import Op
 
@@ -34,6 +34,8 @@ def propose(scene: Scene) -> Iterator[Remedy]:
                 yield from _axes(scene, mine, theirs)
         elif _each_channel(scene, mine, theirs):
             yield from _eps(mine, theirs, "layernorm-eps")
+        elif mine.kind in LAYERED and theirs.kind in LAYERED and mine.kind != theirs.kind:
+            yield from _another(scene, mine, theirs)
         if mine.kind == theirs.kind and mine.kind in ("batch_norm", *LAYERED):
             yield from _affine(scene, mine, theirs)
 
@@ -100,6 +102,24 @@ def _axes(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
             edits = tuple({**edit, "weights": weights} for edit in remedy.edits)
             remedy = Remedy(remedy.trap, edits, remedy.says, remedy.fix, remedy.cost, remedy.keys)
         yield remedy
+
+
+def _another(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
+    """A norm over other axes: each image, or channel, as a whole where TensorFlow takes each place of its own."""
+    names = {"gamma": "weight", "scale": "weight", "beta": "bias"}
+    weights = {role: scene.tensorflow_weights[name] for name, role in names.items() if name in scene.tensorflow_weights}
+    own = theirs is scene.torch
+    trap = "groupnorm-groups" if {mine.kind, theirs.kind} == {"group_norm", "instance_norm"} else "norm-axes"
+    key = "axes" if "axes" in mine.config else "axis"
+    given: Any = mine.config.get(key)
+    for places in scene.axis_maps(mine, theirs) if own and given is not None else ():
+        many = [given] if isinstance(given, int) else list(given)
+        moved = sorted(places[int(one) % len(places)] for one in many)
+        dims = ", ".join(map(str, moved))
+        says = f"with a {mine.kind} {'of' if key == 'axis' else 'over'} dim {dims} instead of a {theirs.kind}"
+        fix = f"TensorFlow's {mine.kind} {'of' if key == 'axis' else 'over'} dim {dims} in place of `{theirs.name}`"
+        config = {**mine.config, key: moved[0] if isinstance(given, int) else moved}
+        yield replace(theirs, trap, says, fix, mine.kind, config, weights)
 
 
 def _affine(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
