@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from parity.judge.traps.geometry import around, flat_pads, padding_line, per_axis, with_pads
-from parity.judge.traps.remedy import Remedy, change, numbers
+from parity.judge.traps.geometry import around, flat_pads, padding_layers, padding_line, per_axis, with_pads
+from parity.judge.traps.remedy import UNKNOWN, Remedy, change, insert, numbers, replace, skip, together
 from parity.judge.traps.scene import Scene
 from parity.model.trace import Op
 
@@ -20,6 +20,8 @@ def propose(scene: Scene) -> Iterator[Remedy]:
             yield from _geometry(scene, mine, theirs)
         if mine.kind == theirs.kind == "avg_pool":
             yield from _counted(mine, theirs)
+        if mine.kind != theirs.kind and {mine.kind, theirs.kind} == set(POOLS):
+            yield from _other(scene, mine, theirs)
 
 
 def _geometry(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
@@ -60,6 +62,17 @@ def _geometry(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
                 {"strides": steps[0], **moved},
                 cost=1.2,
             )
+
+
+def _other(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
+    """The other pooling, where TensorFlow pads in a layer of its own and torch, if at all, as its own pooling does."""
+    rank = len(mine.config.get("pads") or [])
+    layers = [padding_layers(ops, rank) for ops in (scene.extra_tensorflow, scene.extra_torch)]
+    if layers[0]:
+        fix = f"TensorFlow's {mine.made_by or mine.kind} in place of `{theirs.name}`"
+        one = replace(theirs, UNKNOWN, f"with {mine.kind} instead of {theirs.kind}", fix, mine.kind, mine.config)
+        added = [insert(theirs.inputs[0], "", "", "", op.kind, op.config, order=op.index) for op in layers[0]]
+        yield together([one, *added, *(skip(op, "", "", "") for op in layers[1])], one)
 
 
 def _line(mine: Op, theirs: Op, pads: list[list[int]]) -> str:
