@@ -43,4 +43,32 @@ def _lengths() -> Iterator[Case]:
     yield port("with_a_small_addend", "above_a_small_root", cause=floor, place=("unit/*", "*"))
 
 
-SOUGHT = (*_lengths(),)
+def _masks() -> Iterator[Case]:
+    """Yield masks that a model's own code lays over scores: as numbers or as truth values, and the wrong way round."""
+    port, cause = partial(_port, ids="6:0:8"), "attention-mask-polarity"
+    yield port("padded", "padded_and_filled")
+    yield port("padded", "padded_and_filled_in_reverse", cause=cause, place=("attention*", "attention*"))
+    yield port("padded", "padded_in_reverse", cause=cause, place=("*", "*"))
+    yield _port("causal", "causal", "6x8")
+    for torch in ("causal_in_reverse", "causal_upside_down"):
+        yield _port("causal", torch, "6x8", cause, ("attention*", "attention.add"))
+
+
+def _colours() -> Iterator[Case]:
+    """Yield colours that are read backwards, less a mean for each, which one side takes one by one."""
+    port, cause = partial(_port, "coloured", inputs="6x7x3"), "channel-order"
+    yield port("coloured")
+    for torch in ("coloured_forwards", "coloured_with_means_forwards", "coloured_too_late"):
+        yield port(torch, cause=cause, place=("means/*", "sub"))
+    yield port("coloured_to_one", cause="input-scale", place=("means/*", "div"))
+
+
+def _norms() -> Iterator[Case]:
+    """Yield norms over other axes than TensorFlow's, whose weights fit all the same."""
+    port = partial(_port, inputs="12x10x3", place=("norm", "norm"))
+    for torch in ("layer_norm_as_instance_norm", "layer_norm_as_group_norm"):
+        yield port("layer_norm", torch, cause="norm-axes")
+    yield port("group_norm", "group_norm_as_instance_norm", cause="groupnorm-groups")
+
+
+SOUGHT = (*_lengths(), *_masks(), *_colours(), *_norms())

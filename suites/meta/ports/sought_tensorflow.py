@@ -39,3 +39,67 @@ def with_an_addend():
 
 def with_a_small_addend():
     return _unit(lambda x: x / (tf.norm(x, axis=-1, keepdims=True) + 1e-8))
+
+
+class Attention(layers.Layer):
+    """Two heads over sequences of 8 numbers a step, written out."""
+
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        self.parts = [layers.Dense(8, name=name) for name in ("query", "key", "value", "output")]
+
+    def call(self, x, added):
+        steps = x.shape[1]
+        query, key, value = (
+            tf.transpose(tf.reshape(one(x), (-1, steps, 2, 4)), (0, 2, 1, 3)) for one in self.parts[:3]
+        )
+        scores = tf.matmul(query, key, transpose_b=True) / 2.0
+        y = tf.matmul(tf.nn.softmax(scores + added, -1), value)
+        return self.parts[3](tf.reshape(tf.transpose(y, (0, 2, 1, 3)), (-1, steps, 8)))
+
+
+class Causal(Attention):
+    def call(self, x):
+        steps = x.shape[1]
+        keep = tf.linalg.band_part(tf.ones((steps, steps), x.dtype), -1, 0)
+        return super().call(x, (1.0 - keep) * -1e9)
+
+
+def padded():
+    ids = keras.Input((6,), dtype="int32")
+    x = layers.Embedding(9, 8, name="embedding")(ids)
+    added = layers.Lambda(lambda i: (1.0 - tf.cast(i != 0, tf.float32)[:, None, None]) * -1e9, name="mask")(ids)
+    return keras.Model(ids, layers.Dense(3, name="last")(Attention(name="attention")(x, added)))
+
+
+def causal():
+    x = keras.Input((6, 8))
+    return keras.Model(x, layers.Dense(3, name="last")(Causal(name="attention")(x)))
+
+
+def coloured():
+    """Colours read backwards, less a mean for each."""
+    image = keras.Input((6, 7, 3))
+
+    def less_their_means(x):
+        red, green, blue = tf.unstack(x, axis=-1)
+        return tf.stack([blue - 103.9, green - 116.8, red - 123.7], -1)
+
+    x = layers.Lambda(less_their_means, name="means")(image)
+    return keras.Model(image, layers.Conv2D(4, 3, name="conv")(x))
+
+
+def _image(*parts):
+    image = keras.Input((12, 10, 3))
+    x = image
+    for part in parts:
+        x = part(x)
+    return keras.Model(image, layers.Conv2D(2, 1, name="last")(x))
+
+
+def layer_norm():
+    return _image(layers.Conv2D(6, 3, name="conv"), layers.LayerNormalization(name="norm"))
+
+
+def group_norm():
+    return _image(layers.Conv2D(6, 3, name="conv"), layers.GroupNormalization(3, name="norm"))

@@ -59,3 +59,122 @@ def with_an_addend():
 
 def normalised():
     return Unit(lambda x: F.normalize(x, dim=-1))
+
+
+class Attention(nn.Module):
+    """Two heads, written out; `lay` lays the mask over the scores."""
+
+    def __init__(self, lay):
+        super().__init__()
+        self.query, self.key, self.value, self.output = (nn.Linear(8, 8) for _ in range(4))
+        self.lay = lay
+
+    def forward(self, x, mask):
+        query, key, value = (
+            one(x).view(*x.shape[:2], 2, 4).transpose(1, 2) for one in (self.query, self.key, self.value)
+        )
+        scores = self.lay(query @ key.transpose(-1, -2) / 2.0, mask)
+        return self.output((torch.softmax(scores, -1) @ value).transpose(1, 2).reshape(x.shape))
+
+
+def adding(scores, mask):
+    return scores + mask
+
+
+def filling(scores, mask):
+    return scores.masked_fill(mask, -1e9)
+
+
+class Padded(nn.Module):
+    def __init__(self, lay, mask):
+        super().__init__()
+        self.embedding, self.attention, self.last = nn.Embedding(9, 8), Attention(lay), nn.Linear(8, 3)
+        self.mask = mask
+
+    def forward(self, ids):
+        return self.last(self.attention(self.embedding(ids), self.mask(ids)[:, None, None]))
+
+
+def padded_and_filled():
+    return Padded(filling, lambda ids: ids == 0)
+
+
+def padded_and_filled_in_reverse():
+    return Padded(filling, lambda ids: ids != 0)
+
+
+def padded_in_reverse():
+    return Padded(adding, lambda ids: (ids != 0).float() * -1e9)
+
+
+class Causal(nn.Module):
+    def __init__(self, mask):
+        super().__init__()
+        self.attention, self.last = Attention(adding), nn.Linear(8, 3)
+        self.mask = mask
+
+    def forward(self, x):
+        return self.last(self.attention(x, self.mask(torch.ones(x.shape[1], x.shape[1])) * -1e9))
+
+
+def causal():
+    return Causal(lambda ones: torch.triu(ones, 1))
+
+
+def causal_in_reverse():
+    return Causal(torch.tril)
+
+
+def causal_upside_down():
+    return Causal(lambda ones: torch.tril(ones, -1))
+
+
+class Coloured(nn.Module):
+    def __init__(self, prepare):
+        super().__init__()
+        self.conv, self.prepare = nn.Conv2d(3, 4, 3), prepare
+        self.register_buffer("mean", torch.tensor([103.9, 116.8, 123.7]).view(1, 3, 1, 1))
+
+    def forward(self, x):
+        return self.conv(self.prepare(x, self.mean))
+
+
+def coloured():
+    return Coloured(lambda x, mean: x[:, [2, 1, 0]] - mean)
+
+
+def coloured_forwards():
+    return Coloured(lambda x, mean: x - mean)
+
+
+def coloured_with_means_forwards():
+    return Coloured(lambda x, mean: x[:, [2, 1, 0]] - mean.flip(1))
+
+
+def coloured_too_late():
+    return Coloured(lambda x, mean: (x - mean)[:, [2, 1, 0]])
+
+
+def coloured_to_one():
+    return Coloured(lambda x, mean: (x[:, [2, 1, 0]] - mean) / 255)
+
+
+class Image(nn.Module):
+    def __init__(self, norm):
+        super().__init__()
+        self.conv, self.norm, self.last = nn.Conv2d(3, 6, 3), norm, nn.Conv2d(6, 2, 1)
+
+    def forward(self, x):
+        return self.last(self.norm(self.conv(x)))
+
+
+def layer_norm_as_instance_norm():
+    return Image(nn.InstanceNorm2d(6, affine=True))
+
+
+def layer_norm_as_group_norm():
+    return Image(nn.GroupNorm(1, 6, eps=1e-3))
+
+
+def group_norm_as_instance_norm():
+    return Image(nn.InstanceNorm2d(6, eps=1e-3, affine=True))
