@@ -16,10 +16,10 @@ from parity.pairing.copying import WeightPlan, plan
 from parity.pairing.families import family
 from parity.pairing.match import Matching, match_all, match_weighted
 from parity.porting import baked, elsewhere, outputs, reshaping, short, stacking, ties, training
-from parity.porting.causes import Bank
+from parity.porting.causes import UNKNOWN, Bank
 from parity.porting.convert import Conversion, directions, write
 from parity.porting.convert import settings as convert_settings
-from parity.porting.cuts import Cut, Step, cuts
+from parity.porting.cuts import Cut, Step, cuts, extras
 from parity.porting.dump import Dump
 from parity.porting.fresh import SHIFTS, neutral, untouched, untrained
 from parity.porting.options import (
@@ -207,6 +207,7 @@ class Story:
     uncarried: str = ""  # which layers could not be given the same weights, if any
     adrift: set[int] = field(default_factory=set)  # tensors of TensorFlow's that such layers made
     tied: list[Source] = field(default_factory=list)  # layers whose gradients differ where inputs are equal, at worst
+    _blamed: set[tuple[int, int]] = field(default_factory=set)  # operations of either side before an unknown fault
     _found: dict[int, list[Source]] = field(default_factory=dict)  # by the tensor of TensorFlow's that differs
 
     def add(self, step: Step) -> LayerVerdict:
@@ -221,7 +222,7 @@ class Story:
         row = _row(step, gradients)
         self.layers.append(row)
         if step.finding.verdict == SEMANTIC:
-            found = self._of_whole(step) or self.bank.sources(step)
+            found = self._not_told_yet(step, self._of_whole(step) or self.bank.sources(step))
             self._found[step.cut.tensorflow] = found
             found = [*found, *training.of_statistics(step, gradients, prepared.plan, prepared.weights)]
         else:
@@ -241,6 +242,19 @@ class Story:
         if found:
             self.sources = [source for source in self.sources if not any(source is one for one in before)]
         return found
+
+    def _not_told_yet(self, step: Step, found: list[Source]) -> list[Source]:
+        """Return what was found, but nothing where an unknown fault before two results was told at the first of them.
+
+        A mean and a deviation read what one side alone computes: until that is mended, nothing is known of either.
+        """
+        if any(source.cause != UNKNOWN for source in found):
+            return found
+        alone = extras(step.cut, self.prepared.matching)
+        ops = {(side, op.index) for side, some in enumerate(alone) for op in some}
+        told = bool(ops & self._blamed)
+        self._blamed |= ops
+        return [] if told else found
 
     def _without_ties(self, step: Step, gradients: list[Finding]) -> list[Finding]:
         """Return a layer's gradients, judged without ties where it is these alone that make them differ."""

@@ -208,11 +208,19 @@ def at_every_call(known: Sequence[Source], found: Sequence[Source]) -> list[Sour
     sources, before = list(known), len(known)
     for source in found:
         same = next((at for at in range(before) if _same_fault(sources[at], source)), None)
+        if any(_seen_before(one, source) for one in sources[:before]):
+            continue
         if same is None:
             sources.append(source)
         else:
             sources[same] = _once_more(sources[same])
     return sources
+
+
+def _seen_before(first: Source, second: Source) -> bool:
+    """Return whether a fault before two results, such as a mean and a deviation, is told at the second one again."""
+    one, other = ((source.tensorflow, source.torch, source.cause, source.fix) for source in (first, second))
+    return one == other and first.kind != second.kind and first.cause != "unknown"
 
 
 def _same_fault(first: Source, second: Source) -> bool:
