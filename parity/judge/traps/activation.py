@@ -9,7 +9,7 @@ import numpy as np
 
 from parity.judge.traps.remedy import Remedy, called, change, insert, number, replace, skip, together
 from parity.judge.traps.scene import Scene, same
-from parity.model.trace import Op
+from parity.model.trace import MOVES, Op
 
 IDS = (
     "gelu-approximation", "leaky-slope", "elu-selu-alpha", "softplus-threshold", "hard-sigmoid-slope", "relu6-missing",
@@ -171,6 +171,9 @@ def _alone(scene: Scene) -> Iterator[Remedy]:
 
 def place(scene: Scene, op: Op) -> tuple[int, str] | None:
     """Return the torch tensor through which an operation that only TensorFlow has would go, and where that is."""
+    beside = _beside(scene, op)
+    if beside is not None:
+        return beside.outputs[0], f"after `{beside.name}`"
     tensor = scene.origin(op, "tensorflow")
     if tensor is None:
         return None
@@ -186,6 +189,16 @@ def place(scene: Scene, op: Op) -> tuple[int, str] | None:
     if main is None:
         return None
     return main.outputs[0], f"after `{main.name}`"
+
+
+def _beside(scene: Scene, op: Op) -> Op | None:
+    """Return torch's partner of the operation that one reads, where that is not the main one; moves lie in between."""
+    makers = {tensor: one for one in scene.tensorflow_ops for tensor in one.outputs}
+    read = makers.get(op.inputs[0]) if op.inputs else None
+    while read is not None and read.effect == MOVES and read.inputs:
+        read = makers.get(read.inputs[0])
+    pairs = [(mine, theirs) for mine, theirs in scene.pairs() if theirs is not scene.torch]
+    return next((theirs for mine, theirs in pairs if read is not None and mine.index == read.index), None)
 
 
 def _missing(scene: Scene, op: Op) -> Iterator[Remedy]:

@@ -70,6 +70,8 @@ class Scene:
         ]
         for kind in dict.fromkeys(op.kind for op in rest[0]):
             mine, theirs = ([op for op in ops if op.kind == kind] for ops in rest)
+            if len(mine) > len(theirs):  # torch joined several batches to one
+                mine = list({op.name: op for op in reversed(mine)}.values())[::-1]
             if len(mine) == len(theirs):
                 yield from zip(mine, theirs, strict=True)
 
