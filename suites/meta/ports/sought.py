@@ -71,4 +71,22 @@ def _norms() -> Iterator[Case]:
     yield port("group_norm", "group_norm_as_instance_norm", cause="groupnorm-groups")
 
 
-SOUGHT = (*_lengths(), *_masks(), *_colours(), *_norms())
+def _deviations() -> Iterator[Case]:
+    """Yield a fault before a mean and a deviation, which both read it: it is one."""
+    port = partial(_port, "deviations", inputs="9x4")
+    yield port("deviations")
+    yield port("deviations_without_elu", cause="activation-missing", place=("second", "second"))
+    yield port("deviations_of_waves", cause="unknown", place=("both/*", "*"))
+
+
+def _views() -> Iterator[Case]:
+    """Yield faults inside a tower that sees two batches as one: told where they are, not where it is taken apart."""
+    port = partial(_port, "two_views", inputs="8x9x3 8x9x3")
+    yield port("two_views")
+    second = ("tower/second", "second")
+    yield port("two_views_padded_after", cause="same-padding-stride", place=second)
+    yield port("two_views_without_elu", cause="activation-missing", place=second)
+    yield port("two_views_other_eps", cause="batchnorm-eps", place=("tower/norm", "norm"))
+
+
+SOUGHT = (*_lengths(), *_masks(), *_colours(), *_norms(), *_deviations(), *_views())

@@ -103,3 +103,23 @@ def layer_norm():
 
 def group_norm():
     return _image(layers.Conv2D(6, 3, name="conv"), layers.GroupNormalization(3, name="norm"))
+
+
+def deviations():
+    """A mean and a deviation of every number over time."""
+    x = keras.Input((9, 4))
+    y = layers.Conv1D(6, 3, activation="relu", name="first")(x)
+    y = layers.Conv1D(6, 3, activation="elu", name="second")(y)
+    y = layers.Lambda(lambda y: tf.concat([tf.reduce_mean(y, 1), tf.math.reduce_std(y, 1)], -1), name="both")(y)
+    return keras.Model(x, layers.Dense(3, name="last")(y))
+
+
+def two_views():
+    image = keras.Input((8, 9, 3))
+    x = layers.BatchNormalization(name="norm")(layers.Conv2D(4, 3, name="first")(image))
+    x = layers.MaxPooling2D(2, name="pool")(layers.ReLU(name="relu")(x))
+    x = layers.Conv2D(6, 3, strides=2, padding="same", activation="elu", name="second")(x)
+    tower = keras.Model(image, layers.Dense(5, name="code")(layers.GlobalAveragePooling2D()(x)), name="tower")
+    first, second = keras.Input((8, 9, 3)), keras.Input((8, 9, 3))
+    apart = layers.Lambda(lambda codes: tf.abs(codes[0] - codes[1]), name="apart")([tower(first), tower(second)])
+    return keras.Model([first, second], layers.Dense(1, name="score")(apart))

@@ -178,3 +178,58 @@ def layer_norm_as_group_norm():
 
 def group_norm_as_instance_norm():
     return Image(nn.InstanceNorm2d(6, eps=1e-3, affine=True))
+
+
+class Deviations(nn.Module):
+    def __init__(self, activation):
+        super().__init__()
+        self.first, self.second, self.last = nn.Conv1d(4, 6, 3), nn.Conv1d(6, 6, 3), nn.Linear(12, 3)
+        self.activation = activation
+
+    def forward(self, x):
+        y = self.activation(self.second(F.relu(self.first(x.transpose(1, 2)))))
+        return self.last(torch.cat([y.mean(2), y.std(2, unbiased=False)], 1))
+
+
+def deviations():
+    return Deviations(F.elu)
+
+
+def deviations_without_elu():
+    return Deviations(lambda x: x)
+
+
+def deviations_of_waves():
+    return Deviations(lambda x: F.elu(x) + 0.1 * torch.sin(x))
+
+
+class TwoViews(nn.Module):
+    """Both images go through the tower as one batch."""
+
+    def __init__(self, pads=(0, 1, 0, 1), eps=1e-3, activation=F.elu):
+        super().__init__()
+        self.first, self.norm, self.second = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, eps=eps), nn.Conv2d(4, 6, 3, 2)
+        self.code, self.score = nn.Linear(6, 5), nn.Linear(5, 1)
+        self.pads, self.activation = pads, activation
+
+    def forward(self, first, second):
+        x = F.max_pool2d(F.relu(self.norm(self.first(torch.cat([first, second])))), 2)
+        x = self.activation(self.second(F.pad(x, self.pads))).mean((2, 3))
+        first, second = self.code(x).chunk(2)
+        return self.score((first - second).abs())
+
+
+def two_views():
+    return TwoViews((1, 1, 1, 1))
+
+
+def two_views_padded_after():
+    return TwoViews((0, 2, 0, 2))
+
+
+def two_views_other_eps():
+    return TwoViews((1, 1, 1, 1), eps=1e-5)
+
+
+def two_views_without_elu():
+    return TwoViews((1, 1, 1, 1), activation=lambda x: x)
