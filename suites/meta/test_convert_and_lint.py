@@ -132,6 +132,44 @@ def test_lint_sees_in_which_order_lists_of_modules_run_and_what_stands_between_t
     }
 
 
+TURNED_KERAS = """
+import keras
+from keras import layers
+def build():
+    x = keras.Input((16, 16, 3))
+    y = layers.BatchNormalization(epsilon=1e-5, name="norm1")(layers.Conv2D(8, 3, name="one")(x))
+    y = layers.Conv2D(8, 3, dilation_rate=2, name="two")(layers.ReLU(name="relu")(y))
+    y = layers.BatchNormalization(name="norm2")(layers.Conv2D(8, 3, name="three")(y))
+    return keras.Model(x, layers.LeakyReLU(0.1, name="leaky")(y))
+"""
+TURNED_TORCH = """
+from torch import nn
+class Net(nn.Module):
+    def __init__(self, eps):
+        super().__init__()
+        self.leaky, self.norm_b, self.norm_a = nn.LeakyReLU(0.1), nn.BatchNorm2d(8, eps), nn.BatchNorm2d(8, 1e-5)
+        self.c, self.b, self.a = nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 3, dilation=2), nn.Conv2d(3, 8, 3)
+        self.relu = nn.ReLU()
+    def forward(self, x):
+        return self.leaky(self.norm_b(self.c(self.b(self.relu(self.norm_a(self.a(x)))))))
+def right():
+    return Net(1e-3)
+def wrong():
+    return Net(1e-5)
+"""
+
+
+@pytest.mark.whole_run
+def test_lint_does_not_accuse_layers_that_are_defined_in_another_order(tmp_path: Path) -> None:
+    (tmp_path / "turned_keras.py").write_text(TURNED_KERAS)
+    (tmp_path / "turned_torch.py").write_text(TURNED_TORCH)
+    done = _parity(tmp_path, "lint", "turned_keras.py:build", "turned_torch.py:right")
+    accused = [line for line in done.stdout.splitlines() if line.startswith(("dilation", "batchnorm-eps", "leaky"))]
+    assert not accused, done.stdout
+    assert "without a partner" not in done.stdout
+    assert "batchnorm-eps" in _parity(tmp_path, "lint", "turned_keras.py:build", "turned_torch.py:wrong").stdout
+
+
 @pytest.mark.whole_run
 def test_weights_go_to_torch_and_back_bit_for_bit(folder: Path) -> None:
     subprocess.run([sys.executable, "-c", SAVE], cwd=folder, check=True, capture_output=True, timeout=300)
