@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.judge.traps.remedy import Remedy, change, insert, numbers, replace, skip, together
+from parity.judge.traps.remedy import Remedy, called, change, insert, numbers, replace, skip
 from parity.judge.traps.scene import Scene, same
 from parity.model.layout import Array
 from parity.model.trace import Op
@@ -109,6 +109,7 @@ def _padding(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
         # A causal convolution may be padded on both sides, and what came after is cut off: at the wrong end, perhaps.
         yield from _instead_of_slices(scene, with_pads(scene, theirs, one))
     yield from _mirrored(scene, theirs)
+    yield from _plain(scene, mine)
     modes = [str(op.config.get("pad_mode") or "zeros") for op in (mine, theirs)]
     if modes[0] != modes[1]:
         fix = f'padding_mode="{modes[0]}" in `{theirs.name}`'
@@ -134,9 +135,22 @@ def _mirrored(scene: Scene, theirs: Op) -> Iterator[Remedy]:
     fix = f'x = F.pad(x, {flat_pads(pads)}, mode="{modes[0]}") before `{theirs.name}`, and padding=0 there'
     if modes[0] in ("reflect", "replicate", "circular") and all(lo == hi for lo, hi in pads):
         fix = f'padding={numbers(lo for lo, _ in pads)}, padding_mode="{modes[0]}" in `{theirs.name}`'
-    both = together([plain, padded])
     says = f"with {modes[0]} as padding of {flat_pads(pads)} instead of zeros"
-    yield Remedy("padding-mode", both.edits, says, fix, 0.9, both.keys)
+    # Edits that still say what they change: a kernel may be flipped besides.
+    yield Remedy("padding-mode", (*plain.edits, *padded.edits), says, fix, 0.9, plain.keys | padded.keys)
+
+
+def _plain(scene: Scene, mine: Op) -> Iterator[Remedy]:
+    """Torch pads in a layer of its own, with numbers of the image, where TensorFlow pads zeros."""
+    wanted = around(scene, mine, "tensorflow")
+    layers = [
+        op for op in scene.extra_torch if op.kind == "zero_pad" and len(op.config.get("pads") or []) == len(wanted)
+    ]
+    for op in layers:
+        if str(op.config.get("mode") or "constant") != "constant" and pads_of(op) == wanted:
+            line = f"F.pad(x, {flat_pads(wanted)}) in place of `{op.name}`"
+            one = change(op, "padding-mode", "with zeros as padding", line, {"mode": "constant", "value": 0.0})
+            yield called(one, mine.name, op.name)
 
 
 def _steps(scene: Scene, mine: Op, theirs: Op, wanted: Pads, held: Pads) -> Iterator[Remedy]:

@@ -89,4 +89,13 @@ def _views() -> Iterator[Case]:
     yield port("two_views_other_eps", cause="batchnorm-eps", place=("tower/norm", "norm"))
 
 
-SOUGHT = (*_lengths(), *_masks(), *_colours(), *_norms(), *_deviations(), *_views())
+def _borders() -> Iterator[Case]:
+    """Yield borders that are filled with something else, alone and beside a flipped kernel."""
+    port = partial(_port, inputs="12x10x3", options=("--weights", "as-is"), place=("*", "*"))
+    yield port("bordered", "bordered")
+    yield port("bordered", "bordered_by_a_mirror", cause="padding-mode")
+    yield port("bordered", "bordered_by_a_mirror_and_flipped", cause="padding-mode kernel-flip")
+    yield port("mirrored", "mirrored_by_zeros_and_flipped", cause="padding-mode kernel-flip")
+
+
+SOUGHT = (*_lengths(), *_masks(), *_colours(), *_norms(), *_deviations(), *_views(), *_borders())

@@ -1,6 +1,7 @@
 """Models in Keras and TensorFlow whose ports had been told wrongly."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import layers
 
@@ -123,3 +124,20 @@ def two_views():
     first, second = keras.Input((8, 9, 3)), keras.Input((8, 9, 3))
     apart = layers.Lambda(lambda codes: tf.abs(codes[0] - codes[1]), name="apart")([tower(first), tower(second)])
     return keras.Model([first, second], layers.Dense(1, name="score")(apart))
+
+
+def _drawn(model):
+    """Give a model weights that its port can draw, too."""
+    rng = np.random.default_rng(5)
+    for layer in model.layers:
+        layer.set_weights([rng.normal(0.0, 0.4, w.shape).astype(np.float32) for w in layer.get_weights()])
+    return model
+
+
+def bordered():
+    return _drawn(_image(layers.Conv2D(5, 3, padding="same", name="conv")))
+
+
+def mirrored():
+    mirror = layers.Lambda(lambda x: tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]], "REFLECT"), name="mirror")
+    return _drawn(_image(mirror, layers.Conv2D(5, 3, name="conv")))

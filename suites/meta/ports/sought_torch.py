@@ -1,5 +1,6 @@
 """Ports of the models in `sought_tensorflow.py`, right and wrong."""
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
@@ -233,3 +234,38 @@ def two_views_other_eps():
 
 def two_views_without_elu():
     return TwoViews((1, 1, 1, 1), activation=lambda x: x)
+
+
+class Bordered(nn.Module):
+    """Holds the drawn weights, the first kernel flipped or not."""
+
+    def __init__(self, flipped, border, **settings):
+        super().__init__()
+        rng = np.random.default_rng(5)
+        self.border, self.conv, self.last = border, nn.Conv2d(3, 5, 3, **settings), nn.Conv2d(5, 2, 1)
+        for layer in (self.conv, self.last):
+            size = layer.weight.shape
+            kernel = rng.normal(0.0, 0.4, (*size[2:], size[1], size[0])).astype(np.float32).transpose(3, 2, 0, 1)
+            bias = rng.normal(0.0, 0.4, size[0]).astype(np.float32)
+            if flipped and layer is self.conv:
+                kernel = kernel[:, :, ::-1, ::-1]
+            layer.weight.data, layer.bias.data = torch.tensor(kernel.copy()), torch.tensor(bias)
+
+    def forward(self, x):
+        return self.last(self.conv(self.border(x)))
+
+
+def bordered():
+    return Bordered(False, nn.ZeroPad2d(1))
+
+
+def bordered_by_a_mirror():
+    return Bordered(False, nn.ReflectionPad2d(1))
+
+
+def bordered_by_a_mirror_and_flipped():
+    return Bordered(True, nn.ReflectionPad2d(1))
+
+
+def mirrored_by_zeros_and_flipped():
+    return Bordered(True, nn.Identity(), padding=1)
