@@ -273,14 +273,16 @@ class Story:
         """
         if step.finding.verdict != SEMANTIC:
             return step
-        folded = next((op.name for op in step.cut.segment_tensorflow if op.index in self._folded), None)
+        segments = (step.cut.segment_tensorflow, step.cut.segment_torch)
+        folded = next(
+            (op.name for ops, some in zip(segments, self._folded, strict=True) for op in ops if op.index in some), None
+        )
         if folded is not None:
             return self._uncompared(
                 step,
                 f"`{folded}`: the ONNX file holds a batch normalisation folded into the layer before it, in float32:"
                 " compare the model that it was exported from, or export it unfolded (optimize=False)",
             )
-        segments = (step.cut.segment_tensorflow, step.cut.segment_torch)
         found = [
             next((op.name for op in ops if op.index in some), "")
             for ops, some in zip(segments, self._strangers, strict=True)
@@ -298,18 +300,24 @@ class Story:
         return self._uncompared(step, note)
 
     @cached_property
-    def _folded(self) -> set[int]:
-        """TensorFlow's batch normalisations that an ONNX graph has no partner for, and the layers before them.
+    def _folded(self) -> tuple[set[int], set[int]]:
+        """Batch normalisations of a side that the other's ONNX graph has no partner for, and the layers before them.
 
         Exporters multiply a layer's weights by the norm's; nobody can be given these again, nor be told from them.
         """
-        models = self.prepared.models
-        if not models.builders[TORCH].lower().endswith(".onnx"):
-            return set()
-        makers, alone = models[TENSORFLOW].producers(), self.prepared.matching.only_tensorflow
-        norms = [op for op in models[TENSORFLOW].ops if op.index in alone and op.kind == "batch_norm"]
-        before = {makers[tensor].index for op in norms for tensor in op.inputs if tensor in makers}
-        return before | {op.index for op in norms}
+        matching = self.prepared.matching
+        alone = {TENSORFLOW: matching.only_tensorflow, TORCH: matching.only_torch}
+        found: list[set[int]] = []
+        for side, other in ((TENSORFLOW, TORCH), (TORCH, TENSORFLOW)):
+            models = self.prepared.models
+            found.append(set())
+            if not models.builders[other].lower().endswith(".onnx"):
+                continue
+            makers = models[side].producers()
+            norms = [op for op in models[side].ops if op.index in alone[side] and op.kind == "batch_norm"]
+            before = {makers[tensor].index for op in norms for tensor in op.inputs if tensor in makers}
+            found[-1] |= before | {op.index for op in norms}
+        return found[0], found[1]
 
     def _uncompared(self, step: Step, note: str) -> Step:
         self.uncarried = self.uncarried or note

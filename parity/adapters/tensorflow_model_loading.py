@@ -18,8 +18,8 @@ from typing import Any
 from parity.adapters.tensorflow_model_names import is_keras_layer
 from parity.errors import UsageError
 
-FILES = (".keras", ".h5", ".hdf5")
-OTHERS = {".pth": "torch", ".pt": "torch", ".pt2": "torch", ".safetensors": "weights", ".onnx": "onnx"}
+FILES = (".keras", ".h5", ".hdf5", ".onnx")
+OTHERS = {".pth": "torch", ".pt": "torch", ".pt2": "torch", ".safetensors": "weights"}
 
 
 # What is said of a file that has no architecture in it.
@@ -86,13 +86,13 @@ def find_builder(source: str) -> tuple[Any, str | None]:
         raise UsageError(f"{source}: {ALONE}")
     if suffix in OTHERS and not place:
         raise UsageError(
-            f"{source}: TensorFlow cannot read {suffix} files; give a builder, .keras, .h5 or a SavedModel"
+            f"{source}: TensorFlow cannot read {suffix} files; give a builder, .keras, .h5, .onnx or a SavedModel"
         )
     if not place or not name:
         hint = f"; did you mean `{source}:build`?" if source.endswith(".py") else ""
         raise UsageError(
-            f"`{source}` names no builder: write path/file.py:function, package.module:function, or a .keras, .h5 or"
-            f" SavedModel{hint}"
+            f"`{source}` names no builder: write path/file.py:function, package.module:function, or a .keras, .h5,"
+            f" .onnx or SavedModel{hint}"
         )
     importable(Path.cwd())
     file = str(Path(place).absolute()) if place.endswith(".py") else None
@@ -228,6 +228,10 @@ def read_model_file(source: str, keras: Any, tf: Any) -> tuple[Any, list[str]]:
             return _read_folder(source, tf)
         if source.endswith(".weights.h5"):
             raise UsageError(f"{source}: {ALONE}")
+        if path.suffix.lower() == ".onnx":
+            from parity.adapters.tensorflow_onnx import OnnxModel
+
+            return OnnxModel.from_file(path), []
         try:
             return keras.models.load_model(source, compile=False, safe_mode=False), []
         except Exception as error:

@@ -5,28 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from parity.adapters.onnx_graph import attribute, nearest, numbers, window_pads
 from parity.errors import UsageError
 
 Attributes = Mapping[str, Any]
-
-
-def _pads(attributes: Attributes, sizes: Sequence[int], kernel: Sequence[int]) -> list[list[int]]:
-    """Return what a windowed operator pads per spatial axis."""
-    rank, how = len(kernel), str(attributes.get("auto_pad", "NOTSET"))
-    strides, dilations = attributes.get("strides") or [1] * rank, attributes.get("dilations") or [1] * rank
-    if how in ("SAME_UPPER", "SAME_LOWER"):
-        found = []
-        for size, k, s, d in zip(sizes, kernel, strides, dilations, strict=True):
-            total = max((-(-size // s) - 1) * s + (k - 1) * d + 1 - size, 0)
-            low = total // 2 if how == "SAME_UPPER" else total - total // 2
-            found.append([low, total - low])
-        return found
-    flat = list(attributes.get("pads") or [0] * (2 * rank))
-    return [[flat[axis], flat[axis + rank]] for axis in range(rank)]
 
 
 def _padded(x: Tensor, pads: Sequence[Sequence[int]], value: float = 0.0) -> Tensor:
@@ -39,7 +26,7 @@ def _even(pads: Sequence[Sequence[int]]) -> bool:
 
 def _conv(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     rank = weight.dim() - 2
-    pads = _pads(a, x.shape[2:], weight.shape[2:])
+    pads = window_pads(a, x.shape[2:], weight.shape[2:])
     padding = [low for low, _ in pads]
     if not _even(pads):
         x, padding = _padded(x, pads), [0] * rank
@@ -50,7 +37,7 @@ def _conv(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor | None = None) 
 
 def _conv_transpose(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     rank = weight.dim() - 2
-    pads = _pads(a, x.shape[2:], weight.shape[2:])
+    pads = window_pads(a, x.shape[2:], weight.shape[2:])
     extra = list(a.get("output_padding") or [0] * rank)
     strides, dilations = list(a.get("strides") or [1] * rank), list(a.get("dilations") or [1] * rank)
     if a.get("output_shape") or str(a.get("auto_pad", "NOTSET")) not in ("NOTSET", "VALID"):
@@ -67,7 +54,7 @@ def _conv_transpose(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor | Non
 
 def _max_pool(a: Attributes, x: Tensor) -> Tensor:
     kernel = list(a["kernel_shape"])
-    pads = _pads(a, x.shape[2:], kernel)
+    pads = window_pads(a, x.shape[2:], kernel)
     padding = [low for low, _ in pads]
     if not _even(pads) or any(2 * low > k for low, k in zip(padding, kernel, strict=True)):
         x, padding = _padded(x, pads, float("-inf")), [0] * len(kernel)
@@ -78,7 +65,7 @@ def _max_pool(a: Attributes, x: Tensor) -> Tensor:
 
 def _avg_pool(a: Attributes, x: Tensor) -> Tensor:
     kernel = list(a["kernel_shape"])
-    pads, strides = _pads(a, x.shape[2:], kernel), list(a.get("strides") or [1] * len(kernel))
+    pads, strides = window_pads(a, x.shape[2:], kernel), list(a.get("strides") or [1] * len(kernel))
     function = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[len(kernel) - 1]
     counted, ceil = bool(a.get("count_include_pad", 0)), bool(a.get("ceil_mode", 0))
     if _even(pads):
@@ -102,8 +89,7 @@ def _batch_norm(a: Attributes, x: Tensor, scale: Tensor, bias: Tensor, mean: Ten
 
 
 def _eps(a: Attributes) -> float:
-    # A float32 attribute, printed: 1e-5 is stored as 9.99999974737875e-06.
-    return float(f"{float(a.get('epsilon', 1e-5)):.7g}")
+    return attribute(a, "epsilon", 1e-5)
 
 
 def _layer_norm(a: Attributes, x: Tensor, scale: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -175,6 +161,13 @@ def _reduce(name: str) -> Callable[..., Tensor]:
     return run
 
 
+def _prod(a: Attributes, x: Tensor, *given: Any) -> Tensor:
+    axes, keep = _axes(a, given), bool(a.get("keepdims", 1))
+    for axis in sorted((one % x.dim() for one in (range(x.dim()) if axes is None else axes)), reverse=True):
+        x = x.prod(axis, keepdim=keep)
+    return x
+
+
 def _gather(a: Attributes, x: Tensor, index: Tensor) -> Tensor:
     axis = int(a.get("axis", 0)) % x.dim()
     index = torch.where(index < 0, index + x.shape[axis], index) if not index.dtype.is_floating_point else index
@@ -228,7 +221,8 @@ _TYPES: Mapping[int, Any] = {
 
 def _constant(a: Attributes) -> Any:
     value = next(a[key] for key in a if key.startswith("value"))
-    made = value if isinstance(value, Tensor) else torch.tensor(value)
+    held = value if isinstance(value, np.ndarray) else np.asarray(value)
+    made = torch.from_numpy(numbers(held.astype(np.float32) if held.dtype == np.float64 else held))
     return made.to(torch.get_default_dtype()) if made.is_floating_point() else made
 
 
@@ -250,8 +244,7 @@ def _resize(a: Attributes, x: Tensor, *given: Any) -> Tensor:
         sizes = [int(size * scale) for size, scale in zip(x.shape[2:], scales, strict=True)]
     how, where = str(a.get("mode", "nearest")), str(a.get("coordinate_transformation_mode", "half_pixel"))
     if how == "nearest":
-        floor = where == "asymmetric" and str(a.get("nearest_mode", "round_prefer_floor")) == "floor"
-        return F.interpolate(x, size=sizes, mode="nearest" if floor else "nearest-exact")
+        return _nearest(a, x, sizes)
     mode = {"linear": ("linear", "bilinear", "trilinear")[rank - 1], "cubic": "bicubic"}[how]
     if where not in ("half_pixel", "pytorch_half_pixel", "align_corners"):
         raise UsageError(f"an ONNX Resize with {where} coordinates cannot be run here: name a builder instead")
@@ -259,6 +252,19 @@ def _resize(a: Attributes, x: Tensor, *given: Any) -> Tensor:
         raise UsageError("an ONNX Resize with another cubic coefficient than -0.75 cannot be run here: name a builder")
     antialias = bool(a.get("antialias", 0))
     return F.interpolate(x, size=sizes, mode=mode, align_corners=where == "align_corners", antialias=antialias)
+
+
+def _nearest(a: Attributes, x: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Take the neighbours that the node's own rule takes, by one of torch's two rules where it is one of these."""
+    here = [int(n) for n in x.shape[2:]]
+    places = [nearest(a, n, m) for n, m in zip(here, sizes, strict=True)]
+    for mode, half in (("nearest-exact", 0.5), ("nearest", 0.0)):
+        at = [np.floor((np.arange(m) + half) * n / m) for n, m in zip(here, sizes, strict=True)]
+        if all(np.array_equal(one, place) for one, place in zip(at, places, strict=True)):
+            return F.interpolate(x, size=list(sizes), mode=mode)
+    for axis, place in enumerate(places, 2):
+        x = x.index_select(axis, torch.from_numpy(place))
+    return x
 
 
 def _expand(_: Attributes, x: Tensor, shape: Tensor) -> Tensor:
@@ -292,8 +298,11 @@ def _one(function: Callable[..., Any]) -> Callable[..., Any]:
     return lambda _, *given: function(*given)
 
 
-def _float(a: Attributes, key: str, default: float) -> float:
-    return float(f"{float(a.get(key, default)):.7g}")
+def _hard_sigmoid(a: Attributes, x: Tensor) -> Tensor:
+    alpha, beta = attribute(a, "alpha", 0.2), attribute(a, "beta", 0.5)
+    if abs(alpha - 1 / 6) < 1e-6 and beta == 0.5:
+        return F.hardsigmoid(x)
+    return torch.clamp(x * alpha + beta, 0.0, 1.0)
 
 
 NODES: Mapping[str, Callable[..., Any]] = {
@@ -305,12 +314,13 @@ NODES: Mapping[str, Callable[..., Any]] = {
     "Add": _one(torch.add), "Sub": _one(torch.sub), "Mul": _one(torch.mul), "Div": _one(torch.div),
     "Pow": _one(lambda x, y: torch.pow(x, float(y) if y.numel() == 1 else y)), "Sqrt": _one(torch.sqrt),
     "Neg": _one(torch.neg), "Abs": _one(torch.abs), "Exp": _one(torch.exp), "Log": _one(torch.log),
-    "Erf": _one(torch.erf), "Reciprocal": _one(torch.reciprocal), "Sin": _one(torch.sin), "Cos": _one(torch.cos),
+    "Erf": _one(torch.erf), "Erfc": _one(torch.erfc), "Reciprocal": _one(torch.reciprocal), "Sin": _one(torch.sin),
+    "Cos": _one(torch.cos),
     "Relu": _one(F.relu), "Sigmoid": _one(torch.sigmoid), "Tanh": _one(torch.tanh), "Softsign": _one(F.softsign),
-    "LeakyRelu": lambda a, x: F.leaky_relu(x, _float(a, "alpha", 0.01)), "PRelu": _prelu,
-    "Elu": lambda a, x: F.elu(x, _float(a, "alpha", 1.0)), "Selu": _one(F.selu), "Mish": _one(F.mish),
-    "Celu": lambda a, x: F.celu(x, _float(a, "alpha", 1.0)), "HardSwish": _one(F.hardswish),
-    "HardSigmoid": lambda a, x: torch.clamp(x * _float(a, "alpha", 0.2) + _float(a, "beta", 0.5), 0.0, 1.0),
+    "LeakyRelu": lambda a, x: F.leaky_relu(x, attribute(a, "alpha", 0.01)), "PRelu": _prelu,
+    "Elu": lambda a, x: F.elu(x, attribute(a, "alpha", 1.0)), "Selu": _one(F.selu), "Mish": _one(F.mish),
+    "Celu": lambda a, x: F.celu(x, attribute(a, "alpha", 1.0)), "HardSwish": _one(F.hardswish),
+    "HardSigmoid": _hard_sigmoid,
     "Gelu": lambda a, x: F.gelu(x, approximate=str(a.get("approximate", "none"))), "Softplus": _one(F.softplus),
     "Softmax": lambda a, x: F.softmax(x, int(a.get("axis", -1))),
     "LogSoftmax": lambda a, x: F.log_softmax(x, int(a.get("axis", -1))), "Clip": _clip,
@@ -323,8 +333,9 @@ NODES: Mapping[str, Callable[..., Any]] = {
     "Shape": lambda a, x: torch.tensor(list(x.shape)[a.get("start", 0) : a.get("end")]),
     "CastLike": _one(lambda x, like: x.to(like.dtype)),
     "Cast": lambda a, x: x.to(_TYPES[int(a["to"])]), "ReduceMean": _reduce("mean"), "ReduceSum": _reduce("sum"),
-    "ReduceMax": _reduce("amax"), "ReduceMin": _reduce("amin"), "Where": _one(torch.where), "Resize": _resize,
-    "ConstantOfShape": lambda a, shape: torch.full(_ints(shape), float(a["value"]) if "value" in a else 0.0),
+    "ReduceProd": _prod, "ReduceMax": _reduce("amax"), "ReduceMin": _reduce("amin"), "Where": _one(torch.where),
+    "Resize": _resize,
+    "ConstantOfShape": lambda a, shape: torch.full(_ints(shape), a["value"].item() if "value" in a else 0.0),
     "Range": _one(lambda start, end, step: torch.arange(int(start), int(end), int(step))),
     "Equal": _one(torch.eq), "Greater": _one(torch.gt), "Less": _one(torch.lt), "Not": _one(torch.logical_not),
     "And": _one(torch.logical_and), "Or": _one(torch.logical_or), "GreaterOrEqual": _one(torch.ge),

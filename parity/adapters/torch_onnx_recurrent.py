@@ -8,12 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from parity.adapters.onnx_graph import GATES, refuse_recurrent
 from parity.errors import UsageError
-
-# ONNX has i, o, f, c and z, r, h; torch i, f, g, o and r, z, n.
-_GATES: Mapping[str, tuple[int, ...]] = {"LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2), "RNN": (0,)}
-_USUAL = {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"], "RNN": ["Tanh"]}
-RECURRENT = frozenset(_GATES)
 
 
 class OnnxRecurrent(nn.Module):
@@ -24,7 +20,7 @@ class OnnxRecurrent(nn.Module):
         kernel, recurrent, bias = weights
         if kernel is None or recurrent is None:
             raise UsageError(f"an ONNX {kind} whose weights are computed cannot be run here: name a builder")
-        _refuse(kind, attributes, len(kernel))
+        refuse_recurrent(kind, attributes, len(kernel), reset_before=False)
         hidden = int(recurrent.shape[-1])
         made = {"LSTM": nn.LSTM, "GRU": nn.GRU, "RNN": nn.RNN}[kind]
         self.layer = made(int(kernel.shape[-1]), hidden, bias=bias is not None, bidirectional=len(kernel) == 2)
@@ -37,7 +33,7 @@ class OnnxRecurrent(nn.Module):
                 if bias is not None:
                     parts["bias_ih"], parts["bias_hh"] = bias[number].chunk(2)
                 for name, value in parts.items():
-                    getattr(self.layer, name + suffix).copy_(_reordered(value, _GATES[kind]))
+                    getattr(self.layer, name + suffix).copy_(_reordered(value, GATES[kind]))
 
     def forward(self, x: Tensor, *states: Tensor | None) -> tuple[Tensor, ...]:
         """Return all steps, with an axis of directions, and the last states."""
@@ -55,14 +51,3 @@ class OnnxRecurrent(nn.Module):
 def _reordered(value: Tensor, order: Sequence[int]) -> Tensor:
     blocks = value.chunk(len(order))
     return torch.cat([blocks[place] for place in order])
-
-
-def _refuse(kind: str, attributes: Mapping[str, Any], directions: int) -> None:
-    said = [str(one.decode() if isinstance(one, bytes) else one) for one in attributes.get("activations") or ()]
-    odd = [key for key in ("clip", "activation_alpha", "activation_beta", "input_forget") if attributes.get(key)]
-    if said and said != _USUAL[kind] * directions:
-        odd.append(f"activations {', '.join(said)}")
-    if kind == "GRU" and not attributes.get("linear_before_reset"):
-        odd.append("the reset gate before the product, which no torch layer has")
-    if odd:
-        raise UsageError(f"an ONNX {kind} with {', '.join(odd)} cannot be run here: name a builder instead")

@@ -265,10 +265,14 @@ def test_a_norm_that_an_onnx_file_holds_folded_is_no_difference_and_not_the_same
     for file, partnerless, folded in (
         ("graph.onnx", (1,), {0, 1}), ("graph.onnx", (), set()), ("port.py:build", (1,), set()),
     ):  # fmt: skip
-        models = Held({TENSORFLOW: trace})
-        models.builders = {TORCH: file}
-        prepared = SimpleNamespace(models=models, matching=SimpleNamespace(only_tensorflow=partnerless))
-        assert Story(cast(Any, prepared), cast(Any, None))._folded == folded
+        models = Held({TENSORFLOW: trace, TORCH: trace})
+        models.builders = {TENSORFLOW: "model.py:build", TORCH: file}
+        matching = SimpleNamespace(only_tensorflow=partnerless, only_torch=())
+        prepared = SimpleNamespace(models=models, matching=matching)
+        assert Story(cast(Any, prepared), cast(Any, None))._folded == (folded, set())
+        models.builders = {TENSORFLOW: file, TORCH: "port.py:build"}
+        prepared.matching = SimpleNamespace(only_tensorflow=(), only_torch=partnerless)
+        assert Story(cast(Any, prepared), cast(Any, None))._folded == (set(), folded)
 
 
 def test_a_model_finds_its_own_neighbours_and_not_an_earlier_ones(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ FRAMEWORKS: Mapping[str, frozenset[str]] = {
     "parity.adapters.torch": frozenset({"torch", "torchvision", "triton", "onnx"}),
     "parity.adapters.onnxruntime": frozenset({"onnx", "onnxruntime"}),
     "parity.adapters.kerastorch": frozenset({"keras", "torch"}),
+    "parity.adapters.onnx_graph": frozenset({"onnx"}),
 }
 ALL_FRAMEWORKS = frozenset().union(*FRAMEWORKS.values())
 NEVER_IN_PARENT = ("torch", "torchvision", "triton", "tensorflow", "keras", "onnxruntime")
@@ -33,6 +34,7 @@ _ADAPTER = (
     "parity.adapters.base",
     "parity.adapters.ceilings",
     "parity.adapters.practice",
+    "parity.adapters.onnx_graph",
     "parity.optimizers",
 )
 
@@ -50,6 +52,8 @@ ROOMS: Mapping[str, tuple[str, ...]] = {
     "parity.adapters": ("parity.errors", "parity.model", "parity.pairing"),
     "parity.adapters.keras_layers": ("parity.errors", "parity.model"),
     "parity.adapters.keras_fit": ("parity.errors",),
+    "parity.adapters.onnx_graph": ("parity.errors", "parity.adapters.onnx_graph_norms"),
+    "parity.adapters.onnx_graph_norms": ("parity.adapters.onnx_graph",),
     "parity.adapters.tensorflow": (*_ADAPTER, "parity.adapters.keras_layers", "parity.adapters.keras_fit"),
     "parity.adapters.torch": _ADAPTER,
     "parity.adapters.onnxruntime": ("parity.errors", "parity.model", "parity.pairing", "parity.adapters.base"),

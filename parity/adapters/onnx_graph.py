@@ -1,0 +1,383 @@
+"""An ONNX file without any framework: its nodes, its weights as arrays, and what exporters took apart put together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parity.adapters.onnx_graph_norms import joined_biases, joined_gelus, joined_layer_norms
+from parity.errors import MissingFramework, UsageError
+
+Array = NDArray[Any]
+RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
+GATES: Mapping[str, tuple[int, ...]] = {"LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2), "RNN": (0,)}
+"""In which order torch has ONNX's gates: i, o, f, c become i, f, g, o, and z, r, h become r, z, n."""
+_USUAL = {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"], "RNN": ["Tanh"]}
+_MOVES = frozenset(
+    {"Slice", "Concat", "Transpose", "Unsqueeze", "Squeeze", "Reshape", "Identity", "Constant", "ConstantOfShape",
+     "Expand", "Flatten"}
+)  # fmt: skip
+_UNREGISTERED = "No Op registered for"
+_IMAGE = 4  # axes of a batch of images
+
+
+class Node:
+    """One node: its operator, its attributes as Python values, the names of its inputs and outputs."""
+
+    def __init__(self, proto: Any, onnx: Any) -> None:
+        self.proto = proto
+        self.kind, self.name = str(proto.op_type), str(proto.name)
+        self.inputs, self.outputs = list(proto.input), list(proto.output)
+        self.attributes: dict[str, Any] = {}
+        for attribute in proto.attribute:
+            value = onnx.helper.get_attribute_value(attribute)
+            if isinstance(value, onnx.TensorProto):
+                value = onnx.numpy_helper.to_array(value).copy()
+            self.attributes[attribute.name] = value.decode() if isinstance(value, bytes) else value
+
+    def become(self, kind: str) -> None:
+        """Be run as another operator."""
+        self.kind = kind
+
+    def weights(self) -> Sequence[int]:
+        """Return which inputs are weights where they are initialisers."""
+        if self.kind in ("Conv", "ConvTranspose", "Gemm", "Dense", "LayerNormalization", "InstanceNormalization",
+                         "GroupNormalization"):  # fmt: skip
+            return (1, 2)
+        if self.kind in ("Add", "Sub", "Mul", "Div", "MatMul", "Gather", "PRelu"):
+            return (0, 1)
+        return (1, 2, 3, 4) if self.kind == "BatchNormalization" else ()
+
+
+class Graph:
+    """What a file holds: `takes` and `gives` name the inputs and outputs, `shapes` what the inputs are declared as."""
+
+    def __init__(self, model: Any, source: str, known: Collection[str]) -> None:
+        import onnx
+
+        self.source = source
+        graph = model.graph
+        unknown = sorted({node.op_type for node in graph.node if node.op_type not in known})
+        if unknown:
+            raise UsageError(
+                f"{source} uses the ONNX operators {', '.join(unknown)}, which cannot be run here: name a builder"
+            )
+        self.arrays: dict[str, Array] = {n.name: onnx.numpy_helper.to_array(n).copy() for n in graph.initializer}
+        self.nodes = [Node(node, onnx) for node in graph.node]
+        given = [one for one in graph.input if one.name not in self.arrays]
+        self.takes, self.gives = [one.name for one in given], [one.name for one in graph.output]
+        self.shapes = [_declared(one) for one in given]
+        self.whole = [one.type.tensor_type.elem_type in (2, 3, 5, 6, 7, 12, 13) for one in given]
+        self.version = next((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), 17)
+        self.constants: set[str] = set()  # arrays that are no initialisers, and made of none
+        self._evaluators: dict[str, Any] = {}
+        self.ranks = _ranks(model, onnx)
+        self._fold()
+        self._join_biases()
+        self._join_group_norms()
+        joined_layer_norms(self)
+        joined_gelus(self)
+        joined_biases(self)
+
+    @staticmethod
+    def from_file(path: Path, known: Collection[str], side: str) -> Graph:
+        """Read a file; `side` is whose worker reads it.
+
+        Raises:
+            UsageError: it is no ONNX file, or uses operators that are not known here.
+        """
+        try:
+            import onnx
+        except ImportError as error:
+            raise MissingFramework(
+                f"an .onnx model needs the package `onnx` in the {side} worker's environment"
+            ) from error
+        try:
+            model = onnx.load(str(path))
+            onnx.checker.check_model(model)
+        except Exception as error:
+            if _UNREGISTERED in str(error):  # tf2onnx writes such as Erfc; what is not known here is refused below
+                return Graph(model, str(path), known)
+            raise UsageError(f"{path} is no valid ONNX file: {' '.join(str(error).split())[:200]}") from error
+        return Graph(model, str(path), known)
+
+    def accept(self, shapes: Sequence[Sequence[int]], hint: str) -> None:
+        """Refuse inputs that are not those that the file declares; the batch may be of any size.
+
+        `hint` says what to write where the axes are only in another order: `{shape}` stands for the right one.
+
+        Raises:
+            UsageError: there are more or fewer, or one is of another shape.
+        """
+        if len(shapes) != len(self.takes):
+            names = ", ".join(self.takes)
+            raise UsageError(f"the ONNX graph takes {names}, but {len(shapes)} inputs were given")
+        for name, declared, given in zip(self.takes, self.shapes, shapes, strict=True):
+            if declared is None or _fits(declared, given):
+                continue
+            said = ", ".join("?" if size is None else str(size) for size in declared)
+            text = f"{self.source} takes `{name}` of shape ({said}), but {tuple(given)} was given"
+            turned = [one for one in permutations(given[1:]) if len(given) <= _IMAGE and _fits(declared, [0, *one])]
+            raise UsageError(text + (f": {hint.format(shape='x'.join(map(str, turned[0])))}" if turned else ""))
+
+    def batch_of(self, given: Sequence[Sequence[int]]) -> str:
+        """Return what to say of a run that failed because the file was exported for a batch of another size."""
+        for declared, shape in zip(self.shapes, given, strict=False):
+            if declared and declared[0] is not None and declared[0] != shape[0]:
+                return f"{self.source} was exported for a batch of {declared[0]}: write --batch {declared[0]}"
+        return ""
+
+    def readers(self) -> dict[str, list[Node]]:
+        """Return who reads each value."""
+        found: dict[str, list[Node]] = {}
+        for node in self.nodes:
+            for name in node.inputs:
+                found.setdefault(name, []).append(node)
+        return found
+
+    def is_nothing(self, name: str) -> bool:
+        """Whether a state starts at zero: a constant, maybe made as large as the batch."""
+        array = self.arrays.get(name)
+        if array is not None:
+            return not bool(array.any())
+        maker = next((node for node in self.nodes if name in node.outputs), None)
+        if maker is None:
+            return False
+        if maker.kind in ("ConstantOfShape", "Constant"):
+            value = maker.attributes.get("value")
+            return maker.kind == "ConstantOfShape" if value is None else not bool(value.any())
+        return maker.kind in ("Expand", "Identity", "Unsqueeze") and self.is_nothing(maker.inputs[0])
+
+    def folded(self, node: Node, given: Sequence[Any]) -> list[Any]:
+        """Compute a node of constants alone; `Shape` is given the shape."""
+        from onnx import ValueInfoProto, helper, reference
+
+        if node.kind == "Shape":
+            return [np.array(tuple(given[0])[node.attributes.get("start", 0) : node.attributes.get("end")], np.int64)]
+        if node.kind == "Identity":
+            return [given[0]]
+        key = node.outputs[0]
+        if key not in self._evaluators:
+            names = (dict.fromkeys(n for n in side if n) for side in (node.proto.input, node.proto.output))
+            sides = [[ValueInfoProto(name=name) for name in side] for side in names]
+            graph = helper.make_graph([node.proto], "one", *sides)
+            model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.version)])
+            self._evaluators[key] = reference.ReferenceEvaluator(model)
+        feeds = {n: np.asarray(v) for n, v in zip(node.proto.input, given, strict=False) if n}
+        found = dict(zip((n for n in node.proto.output if n), self._evaluators[key].run(None, feeds), strict=True))
+        return [np.asarray(found[n]) if n else None for n in node.proto.output]
+
+    def _fold(self) -> None:
+        """Let what only moves constant numbers be done: exporters write the weights of some layers in pieces."""
+        arrays, kept = self.arrays, list[Node]()
+        readers = Counter(name for node in self.nodes for name in node.inputs)
+        for node in self.nodes:
+            if node.kind == "CastLike" and node.inputs[0] in arrays and arrays[node.inputs[0]].dtype.kind == "f":
+                node.kind, node.inputs = "Identity", node.inputs[:1]
+            floats = [name for name in node.inputs if name in arrays and arrays[name].dtype.kind == "f"]
+            constant = all(not name or name in arrays for name in node.inputs) and len(node.outputs) == 1
+            tied = node.kind == "Transpose" and any(readers[name] > 1 for name in floats)
+            if not constant or node.outputs[0] in self.gives or tied or (floats and node.kind not in _MOVES):
+                kept.append(node)
+                continue
+            made = self.folded(node, [arrays[name] if name else None for name in node.inputs])[0]
+            arrays[node.outputs[0]] = np.array(made)
+            if all(name in self.constants or arrays[name].dtype.kind != "f" for name in node.inputs if name):
+                self.constants.add(node.outputs[0])
+            alone = len(floats) == 1 and readers[floats[0]] == 1 and arrays[floats[0]].size == made.size
+            if alone and floats[0] not in self.constants:  # the same weight in another shape keeps its name
+                arrays[floats[0]] = arrays.pop(node.outputs[0])
+                readers[floats[0]] = readers[node.outputs[0]]
+                for other in self.nodes:
+                    other.inputs = [floats[0] if name == node.outputs[0] else name for name in other.inputs]
+        self.nodes = kept
+
+    def _join_biases(self) -> None:
+        """Let a matrix product with a constant matrix and the bias added to it be one dense layer, as it was."""
+        nodes, arrays = self.nodes, self.arrays
+        readers = Counter(name for node in nodes for name in node.inputs) + Counter(self.gives)
+        by_input = {name: node for node in nodes for name in node.inputs}
+        for node in list(nodes):
+            matrix = arrays.get(node.inputs[1]) if node.kind == "MatMul" else None
+            if matrix is None or matrix.ndim != 2 or readers[node.inputs[1]] != 1:
+                continue
+            arrays[node.inputs[1]] = np.ascontiguousarray(matrix.T)
+            node.become("Dense")
+            added = by_input.get(node.outputs[0])
+            if added is not None and added.kind == "Reshape" and readers[node.outputs[0]] == 1:
+                self._join_bias_behind(node, added, by_input.get(added.outputs[0]), readers)
+                continue
+            if added is None or added.kind != "Add" or readers[node.outputs[0]] != 1:
+                continue
+            bias = next((name for name in added.inputs if name in arrays), "")
+            if bias and tuple(arrays[bias].shape) == (matrix.shape[1],):
+                node.inputs.append(bias)
+                node.outputs[0] = added.outputs[0]
+                nodes.remove(added)
+
+    def _join_bias_behind(self, node: Node, shaped: Node, added: Node | None, readers: Counter[str]) -> None:
+        """Put a bias into the product that is only brought back into its shape before it is added, as Keras does."""
+        name = next((one for one in added.inputs if one in self.arrays), "") if added is not None else ""
+        if added is None or added.kind != "Add" or not name or readers[shaped.outputs[0]] != 1:
+            return
+        bias, units = self.arrays[name], self.arrays[node.inputs[1]].shape[0]
+        shape = list(bias.shape)
+        while shape and shape[0] == 1:
+            del shape[0]
+        target = self.arrays.get(shaped.inputs[1])
+        ends = target is None or [int(n) for n in target[-len(shape) :]] == shape
+        if bias.size != units or units == 1 or not ends or readers[name] != 1 or added.outputs[0] in self.gives:
+            return
+        self.arrays[name] = bias.reshape(-1)
+        node.inputs.append(name)
+        for other in self.nodes:
+            other.inputs = [shaped.outputs[0] if one == added.outputs[0] else one for one in other.inputs]
+        self.nodes.remove(added)
+
+    def _join_group_norms(self) -> None:
+        """Let a group normalisation, which exporters write as one of groups, a scale and a shift, be one as it was."""
+        nodes, arrays = self.nodes, self.arrays
+        makers = {name: node for node in nodes for name in node.outputs}
+        readers = self.readers()
+        for node in [one for one in nodes if one.kind == "InstanceNormalization"]:
+            constants = {n: m.attributes.get("value") for n, m in makers.items() if m.kind == "Constant"}
+            scale, shift = (arrays.get(name, constants.get(name)) for name in node.inputs[1:3])
+            before = makers.get(node.inputs[0])
+            if scale is None or shift is None or bool((scale != 1).any()) or bool(shift.any()) or before is None:
+                continue
+            chain = [node]
+            for kind in ("Reshape", "Mul", "Add"):
+                following = readers.get(chain[-1].outputs[0], [])
+                if len(following) == 1 and following[0].kind == kind:
+                    chain.append(following[0])
+            weights = [next((n for n in one.inputs if n in arrays), "") for one in chain[2:]]
+            if before.kind != "Reshape" or len(chain) < 4 or not all(weights):
+                continue
+            for name in weights:
+                arrays[name] = arrays[name].reshape(-1)
+            node.attributes["num_groups"] = int(scale.size)
+            node.inputs, node.outputs = [before.inputs[0], *weights], chain[-1].outputs
+            node.become("GroupNormalization")
+            for one in (*chain[1:], *([before] if len(readers[before.outputs[0]]) == 1 else [])):
+                nodes.remove(one)
+        self._in_order()
+
+    def _in_order(self) -> None:
+        """Put nodes behind what makes their inputs: one that took the place of several may stand too early."""
+        known = {*self.takes, *self.arrays, ""}
+        waiting, found = list(self.nodes), list[Node]()
+        while waiting:
+            ready = [node for node in waiting if known.issuperset(node.inputs)]
+            if not ready:
+                return
+            for node in ready:
+                known.update(node.outputs)
+            found += ready
+            waiting = [node for node in waiting if node not in ready]
+        self.nodes = found
+
+
+def _ranks(model: Any, onnx: Any) -> dict[str, int]:
+    """Return the number of axes of every value, as far as the file tells."""
+    try:
+        graph = onnx.shape_inference.infer_shapes(model).graph
+    except Exception:
+        graph = model.graph
+    values = (*graph.value_info, *graph.input, *graph.output)
+    return {one.name: len(one.type.tensor_type.shape.dim) for one in values if one.type.tensor_type.HasField("shape")}
+
+
+def _declared(value: Any) -> list[int | None] | None:
+    kind = value.type.tensor_type
+    if not kind.HasField("shape"):
+        return None
+    return [one.dim_value if one.HasField("dim_value") and one.dim_value > 0 else None for one in kind.shape.dim]
+
+
+def _fits(declared: Sequence[int | None], given: Sequence[int]) -> bool:
+    if len(declared) != len(given):
+        return False
+    return all(size is None or size == one for size, one in zip(declared[1:], given[1:], strict=True))
+
+
+def numbers(array: Array) -> Array:
+    """Return constant numbers of a file as they were once written: float32 holds 0.1 as 0.10000000149."""
+    if array.dtype.kind != "f":
+        return array
+    if array.dtype != np.float32 or array.size > 4096:
+        return array.astype(np.float64)
+    return np.array([_meant(one) for one in array.reshape(-1)], np.float64).reshape(array.shape)
+
+
+def _meant(number: np.float32) -> float:
+    """Return the shortest decimal number, the root or the fraction of whole numbers that float32 rounds to this."""
+    short = float(str(number))
+    if not np.isfinite(number) or number == 0 or len(f"{short:.9g}".strip("-0.").replace(".", "")) <= 6:
+        return short
+    sign, size = (-1.0 if number < 0 else 1.0), abs(float(number))
+    squared = size * size
+    for value, root in ((1 / size, False), (squared, True), (1 / squared, True), (squared * np.pi, True)):
+        whole = round(value)
+        if not 1 <= whole <= 1024:
+            continue
+        made = {0: 1 / whole, 1: whole**0.5, 2: whole**-0.5, 3: (whole / np.pi) ** 0.5}
+        for meant in made.values() if root else (made[0],):
+            if np.float32(meant) == np.float32(size):
+                return sign * float(meant)
+    return short
+
+
+def attribute(a: Mapping[str, Any], key: str, default: float) -> float:
+    """Return a float32 attribute as it was written: 1e-5 is stored as 9.99999974737875e-06."""
+    return float(f"{float(a.get(key, default)):.7g}")
+
+
+def nearest(a: Mapping[str, Any], size: int, wanted: int) -> Array:
+    """Return which of `size` places the nearest neighbours of `wanted` are, by a Resize node's own rule."""
+    where, how = a.get("coordinate_transformation_mode", "half_pixel"), a.get("nearest_mode", "round_prefer_floor")
+    x = np.arange(wanted)
+    at = {
+        "asymmetric": x * size / wanted, "align_corners": x * (size - 1) / max(wanted - 1, 1),
+        "tf_half_pixel_for_nn": (x + 0.5) * size / wanted,
+    }.get(where, (x + 0.5) * size / wanted - 0.5)  # fmt: skip
+    found = {
+        "floor": np.floor(at), "ceil": np.ceil(at), "round_prefer_ceil": np.floor(at + 0.5),
+    }.get(how, np.ceil(at - 0.5))  # fmt: skip
+    return np.clip(found, 0, size - 1).astype(np.int64)
+
+
+def window_pads(a: Mapping[str, Any], sizes: Sequence[int], kernel: Sequence[int]) -> list[list[int]]:
+    """Return what a windowed operator pads per spatial axis."""
+    rank, how = len(kernel), str(a.get("auto_pad", "NOTSET"))
+    strides, dilations = a.get("strides") or [1] * rank, a.get("dilations") or [1] * rank
+    if how in ("SAME_UPPER", "SAME_LOWER"):
+        found = []
+        for size, k, s, d in zip(sizes, kernel, strides, dilations, strict=True):
+            total = max((-(-size // s) - 1) * s + (k - 1) * d + 1 - size, 0)
+            low = total // 2 if how == "SAME_UPPER" else total - total // 2
+            found.append([low, total - low])
+        return found
+    flat = list(a.get("pads") or [0] * (2 * rank))
+    return [[flat[axis], flat[axis + rank]] for axis in range(rank)]
+
+
+def refuse_recurrent(kind: str, attributes: Mapping[str, Any], directions: int, reset_before: bool) -> None:
+    """Refuse a recurrent node that no layer is; `reset_before` tells whether a GRU may reset before its product.
+
+    Raises:
+        UsageError: it has other activations, a clip, or the like.
+    """
+    said = [str(one.decode() if isinstance(one, bytes) else one) for one in attributes.get("activations") or ()]
+    odd = [key for key in ("clip", "activation_alpha", "activation_beta", "input_forget") if attributes.get(key)]
+    if said and said != _USUAL[kind] * directions:
+        odd.append(f"activations {', '.join(said)}")
+    if kind == "GRU" and not attributes.get("linear_before_reset") and not reset_before:
+        odd.append("the reset gate before the product, which no torch layer has")
+    if odd:
+        raise UsageError(f"an ONNX {kind} with {', '.join(odd)} cannot be run here: name a builder instead")

@@ -1,0 +1,229 @@
+"""What an exporter wrote out in single operations, such as layer normalisations, as the one node that it was."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from parity.adapters.onnx_graph import Graph, Node
+
+
+def joined_layer_norms(graph: Graph) -> None:
+    """Put every such normalisation together; nodes that nobody reads afterwards are taken out."""
+    look = _Look(graph)
+    for node in [one for one in graph.nodes if one.kind == "Add"]:
+        found = look.written_out(node) or look.multiplied_out(node)
+        if found is None:
+            continue
+        x, gamma, beta, eps, many = found
+        for name in (gamma, beta):
+            graph.arrays[name] = graph.arrays[name].reshape(graph.arrays[name].shape[-many:])
+        node.kind, node.inputs = "LayerNormalization", [x, gamma, beta]
+        node.attributes = {"axis": -many, "epsilon": eps}
+    _swept(graph)
+
+
+def joined_gelus(graph: Graph) -> None:
+    """Put together every GELU that was written with an error function."""
+    look = _Look(graph)
+    for node in [one for one in graph.nodes if one.kind == "Mul"]:
+        x = look.of_error_function(node)
+        if x:
+            node.kind, node.inputs, node.attributes = "Gelu", [x], {}
+    _swept(graph)
+
+
+def joined_biases(graph: Graph) -> None:
+    """Put the bias that is added to a convolution into it; one of a single axis loses its second one in between."""
+    readers, taken = graph.readers(), set()
+    for node in [one for one in graph.nodes if one.kind == "Conv" and len(one.inputs) == 2]:
+        weight = graph.arrays.get(node.inputs[1])
+        last, place = node, 1
+        following = readers.get(node.outputs[0], [])
+        if weight is None or node.outputs[0] in graph.gives:
+            continue
+        rank = weight.ndim
+        if len(following) == 1 and following[0].kind == "Squeeze":
+            last = following[0]
+            held = graph.arrays.get(last.inputs[1]) if len(last.inputs) > 1 else last.attributes.get("axes")
+            axes = {int(one) % rank for one in np.asarray(held if held is not None else []).reshape(-1)}
+            place, rank = 1 - sum(one < 1 for one in axes), rank - len(axes)
+            following = readers.get(last.outputs[0], [])
+            if not axes or 1 in axes or last.outputs[0] in graph.gives:
+                continue
+        added = following[0] if len(following) == 1 and following[0].kind == "Add" else None
+        name = next((n for n in added.inputs if n in graph.arrays), "") if added is not None else ""
+        if added is None or not name or added.outputs[0] in graph.gives or len(readers[name]) != 1:
+            continue
+        bias = graph.arrays[name]
+        full = (1,) * (rank - bias.ndim) + bias.shape
+        if len(full) != rank or full[place] != weight.shape[0] or bias.size != weight.shape[0]:
+            continue
+        graph.arrays[name] = bias.reshape(-1)
+        node.inputs.append(name)
+        for other in graph.nodes:
+            other.inputs = [last.outputs[0] if one == added.outputs[0] else one for one in other.inputs]
+        taken.add(id(added))
+    graph.nodes = [node for node in graph.nodes if id(node) not in taken]
+
+
+def _swept(graph: Graph) -> None:
+    while True:
+        read = {name for node in graph.nodes for name in node.inputs} | set(graph.gives)
+        kept = [node for node in graph.nodes if read & set(node.outputs)]
+        if len(kept) == len(graph.nodes):
+            return
+        graph.nodes = kept
+
+
+class _Look:
+    """Who made what, and the shapes of arithmetic that are looked for."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self._last = 0, 0  # where the axes of the last variance end, and how many there are at all
+        self.makers: dict[str, Node] = {name: node for node in graph.nodes for name in node.outputs}
+
+    def written_out(self, node: Node) -> tuple[str, str, str, float, int] | None:
+        """Return (x, gamma, beta, eps, axes) of (x - mean) / sqrt(variance + eps) * gamma + beta."""
+        scaled, beta = self._apart(node, "Mul")
+        if scaled is None:
+            return None
+        divided, gamma = self._apart(scaled, "Div")
+        spread = None if divided is None else self._spread(divided.inputs[1])
+        if divided is None or spread is None or divided.inputs[0] != spread[1]:
+            return None
+        return self._checked(spread, gamma, beta)
+
+    def multiplied_out(self, node: Node) -> tuple[str, str, str, float, int] | None:
+        """Return the same of x * k + (beta - mean * k), where k is gamma / sqrt(variance + eps)."""
+        for first, second in (node.inputs, node.inputs[::-1]):
+            product, shift = self.makers.get(first), self.makers.get(second)
+            if product is None or shift is None or product.kind != "Mul" or shift.kind != "Add":
+                continue
+            moved, beta = self._apart(shift, "Mul")
+            for x, k in (product.inputs, product.inputs[::-1]):
+                maker = self.makers.get(k)
+                if moved is None or maker is None or maker.kind != "Mul" or k not in moved.inputs:
+                    continue
+                inverse, gamma = self._apart(maker, "Reciprocal")
+                spread = None if inverse is None else self._spread(inverse.inputs[0])
+                other = next((one for one in moved.inputs if one != k), "")
+                minus = self.makers.get(other)
+                if spread is None or spread[0] != x or minus is None or minus.kind != "Neg":
+                    continue
+                if minus.inputs[0] == spread[2]:
+                    return self._checked(spread, gamma, beta)
+        return None
+
+    def of_error_function(self, node: Node) -> str:
+        """Return x of a product that is x / 2 * (1 + erf(x / sqrt 2)), or the same with the complement of erf."""
+        halved = [self._times(name, 0.5) for name in node.inputs]
+        for half, other in (halved[0], node.inputs[1]), (halved[1], node.inputs[0]):
+            if half and half == self._error(other):
+                return half
+        for first, second in (node.inputs, node.inputs[::-1]):
+            inner = self.makers.get(first)
+            if inner is None or inner.kind != "Mul" or not self._is(second, 0.5):
+                continue
+            for x, rest in (inner.inputs, inner.inputs[::-1]):
+                if x and x == self._error(rest):
+                    return x
+        return ""
+
+    def _error(self, name: str) -> str:
+        """Return x of 1 + erf(x / sqrt 2), or of erfc(-x / sqrt 2)."""
+        maker = self.makers.get(name)
+        if maker is not None and maker.kind == "Erfc":
+            scaled = self.makers.get(maker.inputs[0])
+            for one in scaled.inputs if scaled is not None and scaled.kind == "Mul" else ():
+                minus = self.makers.get(one)
+                if minus is not None and minus.kind == "Neg" and self._times(maker.inputs[0], 0.5**0.5) == one:
+                    return str(minus.inputs[0])
+        if maker is not None and maker.kind == "Add":
+            erf = next((m for one in maker.inputs if (m := self.makers.get(one)) is not None and m.kind == "Erf"), None)
+            if erf is not None and any(self._is(one, 1.0) for one in maker.inputs):
+                return self._times(erf.inputs[0], 0.5**0.5)
+        return ""
+
+    def _times(self, name: str, number: float) -> str:
+        """Return what a value is this multiple of."""
+        maker = self.makers.get(name)
+        if maker is not None and maker.kind == "Mul":
+            for one, other in (maker.inputs, maker.inputs[::-1]):
+                if self._is(other, number):
+                    return str(one)
+        if maker is not None and maker.kind == "Div" and self._is(maker.inputs[1], 1 / number):
+            return str(maker.inputs[0])
+        return ""
+
+    def _is(self, name: str, number: float) -> bool:
+        held = self.graph.arrays.get(name)
+        return held is not None and held.size == 1 and bool(np.float32(held.reshape(())) == np.float32(number))
+
+    def _apart(self, node: Node, kind: str) -> tuple[Node | None, str]:
+        """Return the operand that such an operation made, and the other one if it is a weight."""
+        for first, second in (node.inputs, node.inputs[::-1]):
+            maker = self.makers.get(first)
+            if maker is not None and maker.kind == kind and second in self.graph.arrays:
+                return maker, second
+        return None, ""
+
+    def _spread(self, root: str) -> tuple[str, str, str, float, int] | None:
+        """Return (x, x - mean, mean, eps, axes) of a root of a variance and an epsilon."""
+        maker = self.makers.get(root)
+        added = self.makers.get(maker.inputs[0]) if maker is not None and maker.kind == "Sqrt" else None
+        if added is None or added.kind != "Add":
+            return None
+        variance, eps = self._apart(added, "ReduceMean")
+        if variance is None:
+            variance, eps = self._apart(added, "GlobalAveragePool")
+        if variance is None or self.graph.arrays[eps].size != 1:
+            return None
+        square = self.makers.get(variance.inputs[0])
+        if square is None or not self._is_square(square):
+            return None
+        centred = self.makers.get(square.inputs[0])
+        mean = self.makers.get(centred.inputs[1]) if centred is not None and centred.kind == "Sub" else None
+        if centred is None or mean is None or mean.kind != variance.kind or mean.inputs[0] != centred.inputs[0]:
+            return None
+        if mean.kind == "GlobalAveragePool":  # as tf2onnx writes it for the last of three axes
+            self._last = 3, self.graph.ranks.get(mean.outputs[0], 0)
+            number = float(str(np.float32(self.graph.arrays[eps].reshape(()))))
+            return centred.inputs[0], square.inputs[0], mean.outputs[0], number, 1
+        axes = self._axes(variance)
+        if not axes or axes != self._axes(mean) or axes != list(range(axes[0], axes[0] + len(axes))):
+            return None
+        number = float(str(np.float32(self.graph.arrays[eps].reshape(()))))
+        self._last = axes[-1] + 1, self.graph.ranks.get(mean.outputs[0], 0)
+        return centred.inputs[0], square.inputs[0], mean.outputs[0], number, len(axes)
+
+    def _is_square(self, node: Node) -> bool:
+        if node.kind == "Mul":
+            return node.inputs[0] == node.inputs[1]
+        power = self.graph.arrays.get(node.inputs[1]) if node.kind == "Pow" else None
+        return power is not None and power.size == 1 and float(power.reshape(())) == 2.0
+
+    def _axes(self, node: Node) -> list[int]:
+        if not node.attributes.get("keepdims", 1):
+            return []
+        held: Any = node.attributes.get("axes")
+        if held is None and len(node.inputs) > 1:
+            held = self.graph.arrays.get(node.inputs[1])
+        axes = [int(one) for one in np.asarray(held).reshape(-1)] if held is not None else []
+        return sorted(axes)
+
+    def _checked(
+        self, spread: tuple[str, str, str, float, int], gamma: str, beta: str
+    ) -> tuple[str, str, str, float, int] | None:
+        x, _, _, eps, many = spread
+        shapes = [self.graph.arrays[name].shape if name else () for name in (gamma, beta)]
+        end, rank = self._last
+        # Keras gives its weights all the axes of what they are multiplied with.
+        rank = rank or (len(shapes[0]) if len(shapes[0]) > many else 0)
+        if end not in (0, rank):
+            return None
+        flat = all(len(one) >= many and set(one[:-many]) <= {1} for one in shapes)
+        return (x, gamma, beta, eps, many) if gamma and beta and gamma != beta and flat else None

@@ -1,0 +1,249 @@
+"""An exported `.onnx` file on either side of a check: as its builder, with planted faults, and as bad input."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from parity.errors import UsageError
+from parity.port import check
+from parity.porting.options import CheckOptions, as_inputs
+from parity.porting.sides import Workers
+from parity.workers.client import Worker, WorkerOptions
+
+KERAS = """
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers as L
+
+def filled(model):
+    rng = np.random.default_rng(0)
+    for variable in model.weights:
+        variable.assign(variable.numpy() + rng.uniform(-0.2, 0.2, variable.shape))
+    return model
+
+def image():
+    keras.utils.set_random_seed(3)
+    x = i = keras.Input((12, 12, 3))
+    x = a = L.Conv2D(6, 3, padding="same", activation="relu", name="e1")(x)
+    x = L.DepthwiseConv2D(3, strides=2, padding="same", name="dw")(x)
+    x = L.Concatenate(name="cat")([a, L.UpSampling2D(name="up")(x)])
+    x = L.AveragePooling2D(2, name="pool")(x)
+    x = L.Flatten(name="flat")(x)
+    return filled(keras.Model(i, L.Dense(4, activation="softmax", name="head")(x), name="m"))
+
+def tokens():
+    keras.utils.set_random_seed(3)
+    x = i = keras.Input((6, 8))
+    x = L.LayerNormalization(epsilon=1e-6, name="ln")(x + L.MultiHeadAttention(2, 4, name="mha")(x, x))
+    x = L.Dense(10, activation="gelu", name="f1")(x)
+    x = L.LSTM(5, return_sequences=True, name="lstm")(x)
+    return filled(keras.Model(i, L.Dense(3, name="head")(x), name="m"))
+
+def write():
+    import tf2onnx
+
+    for make, shape in ((image, (12, 12, 3)), (tokens, (6, 8))):
+        model = make()
+        call = tf.function(
+            lambda x, model=model: model(x, training=False),
+            input_signature=[tf.TensorSpec((None, *shape), tf.float32, name="x")],
+        )
+        tf2onnx.convert.from_function(
+            call, input_signature=call.input_signature, opset=17, output_path=f"FOLDER/tf_{make.__name__}.onnx"
+        )
+    return image()
+"""
+
+TORCH = """
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+def filled(model):
+    generator = torch.Generator().manual_seed(0)
+    for name, value in model.state_dict().items():
+        if value.is_floating_point():
+            low = 0.6 if "var" in name or (value.dim() == 1 and name.endswith("weight")) else -0.2
+            value.copy_(torch.rand(value.shape, generator=generator) * 0.4 + low)
+    return model.eval()
+
+class Image(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.e1, self.dw = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 6, 3, stride=2, groups=6)
+        self.head = nn.Linear(432, 4)
+
+    def forward(self, x):
+        a = F.relu(self.e1(x))
+        x = torch.cat([a, F.interpolate(self.dw(F.pad(a, (0, 1, 0, 1))), scale_factor=2)], 1)
+        return self.head(F.avg_pool2d(x, 2).permute(0, 2, 3, 1).flatten(1)).softmax(-1)
+
+class Tokens(nn.Module):
+    def __init__(self, eps=1e-6, gelu="none"):
+        super().__init__()
+        self.mha, self.ln = nn.MultiheadAttention(8, 2, batch_first=True), nn.LayerNorm(8, eps=eps)
+        self.f1, self.lstm, self.head = nn.Linear(8, 10), nn.LSTM(10, 5, batch_first=True), nn.Linear(5, 3)
+        self.__dict__["gelu"] = gelu
+
+    def forward(self, x):
+        x = self.ln(x + self.mha(x, x, x, need_weights=False)[0])
+        return self.head(self.lstm(F.gelu(self.f1(x), approximate=self.__dict__["gelu"]))[0])
+
+class Norms(nn.Module):
+    def __init__(self, eps=1e-5, act=F.relu):
+        super().__init__()
+        self.c1, self.bn = nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8, eps=eps)
+        self.c2, self.gn = nn.Conv2d(8, 8, 3), nn.GroupNorm(2, 8)
+        self.up, self.fc = nn.ConvTranspose2d(8, 4, 4, stride=2, padding=1), nn.Linear(256, 5)
+        self.__dict__["act"] = act
+
+    def forward(self, x):
+        x = F.max_pool2d(F.relu(self.bn(self.c1(x))), 3, 1, 1)
+        return self.fc(torch.flatten(self.up(self.__dict__["act"](self.gn(self.c2(x)))), 1))
+
+def image():
+    return filled(Image())
+
+def tokens():
+    return filled(Tokens())
+
+def tokens_eps():
+    return filled(Tokens(eps=1e-3))
+
+def tokens_tanh():
+    return filled(Tokens(gelu="tanh"))
+
+def norms():
+    return filled(Norms())
+
+def norms_eps():
+    return filled(Norms(eps=1e-3))
+
+def norms_act():
+    return filled(Norms(act=F.silu))
+
+def write():
+    how = {"dynamo": False, "opset_version": 17, "do_constant_folding": False, "input_names": ["x"],
+           "dynamic_axes": {"x": {0: "n"}}}
+    torch.onnx.export(norms(), (torch.zeros(2, 3, 12, 12),), "FOLDER/pt_norms.onnx", **how)
+    torch.onnx.export(norms(), (torch.zeros(2, 3, 12, 12),), "FOLDER/pt_folded.onnx", verbose=False)
+    torch.onnx.export(tokens(), (torch.zeros(2, 6, 8),), "FOLDER/pt_tokens.onnx", **how)
+    return norms()
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Builders of both frameworks, and the files that they export from inside a worker."""
+    path = tmp_path_factory.mktemp("onnx_models")
+    for framework, name, text in (("tensorflow", "their_tf", KERAS), ("torch", "their_pt", TORCH)):
+        (path / f"{name}.py").write_text(textwrap.dedent(text).replace("FOLDER", str(path)))
+        with Worker(WorkerOptions(framework)) as worker:
+            worker.call("load_model", source=f"{path / name}.py:write")
+    return path
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[Workers]:
+    """The four processes of a check, kept for all of them."""
+    made = Workers(CheckOptions(inputs=as_inputs(["4"])))
+    yield made
+    made.close()
+
+
+def asked(
+    folder: Path, workers: Workers, tensorflow: str, torch: str, shape: str, **words: object
+) -> dict[str, object]:
+    sources = [
+        str(folder / one) if one.endswith(".onnx") else f"{folder / side}.py:{one}"
+        for side, one in (("their_tf", tensorflow), ("their_pt", torch))
+    ]
+    found: dict[str, object] = check(*sources, [shape], workers=workers, **words).to_dict()  # type: ignore[arg-type]
+    return found
+
+
+SAME = {"torch_layout": "same"}
+
+
+@pytest.mark.parametrize(
+    ("tensorflow", "torch", "shape", "words"),
+    [
+        ("tf_image.onnx", "image", "12x12x3", {}),
+        ("tf_tokens.onnx", "tokens", "6x8", {}),
+        ("image", "tf_image.onnx", "12x12x3", SAME),
+        ("tokens", "tf_tokens.onnx", "6x8", {}),
+        ("pt_norms.onnx", "norms", "3x12x12", SAME),
+        ("pt_norms.onnx", "norms", "3x12x12", {**SAME, "weights": "torch-to-tf"}),
+        ("pt_norms.onnx", "norms", "3x12x12", {**SAME, "weights": "as-is"}),
+        ("pt_tokens.onnx", "pt_tokens.onnx", "6x8", {}),
+        ("pt_tokens.onnx", "tf_tokens.onnx", "6x8", {}),
+        ("tokens", "pt_tokens.onnx", "6x8", {}),
+    ],
+)
+def test_a_file_is_the_function_that_it_was_exported_from(
+    folder: Path, workers: Workers, tensorflow: str, torch: str, shape: str, words: dict[str, object]
+) -> None:
+    found = asked(folder, workers, tensorflow, torch, shape, **words)
+    assert found["exit"] == 0, found["sources"]
+
+
+@pytest.mark.parametrize(
+    ("tensorflow", "torch", "shape", "words", "cause", "at"),
+    [
+        ("pt_norms.onnx", "norms_eps", "3x12x12", SAME, "batchnorm-eps", ("bn", "bn")),
+        ("pt_norms.onnx", "norms_act", "3x12x12", SAME, "activation-missing", None),
+        ("tf_tokens.onnx", "tokens_eps", "6x8", {}, "layernorm-eps", ("ln_1", "ln")),
+        ("tf_tokens.onnx", "tokens_tanh", "6x8", {}, "gelu-approximation", None),
+    ],
+)
+def test_a_fault_beside_a_file_is_found_where_it_is(
+    folder: Path, workers: Workers, tensorflow: str, torch: str, shape: str, words: dict[str, object], cause: str,
+    at: tuple[str, str] | None,
+) -> None:  # fmt: skip
+    found = asked(folder, workers, tensorflow, torch, shape, **words)
+    sources = found["sources"]
+    assert isinstance(sources, list)
+    assert [one["cause"] for one in sources] == [cause]
+    assert at is None or (sources[0]["tensorflow"], sources[0]["torch"]) == at
+
+
+def test_a_norm_that_the_file_holds_folded_is_not_compared(folder: Path, workers: Workers) -> None:
+    found = asked(folder, workers, "pt_folded.onnx", "norms", "3x12x12", torch_layout="same", batch=2)
+    assert found["exit"] == 2
+    assert not found["sources"]
+
+
+@pytest.mark.parametrize(
+    ("tensorflow", "torch", "shape", "says"),
+    [
+        ("pt_norms.onnx", "norms", "12x12x3", r"but \(\d, 12, 12, 3\) was given: write --input 3x12x12"),
+        ("tf_image.onnx", "image", "3x12x12", "write --input 12x12x3"),
+        ("image", "tf_image.onnx", "12x12x3", "write --torch-layout same"),
+        ("none.onnx", "image", "12x12x3", "there is no such file"),
+        ("text.onnx", "image", "12x12x3", r"text\.onnx is no valid ONNX file"),
+        ("odd.onnx", "image", "4", "uses the ONNX operators StringNormalizer, which cannot be run here"),
+    ],
+)
+def test_what_cannot_be_compared_is_one_line(
+    folder: Path, workers: Workers, tensorflow: str, torch: str, shape: str, says: str
+) -> None:
+    import onnx
+
+    (folder / "text.onnx").write_text("nothing")
+    string = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.STRING, [4])
+    out = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.STRING, [4])
+    node = onnx.helper.make_node("StringNormalizer", ["x"], ["y"])
+    onnx.save(onnx.helper.make_model(onnx.helper.make_graph([node], "g", [string], [out])), str(folder / "odd.onnx"))
+    with pytest.raises(UsageError, match=says) as caught:
+        asked(folder, workers, tensorflow, torch, shape)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_takes_as_many_inputs_as_it_says(folder: Path, workers: Workers) -> None:
+    with pytest.raises(UsageError, match="the ONNX graph takes x, but 2 inputs were given"):
+        check(str(folder / "pt_tokens.onnx"), f"{folder / 'their_pt'}.py:tokens", ["6x8", "6x8"], workers=workers)
