@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parity.adapters.onnx_graph_norms import joined_biases, joined_gelus, joined_layer_norms
+from parity.adapters.onnx_graph_norms import joined_activations, joined_biases, joined_layer_norms
 from parity.errors import MissingFramework, UsageError
 
 Array = NDArray[Any]
@@ -21,7 +21,7 @@ GATES: Mapping[str, tuple[int, ...]] = {"LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2), 
 _USUAL = {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"], "RNN": ["Tanh"]}
 _MOVES = frozenset(
     {"Slice", "Concat", "Transpose", "Unsqueeze", "Squeeze", "Reshape", "Identity", "Constant", "ConstantOfShape",
-     "Expand", "Flatten"}
+     "Expand", "Flatten", "Shape"}
 )  # fmt: skip
 _UNREGISTERED = "No Op registered for"
 _IMAGE = 4  # axes of a batch of images
@@ -82,7 +82,7 @@ class Graph:
         self._join_biases()
         self._join_group_norms()
         joined_layer_norms(self)
-        joined_gelus(self)
+        joined_activations(self)
         joined_biases(self)
 
     @staticmethod
@@ -159,7 +159,8 @@ class Graph:
         from onnx import ValueInfoProto, helper, reference
 
         if node.kind == "Shape":
-            return [np.array(tuple(given[0])[node.attributes.get("start", 0) : node.attributes.get("end")], np.int64)]
+            shape = given[0].shape if isinstance(given[0], np.ndarray) else tuple(given[0])
+            return [np.array(shape[node.attributes.get("start", 0) : node.attributes.get("end")], np.int64)]
         if node.kind == "Identity":
             return [given[0]]
         key = node.outputs[0]

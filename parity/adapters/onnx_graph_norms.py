@@ -25,10 +25,16 @@ def joined_layer_norms(graph: Graph) -> None:
     _swept(graph)
 
 
-def joined_gelus(graph: Graph) -> None:
-    """Put together every GELU that was written with an error function."""
+def joined_activations(graph: Graph) -> None:
+    """Put together every x * sigmoid(x), and every GELU that was written with an error function."""
     look = _Look(graph)
     for node in [one for one in graph.nodes if one.kind == "Mul"]:
+        for first, second in (node.inputs, node.inputs[::-1]):
+            maker = look.makers.get(second)
+            if maker is not None and maker.kind == "Sigmoid" and maker.inputs[0] == first:
+                node.kind, node.inputs, node.attributes = "Swish", [first], {}
+        if node.kind == "Swish":
+            continue
         x = look.of_error_function(node)
         if x:
             node.kind, node.inputs, node.attributes = "Gelu", [x], {}
@@ -130,7 +136,7 @@ class _Look:
                 continue
             for x, rest in (inner.inputs, inner.inputs[::-1]):
                 if x and x == self._error(rest):
-                    return x
+                    return str(x)
         return ""
 
     def _error(self, name: str) -> str:
@@ -145,7 +151,7 @@ class _Look:
         if maker is not None and maker.kind == "Add":
             erf = next((m for one in maker.inputs if (m := self.makers.get(one)) is not None and m.kind == "Erf"), None)
             if erf is not None and any(self._is(one, 1.0) for one in maker.inputs):
-                return self._times(erf.inputs[0], 0.5**0.5)
+                return str(self._times(erf.inputs[0], 0.5**0.5))
         return ""
 
     def _times(self, name: str, number: float) -> str:
@@ -202,7 +208,7 @@ class _Look:
 
     def _is_square(self, node: Node) -> bool:
         if node.kind == "Mul":
-            return node.inputs[0] == node.inputs[1]
+            return bool(node.inputs[0] == node.inputs[1])
         power = self.graph.arrays.get(node.inputs[1]) if node.kind == "Pow" else None
         return power is not None and power.size == 1 and float(power.reshape(())) == 2.0
 

@@ -49,14 +49,14 @@ def same_of(x: Laid, found: tuple[Any, ...]) -> bool:
     return bool(window_pads(how, [int(n) for n in sizes], kernel) == pads)
 
 
-def padded(model: OnnxModel, node: Node, x: Laid, pads: Sequence[Sequence[int]]) -> Laid:
+def padded(model: OnnxModel, node: Node, x: Laid, pads: Sequence[Sequence[int]]) -> Any:
     """Return an input in channels-last order with zeros around it."""
     make = (keras.layers.ZeroPadding1D, keras.layers.ZeroPadding2D, keras.layers.ZeroPadding3D)[len(pads) - 1]
     how = tuple(pads[0]) if len(pads) == 1 else tuple(tuple(pair) for pair in pads)
     return x.like(model.onnx_part(node, "pad", lambda name: make(how, name=name))(x.tensor))
 
 
-def conv(model: OnnxModel, node: Node, given: Sequence[Any]) -> Laid:
+def conv(model: OnnxModel, node: Node, given: Sequence[Any]) -> Any:
     """Run a convolution, depthwise where each channel has its own."""
     x, weight, bias = given[0].channels_last(), _array(given[1], node), _array((*given, None)[2], node)
     if weight is None or len(x.tensor.shape) < 3:
@@ -93,7 +93,7 @@ def conv(model: OnnxModel, node: Node, given: Sequence[Any]) -> Laid:
     return x.like(layer(x.tensor))
 
 
-def conv_transpose(model: OnnxModel, node: Node, given: Sequence[Any]) -> Laid:
+def conv_transpose(model: OnnxModel, node: Node, given: Sequence[Any]) -> Any:
     """Run a transposed convolution; what other pads than TensorFlow's leave is cut off afterwards."""
     x, weight, bias = given[0].channels_last(), _array(given[1], node), _array((*given, None)[2], node)
     a = node.attributes
@@ -116,7 +116,7 @@ def conv_transpose(model: OnnxModel, node: Node, given: Sequence[Any]) -> Laid:
     array = np.moveaxis(weight.squeeze(tuple(lacking)), (0, 1), (-1, -2))
     rank = len(kernel)
     kinds = (keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose)
-    words = {"padding": "same" if padding == "same" else "valid", "use_bias": bias is not None}
+    words: dict[str, Any] = {"padding": "same" if padding == "same" else "valid", "use_bias": bias is not None}
     longer = [max(0, -high) for _, high in cut]
     if padding == "cut" and any(longer):
         words["output_padding"] = tuple(longer)
@@ -134,7 +134,7 @@ def conv_transpose(model: OnnxModel, node: Node, given: Sequence[Any]) -> Laid:
     return made.like(model.onnx_part(node, "crop", lambda name: make(how, name=name))(made.tensor))
 
 
-def dense(model: OnnxModel, node: Node, given: Sequence[Any]) -> Laid:
+def dense(model: OnnxModel, node: Node, given: Sequence[Any]) -> Any:
     """Run a dense layer on the last axis."""
     x, weight, bias = given[0], _array(given[1], node), _array((*given, None)[2], node)
     # Where the batch is not in front the graph means it: so does torch's attention, which has the time there.
@@ -147,7 +147,7 @@ def dense(model: OnnxModel, node: Node, given: Sequence[Any]) -> Laid:
     return x.like(layer(x.tensor))
 
 
-def batch_norm(model: OnnxModel, node: Node, given: Sequence[Any]) -> Laid:
+def batch_norm(model: OnnxModel, node: Node, given: Sequence[Any]) -> Any:
     """Run a batch normalisation in inference."""
     x = given[0].channels_last() if given[0].rank > 1 else given[0]
     eps = attribute(node.attributes, "epsilon", 1e-5)
@@ -158,7 +158,7 @@ def batch_norm(model: OnnxModel, node: Node, given: Sequence[Any]) -> Laid:
     return x.like(layer(x.tensor, training=False))
 
 
-def layer_norm(model: OnnxModel, node: Node, given: Sequence[Any]) -> Laid:
+def layer_norm(model: OnnxModel, node: Node, given: Sequence[Any]) -> Any:
     """Run a layer normalisation over the last axes."""
     x = given[0]
     many = x.rank - int(node.attributes.get("axis", -1)) % x.rank
@@ -174,7 +174,7 @@ def layer_norm(model: OnnxModel, node: Node, given: Sequence[Any]) -> Laid:
     return x.like(layer(x.tensor))
 
 
-def group_norm(model: OnnxModel, node: Node, given: Sequence[Any]) -> Laid:
+def group_norm(model: OnnxModel, node: Node, given: Sequence[Any]) -> Any:
     """Run a group or an instance normalisation."""
     x = given[0].channels_last()
     channels = int(x.tensor.shape[-1])
@@ -189,7 +189,7 @@ def group_norm(model: OnnxModel, node: Node, given: Sequence[Any]) -> Laid:
     return x.like(layer(x.tensor))
 
 
-def prelu(model: OnnxModel, node: Node, given: Sequence[Any]) -> Laid:
+def prelu(model: OnnxModel, node: Node, given: Sequence[Any]) -> Any:
     """Run a PReLU with a slope per channel, or one for all."""
     x, slope = given[0].channels_last() if given[0].rank > 2 else given[0], np.asarray(_array(given[1], node))
     inner = list(range(1, len(x.tensor.shape) - 1))
@@ -204,7 +204,7 @@ def prelu(model: OnnxModel, node: Node, given: Sequence[Any]) -> Laid:
     return x.like(layer(x.tensor))
 
 
-def gather(model: OnnxModel, node: Node, given: Sequence[Any]) -> Laid:
+def gather(model: OnnxModel, node: Node, given: Sequence[Any]) -> Any:
     """Run an embedding: rows of a table at the places that a tensor holds."""
     table = np.asarray(given[0])
     layer = model.onnx_layer(

@@ -57,7 +57,7 @@ def _operand(model: OnnxModel, node: Node, name: str, array: Array, beside: Any)
 
 
 def _binary(function: Callable[[Any, Any], Any]) -> Runner:
-    def run(model: OnnxModel, node: Node, given: Given) -> Laid:
+    def run(model: OnnxModel, node: Node, given: Given) -> Any:
         first, found = _operands(model, node, given)
         made = found[0]
         for other in found[1:]:
@@ -79,15 +79,15 @@ def _divide(x: Any, y: Any) -> Any:
     return x // y if x.dtype.is_integer else x / y
 
 
-def _power(model: OnnxModel, node: Node, given: Given) -> Laid:
+def _power(model: OnnxModel, node: Node, given: Given) -> Any:
     x, exponent = given
     if isinstance(exponent, Laid) or np.size(exponent) != 1:
-        return _binary(tf.pow)(model, node, given)  # type: ignore[no-any-return]
+        return _binary(tf.pow)(model, node, given)
     number = float(np.asarray(exponent).reshape(()))
-    return x.like(tf.square(x.tensor) if number == 2 else tf.pow(x.tensor, _tensor(np.float32(number))))
+    return x.like(tf.square(x.tensor) if number == 2 else tf.pow(x.tensor, _tensor(np.asarray(number, np.float32))))
 
 
-def _matmul(model: OnnxModel, node: Node, given: Given) -> Laid:
+def _matmul(model: OnnxModel, node: Node, given: Given) -> Any:
     first, second = given[:2]
     if isinstance(first, Laid) and not isinstance(second, Laid):
         array = np.asarray(second)
@@ -104,7 +104,7 @@ def _any(given: Given) -> Any:
     return next(one.tensor for one in given if isinstance(one, Laid))
 
 
-def _gemm(model: OnnxModel, node: Node, given: Given) -> Laid:
+def _gemm(model: OnnxModel, node: Node, given: Given) -> Any:
     a = node.attributes
     x, weight, bias = [*given, None][:3]
     plain = float(a.get("alpha", 1.0)) == 1.0 and (bias is None or float(a.get("beta", 1.0)) == 1.0)
@@ -123,7 +123,7 @@ def _gemm(model: OnnxModel, node: Node, given: Given) -> Laid:
 def _pool(kind: str) -> Runner:
     names = {"max": "MaxPooling", "avg": "AveragePooling"}
 
-    def run(model: OnnxModel, node: Node, given: Given) -> Laid:
+    def run(model: OnnxModel, node: Node, given: Given) -> Any:
         x, a = given[0].channels_last(), node.attributes
         found = layers.windows(x, node, list(a["kernel_shape"]))
         kernel, strides, dilations, pads = found
@@ -182,10 +182,10 @@ def _axes(node: Node, given: Given) -> list[int] | None:
 
 
 def _reduce(function: str) -> Runner:
-    def run(model: OnnxModel, node: Node, given: Given) -> Laid:
+    def run(model: OnnxModel, node: Node, given: Given) -> Any:
         x, axes, keep = given[0], _axes(node, given), bool(node.attributes.get("keepdims", 1))
         if axes is None and node.attributes.get("noop_with_empty_axes"):
-            return x  # type: ignore[no-any-return]
+            return x
         axes = list(range(x.rank)) if axes is None else axes
         made = getattr(tf, function)(x.tensor, x.axes(axes), keepdims=keep)
         return x.like(made) if keep else x.without(axes, made)
@@ -194,14 +194,14 @@ def _reduce(function: str) -> Runner:
 
 
 def _global(function: str) -> Runner:
-    def run(model: OnnxModel, node: Node, given: Given) -> Laid:
+    def run(model: OnnxModel, node: Node, given: Given) -> Any:
         x = given[0].channels_last()
         return x.like(getattr(tf, function)(x.tensor, list(range(1, len(x.tensor.shape) - 1)), keepdims=True))
 
     return run
 
 
-def _reshape(model: OnnxModel, node: Node, given: Given) -> Laid:
+def _reshape(model: OnnxModel, node: Node, given: Given) -> Any:
     x, sizes = given[0], [int(one) for one in np.asarray(given[1]).reshape(-1)]
     if not node.attributes.get("allowzero"):
         sizes = [x.shape[axis] if size == 0 else size for axis, size in enumerate(sizes)]
@@ -211,7 +211,7 @@ def _reshape(model: OnnxModel, node: Node, given: Given) -> Laid:
     return reshaped(x, sizes)
 
 
-def reshaped(x: Laid, sizes: Sequence[int]) -> Laid:
+def reshaped(x: Laid, sizes: Sequence[int]) -> Any:
     """Return a tensor in another shape; axes in front that stay are left in their order."""
     if [n for n in sizes if n != 1] == [n for n in x.shape if n != 1]:
         bare = x.without([place for place, n in enumerate(x.shape) if n == 1])
@@ -229,18 +229,18 @@ def reshaped(x: Laid, sizes: Sequence[int]) -> Laid:
     return plainly(tf.reshape(x.plain(), list(sizes)))
 
 
-def _flatten(model: OnnxModel, node: Node, given: Given) -> Laid:
+def _flatten(model: OnnxModel, node: Node, given: Given) -> Any:
     x = given[0]
     axis = int(node.attributes.get("axis", 1)) % (x.rank + 1)
     return reshaped(x, [math.prod(x.shape[:axis]), math.prod(x.shape[axis:])])
 
 
-def _squeeze(model: OnnxModel, node: Node, given: Given) -> Laid:
+def _squeeze(model: OnnxModel, node: Node, given: Given) -> Any:
     x, axes = given[0], _axes(node, given)
-    return x.without([place for place, n in enumerate(x.shape) if n == 1] if axes is None else axes)  # type: ignore[no-any-return]
+    return x.without([place for place, n in enumerate(x.shape) if n == 1] if axes is None else axes)
 
 
-def _gather(model: OnnxModel, node: Node, given: Given) -> Laid:
+def _gather(model: OnnxModel, node: Node, given: Given) -> Any:
     table, places = given[:2]
     axis = int(node.attributes.get("axis", 0))
     if not isinstance(table, Laid):
@@ -260,7 +260,7 @@ def _gather(model: OnnxModel, node: Node, given: Given) -> Laid:
     return plainly(tf.gather(table.plain(), index, axis=axis))
 
 
-def _slice(model: OnnxModel, node: Node, given: Given) -> Laid:
+def _slice(model: OnnxModel, node: Node, given: Given) -> Any:
     x, a = given[0], node.attributes
     lists = [None if one is None else [int(n) for n in np.asarray(one).reshape(-1)] for one in given[1:]]
     starts, ends, axes, steps = [*lists, *[None] * (4 - len(lists))][:4]
@@ -279,7 +279,7 @@ def _slice(model: OnnxModel, node: Node, given: Given) -> Laid:
     return x.like(x.tensor[tuple(cut)])
 
 
-def _pad(model: OnnxModel, node: Node, given: Given) -> Laid:
+def _pad(model: OnnxModel, node: Node, given: Given) -> Any:
     x, a = given[0], node.attributes
     flat = [int(n) for n in np.asarray(given[1] if len(given) > 1 else a["pads"]).reshape(-1)]
     held = float(np.asarray(given[2]).reshape(())) if len(given) > 2 and given[2] is not None else 0.0
@@ -304,7 +304,7 @@ def _pad(model: OnnxModel, node: Node, given: Given) -> Laid:
     return x.like(tf.pad(x.tensor, pads, constant_values=tf.constant(held, x.tensor.dtype)))
 
 
-def _clip(model: OnnxModel, node: Node, given: Given) -> Laid:
+def _clip(model: OnnxModel, node: Node, given: Given) -> Any:
     x, a = given[0], node.attributes
     ends = [*given[1:], None, None][:2] if len(given) > 1 else [a.get("min"), a.get("max")]
     low, high = (None if end is None else float(np.asarray(numbers(np.asarray(end, np.float32)))) for end in ends)
@@ -314,7 +314,7 @@ def _clip(model: OnnxModel, node: Node, given: Given) -> Laid:
     return x.like(tf.clip_by_value(x.tensor, low, high))
 
 
-def _concat(model: OnnxModel, node: Node, given: Given) -> Laid:
+def _concat(model: OnnxModel, node: Node, given: Given) -> Any:
     axis = int(node.attributes["axis"])
     laid = [
         one if isinstance(one, Laid) else plainly(_operand(model, node, "", np.asarray(one), _any(given)))
@@ -345,7 +345,7 @@ def _split(model: OnnxModel, node: Node, given: Given) -> list[Laid]:
     return [x.like(part) for part in parts]
 
 
-def _resize(model: OnnxModel, node: Node, given: Given) -> Laid:
+def _resize(model: OnnxModel, node: Node, given: Given) -> Any:
     x, a = given[0].channels_last(), node.attributes
     given = [*given, None, None, None]
     sizes, scales = given[3], given[2]
@@ -385,13 +385,13 @@ def _nearest(x: Any, a: Mapping[str, Any], here: Sequence[int], wanted: Sequence
     return x
 
 
-def _expand(model: OnnxModel, node: Node, given: Given) -> Laid:
+def _expand(model: OnnxModel, node: Node, given: Given) -> Any:
     x, sizes = given[0], [int(n) for n in np.asarray(given[1]).reshape(-1)]
     shape = np.broadcast_shapes(x.shape, tuple(sizes))
-    return x if x.shape == shape else plainly(tf.broadcast_to(x.plain(), shape))  # type: ignore[no-any-return]
+    return x if x.shape == shape else plainly(tf.broadcast_to(x.plain(), shape))
 
 
-def _depth_to_space(model: OnnxModel, node: Node, given: Given) -> Laid:
+def _depth_to_space(model: OnnxModel, node: Node, given: Given) -> Any:
     x, block = given[0].channels_last(), int(node.attributes["blocksize"])
     if str(node.attributes.get("mode", "DCR")) == "DCR":
         return x.like(tf.nn.depth_to_space(x.tensor, block))
@@ -407,11 +407,11 @@ _TYPES: Mapping[int, str] = {
 
 
 def _softmax(function: str) -> Runner:
-    def run(model: OnnxModel, node: Node, given: Given) -> Laid:
+    def run(model: OnnxModel, node: Node, given: Given) -> Any:
         x, axis = given[0], int(node.attributes.get("axis", -1))
         x = x if x.order[axis % x.rank] is not None else x.settled()
         held = x.axes([axis])[0]
-        return x.like(getattr(tf.nn, function)(x.tensor, axis=-1 if held == len(x.tensor.shape) - 1 else held))  # type: ignore[no-any-return]
+        return x.like(getattr(tf.nn, function)(x.tensor, axis=-1 if held == len(x.tensor.shape) - 1 else held))
 
     return run
 
@@ -428,13 +428,13 @@ def _elu(a: Mapping[str, Any], x: Any) -> Any:
     return tf.nn.elu(x) if alpha == 1.0 else keras.activations.elu(x, alpha)
 
 
-def _where(model: OnnxModel, node: Node, given: Given) -> Laid:
+def _where(model: OnnxModel, node: Node, given: Given) -> Any:
     first, found = _operands(model, node, given)
     made = tf.where(*found)
     return first.like(made) if len(made.shape) == len(first.tensor.shape) else plainly(made)
 
 
-def _argmax(model: OnnxModel, node: Node, given: Given) -> Laid:
+def _argmax(model: OnnxModel, node: Node, given: Given) -> Any:
     x, axis = given[0].settled(), int(node.attributes.get("axis", 0))
     made = tf.argmax(x.tensor, axis)
     return plainly(tf.expand_dims(made, axis) if node.attributes.get("keepdims", 1) else made)
@@ -442,7 +442,8 @@ def _argmax(model: OnnxModel, node: Node, given: Given) -> Laid:
 
 def _cast_like(x: Any, like: Any) -> Any:
     if not isinstance(x, Laid):
-        return x
+        floats = like.tensor.dtype.is_floating if isinstance(like, Laid) else np.asarray(like).dtype.kind == "f"
+        return np.asarray(x).astype(np.float32 if floats else np.int64)
     return x.like(tf.cast(x.tensor, like.tensor.dtype if isinstance(like, Laid) else _tensor(like).dtype))
 
 
@@ -472,6 +473,7 @@ NODES: Mapping[str, Runner] = {
     "Relu": _unary(lambda x: tf.nn.relu(x)), "Sigmoid": _unary(lambda x: tf.nn.sigmoid(x)),
     "Tanh": _unary(lambda x: tf.tanh(x)), "Softsign": _unary(lambda x: tf.nn.softsign(x)),
     "Softplus": _unary(lambda x: tf.nn.softplus(x)), "Selu": _unary(lambda x: tf.nn.selu(x)),
+    "Swish": _with(lambda a, x: tf.nn.silu(x, attribute(a, "alpha", 1.0))),
     "Mish": _unary(lambda x: keras.activations.mish(x)), "HardSwish": _unary(lambda x: keras.activations.hard_silu(x)),
     "Elu": _with(_elu), "Celu": _with(lambda a, x: keras.activations.celu(x, attribute(a, "alpha", 1.0))),
     "LeakyRelu": _with(lambda a, x: tf.nn.leaky_relu(x, attribute(a, "alpha", 0.01))),

@@ -298,6 +298,11 @@ def _one(function: Callable[..., Any]) -> Callable[..., Any]:
     return lambda _, *given: function(*given)
 
 
+def _swish(a: Attributes, x: Tensor) -> Tensor:
+    alpha = attribute(a, "alpha", 1.0)
+    return F.silu(x) if alpha == 1.0 else x * torch.sigmoid(x * alpha)
+
+
 def _hard_sigmoid(a: Attributes, x: Tensor) -> Tensor:
     alpha, beta = attribute(a, "alpha", 0.2), attribute(a, "beta", 0.5)
     if abs(alpha - 1 / 6) < 1e-6 and beta == 0.5:
@@ -319,6 +324,7 @@ NODES: Mapping[str, Callable[..., Any]] = {
     "Relu": _one(F.relu), "Sigmoid": _one(torch.sigmoid), "Tanh": _one(torch.tanh), "Softsign": _one(F.softsign),
     "LeakyRelu": lambda a, x: F.leaky_relu(x, attribute(a, "alpha", 0.01)), "PRelu": _prelu,
     "Elu": lambda a, x: F.elu(x, attribute(a, "alpha", 1.0)), "Selu": _one(F.selu), "Mish": _one(F.mish),
+    "Swish": _swish,
     "Celu": lambda a, x: F.celu(x, attribute(a, "alpha", 1.0)), "HardSwish": _one(F.hardswish),
     "HardSigmoid": _hard_sigmoid,
     "Gelu": lambda a, x: F.gelu(x, approximate=str(a.get("approximate", "none"))), "Softplus": _one(F.softplus),

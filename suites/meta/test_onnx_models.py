@@ -163,7 +163,7 @@ def asked(
         str(folder / one) if one.endswith(".onnx") else f"{folder / side}.py:{one}"
         for side, one in (("their_tf", tensorflow), ("their_pt", torch))
     ]
-    found: dict[str, object] = check(*sources, [shape], workers=workers, **words).to_dict()  # type: ignore[arg-type]
+    found: dict[str, object] = check(*sources, [shape], workers=workers, **words).to_dict()  # type: ignore[arg-type, call-arg]
     return found
 
 
