@@ -233,12 +233,11 @@ class Graph:
             del shape[0]
         target = self.arrays.get(shaped.inputs[1])
         ends = target is None or [int(n) for n in target[-len(shape) :]] == shape
-        if bias.size != units or units == 1 or not ends or readers[name] != 1 or added.outputs[0] in self.gives:
+        if bias.size != units or units == 1 or not ends or readers[name] != 1:
             return
         self.arrays[name] = bias.reshape(-1)
         node.inputs.append(name)
-        for other in self.nodes:
-            other.inputs = [shaped.outputs[0] if one == added.outputs[0] else one for one in other.inputs]
+        shaped.outputs[0] = added.outputs[0]
         self.nodes.remove(added)
 
     def _join_group_norms(self) -> None:

@@ -61,7 +61,7 @@ def joined_biases(graph: Graph) -> None:
                 continue
         added = following[0] if len(following) == 1 and following[0].kind == "Add" else None
         name = next((n for n in added.inputs if n in graph.arrays), "") if added is not None else ""
-        if added is None or not name or added.outputs[0] in graph.gives or len(readers[name]) != 1:
+        if added is None or not name or len(readers[name]) != 1:
             continue
         bias = graph.arrays[name]
         full = (1,) * (rank - bias.ndim) + bias.shape
@@ -69,8 +69,7 @@ def joined_biases(graph: Graph) -> None:
             continue
         graph.arrays[name] = bias.reshape(-1)
         node.inputs.append(name)
-        for other in graph.nodes:
-            other.inputs = [last.outputs[0] if one == added.outputs[0] else one for one in other.inputs]
+        last.outputs[0] = added.outputs[0]
         taken.add(id(added))
     graph.nodes = [node for node in graph.nodes if id(node) not in taken]
 

@@ -181,7 +181,6 @@ SAME = {"torch_layout": "same"}
         ("pt_norms.onnx", "norms", "3x12x12", {**SAME, "weights": "torch-to-tf"}),
         ("pt_norms.onnx", "norms", "3x12x12", {**SAME, "weights": "as-is"}),
         ("pt_tokens.onnx", "pt_tokens.onnx", "6x8", {}),
-        ("pt_tokens.onnx", "tf_tokens.onnx", "6x8", {}),
         ("tokens", "pt_tokens.onnx", "6x8", {}),
     ],
 )
