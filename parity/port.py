@@ -15,7 +15,7 @@ from parity.pairing import batches
 from parity.pairing.copying import WeightPlan, plan
 from parity.pairing.families import family
 from parity.pairing.match import Matching, match_all, match_weighted
-from parity.porting import baked, elsewhere, outputs, reshaping, short, stacking, ties, training
+from parity.porting import baked, elsewhere, outputs, reshaping, short, stacking, ties, training, waking
 from parity.porting.causes import UNKNOWN, Bank
 from parity.porting.convert import Conversion, directions, write
 from parity.porting.convert import settings as convert_settings
@@ -144,20 +144,27 @@ def prepare(models: Models, tell: Progress) -> Prepared:
                        lambda one: stacking.units(models, one))  # fmt: skip
     built = dict(models.workers.each(models.weights, (TENSORFLOW, TORCH)))
     tables = baked.find(models, weight_plan) if options.weights == TENSORFLOW_TO_TORCH else {}
-    weights, notes = share_weights(models, weight_plan, built, {name: table for name, (table, _) in tables.items()})
+    in_tables = {name: table for name, (table, _) in tables.items()}
+
+    def give(instead: Mapping[str, Array]) -> waking.Given:
+        held, told = share_weights(models, weight_plan, built, in_tables, instead)
+        figures = models.workers.each(lambda side: models.prints(side, fed[side.removeprefix("twin_")]), TWINS)
+        return waking.Given(held, tuple(told), figures)
+
+    given = waking.wake(models, weight_plan, give)
+    prints, notes = given.prints, list(given.notes)
     notes += [
         f"TensorFlow's `{holder}` holds constant numbers in the place of torch's `{name}`, which has them for the"
         " check: nobody trains them in TensorFlow"
         for name, (_, holder) in tables.items()
     ]
-    prints = models.workers.each(lambda side: models.prints(side, fed[side.removeprefix("twin_")]), TWINS)
     matching = match_all(
         models[TENSORFLOW], models[TORCH], weighted, prints[TWIN_TENSORFLOW], prints[TWIN_TORCH], options.by_hand
     )
     walked = Orders(models, options)
     walked.keep(reshaped)
     return Prepared(
-        models, fed, matching, weight_plan, walked, weights, built,
+        models, fed, matching, weight_plan, walked, given.weights, built,
         (prints[TWIN_TENSORFLOW], prints[TWIN_TORCH]), tuple(notes), frozenset(tables),
     )  # fmt: skip
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from parity.model.trace import weight_names
 from parity.pairing.copying import WeightPlan, settling
+from parity.porting import waking
 from parity.porting.fresh import left_neutral, trained_like
 from parity.porting.options import AS_IS, TENSORFLOW_TO_TORCH, Array
 from parity.porting.sides import LABELS, TENSORFLOW, TORCH, Models, family
@@ -20,16 +21,18 @@ def share_weights(
     weight_plan: WeightPlan,
     built: Mapping[str, Mapping[str, Array]],
     of_constants: Mapping[str, Array],
+    instead: Mapping[str, Array],
 ) -> tuple[Held, list[str]]:
     """Give all four sides the weights that the check is about, and return what the float32 sides hold, and notes.
 
-    `of_constants` are numbers for weights of torch's that TensorFlow's model holds as constants.
+    `of_constants` are numbers for weights of torch's that TensorFlow's model holds as constants, `instead` others for
+    some weights of the side that they are carried from.
     """
     held: Held = {side: dict(built[side]) for side in (TENSORFLOW, TORCH)}
     if models.options.weights == AS_IS:
         notes = _rounded(models, weight_plan, held)
     else:
-        notes = _carried(models, weight_plan, held, of_constants)
+        notes = _carried(models, weight_plan, held, of_constants, instead)
     settled = weight_plan.settled(held[TENSORFLOW], held[TORCH])
     for side, values in zip((TENSORFLOW, TORCH), settled, strict=True):
         held[side].update(values)
@@ -38,7 +41,13 @@ def share_weights(
     return held, notes
 
 
-def _carried(models: Models, weight_plan: WeightPlan, held: Held, of_constants: Mapping[str, Array]) -> list[str]:
+def _carried(
+    models: Models,
+    weight_plan: WeightPlan,
+    held: Held,
+    of_constants: Mapping[str, Array],
+    instead: Mapping[str, Array],
+) -> list[str]:
     """Carry, in place, one side's weights to the other, those that nobody trained yet with other values."""
     to_torch = models.options.weights == TENSORFLOW_TO_TORCH
     source, target = (TENSORFLOW, TORCH) if to_torch else (TORCH, TENSORFLOW)
@@ -52,6 +61,9 @@ def _carried(models: Models, weight_plan: WeightPlan, held: Held, of_constants: 
                 f"{len(changed)} of {len(held[source])} weights were one number throughout, as in a fresh model, and"
                 " got trained-like values for the check"
             )
+    held[source].update(instead)
+    if instead:
+        notes.append(waking.note(sorted(instead)))
     carried = (weight_plan.to_torch if to_torch else weight_plan.to_tensorflow)(held[source])
     held[target].update({**carried, **of_constants})
     if to_torch:
