@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from math import prod
 
 import numpy as np
@@ -166,6 +167,7 @@ def _corrected(
     fixed = {here[pair.tensorflow] for pair in weighted.pairs if (pair.tensorflow, pair.torch) in by_map}
     before = {here[pair.tensorflow]: there[pair.torch] for pair in weighted.pairs}
     after = fingerprints.exchanged(a, b, before, equal, fixed)
+    after |= _fed_alike(a, b, after, equal, fixed)
     kept, notes = [], []
     for pair in weighted.pairs:
         i = here[pair.tensorflow]
@@ -176,6 +178,27 @@ def _corrected(
             names = _labels(a, [i]) + _labels(b, [after[i], before[i]])
             notes.append("`{}` computes what `{}` does in torch, and was paired with `{}`".format(*names))
     return kept, notes
+
+
+def _fed_alike(
+    a: Skeleton, b: Skeleton, pairs: Mapping[int, int], equal: fingerprints.Equal, fixed: Container[int]
+) -> dict[int, int]:
+    """Return pairs with partners exchanged of two calls of one layer, each fed by what feeds the other's partner.
+
+    Behind a fault no values tell the calls of a shared tower apart; what comes before the fault does.
+    """
+    known = {i: j for i, j in pairs.items() if equal[i, j]} | _ends(a, b)
+    above, _ = between(a, b, known)
+    found = dict(pairs)
+    open_ = [i for i, j in pairs.items() if i not in fixed and not equal[i, j] and above[i, j] < 1]
+    for i, other in combinations(open_, 2):
+        mine, theirs = a.ops[i], a.ops[other]
+        if mine is None or theirs is None or dict(mine.weights) != dict(theirs.weights):
+            continue
+        now = above[i, found[i]] + above[other, found[other]]
+        if above[i, found[other]] + above[other, found[i]] > now:
+            found[i], found[other] = found[other], found[i]
+    return {i: j for i, j in found.items() if pairs[i] != j}
 
 
 def _joins(stacks: Iterable[Stacked]) -> list[OpPair]:
