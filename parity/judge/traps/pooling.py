@@ -37,6 +37,8 @@ def _geometry(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
         says = f"with torch padding {flat_pads(wanted)}" + (" and ceil_mode off" if ceil else "")
         remedy = change(theirs, "pool-padding", says, line, moved)
         yield remedy if apart else with_pads(scene, theirs, remedy)
+    if apart:
+        yield from _as_one(scene, mine, theirs)
     pools = [per_axis(op.config, "pool", rank, 2) for op in (mine, theirs)]
     steps = [per_axis(op.config, "strides", rank, 0) for op in (mine, theirs)]
     steps = [pool if not any(step) else step for pool, step in zip(pools, steps, strict=True)]
@@ -73,6 +75,15 @@ def _other(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
         one = replace(theirs, UNKNOWN, f"with {mine.kind} instead of {theirs.kind}", fix, mine.kind, mine.config)
         added = [insert(theirs.inputs[0], "", "", "", op.kind, op.config, order=op.index) for op in layers[0]]
         yield together([one, *added, *(skip(op, "", "", "") for op in layers[1])], one)
+
+
+def _as_one(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
+    """Yield the remedy that pads in the pooling what TensorFlow pads before it, where no number is below zero."""
+    whole = around(scene, mine, "tensorflow")
+    if whole == [list(p) for p in mine.config.get("pads") or []] or padding_layers(scene.extra_torch, len(whole)):
+        return
+    says = f"with torch padding {flat_pads(whole)}" + (" and ceil_mode off" if theirs.config.get("ceil") else "")
+    yield change(theirs, "pool-padding", says, _line(mine, theirs, whole), {"pads": whole, "ceil": False}, cost=1.1)
 
 
 def _line(mine: Op, theirs: Op, pads: list[list[int]]) -> str:
