@@ -26,6 +26,7 @@ from parity.porting.verdict import Source, layer_name, names
 CLOSE = 1e-10  # of the scale: between gradients of the twins
 NEAR, SINGLE_NEAR = 1e-7, 1e-4  # of the scale: further off, an attempt has failed, and needs no bound
 UNKNOWN = "unknown"
+UNORDERED = frozenset({"add", "multiply", "maximum", "minimum"})
 LOOSE = ARITHMETIC | PICKING  # what may not be each other's partner behind a fault
 
 
@@ -281,23 +282,33 @@ class Bank:
         )  # fmt: skip
 
     def _before(self, step: Step) -> tuple[Op | None, Op | None] | None:
-        """Return what stands before two operations that agree when torch's is fed what TensorFlow's is fed."""
+        """Return what stands before two operations that agree when torch's is fed what TensorFlow's is fed.
+
+        Of several inputs it is one that differs; those of a sum or a product may stand in another order.
+        """
+        mine, theirs = step.cut.main_tensorflow, step.cut.main_torch
+        if mine is None or theirs is None or len(mine.inputs) != len(theirs.inputs):
+            return None
+        crossed = mine.kind in UNORDERED and theirs.kind in UNORDERED
+        for place, first in enumerate(mine.inputs):
+            for other, second in enumerate(theirs.inputs):
+                if place == other or crossed:
+                    before = self._before_input(step, first, second)
+                    if before is not None:
+                        return before
+        return None
+
+    def _before_input(self, step: Step, mine: int, theirs: int) -> tuple[Op | None, Op | None] | None:
         cut = step.cut
-        mine, theirs = cut.main_tensorflow, cut.main_torch
-        if mine is None or theirs is None or not mine.inputs or not theirs.inputs:
-            return None
         before = _standing_before(cut.segment_tensorflow, mine), _standing_before(cut.segment_torch, theirs)
-        ends = mine.inputs[0], theirs.inputs[0]
-        if not any(before) or len(mine.inputs) > 1 or len(theirs.inputs) > 1:
-            return None
-        relation = self._of_input(step, *ends)
-        if relation is None:
+        relation = self._of_input(step, mine, theirs)
+        if not any(before) or relation is None:
             return None
         try:
-            value = step.fed.get(ends[0])
+            value = step.fed.get(mine)
             if value is None:
-                value = np.asarray(self.models.segment(TWIN_TENSORFLOW, step.fed, ends[0])["value"])
-            fed = {**step.fed_torch, ends[1]: relation.to_torch(value)}
+                value = np.asarray(self.models.segment(TWIN_TENSORFLOW, step.fed, mine)["value"])
+            fed = {**step.fed_torch, theirs: relation.to_torch(value)}
             got = np.asarray(self.models.segment(TWIN_TORCH, fed, cut.torch)["value"])
         except ParityError as error:
             if is_fatal(error):
@@ -320,12 +331,13 @@ class Bank:
             for op, side in zip(before, ("TensorFlow", "torch"), strict=True)
             if op is not None
         ]
+        between = tuple(op.name if op is not None and op.effect != MOVES else None for op in before)
         evidence = f"d64 {found.before:.2g}; {names(*mains)} is the same, but not {' and '.join(only)} before it"
         fix = f"give {names(*mains)} the same input on both sides"
         return Source(
             tensorflow=mine, torch=theirs, cause=UNKNOWN, evidence=evidence, fix=fix, kind=step.cut.kind,
             message=self._message(step, mine, theirs, f"{UNKNOWN}: no remedy helps.", evidence, fix),
-            ruled_out=found.ruled_out,
+            ruled_out=found.ruled_out, between=between if any(between) else (),
         )  # fmt: skip
 
     def _message(self, step: Step, mine: str | None, theirs: str | None, cause: str, evidence: str, fix: str) -> str:
@@ -340,11 +352,11 @@ class Bank:
         return "\n".join(lines)
 
 
-def _standing_before(segment: Sequence[Op], main: Op) -> Op | None:
-    """Return the last operation of a segment that leads to what the main one reads; rather one that computes."""
-    wanted, found = set(main.inputs), list[Op]()
+def _standing_before(segment: Sequence[Op], tensor: int) -> Op | None:
+    """Return the last operation of a segment that leads to what another one reads; rather one that computes."""
+    wanted, found = {tensor}, list[Op]()
     for op in reversed(segment):
-        if op.index != main.index and wanted & set(op.outputs):
+        if wanted & set(op.outputs):
             wanted.update(op.inputs)
             found.append(op)
     return next((op for op in found if op.effect != MOVES), found[0] if found else None)

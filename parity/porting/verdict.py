@@ -85,6 +85,7 @@ class Source:
     message: str = ""
     ruled_out: tuple[str, ...] = ()
     calls: int = 1  # of one shared layer, at each of which this was found
+    between: tuple[str | None, ...] = ()  # what one side does before two operations that agree, and the other does not
 
     def line(self) -> str:
         """Return the source in one line."""
@@ -204,12 +205,13 @@ def at_every_call(known: Sequence[Source], found: Sequence[Source]) -> list[Sour
     """Return the sources so far with those of one more step; a shared layer that is called again has one for all calls.
 
     A shared layer has one name at all its calls; what the other side does there may be numbered within one layer.
+    What several operations read, such as a residual and the block beside it, is told once.
     """
     sources, before = list(known), len(known)
     for source in found:
-        same = next((at for at in range(before) if _same_fault(sources[at], source)), None)
-        if any(_seen_before(one, source) for one in sources[:before]):
+        if any(_one_place(one, source) for one in known):
             continue
+        same = next((at for at in range(before) if _same_fault(sources[at], source)), None)
         if same is None:
             sources.append(source)
         else:
@@ -217,10 +219,12 @@ def at_every_call(known: Sequence[Source], found: Sequence[Source]) -> list[Sour
     return sources
 
 
-def _seen_before(first: Source, second: Source) -> bool:
-    """Return whether a fault before two results, such as a mean and a deviation, is told at the second one again."""
-    one, other = ((source.tensorflow, source.torch, source.cause, source.fix) for source in (first, second))
-    return one == other and first.kind != second.kind and first.cause != "unknown"
+def _one_place(first: Source, second: Source) -> bool:
+    """Return whether two comparisons blame the same thing, which both of the operations compared there read."""
+    if first.between and first.between == second.between:
+        return True
+    told = [(one.cause, one.fix, one.tensorflow, one.torch) for one in (first, second)]
+    return told[0] == told[1] and first.kind != second.kind
 
 
 def _same_fault(first: Source, second: Source) -> bool:

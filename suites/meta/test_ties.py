@@ -59,3 +59,11 @@ def test_other_layers_causes_and_fixes_stay_apart() -> None:
 def test_two_causes_of_one_step_are_two() -> None:
     first = _source("att", "att")
     assert at_every_call([], [first, first]) == [first, first]
+
+
+def test_what_two_operations_read_is_told_once() -> None:
+    first = replace(_source("norm", "relu"), kind="conv")
+    assert at_every_call([first], [replace(first, kind="add", evidence="d64 falls further")]) == [first]
+    between = replace(_source("places", "conv"), cause="unknown", between=("places", None))
+    beside = replace(between, tensorflow="residual", torch="add", fix="give it the same")
+    assert at_every_call([between], [beside]) == [between]
