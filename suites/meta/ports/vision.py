@@ -1,0 +1,47 @@
+"""Models of pictures in which one fault showed in several places, or in none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from suites.meta.ports.case import Case, Source
+
+PICTURE = "13x17x3"
+
+
+def _port(
+    tensorflow: str,
+    torch: str = "",
+    inputs: str = PICTURE,
+    cause: str = "",
+    place: tuple[str, str] = ("", ""),
+    says: tuple[str, ...] = (),
+) -> Case:
+    """Return a case; with a `cause`, it must be found at the `place`, TensorFlow's and torch's name, alone."""
+    return Case(
+        name=f"vision-{torch or tensorflow}",
+        tensorflow=f"vision_tensorflow.py:{tensorflow}",
+        torch=f"vision_torch.py:{torch or tensorflow}",
+        inputs=tuple(inputs.split()),
+        verdict="different" if cause else "same",
+        sources=(Source((place[0],), (place[1],), (cause,)),) if cause else (),
+        says=says,
+    )
+
+
+def _cases() -> Iterator[Case]:
+    yield _port("gated", says=("nothing but zeros",))
+    yield _port("gated", "gated_by_the_largest_alone", cause="unknown", place=("add*", "sigmoid"))
+    yield _port("bottleneck")
+    yield _port("bottleneck", "bottleneck_not_linear", cause="activation-extra", place=("linear", "after"))
+    yield _port("stem")
+    yield _port("stem", "stem_rounded_up", cause="pool-padding", place=("pool", "pool"))
+    yield _port("patches", inputs="12x16x3")
+    place = "patches/add", "transpose"
+    yield _port("patches", "patches_without_places", "12x16x3", cause="unknown", place=place)
+    yield _port("towers", inputs="13x17x1 13x17x1")
+    place = "tower/second", "second"
+    yield _port("towers", "towers_without_a_relu", "13x17x1 13x17x1", cause="activation-missing", place=place)
+
+
+VISION = tuple(_cases())

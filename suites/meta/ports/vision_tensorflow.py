@@ -1,0 +1,69 @@
+"""Models of pictures as people write them, in which a fault was once told twice, elsewhere, or not at all."""
+
+import keras
+import tensorflow as tf
+from keras import layers
+
+
+def _picture(channels=3):
+    return keras.Input((13, 17, channels))
+
+
+def gated():
+    """Averages and largest values share two layers, whose ReLU is dead for the averages as they are built."""
+    image = _picture()
+    x = layers.Conv2D(6, 3, activation="relu", name="conv")(image)
+    negative = keras.initializers.RandomUniform(-0.5, -0.1)
+    squeeze = layers.Dense(4, activation="relu", use_bias=False, kernel_initializer=negative, name="squeeze")
+    excite = layers.Dense(6, use_bias=False, name="excite")
+    both = [excite(squeeze(pooled(x))) for pooled in (layers.GlobalAveragePooling2D(), layers.GlobalMaxPooling2D())]
+    gate = layers.Activation("sigmoid", name="gate")(layers.Add()(both))
+    x = layers.Multiply()([x, layers.Reshape((1, 1, 6))(gate)])
+    return keras.Model(image, layers.Conv2D(4, 3, name="last")(x))
+
+
+def bottleneck():
+    image = _picture()
+    x = layers.Conv2D(6, 3, use_bias=False, name="first")(image)
+    x = layers.BatchNormalization(name="linear")(x)
+    h = layers.ReLU(6.0)(layers.Conv2D(12, 1, name="expand")(x))
+    return keras.Model(image, layers.Add()([x, layers.Conv2D(6, 1, name="project")(h)]))
+
+
+def stem():
+    image = _picture()
+    x = layers.Conv2D(6, 3, padding="same", activation="relu", name="conv")(image)
+    x = layers.MaxPooling2D(3, 2, name="pool")(layers.ZeroPadding2D(1, name="pad")(x))
+    return keras.Model(image, layers.Conv2D(4, 3, name="last")(x))
+
+
+class Patches(layers.Layer):
+    def build(self, _):
+        self.places = self.add_weight(name="places", shape=(1, 12, 8), initializer="random_normal")
+
+    def call(self, x):
+        return tf.reshape(x, (-1, 12, 8)) + self.places
+
+
+def patches():
+    image = keras.Input((12, 16, 3))
+    x = Patches(name="patches")(layers.Conv2D(8, 4, 4, name="embed")(image))
+    h = layers.LayerNormalization(epsilon=1e-6, name="norm")(x)
+    x = layers.Add(name="residual")([x, layers.Dense(8, activation="gelu", name="mlp")(h)])
+    return keras.Model(image, layers.Dense(5, name="head")(layers.GlobalAveragePooling1D()(x)))
+
+
+def towers():
+    left, right = _picture(1), _picture(1)
+    tower = keras.Sequential(
+        [
+            _picture(1),
+            layers.Conv2D(4, 3, activation="relu", name="first"),
+            layers.Conv2D(6, 3, activation="relu", name="second"),
+            layers.GlobalAveragePooling2D(name="average"),
+            layers.Dense(5, name="embed"),
+        ],
+        name="tower",
+    )
+    apart = layers.Lambda(lambda both: tf.abs(both[0] - both[1]), name="apart")([tower(left), tower(right)])
+    return keras.Model([left, right], layers.Dense(1, name="head")(apart))

@@ -1,0 +1,110 @@
+"""Ports of the models in `vision_tensorflow.py`, right and wrong."""
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import nn
+
+
+class Gated(nn.Module):
+    def __init__(self, averaged=True):
+        super().__init__()
+        self.conv, self.last = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 4, 3)
+        self.mlp = nn.Sequential(nn.Linear(6, 4, bias=False), nn.ReLU(), nn.Linear(4, 6, bias=False))
+        self.averaged = averaged
+
+    def forward(self, x):
+        x = F.relu(self.conv(x))
+        average, largest = self.mlp(x.mean((2, 3))), self.mlp(x.amax((2, 3)))
+        gate = torch.sigmoid(average + largest if self.averaged else largest)
+        return self.last(x * gate[:, :, None, None])
+
+
+def gated():
+    return Gated()
+
+
+def gated_by_the_largest_alone():
+    return Gated(averaged=False)
+
+
+class Bottleneck(nn.Module):
+    def __init__(self, after=None):
+        super().__init__()
+        self.first, self.linear = nn.Conv2d(3, 6, 3, bias=False), nn.BatchNorm2d(6, eps=1e-3)
+        self.expand, self.project = nn.Conv2d(6, 12, 1), nn.Conv2d(12, 6, 1)
+        self.after = after or nn.Identity()
+
+    def forward(self, x):
+        x = self.after(self.linear(self.first(x)))
+        return x + self.project(F.relu6(self.expand(x)))
+
+
+def bottleneck():
+    return Bottleneck()
+
+
+def bottleneck_not_linear():
+    return Bottleneck(nn.ReLU6())
+
+
+class Stem(nn.Module):
+    def __init__(self, pool):
+        super().__init__()
+        self.conv, self.last, self.pool = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 4, 3), pool
+
+    def forward(self, x):
+        return self.last(self.pool(F.relu(self.conv(x))))
+
+
+def stem():
+    return Stem(nn.MaxPool2d(3, 2, padding=1))
+
+
+def stem_rounded_up():
+    return Stem(nn.MaxPool2d(3, 2, ceil_mode=True))
+
+
+class Patches(nn.Module):
+    def __init__(self, placed=True):
+        super().__init__()
+        self.places = nn.Parameter(torch.randn(1, 12, 8)) if placed else None
+        self.embed, self.norm = nn.Conv2d(3, 8, 4, 4), nn.LayerNorm(8, eps=1e-6)
+        self.mlp, self.head = nn.Linear(8, 8), nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = self.embed(x).flatten(2).transpose(1, 2)
+        if self.places is not None:
+            x = x + self.places
+        return self.head((x + F.gelu(self.mlp(self.norm(x)))).mean(1))
+
+
+def patches():
+    return Patches()
+
+
+def patches_without_places():
+    return Patches(placed=False)
+
+
+class Towers(nn.Module):
+    def __init__(self, bent=True):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(1, 4, 3), nn.Conv2d(4, 6, 3)
+        self.embed, self.head = nn.Linear(6, 5), nn.Linear(5, 1)
+        self.bent = bent
+
+    def tower(self, x):
+        x = self.second(F.relu(self.first(x)))
+        return self.embed((F.relu(x) if self.bent else x).mean((2, 3)))
+
+    def forward(self, left, right):
+        left, right = self.tower(left), self.tower(right)
+        return self.head((right - left).abs())
+
+
+def towers():
+    return Towers()
+
+
+def towers_without_a_relu():
+    return Towers(bent=False)
