@@ -15,6 +15,7 @@ import numpy as np
 from parity.adapters.base import Array, UsersCode, WorkerSettings
 from parity.adapters.tensorflow_model_calling import call_model, cast_for
 from parity.adapters.tensorflow_model_double import Doubling, convert
+from parity.adapters.tensorflow_model_grouped import grouped_gradients
 from parity.adapters.tensorflow_model_hooks import Hooks
 from parity.adapters.tensorflow_model_loading import (
     call_builder,
@@ -49,6 +50,7 @@ class TensorflowModelSession:
     def _start_model_session(self) -> None:
         if getattr(self, "_hooks", None) is None:
             self._hooks = Hooks(self.tf, self.keras)
+            grouped_gradients(self.tf)
             self._doubling = Doubling(self.tf, self._promoted, self._singled)
             self._doubling.quiet = self._hooks.quiet
         self._hooks.install()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from suites.meta.ports.case import Case, Source
 
 PICTURE = "13x17x3"
+TRAIN = ("--train",)
 
 
 def _port(
@@ -16,6 +17,7 @@ def _port(
     cause: str = "",
     place: tuple[str, str] = ("", ""),
     says: tuple[str, ...] = (),
+    options: tuple[str, ...] = (),
 ) -> Case:
     """Return a case; with a `cause`, it must be found at the `place`, TensorFlow's and torch's name, alone."""
     return Case(
@@ -23,6 +25,7 @@ def _port(
         tensorflow=f"vision_tensorflow.py:{tensorflow}",
         torch=f"vision_torch.py:{torch or tensorflow}",
         inputs=tuple(inputs.split()),
+        options=options,
         verdict="different" if cause else "same",
         sources=(Source((place[0],), (place[1],), (cause,)),) if cause else (),
         says=says,
@@ -42,6 +45,9 @@ def _cases() -> Iterator[Case]:
     yield _port("towers", inputs="13x17x1 13x17x1")
     place = "tower/second", "second"
     yield _port("towers", "towers_without_a_relu", "13x17x1 13x17x1", cause="activation-missing", place=place)
+    yield _port("grouped", inputs="13x17x4", options=TRAIN)
+    place = "each", "each"
+    yield _port("grouped", "grouped_by_two", "13x17x4", "dilation-or-groups", place, options=TRAIN)
 
 
 VISION = tuple(_cases())

@@ -67,3 +67,10 @@ def towers():
     )
     apart = layers.Lambda(lambda both: tf.abs(both[0] - both[1]), name="apart")([tower(left), tower(right)])
     return keras.Model([left, right], layers.Dense(1, name="head")(apart))
+
+
+def grouped():
+    image = _picture(4)
+    x = layers.Conv2D(8, 3, groups=4, activation="relu", name="first")(image)
+    x = layers.Conv2D(8, 3, strides=2, groups=8, use_bias=False, name="each")(x)
+    return keras.Model(image, layers.Dense(3, name="head")(layers.GlobalAveragePooling2D()(x)))

@@ -108,3 +108,21 @@ def towers():
 
 def towers_without_a_relu():
     return Towers(bent=False)
+
+
+class Grouped(nn.Module):
+    def __init__(self, groups=8):
+        super().__init__()
+        self.first, self.each = nn.Conv2d(4, 8, 3, groups=4), nn.Conv2d(8, 8, 3, 2, groups=groups, bias=False)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.head(self.each(F.relu(self.first(x))).mean((2, 3)))
+
+
+def grouped():
+    return Grouped()
+
+
+def grouped_by_two():
+    return Grouped(4)
