@@ -14,6 +14,7 @@ from parity.model.trace import MOVES, Op, Trace, weight_names
 FORWARD, STATE, GRADIENT = "forward", "state", "gradient"
 SELECTS = frozenset({"gather", "slice", "flip", "reverse", "index", "getitem", "take"})
 PRODUCTS = frozenset({"matmul", "einsum", "op:bmm", "op:baddbmm"})  # without weights
+PREPARES = frozenset({"resize", "cropping", "slice", "zero_pad"})  # what is done to pictures before a model
 SCALINGS = frozenset({"rescale", "standardize", "add", "subtract", "multiply", "divide"})
 
 
@@ -125,11 +126,12 @@ class Scene:
         return None
 
     def is_model_input(self, tensor: int | None) -> bool:
-        """Return whether a torch tensor is a model input, or one that was only moved or scaled since."""
+        """Return whether a torch tensor is a model input, or one that was only moved, resized or scaled since."""
         makers = self.torch_trace.producers()
         while tensor is not None and tensor not in self.torch_trace.inputs:
             maker = makers.get(tensor)
-            if maker is None or not (maker.effect == MOVES or self._scales(maker) or self._turns(maker)):
+            prepares = maker is not None and (maker.effect == MOVES or maker.kind in PREPARES)
+            if maker is None or not (prepares or self._scales(maker) or self._turns(maker)):
                 return False
             tensor = maker.inputs[0] if maker.inputs else None
         return tensor is not None
