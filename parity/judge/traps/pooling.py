@@ -19,7 +19,7 @@ def propose(scene: Scene) -> Iterator[Remedy]:
         if mine.kind == theirs.kind and mine.kind in POOLS:
             yield from _geometry(scene, mine, theirs)
         if mine.kind == theirs.kind == "avg_pool":
-            yield from _counted(mine, theirs)
+            yield from _counted(scene, mine, theirs)
         if mine.kind != theirs.kind and {mine.kind, theirs.kind} == set(POOLS):
             yield from _other(scene, mine, theirs)
 
@@ -100,10 +100,28 @@ def _line(mine: Op, theirs: Op, pads: list[list[int]]) -> str:
     )
 
 
-def _counted(mine: Op, theirs: Op) -> Iterator[Remedy]:
-    counts = [bool(op.config.get("count_include_pad", False)) for op in (mine, theirs)]
-    if counts[0] != counts[1]:
-        word = f"count_include_pad={counts[0]}"
-        yield change(
-            theirs, "avgpool-count-pad", f"with {word}", f"{word} in `{theirs.name}`", {"count_include_pad": counts[0]}
-        )
+def _counted(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
+    """Yield the remedy for an average that counts its padding on one side alone; zeros padded before it do count."""
+    wanted, counts = (
+        around(scene, theirs, "torch"),
+        (_counts(scene, mine, "tensorflow"), _counts(scene, theirs, "torch")),
+    )
+    if counts[0] == counts[1]:
+        return
+    word = f"count_include_pad={counts[0]}"
+    if wanted == [list(p) for p in theirs.config.get("pads") or []]:
+        change_ = {"count_include_pad": counts[0]}
+        yield change(theirs, "avgpool-count-pad", f"with {word}", f"{word} in `{theirs.name}`", change_)
+        return
+    moved = {"pads": wanted, "count_include_pad": counts[0]}
+    yield with_pads(
+        scene, theirs, change(theirs, "avgpool-count-pad", f"with {word}", _line(mine, theirs, wanted), moved)
+    )
+
+
+def _counts(scene: Scene, op: Op, side: str) -> bool:
+    """Return whether an average is divided by the size of its window where that reaches into the padding, too."""
+    own = [list(p) for p in op.config.get("pads") or []]
+    if own and not any(map(any, own)) and around(scene, op, side) != own:
+        return True
+    return bool(op.config.get("count_include_pad", False))
