@@ -139,9 +139,16 @@ def may_be_spelling(step: Step, traces: tuple[Trace, Trace]) -> bool:
     ]
     if any(trained) and not (all(trained) and kinds <= ARITHMETIC):
         return False  # a product with a weight may be divided by their sum before the products are added, or behind
+    if kinds == {"avg_pool"}:
+        return any(_rescaled(trace, tensor) for trace, tensor in zip(traces, (cut.tensorflow, cut.torch), strict=True))
     if kinds == {"activation"}:
         return len({str(main.config.get("function")) for main in mains if main is not None}) > 1
     return len(kinds) > 1 or all(kind in WRITTEN or kind.startswith("op:") for kind in kinds)
+
+
+def _rescaled(trace: Trace, tensor: int) -> bool:
+    """Return whether a tensor is scaled next: an average by the numbers that there are of a window in the picture."""
+    return any(tensor in op.inputs and op.kind in ("divide", "multiply") for op in trace.ops)
 
 
 def _trained(segment: Sequence[Op], trace: Trace) -> bool:
