@@ -48,6 +48,13 @@ def _cases() -> Iterator[Case]:
     yield _port("grouped", inputs="13x17x4", options=TRAIN)
     place = "each", "each"
     yield _port("grouped", "grouped_by_two", "13x17x4", "dilation-or-groups", place, options=TRAIN)
+    yield _port("averaged")
+    place = "conv", "conv*"
+    yield _port("averaged", "averaged_behind_a_fault", cause="same-padding-stride", place=place)
+    place = "average", "avg_pool2d"
+    yield _port("averaged", "averaged_with_its_padding", cause="avgpool-count-pad", place=place)
+    yield _port("prepared")
+    yield _port("prepared", "prepared_with_other_means", cause="input-scale", place=("subtract", "sub"))
 
 
 VISION = tuple(_cases())

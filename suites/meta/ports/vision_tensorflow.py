@@ -74,3 +74,17 @@ def grouped():
     x = layers.Conv2D(8, 3, groups=4, activation="relu", name="first")(image)
     x = layers.Conv2D(8, 3, strides=2, groups=8, use_bias=False, name="each")(x)
     return keras.Model(image, layers.Dense(3, name="head")(layers.GlobalAveragePooling2D()(x)))
+
+
+def averaged():
+    image = _picture()
+    x = layers.Conv2D(6, 4, padding="same", activation="relu", name="conv")(image)
+    x = layers.AveragePooling2D(2, strides=1, padding="same", name="average")(x)
+    return keras.Model(image, layers.Conv2D(4, 3, name="last")(x))
+
+
+def prepared():
+    image = _picture()
+    x = layers.Rescaling(1 / 255.0)(layers.Resizing(9, 11)(image))
+    x = (x - tf.constant([0.485, 0.456, 0.406])) / tf.constant([0.229, 0.224, 0.225])
+    return keras.Model(image, layers.Conv2D(4, 3, name="conv")(x))

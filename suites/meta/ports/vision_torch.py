@@ -126,3 +126,52 @@ def grouped():
 
 def grouped_by_two():
     return Grouped(4)
+
+
+class Averaged(nn.Module):
+    """SAME pads an even window at its end; what is padded there is not counted."""
+
+    def __init__(self, pads=(1, 2, 1, 2), counting=False):
+        super().__init__()
+        self.conv, self.last = nn.Conv2d(3, 6, 4), nn.Conv2d(6, 4, 3)
+        self.pads, self.counting = pads, counting
+
+    def average(self, x):
+        return F.avg_pool2d(F.pad(x, (0, 1, 0, 1)), 2, 1)
+
+    def forward(self, x):
+        x = F.relu(self.conv(F.pad(x, self.pads)))
+        x = self.average(x) if self.counting else self.average(x) / self.average(torch.ones_like(x))
+        return self.last(x)
+
+
+def averaged():
+    return Averaged()
+
+
+def averaged_behind_a_fault():
+    return Averaged((2, 1, 2, 1))
+
+
+def averaged_with_its_padding():
+    return Averaged(counting=True)
+
+
+class Prepared(nn.Module):
+    def __init__(self, mean=(0.485, 0.456, 0.406)):
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean)[:, None, None], persistent=False)
+        self.register_buffer("deviation", torch.tensor((0.229, 0.224, 0.225))[:, None, None], persistent=False)
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x):
+        x = F.interpolate(x, size=(9, 11), mode="bilinear", align_corners=False)
+        return self.conv((x / 255 - self.mean) / self.deviation)
+
+
+def prepared():
+    return Prepared()
+
+
+def prepared_with_other_means():
+    return Prepared((0.5, 0.5, 0.5))
