@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -111,12 +112,35 @@ def _positional(function: Any, given: list[Any]) -> list[Any]:
     return given if len(places) >= len(given) else [given]
 
 
-def dropout_off(names: Names) -> None:
-    """Let nothing be dropped in training mode; a layer's own rate is kept aside for its description."""
+_RATES = ("p", "prob", "drop_rate", "drop_path")  # of what drops by its name, in a user's own words
+_PREPROCESSING = ("keras.src.layers.preprocessing", "tf_keras.src.layers.preprocessing")
+
+
+def dropout_off(names: Names, training: bool) -> list[str]:
+    """Let nothing be dropped in training mode; a layer's own rate is kept aside for its description.
+
+    In training Keras's layers that change pictures at random do what they do in inference; returns their names.
+    """
+    still = list[str]()
     for layer in names.layers:
-        for name in ("rate", "stddev", "dropout", "recurrent_dropout", "_dropout"):
+        kind = type(layer)
+        if training and kind.__module__.startswith(_PREPROCESSING) and kind.__name__.startswith("Random"):
+            still.append(str(layer.name))
+            if "call" not in layer.__dict__:
+                layer.__dict__["call"] = _as_in_inference(layer.call)
+        own = _RATES if any(word in kind.__name__.lower() for word in ("drop", "stochasticdepth")) else ()
+        for name in ("rate", "stddev", "dropout", "recurrent_dropout", "_dropout", "drop_prob", *own):
             held = layer.__dict__.get(name)
             if isinstance(held, int | float) and held:
                 if name in ("rate", "stddev") and "_parity_rate" not in layer.__dict__:
                     layer.__dict__["_parity_rate"] = float(held)
                 layer.__dict__[name] = 0.0
+    return still
+
+
+def _as_in_inference(own: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(own)
+    def call(inputs: Any, training: Any = None) -> Any:  # noqa: ARG001
+        return own(inputs, training=False)
+
+    return call

@@ -75,7 +75,7 @@ class TensorflowModels(TensorflowModelSession):
             if arrays is not None:
                 self.set_model_weights(arrays)
         notes += self._doubled()
-        dropout_off(self._user_names)
+        dropout_off(self._user_names, training)
         notes += self._mixed()
         kind = type(model)
         return {
@@ -101,7 +101,7 @@ class TensorflowModels(TensorflowModelSession):
         with self._user_code(training):
             own = self._answer(given, training)
             names = self._names()
-            dropout_off(names)
+            still = dropout_off(names, training)
             recorder = Recorder(self.tf, names, training, expand)
             numbers = [recorder.adopt(tensor) for tensor in given]
             with restored(self._model_variables()) as changed, self._hooks.recording(recorder):
@@ -113,6 +113,9 @@ class TensorflowModels(TensorflowModelSession):
         self._user_steps = merged(recorder.steps, recorder.shapes, recorder.dtypes, outputs)
         self._user_inputs, self._user_outputs, self._recorder = numbers, outputs, recorder
         notes += recorder.notes
+        if still:
+            listed = ", ".join(f"`{name}`" for name in still)
+            notes.append(f"{listed} changed no picture at random, as no dropout dropped anything")
         notes += self._replayed(given, own, outputs)
         if changed and not training:
             listed = ", ".join(f"`{names.of(variable)}`" for variable in changed[:3])

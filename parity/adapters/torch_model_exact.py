@@ -160,6 +160,9 @@ def widened(result: Any, twin: bool) -> Any:
     return result
 
 
+_RATES = ("p", "prob", "drop_prob", "drop_rate", "drop_path", "rate")
+
+
 def without_dropout(model: Any) -> dict[int, float]:
     """Set every dropout rate of a model's modules to 0 and return what they were, by the module's id.
 
@@ -168,7 +171,7 @@ def without_dropout(model: Any) -> dict[int, float]:
     rates: dict[int, float] = {}
     for module in model.modules():
         dropping = any(word in type(module).__name__.lower() for word in ("drop", "stochasticdepth"))
-        for key in ("p", "drop_prob", "drop_rate", "rate") if dropping else ("dropout",):
+        for key in _RATES if dropping else ("dropout", "drop_prob"):
             value = inspect.getattr_static(module, key, None)
             if isinstance(value, float) and value:
                 rates[id(module)] = value
