@@ -17,6 +17,13 @@ from parity.adapters.tensorflow_model_activations import activation_of, named_ac
 from parity.adapters.tensorflow_model_names import is_keras_layer, plain_variable
 from parity.adapters.tensorflow_model_tensors import is_tensor, tensors_in
 from parity.adapters.tensorflow_model_tracing import Recorder
+from parity.model import draws
+
+# Operations that draw between 0 and 1, or from a standard normal distribution.
+DRAWN = {
+    "RandomUniform": "uniform", "StatelessRandomUniform": "uniform", "StatelessRandomUniformV2": "uniform",
+    "RandomStandardNormal": "normal", "StatelessRandomNormal": "normal", "StatelessRandomNormalV2": "normal",
+}  # fmt: skip
 
 # Functions that consist of several raw operations, and so would not be recognised by them.
 _COMPOSED = (
@@ -42,6 +49,7 @@ class Hooks:
         self.tf, self.keras = tf, keras
         self.recorder: Recorder | None = None
         self.no_dropout = False
+        self.draws_alike, self.draws = False, 0  # whether random numbers are replaced; how many draws of this run were
         self._busy = False
         self._done: set[int] = set()
         self._replaced: dict[int, Any] = {}
@@ -218,9 +226,21 @@ class Hooks:
             return
         self._busy = True  # what is executed in here must not come here again
         try:
+            self._drawn(op_type, outputs)
             self._looked_at(op_type, inputs, attrs, outputs)
         finally:
             self._busy = False
+
+    def _drawn(self, op_type: Any, outputs: Sequence[Any]) -> None:
+        """Put other numbers in the place of random ones, if asked for: TensorFlow hands out what is in the list."""
+        op = op_type.decode() if isinstance(op_type, bytes) else str(op_type)
+        kind = DRAWN.get(op) if self.draws_alike else None
+        if kind is None or not isinstance(outputs, list):
+            return
+        self.draws += 1
+        shape = [int(size) for size in outputs[0].shape]
+        numbers = draws.uniform(shape) if kind == "uniform" else draws.normal(shape, self.draws, channels_first=False)
+        outputs[0] = self.tf.cast(self.tf.constant(numbers), outputs[0].dtype)
 
     def _looked_at(self, op_type: Any, inputs: Sequence[Any], attrs: Any, outputs: Sequence[Any]) -> None:
         op = op_type.decode() if isinstance(op_type, bytes) else str(op_type)

@@ -107,6 +107,7 @@ class TensorflowModelSession:
     def _answer(self, given: Sequence[Any], training: bool) -> list[Array]:
         """Return the model's own outputs, watched by nobody; its statistics stay."""
         with restored(self._model_variables()):
+            self._hooks.draws = 0
             answer = call_model(self._user, given, training)
         self._user_names.refresh()
         return [np.asarray(t.numpy()) for _, t in named_outputs(answer) if hasattr(t, "numpy")]

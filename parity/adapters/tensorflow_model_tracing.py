@@ -54,6 +54,7 @@ from parity.adapters.tensorflow_model_tensors import (
     same_numbers,
     tensors_in,
 )
+from parity.model import draws
 from parity.model.constants import MASKED
 
 
@@ -440,7 +441,7 @@ class Recorder:
         elif any(source.what in ("weight", "derived") for source in sources):
             self._derive(op, inputs, attributes, outputs, sources)
         elif op.startswith(("Random", "StatelessRandom", "Multinomial")):
-            self._note("random numbers are drawn while the model runs; replays keep those of the traced run")
+            self._note(f"{draws.NOTE} the model runs; replays keep those of the traced run")
 
     def _late(self, handle: Any) -> Any:
         """Look for a variable that was made during the run."""

@@ -87,15 +87,18 @@ class TensorflowModels(TensorflowModelSession):
         }
 
     def trace_model(
-        self, inputs: Sequence[Array], training: bool = False, expand: Sequence[str] = ()
+        self, inputs: Sequence[Array], training: bool = False, expand: Sequence[str] = (), draws_alike: bool = False
     ) -> dict[str, Any]:
         """Run the model once as a user would, and return what was seen: `Trace.to_dict()` data.
+
+        With `draws_alike` random numbers are those of `parity.model.draws`, from now on.
 
         Raises
             UsageError: the model does not take these inputs.
         """
         model = self._loaded_model()
         given = input_tensors(self.tf, model, inputs, self.settings.dtype)
+        self._hooks.draws_alike = draws_alike
         self._user_training = training
         settled = self._ready_to_run(given, training)
         with self._user_code(training):
@@ -105,6 +108,7 @@ class TensorflowModels(TensorflowModelSession):
             recorder = Recorder(self.tf, names, training, expand)
             numbers = [recorder.adopt(tensor) for tensor in given]
             with restored(self._model_variables()) as changed, self._hooks.recording(recorder):
+                self._hooks.draws = 0
                 answer = call_model(model, given, training)
             found = [(name, tensor) for name, tensor in named_outputs(answer) if hasattr(tensor, "shape")]
             outputs = [self._output(recorder, tensor) for _, tensor in found]
@@ -245,6 +249,7 @@ class TensorflowModels(TensorflowModelSession):
             with self._user_code(True), self.tf.GradientTape() as tape:
                 for variable in trained.values():
                     tape.watch(variable)
+                self._hooks.draws = 0
                 answer = call_model(model, given, True)
                 outputs = [tensor for _, tensor in named_outputs(answer) if hasattr(tensor, "dtype")]
             floats = [t for t in outputs if t.dtype.is_floating]

@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from parity.adapters.torch_model_draws import DRAWS, NAMES
+
 Called = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 DROPOUTS = frozenset(
@@ -43,6 +45,8 @@ def rewrite(
 ) -> Called:
     """Return the call that takes this one's place."""
     name, own = plain_name(function), dict(kwargs)
+    if name in NAMES:
+        return DRAWS.called(function, name, args, own)
     if name in DROPOUTS:
         return _undropped(function, args, own, training)
     if name == "scaled_dot_product_attention":

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from parity.adapters.torch_model_calls import Call, named_outputs
 from parity.adapters.torch_model_computed import Makes, bake
+from parity.adapters.torch_model_draws import DRAWS
 from parity.adapters.torch_model_exact import Rewritten, without_dropout
 from parity.adapters.torch_model_kernels import absorb
 from parity.adapters.torch_model_kinds import base_name, describe
@@ -23,6 +24,7 @@ from parity.adapters.torch_model_spelling import spelt
 from parity.adapters.torch_model_tracing import STATISTICS, Recorder, Recording, failing_place
 from parity.adapters.torch_model_updates import tell_updates
 from parity.errors import UsageError
+from parity.model import draws
 from parity.model.trace import MOVING_KINDS
 
 _CLOSE = {torch.float64: 1e-12, torch.float32: 1e-5}  # rounding by another order of summing, relative to the largest
@@ -139,6 +141,7 @@ class Session:
         """
         self._check_inputs(inputs)
         torch.manual_seed(0)
+        DRAWS.begin()
         try:
             with self.precision(), Rewritten(self.twin, self.model.training), contextlib.redirect_stdout(sys.stderr):
                 return self.model(*inputs)
@@ -200,10 +203,14 @@ class Session:
 
     def _recorded(self, inputs: list[Tensor], expand: frozenset[str]) -> Recording:
         torch.manual_seed(0)
+        DRAWS.begin()
+        DRAWS.seen = False
         before = torch.get_rng_state()
         found = self.watched(inputs, expand)
         if not self.model.training and not torch.equal(before, torch.get_rng_state()):
-            found.notes.append("random numbers are drawn while the torch model runs in evaluation mode")
+            found.notes.append(f"{draws.NOTE} the torch model runs in evaluation mode")
+        elif DRAWS.seen:
+            found.notes.append(f"{draws.NOTE} the torch model runs")
         return found
 
     def watched(self, inputs: Sequence[Tensor], expand: frozenset[str] = frozenset()) -> Recording:

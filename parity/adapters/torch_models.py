@@ -51,11 +51,13 @@ class TorchModels:
         }  # fmt: skip
 
     def trace_model(
-        self, inputs: Sequence[Array], training: bool = False, expand: Sequence[str] = ()
+        self, inputs: Sequence[Array], training: bool = False, expand: Sequence[str] = (), draws_alike: bool = False
     ) -> Mapping[str, Any]:
-        """Run the model once and return `Trace.to_dict()` data of what it did."""
+        """Run the model once and return `Trace.to_dict()` data of what it did; see `parity.model.draws`."""
+        from parity.adapters.torch_model_draws import DRAWS
         from parity.adapters.torch_model_session import trace_data
 
+        DRAWS.alike = draws_alike
         session, self._stream = self._loaded(), None
         session.record(session.inputs(inputs), training, expand)
         return trace_data(session)

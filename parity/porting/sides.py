@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from parity.errors import ParityError, UsageError, WorkerCrash, WorkerTimeout
+from parity.model import draws
 from parity.model.trace import Op, Trace
 from parity.pairing.norms import norms_as_one
 from parity.pairing.spreads import spreads_as_one
@@ -135,6 +136,7 @@ class Models:
         self.places: list[int] = []  # where torch's model returns what is TensorFlow's first output, its second ...
         self.notes: list[str] = []
         self._expand: dict[str, list[str]] = {}
+        self._draws_alike = False
         self._parts: dict[str, Mapping[int, tuple[Op, ...]]] = {}
         self.tables_apart = 0.0  # how far tables of constants that both models hold in float32 are apart
 
@@ -196,6 +198,10 @@ class Models:
         ):  # written out on one side: look into the other's layer, too
             self._expand = {TENSORFLOW: ["attention"], TORCH: ["attention"]}
             self._trace(inputs)
+        if all(any(note.startswith(draws.NOTE) for note in self[side].notes) for side in (TENSORFLOW, TORCH)):
+            self._draws_alike = True
+            self._trace(inputs)
+            self.notes.append("both models draw random numbers as they run: both got the same for the check")
         self._order_by_name()
         for name in (TENSORFLOW, TORCH):
             self._same_path(name)
@@ -242,6 +248,7 @@ class Models:
     def _trace(self, inputs: Mapping[str, Sequence[Array]]) -> None:
         def ask(side: str) -> Trace:
             words = {"training": self.options.train, "expand": self._expand.get(family(side), [])}
+            words |= {"draws_alike": self._draws_alike}
             given = list(inputs[family(side)])
             try:
                 return Trace.from_dict(self.workers.call(side, "trace_model", inputs=given, **words))

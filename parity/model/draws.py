@@ -1,0 +1,31 @@
+"""The numbers that both models get where each of them draws at random as it runs.
+
+Two generators never draw the same, and a sample that a variational encoder takes, or a branch that is dropped at
+random, makes a right port another function. Uniform numbers are all in the middle, so that masks keep what more than
+half of all draws would keep, however they are written; normal ones are the same numbers on both sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+NOTE = "random numbers are drawn while"  # how an adapter's note on such a model begins
+MIDDLE = 0.5
+IMAGE_RANK = 4
+
+
+def uniform(shape: Sequence[int]) -> NDArray[Any]:
+    """Return numbers for a draw between 0 and 1."""
+    return np.full(tuple(shape), MIDDLE, np.float32)
+
+
+def normal(shape: Sequence[int], number: int, channels_first: bool) -> NDArray[Any]:
+    """Return numbers for the draw of that number from a standard normal distribution, in a framework's own order."""
+    moved = channels_first and len(shape) >= IMAGE_RANK
+    own = (shape[0], *shape[2:], shape[1]) if moved else tuple(shape)
+    found = np.random.default_rng(number).normal(size=own).astype(np.float32)
+    return np.moveaxis(found, -1, 1) if moved else found
