@@ -55,6 +55,20 @@ def _cases() -> Iterator[Case]:
     yield _port("averaged", "averaged_with_its_padding", cause="avgpool-count-pad", place=place)
     yield _port("prepared")
     yield _port("prepared", "prepared_with_other_means", cause="input-scale", place=("subtract", "sub"))
+    yield from _random()
+
+
+def _random() -> Iterator[Case]:
+    """Yield models that draw at random as they run, all of them or in training alone."""
+    single = "13x17x1"
+    yield _port("sampled", inputs=single, says=("both got the same",))
+    scaled = "residual-scale", ("sample/*", "log_variance")
+    yield _port("sampled", "sampled_by_the_variance", single, *scaled)
+    yield _port("sampled", "sampled_not_at_all", single, "unknown", ("sample/*", "decoder"))
+    yield _port("dropping", options=TRAIN, says=("changed no picture at random",))
+    place = "first/norm", "first.norm"
+    yield _port("dropping", "dropping_behind_another_eps", cause="layernorm-eps", place=place, options=TRAIN)
+    yield _port("dropping", "dropping_more", cause="residual-scale", place=("first/*", "first.div"), options=TRAIN)
 
 
 VISION = tuple(_cases())

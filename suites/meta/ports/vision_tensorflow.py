@@ -88,3 +88,53 @@ def prepared():
     x = layers.Rescaling(1 / 255.0)(layers.Resizing(9, 11)(image))
     x = (x - tf.constant([0.485, 0.456, 0.406])) / tf.constant([0.229, 0.224, 0.225])
     return keras.Model(image, layers.Conv2D(4, 3, name="conv")(x))
+
+
+class Sampling(layers.Layer):
+    def call(self, inputs):
+        mean, log_variance = inputs
+        return mean + keras.ops.exp(0.5 * log_variance) * keras.random.normal(keras.ops.shape(mean))
+
+
+def sampled():
+    image = _picture(1)
+    x = layers.Flatten()(layers.Conv2D(4, 3, strides=2, activation="relu", name="conv")(image))
+    mean, log_variance = layers.Dense(5, name="mean")(x), layers.Dense(5, name="log_variance")(x)
+    x = Sampling(name="sample")([mean, log_variance])
+    return keras.Model(image, layers.Dense(6, activation="sigmoid", name="decoder")(x))
+
+
+class Block(layers.Layer):
+    """Leaves its branch out for some samples, by code of its own."""
+
+    def __init__(self, kept, **words):
+        super().__init__(**words)
+        self.kept = kept
+        self.norm = layers.LayerNormalization(epsilon=1e-6, name="norm")
+        self.dense = layers.Dense(6, activation="gelu", name="dense")
+
+    def call(self, x, training=False):
+        y = self.dense(self.norm(x))
+        if training:
+            y = y / self.kept * tf.floor(self.kept + tf.random.uniform([tf.shape(x)[0], 1, 1, 1]))
+        return x + y
+
+
+class DropPath(layers.Layer):
+    def __init__(self, drop_prob, **words):
+        super().__init__(**words)
+        self.drop_prob = drop_prob
+
+    def call(self, x, training=False):
+        if not training or not self.drop_prob:
+            return x
+        kept = 1.0 - self.drop_prob
+        return x / kept * tf.floor(kept + tf.random.uniform([tf.shape(x)[0], 1, 1, 1]))
+
+
+def dropping():
+    image = _picture()
+    x = layers.RandomRotation(0.2, name="turn")(layers.RandomFlip("horizontal", name="flip")(image))
+    x = Block(0.9, name="first")(layers.Conv2D(6, 3, name="conv")(x))
+    x = layers.Add()([x, DropPath(0.2, name="drop")(layers.Conv2D(6, 1, name="branch")(x))])
+    return keras.Model(image, layers.Dense(3, name="head")(layers.GlobalAveragePooling2D()(x)))

@@ -175,3 +175,78 @@ def prepared():
 
 def prepared_with_other_means():
     return Prepared((0.5, 0.5, 0.5))
+
+
+class Sampled(nn.Module):
+    def __init__(self, half=0.5, sampling=True):
+        super().__init__()
+        self.conv, self.decoder = nn.Conv2d(1, 4, 3, 2), nn.Linear(5, 6)
+        self.mean, self.log_variance = nn.Linear(192, 5), nn.Linear(192, 5)
+        self.half, self.sampling = half, sampling
+
+    def forward(self, x):
+        x = F.relu(self.conv(x)).flatten(1)
+        mean, log_variance = self.mean(x), self.log_variance(x)
+        deviation = torch.exp(self.half * log_variance)
+        if self.sampling:
+            mean = mean + deviation * torch.randn_like(deviation)
+        return torch.sigmoid(self.decoder(mean))
+
+
+def sampled():
+    return Sampled()
+
+
+def sampled_by_the_variance():
+    return Sampled(half=1.0)
+
+
+def sampled_not_at_all():
+    return Sampled(sampling=False)
+
+
+class Block(nn.Module):
+    def __init__(self, kept, eps):
+        super().__init__()
+        self.norm, self.dense, self.kept = nn.LayerNorm(6, eps=eps), nn.Linear(6, 6), kept
+
+    def forward(self, x):
+        y = F.gelu(self.dense(self.norm(x.permute(0, 2, 3, 1)))).permute(0, 3, 1, 2)
+        if self.training:
+            y = y / self.kept * x.new_empty(x.shape[0], 1, 1, 1).bernoulli_(self.kept)
+        return x + y
+
+
+class DropPath(nn.Module):
+    def __init__(self, drop_prob):
+        super().__init__()
+        self.drop_prob = drop_prob
+
+    def forward(self, x):
+        if not self.training or not self.drop_prob:
+            return x
+        kept = 1.0 - self.drop_prob
+        return x * (kept + torch.rand(x.shape[0], 1, 1, 1)).floor() / kept
+
+
+class Dropping(nn.Module):
+    def __init__(self, kept=0.9, eps=1e-6):
+        super().__init__()
+        self.conv, self.first, self.branch = nn.Conv2d(3, 6, 3), Block(kept, eps), nn.Conv2d(6, 6, 1)
+        self.drop, self.head = DropPath(0.2), nn.Linear(6, 3)
+
+    def forward(self, x):
+        x = self.first(self.conv(x))
+        return self.head((x + self.drop(self.branch(x))).mean((2, 3)))
+
+
+def dropping():
+    return Dropping()
+
+
+def dropping_behind_another_eps():
+    return Dropping(eps=1e-5)
+
+
+def dropping_more():
+    return Dropping(kept=0.7)
