@@ -58,8 +58,9 @@ def softmax(u: float, x: Any, dim: int, *_: Any, **__: Any) -> Any:
     down = share * (grown - torch.expm1(-moved)) / (1.0 + grown)
     carried = torch.maximum(up, down)
     size = x.shape[dim] if x.dim() else 1
-    # A share is at most 1, whatever happens to the exponents.
-    error = carried + gamma(size + 5, u) * (share + carried) + tiny(u)
+    # A share is at most 1, whatever happens to the exponents. TensorFlow's is zero below exp(-86.64), twice the
+    # smallest normal number.
+    error = carried + gamma(size + 5, u) * (share + carried) + 2.0 * tiny(u)
     return make(share, torch.where(share > 0, error.clamp(max=1.0), torch.where(moved > 0, error, 0.0)), u)
 
 
