@@ -12,7 +12,7 @@ from parity.judge.traps import masks
 from parity.judge.traps.remedy import Remedy, change, insert, number, together
 from parity.judge.traps.scene import PRODUCTS, Scene, exact_numbers, leading_to, same
 from parity.model.layout import Array
-from parity.model.trace import Op
+from parity.model.trace import MOVES, Op
 
 IDS = ("attention-mask-polarity", "attention-scale-or-heads")
 KINDS = ("attention", "sdpa")
@@ -28,6 +28,28 @@ def propose(scene: Scene) -> Iterator[Remedy]:
             yield from _scale(mine, theirs)
     yield from _written_out(scene)
     yield from masks.propose(scene)
+    yield from _other_way_round(scene)
+
+
+def _other_way_round(scene: Scene) -> Iterator[Remedy]:
+    """Yield the remedies for shares that stand as keys by queries where the product with the values wants the reverse.
+
+    Where queries and keys are made by two layers of one shape, nothing else tells which axis the softmax was taken of.
+    """
+    makers = scene.torch_trace.producers()
+    for theirs in (op for op in scene.torch_ops if op.kind in PRODUCTS and len(op.inputs) > 1):
+        for tensor in theirs.inputs:
+            shape, at = scene.shapes.get(tensor, ()), makers.get(tensor)
+            while at is not None and at.effect == MOVES and at.inputs:
+                at = makers.get(at.inputs[0])
+            if at is None or at.kind != "softmax" or len(shape) < SPLIT - 1 or shape[-1] != shape[-2]:
+                continue
+            order = [*range(len(shape) - 2), len(shape) - 1, len(shape) - 2]
+            says, fix = (
+                f"with `{at.name}` the other way round",
+                f"x.transpose(-2, -1) of `{at.name}` before `{theirs.name}`",
+            )
+            yield insert(tensor, "axis-mismatch", says, fix, "permute", {"order": order}, cost=1.2)
 
 
 def _mask(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:

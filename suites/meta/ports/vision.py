@@ -55,6 +55,9 @@ def _cases() -> Iterator[Case]:
     yield _port("averaged", "averaged_with_its_padding", cause="avgpool-count-pad", place=place)
     yield _port("prepared")
     yield _port("prepared", "prepared_with_other_means", cause="input-scale", place=("subtract", "sub"))
+    yield _port("attended")
+    place = "attend/*", "bmm*"
+    yield _port("attended", "attended_along_the_queries", cause="axis-mismatch", place=place)
     yield from _random()
 
 

@@ -138,3 +138,18 @@ def dropping():
     x = Block(0.9, name="first")(layers.Conv2D(6, 3, name="conv")(x))
     x = layers.Add()([x, DropPath(0.2, name="drop")(layers.Conv2D(6, 1, name="branch")(x))])
     return keras.Model(image, layers.Dense(3, name="head")(layers.GlobalAveragePooling2D()(x)))
+
+
+def attended():
+    image = _picture()
+    x = layers.Conv2D(6, 3, name="conv")(image)
+    queries, keys = layers.Conv2D(2, 1, name="queries")(x), layers.Conv2D(2, 1, name="keys")(x)
+    values = layers.Conv2D(6, 1, name="values")(x)
+
+    def attend(all_three):
+        q, k, v = (tf.reshape(one, (-1, 11 * 15, one.shape[-1])) for one in all_three)
+        shares = tf.nn.softmax(tf.matmul(q, k, transpose_b=True))
+        return tf.reshape(tf.matmul(shares, v), (-1, 11, 15, 6))
+
+    y = layers.Lambda(attend, output_shape=(11, 15, 6), name="attend")([queries, keys, values])
+    return keras.Model(image, layers.Conv2D(4, 3, name="last")(layers.Add()([x, y])))

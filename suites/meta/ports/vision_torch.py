@@ -250,3 +250,24 @@ def dropping_behind_another_eps():
 
 def dropping_more():
     return Dropping(kept=0.7)
+
+
+class Attended(nn.Module):
+    def __init__(self, dim=2):
+        super().__init__()
+        self.conv, self.last, self.dim = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 4, 3), dim
+        self.query, self.key, self.value = nn.Conv2d(6, 2, 1), nn.Conv2d(6, 2, 1), nn.Conv2d(6, 6, 1)
+
+    def forward(self, x):
+        x = self.conv(x)
+        q, k, v = (layer(x).flatten(2) for layer in (self.query, self.key, self.value))
+        shares = torch.softmax(torch.bmm(q.transpose(1, 2), k), dim=self.dim)
+        return self.last(x + torch.bmm(v, shares.transpose(1, 2)).view_as(x))
+
+
+def attended():
+    return Attended()
+
+
+def attended_along_the_queries():
+    return Attended(dim=1)
