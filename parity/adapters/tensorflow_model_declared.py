@@ -1,4 +1,4 @@
-"""What a Keras model says before it runs: the shapes of its inputs, and with what it calls each layer."""
+"""What a Keras model says of each layer before it runs: the shapes of its first call, and with what it is called."""
 
 from __future__ import annotations
 
@@ -6,21 +6,6 @@ from typing import Any
 
 Shape = tuple[int, ...]
 _BATCH = 2
-_ANY_SIZE = 64  # stands for a size that a model leaves open
-
-
-def declared_inputs(model: Any) -> list[dict[str, Any]]:
-    """Return `shape` (batch axis in front) and `integers` of every input of a functional or built sequential model."""
-    given = getattr(model, "inputs", None)
-    if not isinstance(given, list | tuple) or not all(hasattr(one, "shape") for one in given):
-        return []
-    return [
-        {
-            "shape": [_BATCH, *(_ANY_SIZE if n is None else int(n) for n in one.shape[1:])],
-            "integers": "int" in str(one.dtype),
-        }
-        for one in given
-    ]
 
 
 def declared_shapes(layer: Any) -> tuple[Shape | None, Shape | None]:

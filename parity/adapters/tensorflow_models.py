@@ -9,7 +9,7 @@ import numpy as np
 
 from parity.adapters.base import Array
 from parity.adapters.tensorflow_model_calling import call_model, dropout_off, input_tensors
-from parity.adapters.tensorflow_model_declared import declared_arguments, declared_inputs, declared_shapes
+from parity.adapters.tensorflow_model_declared import declared_arguments, declared_shapes
 from parity.adapters.tensorflow_model_layers import Call, describe, initializer
 from parity.adapters.tensorflow_model_loading import (
     checked_model,
@@ -154,10 +154,6 @@ class TensorflowModels(TensorflowModelSession):
                 config = {**part.config, "initializer": drawn} if drawn else part.config
                 ops.append(Op(len(ops), name, part.kind, (), (), config, weights, made_by(layer)))
         return Trace((), (), (), tuple(ops), {}, {}, self._weights()).to_dict()
-
-    def declared_inputs(self) -> list[dict[str, Any]]:
-        """Return `shape` and `integers` of each input that the model itself declares; none if it declares none."""
-        return declared_inputs(self._loaded_model())
 
     def get_model_weights(self, names: Sequence[str] | None = None) -> dict[str, Array]:
         """Return all weights and statistics by name, or the named ones."""

@@ -16,6 +16,8 @@ from parity.porting.options import IMAGE_AXES, CheckOptions
 from parity.porting.sides import TENSORFLOW, TORCH, PlainWorkers
 
 PLAIN = (TENSORFLOW, TORCH)
+BATCH = 2
+ANY_SIZE = 64  # stands for a size that a model leaves open
 
 
 @dataclass(frozen=True)
@@ -120,10 +122,10 @@ def _best(
 
 
 def _fed(declared: Mapping[str, Any], channels_first: bool) -> dict[str, Any]:
-    """Return an input as torch is fed it."""
-    shape = list(declared["shape"])
+    """Return the shape of an input as torch is fed it, and whether it holds whole numbers."""
+    shape = [BATCH, *(ANY_SIZE if n is None else int(n) for n in declared["shape"])]
     image = len(shape) == IMAGE_AXES + 1 and channels_first
-    return {**declared, "shape": [shape[0], shape[-1], *shape[1:-1]] if image else shape}
+    return {"shape": [shape[0], shape[-1], *shape[1:-1]] if image else shape, "integers": "int" in declared["dtype"]}
 
 
 def _like(tensorflow: Trace, torch: Trace) -> Trace:
