@@ -73,12 +73,13 @@ class Graph:
         given = [one for one in graph.input if one.name not in self.arrays]
         self.takes, self.gives = [one.name for one in given], [one.name for one in graph.output]
         self.shapes = [_declared(one) for one in given]
-        self.whole = [one.type.tensor_type.elem_type in (2, 3, 5, 6, 7, 12, 13) for one in given]
+        self.integers = [_integers(one, onnx) for one in given]
         self.version = next((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), 17)
         self.constants: set[str] = set()  # arrays that are no initialisers, and made of none
         self._evaluators: dict[str, Any] = {}
         self.ranks = _ranks(model, onnx)
         self._fold()
+        self._part_equals()
         self._join_biases()
         self._join_group_norms()
         joined_layer_norms(self)
@@ -199,6 +200,18 @@ class Graph:
                     other.inputs = [floats[0] if name == node.outputs[0] else name for name in other.inputs]
         self.nodes = kept
 
+    def _part_equals(self) -> None:
+        """Give every node a vector of its own where one number throughout is kept once for all: a fresh model's."""
+        for name, readers in self.readers().items():
+            array = self.arrays.get(name)
+            if array is None or array.ndim != 1 or array.size < 2 or array.dtype.kind != "f" or np.ptp(array):
+                continue
+            for number, node in enumerate(dict.fromkeys(readers)):
+                if number and name not in self.gives:
+                    own = f"{node.name or f'{node.kind}_{number}'}.{name.rpartition('.')[2]}"
+                    self.arrays[own] = array.copy()
+                    node.inputs = [own if given == name else given for given in node.inputs]
+
     def _join_biases(self) -> None:
         """Let a matrix product with a constant matrix and the bias added to it be one dense layer, as it was."""
         nodes, arrays = self.nodes, self.arrays
@@ -291,6 +304,12 @@ def _ranks(model: Any, onnx: Any) -> dict[str, int]:
         graph = model.graph
     values = (*graph.value_info, *graph.input, *graph.output)
     return {one.name: len(one.type.tensor_type.shape.dim) for one in values if one.type.tensor_type.HasField("shape")}
+
+
+def _integers(value: Any, onnx: Any) -> str:
+    """Return the dtype of an input of whole numbers, and nothing for any other."""
+    kind = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type or 1))
+    return kind.name if kind.kind in "iu" else ""
 
 
 def _declared(value: Any) -> list[int | None] | None:

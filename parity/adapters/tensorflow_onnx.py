@@ -48,7 +48,7 @@ class OnnxModel(tf.Module):
     @property
     def inputs(self) -> list[Any]:
         """Return what the file declares of its inputs."""
-        dtypes = [tf.int64 if whole else tf.float32 for whole in self._given.whole]
+        dtypes = [one or "float32" for one in self._given.integers]
         return [tf.TensorSpec(s, d) for s, d in zip(self._given.shapes, dtypes, strict=True)]
 
     def __call__(self, *inputs: Any) -> Any:
@@ -134,7 +134,7 @@ class OnnxModel(tf.Module):
         """Make the layers where the file tells the inputs' shapes; elsewhere the first call makes them."""
         if any(shape is None for shape in self._given.shapes):
             return
-        shapes = [[2 if not p else size or DRY for p, size in enumerate(shape or ())] for shape in self._given.shapes]
+        shapes = [[size or (DRY if p else 2) for p, size in enumerate(shape or ())] for shape in self._given.shapes]
         try:
             self(*(tf.zeros(s, spec.dtype) for s, spec in zip(shapes, self.inputs, strict=True)))
         except UsageError:

@@ -48,7 +48,8 @@ def neutral(names: Iterable[str], weights: Mapping[str, Array], trace: Trace, pa
         for name in names
         if name in weights
         and used.get(name)
-        and all(op.index in paired and _does_nothing(op, role, weights[name]) for op, role in used[name])
+        and any(op.index in paired for op, _ in used[name])
+        and all(_does_nothing(op, role, weights[name]) for op, role in used[name])
     ]
 
 
@@ -59,6 +60,18 @@ def left_neutral(names: Iterable[str], weights: Mapping[str, Array], trace: Trac
     as it is.
     """
     return neutral(names, weights, trace, {op.index for op in trace.ops if op.kind in NORMS})
+
+
+def neutral_values(names: Iterable[str], trace: Trace) -> dict[str, float]:
+    """Return with what number throughout each of the named weights does nothing: 0 for shifts, 1 for a norm's scale."""
+    used, found = _uses(trace), dict[str, float]()
+    for name in names:
+        uses = used.get(name, [])
+        if uses and all(role in SHIFTS for _, role in uses):
+            found[name] = 0.0
+        elif uses and all(op.kind in NORMS and role in SCALES for op, role in uses):
+            found[name] = 1.0
+    return found
 
 
 def untrained(names: Iterable[str], trace: Trace, judged: Container[int]) -> list[str]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from parity.model.trace import weight_names
 from parity.pairing.copying import WeightPlan, settling
 from parity.porting import waking
-from parity.porting.fresh import left_neutral, trained_like
+from parity.porting.fresh import left_neutral, neutral_values, trained_like
 from parity.porting.options import AS_IS, TENSORFLOW_TO_TORCH, Array
 from parity.porting.sides import LABELS, TENSORFLOW, TORCH, Models, family
 
@@ -52,8 +54,14 @@ def _carried(
     to_torch = models.options.weights == TENSORFLOW_TO_TORCH
     source, target = (TENSORFLOW, TORCH) if to_torch else (TORCH, TENSORFLOW)
     notes, options = list[str](), models.options
+    left_out = _left_out(models, weight_plan, held, target)
+    if left_out:
+        notes.append(
+            f"{', '.join(f'`{name}`' for name in left_out[:3])}{' and others' if len(left_out) > 3 else ''}: no"
+            " shift and no scale for the check, as the ONNX file has none: exporters leave out those that do nothing"
+        )
     if options.fresh:
-        lone = () if to_torch else left_neutral(weight_plan.unmatched_torch, held[TORCH], models[TORCH])
+        lone = [*left_out, *(() if to_torch else left_neutral(weight_plan.unmatched_torch, held[TORCH], models[TORCH]))]
         changed = trained_like(held[source], models[source], options.seed, lone)
         held[source].update(changed)
         if changed:
@@ -75,6 +83,23 @@ def _carried(
             for name in made
         ]
     return notes
+
+
+def _left_out(models: Models, weight_plan: WeightPlan, held: Held, target: str) -> list[str]:
+    """Let shifts and scales that the other side's ONNX file lacks do nothing, in place, and return their names.
+
+    The side that weights are carried from keeps one that does something.
+    """
+    found: list[str] = []
+    alone = {TENSORFLOW: weight_plan.unmatched_tensorflow, TORCH: weight_plan.unmatched_torch}
+    for side, other in ((TENSORFLOW, TORCH), (TORCH, TENSORFLOW)):
+        if not models.builders[other].lower().endswith(".onnx"):
+            continue
+        for name, value in neutral_values(alone[side], models[side]).items():
+            if side == target or bool((held[side][name] == value).all()):
+                held[side][name] = np.full_like(held[side][name], value)
+                found.append(name)
+    return found
 
 
 def _rounded(models: Models, weight_plan: WeightPlan, held: Held) -> list[str]:

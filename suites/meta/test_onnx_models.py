@@ -44,14 +44,21 @@ def tokens():
     x = L.LSTM(5, return_sequences=True, name="lstm")(x)
     return filled(keras.Model(i, L.Dense(3, name="head")(x), name="m"))
 
+def fresh():
+    # Nobody trained it: its biases are zero, and exporters leave them out.
+    keras.utils.set_random_seed(3)
+    i = keras.Input((9,), dtype="int32")
+    x = L.Conv1D(5, 3, activation="elu", name="c1")(L.Embedding(20, 6, name="table")(i))
+    return keras.Model(i, L.Dense(3, name="head")(L.GlobalMaxPooling1D(name="most")(x)), name="m")
+
 def write():
     import tf2onnx
 
-    for make, shape in ((image, (12, 12, 3)), (tokens, (6, 8))):
+    for make, shape in ((image, (12, 12, 3)), (tokens, (6, 8)), (fresh, (9,))):
         model = make()
         call = tf.function(
             lambda x, model=model: model(x, training=False),
-            input_signature=[tf.TensorSpec((None, *shape), tf.float32, name="x")],
+            input_signature=[tf.TensorSpec((None, *shape), tf.int32 if make is fresh else tf.float32, name="x")],
         )
         tf2onnx.convert.from_function(
             call, input_signature=call.input_signature, opset=17, output_path=f"FOLDER/tf_{make.__name__}.onnx"
@@ -106,6 +113,31 @@ class Norms(nn.Module):
         x = F.max_pool2d(F.relu(self.bn(self.c1(x))), 3, 1, 1)
         return self.fc(torch.flatten(self.up(self.__dict__["act"](self.gn(self.c2(x)))), 1))
 
+class Fresh(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table, self.c1, self.head = nn.Embedding(20, 6), nn.Conv1d(6, 5, 3), nn.Linear(5, 3)
+
+    def forward(self, x):
+        return self.head(F.elu(self.c1(self.table(x).transpose(1, 2))).amax(-1))
+
+class Twice(nn.Module):
+    def __init__(self, eps=1e-5):
+        super().__init__()
+        self.d1, self.n1, self.d2, self.n2 = nn.Linear(7, 8), nn.LayerNorm(8), nn.Linear(8, 8), nn.LayerNorm(8, eps=eps)
+
+    def forward(self, x):
+        return self.n2(self.d2(self.n1(self.d1(x))))
+
+def fresh():
+    return Fresh()
+
+def twice():
+    return Twice()
+
+def twice_eps():
+    return Twice(1e-3)
+
 def image():
     return filled(Image())
 
@@ -133,6 +165,7 @@ def write():
     torch.onnx.export(norms(), (torch.zeros(2, 3, 12, 12),), "FOLDER/pt_norms.onnx", **how)
     torch.onnx.export(norms(), (torch.zeros(2, 3, 12, 12),), "FOLDER/pt_folded.onnx", verbose=False)
     torch.onnx.export(tokens(), (torch.zeros(2, 6, 8),), "FOLDER/pt_tokens.onnx", **how)
+    torch.onnx.export(twice().eval(), (torch.zeros(3, 7),), "FOLDER/pt_twice.onnx", verbose=False)
     return norms()
 """
 
@@ -182,6 +215,9 @@ SAME = {"torch_layout": "same"}
         ("pt_norms.onnx", "norms", "3x12x12", {**SAME, "weights": "as-is"}),
         ("pt_tokens.onnx", "pt_tokens.onnx", "6x8", {}),
         ("tokens", "pt_tokens.onnx", "6x8", {}),
+        ("tf_fresh.onnx", "fresh", "9:0:19", {}),
+        ("fresh", "tf_fresh.onnx", "9:0:19", {}),
+        ("pt_twice.onnx", "twice", "7", {}),
     ],
 )
 def test_a_file_is_the_function_that_it_was_exported_from(
@@ -198,6 +234,7 @@ def test_a_file_is_the_function_that_it_was_exported_from(
         ("pt_norms.onnx", "norms_act", "3x12x12", SAME, "activation-missing", None),
         ("tf_tokens.onnx", "tokens_eps", "6x8", {}, "layernorm-eps", ("ln_1", "ln")),
         ("tf_tokens.onnx", "tokens_tanh", "6x8", {}, "gelu-approximation", None),
+        ("pt_twice.onnx", "twice_eps", "7", {}, "layernorm-eps", ("node_layer_norm_1", "n2")),
     ],
 )
 def test_a_fault_beside_a_file_is_found_where_it_is(
