@@ -157,7 +157,7 @@ def test_a_script_shows_the_difference_of_the_check_and_none_once_it_is_fixed(
         ("states-padding_seen", "attention-mask-polarity", "key_padding_mask=x1", "key_padding_mask=~x1"),
         ("shown-last_cell", "unknown", "y1[2]", "y1[1]"),
         ("shown-ends_exchanged", "output-permutation", "[y18, y19]", "[y19, y18]"),
-        ("shown-attending_to_padding", "unknown", "key_padding_mask=y2", "key_padding_mask=~y2"),
+        ("shown-attending_to_padding", "attention-mask-polarity", "key_padding_mask=y2", "key_padding_mask=~y2"),
         ("shown-picking_otherwise", "output-permutation", "[4, 0, 1, 2]", "[4, 0, 2, 1]"),
         ("shown-smallest", "unknown", "largest=False", "largest=True"),
         ("shown-over_channels_eps", "layernorm-eps", "+ 0.001", "+ 1e-06"),
