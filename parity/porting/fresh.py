@@ -66,11 +66,10 @@ def neutral_values(names: Iterable[str], trace: Trace) -> dict[str, float]:
     """Return with what number throughout each of the named weights does nothing: 0 for shifts, 1 for a norm's scale."""
     used, found = _uses(trace), dict[str, float]()
     for name in names:
-        uses = used.get(name, [])
-        if uses and all(role in SHIFTS for _, role in uses):
-            found[name] = 0.0
-        elif uses and all(op.kind in NORMS and role in SCALES for op, role in uses):
-            found[name] = 1.0
+        values = {_neutral_value(op, role) for op, role in used.get(name, ())}
+        value = values.pop() if len(values) == 1 else None
+        if value is not None:
+            found[name] = value
     return found
 
 
@@ -105,9 +104,14 @@ def _uses(trace: Trace) -> dict[str, list[tuple[Op, str]]]:
 
 
 def _does_nothing(op: Op, role: str, array: Array) -> bool:
+    value = _neutral_value(op, role)
+    return value is not None and bool((array == value).all())
+
+
+def _neutral_value(op: Op, role: str) -> float | None:
     if role in SHIFTS:
-        return bool((array == 0).all())
-    return op.kind in NORMS and role in SCALES and bool((array == 1).all())
+        return 0.0
+    return 1.0 if op.kind in NORMS and role in SCALES else None
 
 
 def _constant(array: Array) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import product
 from typing import Any
 
 from parity.errors import UsageError
@@ -73,8 +72,8 @@ def lint(tensorflow: str, torch: str, options: CheckOptions, optimizers: tuple[s
     notes = [note for side in PLAIN for note in (*about[side].get("notes", ()), *traces[side][0].notes)]
     if about[TORCH].get("was_training"):
         notes.append("the torch builder leaves its module in training mode: call .eval() before inference")
-    tensorflow_trace, torch_trace, matching = _best(traces[TENSORFLOW], traces[TORCH], options.by_hand)
-    mine, theirs = ({op.index: op for op in trace.ops} for trace in (tensorflow_trace, torch_trace))
+    torch_trace, matching = _best(traces[TENSORFLOW][0], traces[TORCH], options.by_hand)
+    mine, theirs = ({op.index: op for op in trace.ops} for trace in (traces[TENSORFLOW][0], torch_trace))
     pairs = [(mine[pair.tensorflow], theirs[pair.torch]) for pair in matching.pairs]
     alike = [pair for pair in pairs if comparable(*pair)]
     found = [difference for pair in alike for difference in compare(*pair)]
@@ -107,18 +106,16 @@ def _traces(workers: PlainWorkers) -> dict[str, list[Trace]]:
     }
 
 
-def _best(
-    tensorflow: Sequence[Trace], torch: Sequence[Trace], by_hand: Mapping[str, str]
-) -> tuple[Trace, Trace, Matching]:
-    """Return the two lists of layers of which most can be paired, and how.
+def _best(tensorflow: Trace, candidates: Sequence[Trace], by_hand: Mapping[str, str]) -> tuple[Trace, Matching]:
+    """Return the list of torch's layers of which most can be paired, and how.
 
     The layers inside a Keras layer of the user's own are known in the order of their definition only.
     """
     found = []
-    for mine, theirs in product(tensorflow, torch):
-        weighted = match_weighted(mine, theirs, by_hand)
-        found.append((mine, theirs, match_all(mine, theirs, weighted, None, None, by_hand)))
-    return max(found, key=lambda one: len(one[2].pairs))
+    for torch in candidates:
+        weighted = match_weighted(tensorflow, torch, by_hand)
+        found.append((torch, match_all(tensorflow, torch, weighted, None, None, by_hand)))
+    return max(found, key=lambda one: len(one[1].pairs))
 
 
 def _fed(declared: Mapping[str, Any], channels_first: bool) -> dict[str, Any]:
