@@ -15,7 +15,7 @@ from parity.pairing import batches
 from parity.pairing.copying import WeightPlan, plan
 from parity.pairing.families import family
 from parity.pairing.match import Matching, match_all, match_weighted
-from parity.porting import baked, elsewhere, outputs, reshaping, short, stacking, ties, training, waking
+from parity.porting import baked, elsewhere, folding, outputs, reshaping, short, stacking, ties, training, waking
 from parity.porting.causes import UNKNOWN, Bank
 from parity.porting.convert import Conversion, directions, write
 from parity.porting.convert import settings as convert_settings
@@ -138,6 +138,8 @@ def prepare(models: Models, tell: Progress) -> Prepared:
     _same_counts(models)
     tell("stage", "pairing layers and weights")
     weighted = match_weighted(models[TENSORFLOW], models[TORCH], options.by_hand)
+    if models.see_folded(weighted):
+        weighted = match_weighted(models[TENSORFLOW], models[TORCH], options.by_hand)
     orders = Orders(models, options)
     reshaped = reshaping.find(models, weighted, orders)
     weight_plan = plan(models[TENSORFLOW], models[TORCH], weighted, orders.rows, orders.columns,
@@ -229,13 +231,16 @@ class Story:
         row = _row(step, gradients)
         self.layers.append(row)
         if step.finding.verdict == SEMANTIC:
-            found = self._not_told_yet(step, self._of_whole(step) or self.bank.sources(step))
+            found = self._not_told_yet(step, self._of_whole(step) or self._explained(step))
             self._found[step.cut.tensorflow] = found
             found = [*found, *training.of_statistics(step, gradients, prepared.plan, prepared.weights)]
         else:
             found = training.sources(step, gradients, prepared.plan, prepared.weights, self.bank.of_gradients)
         self.sources = at_every_call(self.sources, found)
         return row
+
+    def _explained(self, step: Step) -> list[Source]:
+        return folding.with_eps(self.prepared.models, step, self.bank.sources(step))
 
     def _of_whole(self, step: Step) -> list[Source]:
         """Return the one cause of several steps in a row, if there is one, in the place of what was told of each.

@@ -204,13 +204,21 @@ class Graph:
         """Give every node a vector of its own where one number throughout is kept once for all: a fresh model's."""
         for name, readers in self.readers().items():
             array = self.arrays.get(name)
-            if array is None or array.ndim != 1 or array.size < 2 or array.dtype.kind != "f" or np.ptp(array):
+            if (
+                array is None
+                or array.size < 2
+                or array.size != max(array.shape)
+                or array.dtype.kind != "f"
+                or np.ptp(array)
+            ):
                 continue
-            for number, node in enumerate(dict.fromkeys(readers)):
+            places = [(node, p) for node in dict.fromkeys(readers) for p, n in enumerate(node.inputs) if n == name]
+            for number, (node, place) in enumerate(places):
                 if number and name not in self.gives:
-                    own = f"{node.name or f'{node.kind}_{number}'}.{name.rpartition('.')[2]}"
+                    again = f"_{place}" if any(node is one for one, _ in places[:number]) else ""
+                    own = f"{node.name or f'{node.kind}_{number}'}.{name.rpartition('.')[2]}{again}"
                     self.arrays[own] = array.copy()
-                    node.inputs = [own if given == name else given for given in node.inputs]
+                    node.inputs[place] = own
 
     def _join_biases(self) -> None:
         """Let a matrix product with a constant matrix and the bias added to it be one dense layer, as it was."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parity.model.trace import Op, Trace, used_weights, weights_that_matter
+from parity.pairing.folded import FOLDED
 
 Array = NDArray[Any]
 
@@ -48,7 +49,7 @@ def neutral(names: Iterable[str], weights: Mapping[str, Array], trace: Trace, pa
         for name in names
         if name in weights
         and used.get(name)
-        and any(op.index in paired for op, _ in used[name])
+        and any(op.index in paired or op.config.get(FOLDED) for op, _ in used[name])
         and all(_does_nothing(op, role, weights[name]) for op, role in used[name])
     ]
 
@@ -109,7 +110,7 @@ def _does_nothing(op: Op, role: str, array: Array) -> bool:
 
 
 def _neutral_value(op: Op, role: str) -> float | None:
-    if role in SHIFTS:
+    if role in SHIFTS or (op.kind == "add" and op.config.get(FOLDED)):
         return 0.0
     return 1.0 if op.kind in NORMS and role in SCALES else None
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from parity.errors import UsageError
 from parity.judge.traps.lint import Difference, comparable, compare, compare_optimizers, with_padding
-from parity.model.trace import Trace
+from parity.model.trace import Op, Trace
 from parity.pairing.match import Matching, match_all, match_weighted
 from parity.porting.options import IMAGE_AXES, CheckOptions
 from parity.porting.sides import TENSORFLOW, TORCH, PlainWorkers
 
 PLAIN = (TENSORFLOW, TORCH)
 BATCH = 2
+OF_TRAINING = frozenset({"batchnorm-momentum", "batchnorm-running-variance", "init-distribution"})  # of no file
+BIAS = "bias-missing-or-doubled"
+FOLDED = "batch normalisations without a partner stand behind {count} layers: exporters fold them into these"
 ANY_SIZE = 64  # stands for a size that a model leaves open
 
 
@@ -78,6 +82,13 @@ def lint(tensorflow: str, torch: str, options: CheckOptions, optimizers: tuple[s
     alike = [pair for pair in pairs if comparable(*pair)]
     found = [difference for pair in alike for difference in compare(*pair)]
     paired = [{op.index for op in side} for side in zip(*alike, strict=True)] or [set(), set()]
+    files = [name.lower().endswith(".onnx") for name in (tensorflow, torch)]
+    if any(files):
+        found = [one for one in found if one.trap not in OF_TRAINING]
+        for ops, is_file, known, which in zip((mine, theirs), reversed(files), paired, PLAIN, strict=True):
+            before = _before_folded(list(ops.values()), known) if is_file else set()
+            found = [one for one in found if one.trap != BIAS or getattr(one, which) not in before]
+            notes += [FOLDED.format(count=len(before))] if before else []
     return Lint(
         pairs=len(alike),
         differences=(*found, *extra),
@@ -85,6 +96,12 @@ def lint(tensorflow: str, torch: str, options: CheckOptions, optimizers: tuple[s
         unpaired_torch=tuple(op.name for index, op in theirs.items() if index not in paired[1]),
         notes=tuple(dict.fromkeys([*notes, *matching.ambiguous, *matching.notes])),
     )
+
+
+def _before_folded(ops: Sequence[Op], paired: Container[int]) -> set[str]:
+    """Return the layers before normalisations that the other side's file has no partner for: it may add their shift."""
+    alone = {op.index for op in ops if op.kind == "batch_norm" and op.index not in paired}
+    return {first.name for first, second in pairwise(ops) if second.index in alone and first.weights}
 
 
 def _traces(workers: PlainWorkers) -> dict[str, list[Trace]]:

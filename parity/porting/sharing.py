@@ -8,14 +8,13 @@ import numpy as np
 
 from parity.model.trace import weight_names
 from parity.pairing.copying import WeightPlan, settling
-from parity.porting import waking
+from parity.porting import folding, waking
+from parity.porting.folding import Held
 from parity.porting.fresh import left_neutral, neutral_values, trained_like
 from parity.porting.options import AS_IS, TENSORFLOW_TO_TORCH, Array
 from parity.porting.sides import LABELS, TENSORFLOW, TORCH, Models, family
 
 HELD = 1e-5  # of its largest number: how near a computed weight comes to one that it can hold
-
-Held = dict[str, dict[str, Array]]  # by side and name
 
 
 def share_weights(
@@ -32,7 +31,7 @@ def share_weights(
     """
     held: Held = {side: dict(built[side]) for side in (TENSORFLOW, TORCH)}
     if models.options.weights == AS_IS:
-        notes = _rounded(models, weight_plan, held)
+        notes = [*folding.as_is(models, weight_plan, held), *_rounded(models, weight_plan, held)]
     else:
         notes = _carried(models, weight_plan, held, of_constants, instead)
     settled = weight_plan.settled(held[TENSORFLOW], held[TORCH])
@@ -61,7 +60,11 @@ def _carried(
             " shift and no scale for the check, as the ONNX file has none: exporters leave out those that do nothing"
         )
     if options.fresh:
-        lone = [*left_out, *(() if to_torch else left_neutral(weight_plan.unmatched_torch, held[TORCH], models[TORCH]))]
+        lone = [
+            *left_out,
+            *folding.shifts(models, source, left_out),
+            *(() if to_torch else left_neutral(weight_plan.unmatched_torch, held[TORCH], models[TORCH])),
+        ]
         changed = trained_like(held[source], models[source], options.seed, lone)
         held[source].update(changed)
         if changed:
@@ -72,8 +75,11 @@ def _carried(
     held[source].update(instead)
     if instead:
         notes.append(waking.note(sorted(instead)))
+    notes += folding.fold(models, held, source)
     carried = (weight_plan.to_torch if to_torch else weight_plan.to_tensorflow)(held[source])
     held[target].update({**carried, **of_constants})
+    for fold in models.folds.get(target, ()):
+        held[target].update(fold.nothing(held[target]))
     if to_torch:
         made = _computed_otherwise(models, weight_plan, carried)
         held[TORCH].update(made)
@@ -96,8 +102,9 @@ def _left_out(models: Models, weight_plan: WeightPlan, held: Held, target: str) 
         if not models.builders[other].lower().endswith(".onnx"):
             continue
         for name, value in neutral_values(alone[side], models[side]).items():
-            if side == target or bool((held[side][name] == value).all()):
-                held[side][name] = np.full_like(held[side][name], value)
+            terms = folding.shifts(models, side, [name])
+            if side == target or all(bool((held[side][n] == value).all()) for n in (name, *terms)):
+                held[side] |= {n: np.full_like(held[side][n], value) for n in (name, *terms)}
                 found.append(name)
     return found
 

@@ -13,9 +13,12 @@ import numpy as np
 from parity.errors import ParityError, UsageError, WorkerCrash, WorkerTimeout
 from parity.model import draws
 from parity.model.trace import Op, Trace
+from parity.pairing.folded import Fold, folded
+from parity.pairing.match import Matching
 from parity.pairing.norms import norms_as_one
 from parity.pairing.spreads import spreads_as_one
 from parity.pairing.sums import sums_as_one
+from parity.pairing.whole import Whole
 from parity.porting.memory import MemoryGuard, resident_bytes, room_bytes, too_large
 from parity.porting.options import CHANNELS_FIRST, IMAGE_AXES, Array, CheckOptions
 from parity.workers.client import Worker, WorkerOptions, usable_cpus
@@ -138,6 +141,8 @@ class Models:
         self._expand: dict[str, list[str]] = {}
         self._draws_alike = False
         self._parts: dict[str, Mapping[int, tuple[Op, ...]]] = {}
+        self.folds: dict[str, tuple[Fold, ...]] = {}
+        self.other_eps: dict[tuple[str, str], tuple[float, float]] = {}  # by side and weight: its eps, the file's
         self.tables_apart = 0.0  # how far tables of constants that both models hold in float32 are apart
 
     def load(self) -> None:
@@ -221,6 +226,17 @@ class Models:
             spread = spreads_as_one(norms[place], norms[1 - place].trace, place == 0, apart)
             whole = sums_as_one(spread, apart)
             self.traces[side], self._parts[side] = whole.trace, whole.parts
+
+    def see_folded(self, matching: Matching) -> bool:
+        """Take normalisations as the other side's ONNX file has them, and return whether there are any."""
+        files = [self.builders[side].lower().endswith(".onnx") for side in (TENSORFLOW, TORCH)]
+        if self.options.train or not any(files):
+            return False
+        wholes = [Whole(self.traces[side], self._parts[side]) for side in (TENSORFLOW, TORCH)]
+        for side, found in zip((TENSORFLOW, TORCH), folded(wholes, matching, files), strict=True):
+            self.traces[side], self._parts[side] = found.whole.trace, found.whole.parts
+            self.folds[side] = found.folds
+        return any(self.folds.values())
 
     def parts(self, framework: str, ops: Sequence[Op]) -> list[Op]:
         """Return the operations as the model runs them, the steps of what is seen as one on their own."""

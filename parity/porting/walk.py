@@ -14,6 +14,7 @@ from parity.judge.bound import UNIT_ROUNDOFF
 from parity.judge.compare import Quartet, judge
 from parity.judge.verdict import NOT_COMPARED, SEMANTIC, Finding
 from parity.model.trace import COMPUTES, MOVES, Op
+from parity.pairing.folded import TERMS
 from parity.pairing.relations import Relation, choose
 from parity.porting.constants import TABLE, of_code
 from parity.porting.cuts import ARITHMETIC, CLOSE, PICKING, SINGLE_CLOSE, Cut, Step, segment
@@ -36,6 +37,7 @@ AXES_STAY = ARITHMETIC | {"activation", "maximum", "minimum", "where", "op:where
 DRAWS = 4  # of perturbed inputs, where no rule bounds an operation
 SAFETY = 16.0
 CLEARED = 0.9  # of a difference: what is left of it, at most, in the order of axes that is the right one
+OF_NORM = 6.0  # roundings of a normalisation with nothing to do but a shift: a sum, a root, products, a difference
 POWER = 4.0  # roundings of TensorFlow's pow(x, 2), which is no product; torch's rule for its own has as many
 
 
@@ -356,6 +358,10 @@ class Walk:
                 bound + magnitude * UNIT_ROUNDOFF[name]
                 for bound, name in ((low, "float32"), (high, "float64"))
             )  # fmt: skip
+        wider = max(
+            (1.0 + OF_NORM / (1 + op.config[TERMS]) for op in cut.segment_tensorflow if TERMS in op.config), default=1.0
+        )
+        low, high = low * wider, high * wider
         if any(note.endswith("float32's bound decides") for note in notes) or any(
             map(self.models.single, cut.segment_tensorflow)
         ):
