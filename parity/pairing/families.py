@@ -37,6 +37,8 @@ _FAMILY_OF = {kind: family for family, kinds in _FAMILIES.items() for kind in ki
 # Operations that a port easily leaves out, adds or moves: the skeleton of a model is what is left without them.
 _LIGHT = frozenset({"activation", "rescale", "softmax", "zero_pad", "cropping", "standardize"})
 
+FOLDED = "_folded"  # the setting of what is left of a norm that the other side's ONNX file has in another form
+
 # What one side holds as a weight the other may read from an operation of its own: a position, a class token.
 _READS_OR_HOLDS = {"own", "merge"}
 
@@ -87,7 +89,7 @@ def counts(op: Op) -> bool:
 
 def is_light(op: Op) -> bool:
     """Whether the operation is no part of the skeleton."""
-    return op.kind in _LIGHT and not op.weights
+    return (op.kind in _LIGHT and not op.weights) or (op.kind == "add" and FOLDED in op.config)
 
 
 def weight_shapes(op: Op, shapes: Mapping[str, Shape]) -> tuple[Shape, ...]:

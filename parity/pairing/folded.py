@@ -16,10 +16,10 @@ import numpy as np
 
 from parity.model.layout import Array
 from parity.model.trace import MOVES, Op, Trace, used_weights
+from parity.pairing.families import FOLDED
 from parity.pairing.match import Matching
 from parity.pairing.whole import Whole
 
-FOLDED = "_folded"  # the setting of an operation that is left with the shift, or the scale and the shift, alone
 TERMS = "_terms"  # how many products the layer that it was folded into sums: with each, rounding has a share already
 _LINEAR = frozenset({"conv", "depthwise_conv", "conv_transpose", "dense"})
 _ROUNDINGS = 8  # of a sum, a root, a quotient and products

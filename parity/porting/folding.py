@@ -32,6 +32,14 @@ def fold(models: Models, held: Held, side: str) -> list[str]:
     return [_note(side, folds)] if folds else []
 
 
+def rest(models: Models, held: Held, side: str) -> list[str]:
+    """Let what is folded away do nothing, in place, on the side that weights are carried to, and return a note."""
+    folds = models.folds.get(side, ())
+    for one in folds:
+        held[side].update(one.nothing(held[side]))
+    return [_note(side, folds)] if folds else []
+
+
 def as_is(models: Models, weight_plan: WeightPlan, held: Held) -> list[str]:
     """Fold both sides' own weights, in place; a file's that are the other side's but for rounding become these."""
     notes = list[str]()

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parity.model.trace import Op, Trace, used_weights, weights_that_matter
-from parity.pairing.folded import FOLDED
+from parity.pairing.families import FOLDED
 
 Array = NDArray[Any]
 

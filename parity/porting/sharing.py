@@ -78,8 +78,7 @@ def _carried(
     notes += folding.fold(models, held, source)
     carried = (weight_plan.to_torch if to_torch else weight_plan.to_tensorflow)(held[source])
     held[target].update({**carried, **of_constants})
-    for fold in models.folds.get(target, ()):
-        held[target].update(fold.nothing(held[target]))
+    notes += folding.rest(models, held, target)
     if to_torch:
         made = _computed_otherwise(models, weight_plan, carried)
         held[TORCH].update(made)
