@@ -240,7 +240,7 @@ class Story:
         return row
 
     def _explained(self, step: Step) -> list[Source]:
-        return folding.with_eps(self.prepared.models, step, self.bank.sources(step))
+        return folding.of_eps(self.prepared.models, step) or self.bank.sources(step)
 
     def _of_whole(self, step: Step) -> list[Source]:
         """Return the one cause of several steps in a row, if there is one, in the place of what was told of each.

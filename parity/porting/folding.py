@@ -8,12 +8,12 @@ from dataclasses import replace
 from parity.model.trace import used_weights
 from parity.pairing.copying import WeightPlan
 from parity.pairing.folded import Fold
-from parity.porting.causes import UNKNOWN
 from parity.porting.cuts import Step
 from parity.porting.options import Array
 from parity.porting.sides import LABELS, TENSORFLOW, TORCH, Models
-from parity.porting.verdict import Source
+from parity.porting.verdict import Source, layer_name
 
+EPS = "batchnorm-eps"
 USUAL_EPS = (1e-3, 1e-5, 1e-6, 1e-4, 1e-2)  # those of Keras, torch and published networks
 
 Held = dict[str, dict[str, Array]]  # by side and name
@@ -62,25 +62,21 @@ def as_is(models: Models, weight_plan: WeightPlan, held: Held) -> list[str]:
     return notes
 
 
-def with_eps(models: Models, step: Step, sources: Sequence[Source]) -> list[Source]:
-    """Return sources; an unknown one of weights that are the other side's with another eps has that as its cause."""
+def of_eps(models: Models, step: Step) -> list[Source]:
+    """Return the one source of a step whose weights are the other side's folded with another eps, if they are."""
     found = next(_of_eps(models, step), None)
-    if found is None:
-        return list(sources)
+    mains = step.cut.main_tensorflow, step.cut.main_torch
+    if found is None or mains[0] is None or mains[1] is None:
+        return []
     side, mine, theirs = found
+    names = layer_name(mains[0].name), layer_name(mains[1].name)
     evidence = f"the file's numbers are {LABELS[side]}'s, folded with an eps of {theirs:g} in place of {mine:g}"
     fix = f"export the model with an eps of {mine:g} in this batch normalisation (the file was made with {theirs:g})"
-    return [
-        replace(
-            source, cause="batchnorm-eps", evidence=evidence, fix=fix,
-            message="\n".join([
-                f"`{source.tensorflow}` / `{source.torch}` computes something else.", "  cause: batchnorm-eps",
-                f"  {evidence}", f"  fix: {fix}", "  " + step.finding.message().replace("\n", "\n  "),
-            ]),
-        )
-        if source.cause == UNKNOWN else source
-        for source in sources
-    ]  # fmt: skip
+    message = "\n".join([
+        f"`{names[0]}` / `{names[1]}` computes something else.", f"  cause: {EPS}", f"  {evidence}", f"  fix: {fix}",
+        "  " + step.finding.message().replace("\n", "\n  "),
+    ])  # fmt: skip
+    return [Source(*names, EPS, evidence, fix, step.cut.kind, message)]
 
 
 def _of_eps(models: Models, step: Step) -> Iterator[tuple[str, float, float]]:
