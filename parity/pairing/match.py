@@ -13,7 +13,7 @@ from math import prod
 import numpy as np
 
 from parity.model.trace import Op, Trace
-from parity.pairing import attending, biases, byhand, fingerprints, stacked
+from parity.pairing import attending, biases, byhand, fingerprints, scales, stacked
 from parity.pairing.assign import assign
 from parity.pairing.evidence import ALIKE_NAMES, NO_WAY, Scores, evidence, names_alike
 from parity.pairing.families import counts, family
@@ -137,7 +137,7 @@ def match_all(
     _weigh(scores, equal, fits, above + below, certain)
     chosen = {int(i): int(j) for i, j in zip(*assign(a, b, scores), strict=True)}
     chosen = without_crossings(a, b, chosen, _strength(a, b, chosen, scores, certain))
-    chosen = _whole_functions(a, b, chosen, equal)
+    chosen = scales.paired_behind(a, b, _whole_functions(a, b, chosen, equal), equal)
     chosen = fingerprints.not_healed(a, chosen, equal, certain) if equal.any() else chosen
     chosen |= fingerprints.of_equal_value(a, b, chosen, equal)
     how = {(pair.tensorflow, pair.torch): pair.how for pair in kept} | dict.fromkeys(by_map, BY_HAND)

@@ -102,6 +102,16 @@ def self_attention_stacked():
     return Stacked()
 
 
+class QueriesScaled(Stacked):
+    """The same with its products written out; the queries are scaled, not the scores."""
+
+    def forward(self, x):
+        batch, length, width = x.shape
+        q, k, v = self.qkv(x).reshape(batch, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        shares = torch.softmax((q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1), dim=-1)
+        return self.proj((shares @ v).transpose(1, 2).reshape(batch, length, width))
+
+
 def causal_attention_stacked():
     return Stacked(causal=True)
 
@@ -141,6 +151,16 @@ def pre_norm_encoder_by_hand():
 
 def pre_norm_encoder_stacked():
     return nn.Sequential(Block(), Block())
+
+
+def pre_norm_encoder_queries_scaled():
+    return nn.Sequential(Block(QueriesScaled), Block(QueriesScaled))
+
+
+def pre_norm_encoder_queries_scaled_behind_another_eps():
+    blocks = pre_norm_encoder_queries_scaled()
+    blocks[0].norm1.eps = 1e-3
+    return blocks
 
 
 class VisionTransformer(nn.Module):

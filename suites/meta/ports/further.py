@@ -69,6 +69,10 @@ def _attention() -> Iterator[Case]:
     cause, place = "attention-scale-or-heads", ("*", "*attention*")
     yield _port("attention_by_hand", "keys_with_values_of_another_scale", "9x12", cause=cause, place=place)
     yield _port("attention_of_pixels", inputs="5x4x6")
+    name, place = "pre_norm_encoder_queries_scaled", ("one_norm1", "0.norm1")
+    port = partial(_port, "pre_norm_encoder", inputs="7x12", family="attention")
+    yield port(name)
+    yield port(f"{name}_behind_another_eps", cause="layernorm-eps", place=place)
 
 
 def _sequences() -> Iterator[Case]:
