@@ -15,7 +15,19 @@ from parity.pairing import batches
 from parity.pairing.copying import WeightPlan, plan
 from parity.pairing.families import family
 from parity.pairing.match import Matching, match_all, match_weighted
-from parity.porting import baked, elsewhere, folding, outputs, reshaping, short, stacking, ties, training, waking
+from parity.porting import (
+    baked,
+    elsewhere,
+    folding,
+    freezing,
+    outputs,
+    reshaping,
+    short,
+    stacking,
+    ties,
+    training,
+    waking,
+)
 from parity.porting.causes import UNKNOWN, Bank
 from parity.porting.convert import Conversion, directions, write
 from parity.porting.convert import settings as convert_settings
@@ -412,10 +424,14 @@ class Story:
 
     def end_step(self, findings: list[Finding]) -> None:
         """Take the step of the whole model."""
-        self.step = findings
+        models, plan_ = self.prepared.models, self.prepared.plan
+        frozen = freezing.findings(models, plan_)
+        known = {finding.tensor for finding in frozen}
+        self.step = [*(finding for finding in findings if finding.tensor not in known), *frozen]
         if self.uncarried:
             return
-        self.sources += training.step_sources(findings, self.prepared.plan, self.prepared.models)
+        self.sources += training.step_sources(self.step, plan_, models)
+        self.sources += freezing.sources(models, plan_, self.sources)
         if not self.sources and any(finding.verdict == SEMANTIC for finding in findings):
             self.sources += self.tied  # a weight feels what no layer alone was blamed for
 

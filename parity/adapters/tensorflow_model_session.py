@@ -153,10 +153,17 @@ class TensorflowModelSession:
 
     def _weights(self) -> dict[str, Weight]:
         held = self._user_names.weights
-        return {name: Weight(name, tuple(v.shape), self._trains(v)) for name, v in held.items()}
+        trained = set(self._trained())
+        return {name: Weight(name, tuple(v.shape), name in trained) for name, v in held.items()}
 
-    def _trains(self, variable: Any) -> bool:
-        return bool(variable.trainable)
+    def _trained(self) -> list[str]:
+        """Return the weights that training changes; a frozen layer of Keras 2 leaves its variables' own flags alone."""
+        try:
+            frozen = {id(plain_variable(one)) for one in getattr(self._user, "non_trainable_weights", ())}
+        except ValueError:  # Keras 2 tells nothing of a model that was never called
+            frozen = set()
+        held = self._user_names.weights
+        return [name for name, v in held.items() if v.trainable and id(plain_variable(v)) not in frozen]
 
     def _loaded_model(self) -> Any:
         if self._user is None:

@@ -240,7 +240,7 @@ class TensorflowModels(TensorflowModelSession):
         model, names = self._loaded_model(), self._user_names
         given = input_tensors(self.tf, model, inputs, self.settings.dtype)
         held = {name: plain_variable(variable) for name, variable in names.weights.items()}
-        trained = {name: held[name] for name in held if self._trains(names.weights[name])}
+        trained = {name: held[name] for name in self._trained()}
         with restored(self._model_variables()):
             with self._user_code(True), self.tf.GradientTape() as tape:
                 for variable in trained.values():
@@ -314,9 +314,8 @@ class TensorflowModels(TensorflowModelSession):
         steps = self._user_steps
         names = self._user_names
         used = {id(v): v for index in order for v in map(plain_variable, steps[index].variables)}
-        trained = {
-            names.of(v): v for v in used.values() if names.of(v) and self._trains(names.weights[str(names.of(v))])
-        }
+        trains = set(self._trained())
+        trained = {name: v for v in used.values() if (name := names.of(v)) in trains}
         floats = {tensor: value for tensor, value in fed.items() if value.dtype.is_floating}
         with self.tf.GradientTape() as tape:
             for source in (*floats.values(), *trained.values()):

@@ -14,15 +14,16 @@ from suites.meta.ports.correct import CORRECT
 from suites.meta.ports.cured import CURED
 from suites.meta.ports.faults import FAULTS
 from suites.meta.ports.further import FURTHER
+from suites.meta.ports.gaps import GAPS
 from suites.meta.ports.several import SEVERAL
 from suites.meta.ports.sought import SOUGHT
 from suites.meta.ports.vision import VISION
 from suites.meta.ports.zoo import ZOO
 
 FOLDER = Path(__file__).resolve().parent
-CASES: tuple[Case, ...] = (*CORRECT, *CURED, *FAULTS, *SEVERAL, *FURTHER, *SOUGHT, *VISION, *BAD, *ZOO)
+CASES: tuple[Case, ...] = (*CORRECT, *CURED, *FAULTS, *SEVERAL, *FURTHER, *GAPS, *SOUGHT, *VISION, *BAD, *ZOO)
 
 __all__ = [
-    "BAD", "CASES", "CORRECT", "CURED", "FAULTS", "FOLDER", "FURTHER", "SEVERAL", "SOUGHT", "VISION", "ZOO", "Case",
-    "Source",
+    "BAD", "CASES", "CORRECT", "CURED", "FAULTS", "FOLDER", "FURTHER", "GAPS", "SEVERAL", "SOUGHT", "VISION", "ZOO",
+    "Case", "Source",
 ]  # fmt: skip

@@ -1,0 +1,75 @@
+"""Layers that train in one framework alone: a step of training makes two functions of one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from parity.judge.verdict import SEMANTIC, Finding
+from parity.model.trace import Op, weight_names, weights_that_matter
+from parity.pairing.copying import WeightLink, WeightPlan
+from parity.pairing.match import OpPair
+from parity.porting.causes import UNKNOWN
+from parity.porting.sides import LABELS, TENSORFLOW, TORCH, Models
+from parity.porting.verdict import Source, layer_name, names
+
+FROZEN_NORM = "batchnorm-frozen"
+
+
+def findings(models: Models, plan: WeightPlan) -> list[Finding]:
+    """Return one finding for each weight that a step moves in one framework and not in the other."""
+    return [
+        Finding(
+            link.tensorflow, "update", SEMANTIC,
+            f"It trains in {LABELS[_trained(models, link)]} alone: a step moves it on one side only.",
+            tuple(plan.tensorflow_shapes.get(link.tensorflow, ())),
+        )
+        for link in _halves(models, plan)
+    ]  # fmt: skip
+
+
+def sources(models: Models, plan: WeightPlan, told: Sequence[Source]) -> list[Source]:
+    """Return one source for each pair of layers with weights that train on one side alone.
+
+    A batch normalisation that was told to be frozen on one side has been told with all that it holds.
+    """
+    ops = tuple({op.index: op for op in models[side].ops} for side in (TENSORFLOW, TORCH))
+    links: dict[OpPair, list[WeightLink]] = {}
+    for link in _halves(models, plan):
+        links.setdefault(link.pair, []).append(link)
+    known = {source.tensorflow for source in told if source.cause == FROZEN_NORM}
+    pairs = [(ops[0][pair.tensorflow], ops[1][pair.torch], own) for pair, own in links.items()]
+    return [_source(models, *pair) for pair in pairs if layer_name(pair[0].name) not in known]
+
+
+def _source(models: Models, mine: Op, theirs: Op, links: Sequence[WeightLink]) -> Source:
+    side = _trained(models, links[0])
+    torch_names = ", ".join(f"`{name}`" for link in links for name in weight_names(link.torch))
+    evidence = f"trained in {LABELS[side]} alone: {torch_names}; a step of training makes two functions of one"
+    fix = f"requires_grad_({side == TENSORFLOW}) for {torch_names}"
+    if side == TORCH:
+        fix += f", as `{layer_name(mine.name)}` has trainable=False"
+    cause = FROZEN_NORM if mine.kind == theirs.kind == "batch_norm" else UNKNOWN
+    pair = layer_name(mine.name), layer_name(theirs.name)
+    lines = [f"{names(*pair)} trains on one side alone.", f"  cause: {cause}", f"  {evidence}", f"  fix: {fix}"]
+    return Source(*pair, cause, evidence, fix, "update", "\n".join(lines))
+
+
+def _halves(models: Models, plan: WeightPlan) -> list[WeightLink]:
+    """Return the links of weights that outputs depend on and that only one framework trains."""
+    used = weights_that_matter(models[TENSORFLOW]), weights_that_matter(models[TORCH])
+    return [
+        link
+        for link in plan.links
+        if set(weight_names(link.tensorflow)) <= used[0]
+        and set(weight_names(link.torch)) <= used[1]
+        and _trains(models, TENSORFLOW, link) != _trains(models, TORCH, link)
+    ]
+
+
+def _trains(models: Models, side: str, link: WeightLink) -> bool:
+    known, reference = models[side].weights, link.tensorflow if side == TENSORFLOW else link.torch
+    return any(known[name].trainable for name in weight_names(reference) if name in known)
+
+
+def _trained(models: Models, link: WeightLink) -> str:
+    return TENSORFLOW if _trains(models, TENSORFLOW, link) else TORCH

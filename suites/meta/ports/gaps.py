@@ -1,0 +1,40 @@
+"""Ports with faults that had no name, or the wrong one, beside right ports that are written alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from suites.meta.ports.case import Case, Source
+
+
+def _port(
+    tensorflow: str, torch: str, inputs: str, cause: str = "", place: tuple[str, str] = ("", ""), *,
+    options: tuple[str, ...] = (),
+) -> Case:  # fmt: skip
+    """Return a case; with a `cause`, at the `place` (TensorFlow's and torch's name) it must be found."""
+    return Case(
+        name=f"gaps-{tensorflow}-{torch}" + ("-train" if "--train" in options else ""),
+        tensorflow=f"gaps_tensorflow.py:{tensorflow}",
+        torch=f"gaps_torch.py:{torch}",
+        inputs=tuple(inputs.split()),
+        options=options,
+        verdict="different" if cause else "same",
+        sources=(Source((place[0],), (place[1],), (cause,)),) if cause else (),
+    )
+
+
+IMAGE = "12x10x3"
+
+
+def _frozen() -> Iterator[Case]:
+    """Yield layers that one side trains and the other does not: only a step of training tells."""
+    port = partial(_port, inputs=IMAGE, options=("--train",))
+    for first in ("frozen_first", "frozen_first_of_keras_2"):
+        yield port(first, "convolutions", cause="unknown", place=("first", "first"))
+        yield port(first, "frozen_first")
+    yield port("convolutions", "frozen_first", cause="unknown", place=("first", "first"))
+    yield _port("frozen_first", "convolutions", IMAGE)
+
+
+GAPS = (*_frozen(),)
