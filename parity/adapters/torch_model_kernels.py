@@ -13,6 +13,7 @@ from parity.adapters.torch_model_calls import Call, Par, Ref, leaves
 from parity.adapters.torch_model_kinds import base_name
 from parity.adapters.torch_model_signatures import bound
 from parity.adapters.torch_model_tracing import Recording
+from parity.model.trace import MADE
 
 _CONVOLUTIONS = frozenset({f"{name}{n}d" for name in ("conv", "conv_transpose") for n in (1, 2, 3)})
 _PRODUCTS = frozenset({"matmul", "mm"})
@@ -34,6 +35,8 @@ def absorb(recording: Recording) -> None:
         if not weights:
             continue
         _hold(call, makers[kernel], weights)
+        if "weight" not in call.weights:
+            call.config[MADE] = [base_name(one.name) for one in chain]
         hidden = readers | {one.index for one in chain}
         for one in reversed(chain):
             made = [tensor for tensor in one.outputs if tensor not in recording.outputs]

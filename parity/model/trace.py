@@ -17,6 +17,7 @@ COMPUTES = "computes"
 # Kinds whose operations only rearrange numbers; patches that overlap hold some of them several times.
 MOVING_KINDS = frozenset({"flatten", "reshape", "permute", "identity", "dropout", "cast", "patches", "pack", "unpack"})
 ELEMENTWISE_KINDS = frozenset({"activation", "rescale"})
+MADE = "_made"  # of a layer's configuration: the calls that make its kernel of its weights
 
 
 @dataclass(frozen=True)

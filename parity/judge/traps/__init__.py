@@ -14,6 +14,7 @@ from parity.judge.traps import geometry as geometry
 from parity.judge.traps import inputs as inputs
 from parity.judge.traps import kinds as kinds
 from parity.judge.traps import lengths as lengths
+from parity.judge.traps import made as made
 from parity.judge.traps import merging as merging
 from parity.judge.traps import normalisation as normalisation
 from parity.judge.traps import pooling as pooling
@@ -25,7 +26,7 @@ from parity.judge.traps.scene import Scene
 
 FAMILIES = (
     geometry, pooling, resize, normalisation, lengths, activation, recurrence, attention, embedding, inputs, merging,
-    weights, kinds,
+    weights, made, kinds,
 )  # fmt: skip
 
 TRAPS: Mapping[str, Callable[[Scene], Iterator[Remedy]]] = {

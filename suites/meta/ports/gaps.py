@@ -37,4 +37,18 @@ def _frozen() -> Iterator[Case]:
     yield _port("frozen_first", "convolutions", IMAGE)
 
 
-GAPS = (*_frozen(),)
+def _kernels() -> Iterator[Case]:
+    """Yield kernels that code makes of a weight as it runs: turned round, or of length one along an axis."""
+    port = partial(_port, inputs=IMAGE)
+    flipped, place = "kernel-flip", ("second*", "conv2d")
+    yield port("convolutions", "kernel_flipped", cause=flipped, place=place)
+    yield port("convolutions", "kernel_turned", cause="kernel-spatial-swap", place=place)
+    yield port("true_convolution", "convolutions", cause=flipped, place=("second*", "second"))
+    yield port("true_convolution", "kernel_flipped")
+    yield port("directions", "directions")
+    for name, torch in (("other_directions", "linear"), ("other_directions_in_columns", "matmul")):
+        yield port("directions", name, cause="axis-mismatch", place=("directions/*", torch))
+    yield port("directions", "no_directions", cause="weight-scale", place=("directions/*", "linear"))
+
+
+GAPS = (*_frozen(), *_kernels())

@@ -1,6 +1,8 @@
 """Models in Keras and TensorFlow, in whose ports one thing may be written otherwise than it is meant."""
 
 import keras
+import tensorflow as tf
+from keras import layers
 
 
 def _convolutions(kit=keras):
@@ -27,3 +29,37 @@ def frozen_first_of_keras_2():
     import tf_keras
 
     return _frozen(_convolutions(tf_keras))
+
+
+class TrueConvolution(layers.Layer):
+    """Flips its kernel, as signal processing means a convolution."""
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(3, 3, shape[-1], 8), name="kernel", initializer="glorot_uniform")
+        self.bias = self.add_weight(shape=(8,), name="bias", initializer="zeros")
+
+    def call(self, x):
+        return tf.nn.relu(tf.nn.conv2d(x, self.kernel[::-1, ::-1], 1, "VALID") + self.bias)
+
+
+def true_convolution():
+    image = keras.Input((12, 10, 3))
+    x = layers.Conv2D(6, 3, activation="relu", name="first")(image)
+    x = layers.GlobalAveragePooling2D()(TrueConvolution(name="second")(x))
+    return keras.Model(image, layers.Dense(4, name="head")(x))
+
+
+class Directions(layers.Layer):
+    """Measures how far its input goes in learned directions."""
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], 5), name="kernel", initializer="glorot_uniform")
+
+    def call(self, x):
+        return tf.matmul(x, tf.math.l2_normalize(self.kernel, axis=0))
+
+
+def directions():
+    image = keras.Input((12, 10, 3))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(7, 3, activation="relu", name="first")(image))
+    return keras.Model(image, Directions(name="directions")(x))

@@ -1,0 +1,72 @@
+"""Kernels that a model's own code makes of its weights as it runs: turned round, or of length one along an axis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from parity.judge.traps.remedy import UNKNOWN, Remedy, replace
+from parity.judge.traps.scene import Scene
+from parity.model.layout import Array
+from parity.model.trace import MADE, Op
+
+IDS = ()
+CONVOLUTIONS = ("conv", "conv_transpose", "depthwise_conv")
+PRODUCTS = ("dense", "matmul")
+TURNS = frozenset({"transpose", "permute", "swapaxes", "movedim", "moveaxis", "swapdims", "T", "mT", "t"})
+LENGTHS = frozenset({"normalize", "norm", "vector_norm", "linalg_norm", "rsqrt", "sqrt"})
+FLOOR = 1e-12  # of a sum of squares, as TensorFlow has it
+
+
+@dataclass(frozen=True)
+class Form:
+    """A kernel as code may make it of a weight: in torch's layout, in words, and the trap that it is to leave it so."""
+
+    kernel: Array
+    says: str
+    trap: str
+
+
+def propose(scene: Scene) -> Iterator[Remedy]:
+    """Yield the remedies of this family that fit a scene."""
+    mine, theirs = scene.tensorflow, scene.torch
+    if mine is None or theirs is None or theirs.kind not in (*CONVOLUTIONS, *PRODUCTS):
+        return
+    kernel = next((scene.carried[role] for role in ("weight", "other") if role in scene.carried), None)
+    known = any(role in mine.weights for role in ("kernel", "depthwise_kernel"))
+    made = frozenset(map(str, theirs.config.get(MADE, ())))
+    if kernel is None or kernel.ndim < 2 or (known and not made):
+        return
+    if theirs.kind == "matmul" and kernel.ndim == 2:
+        kernel = kernel.T  # as a linear layer holds it
+    for form in [Form(kernel, "as it is", _done(made)), *([] if known else _forms(theirs, kernel, made))]:
+        kind, config = ("dense", {}) if theirs.kind in PRODUCTS else (theirs.kind, theirs.config)
+        fix = f"{theirs.made_by or theirs.kind} `{theirs.name}` on its weight {form.says}"
+        weights = {"weight": np.ascontiguousarray(form.kernel)}
+        yield replace(theirs, form.trap, f"with its weight {form.says}", fix, kind, config, weights)
+
+
+def _forms(op: Op, kernel: Array, made: frozenset[str]) -> Iterator[Form]:
+    """Yield what TensorFlow's code may make of a kernel."""
+    spatial = tuple(range(2, kernel.ndim)) if op.kind in CONVOLUTIONS else ()
+    for axes in dict.fromkeys((spatial, *((axis,) for axis in spatial))) if spatial else ():
+        yield Form(np.flip(kernel, axes), f"flipped: w.flip({list(axes)})", "kernel-flip")
+    if len(spatial) > 1:
+        says = "with its last two axes exchanged: w.transpose(-1, -2)"
+        yield Form(np.swapaxes(kernel, -1, -2), says, "kernel-spatial-swap")
+    trap = "axis-mismatch" if made & LENGTHS else "weight-scale"
+    for axis in (0, 1):
+        length = np.sqrt(np.maximum(np.square(kernel).sum(axis, keepdims=True), FLOOR))
+        dim = 1 - axis if op.kind == "matmul" else axis  # as the model's own code holds it
+        yield Form(kernel / length, f"of length 1 along dim {dim}: F.normalize(w, dim={dim})", trap)
+
+
+def _done(made: frozenset[str]) -> str:
+    """Return the trap that it is that torch's code makes something of a weight where TensorFlow takes it as it is."""
+    if "flip" in made:
+        return "kernel-flip"
+    if made & TURNS:
+        return "kernel-spatial-swap"
+    return "weight-scale" if made & LENGTHS else UNKNOWN
