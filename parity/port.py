@@ -20,6 +20,7 @@ from parity.porting import (
     elsewhere,
     folding,
     freezing,
+    moved,
     outputs,
     reshaping,
     short,
@@ -466,7 +467,7 @@ def _verdict(story: Story) -> Verdict:
     return Verdict(
         verdict=verdict,
         layers=tuple(layers),
-        sources=tuple(story.sources),
+        sources=tuple(moved.as_one(story.sources, models)),
         copied=len(weight_plan.links),
         unmatched_tensorflow=tuple(unmatched[0]),
         unmatched_torch=tuple(unmatched[1]),

@@ -16,7 +16,7 @@ from parity.model.trace import Op, Trace
 from parity.pairing import attending, biases, byhand, fingerprints, scales, stacked
 from parity.pairing.assign import assign
 from parity.pairing.evidence import ALIKE_NAMES, NO_WAY, Scores, evidence, names_alike
-from parity.pairing.families import counts, family
+from parity.pairing.families import counts, family, is_light
 from parity.pairing.fingerprints import Prints
 from parity.pairing.positions import between, without_crossings
 from parity.pairing.skeleton import Palette, Skeleton, classes, skeleton
@@ -25,6 +25,7 @@ from parity.pairing.stacked import Group, Stacked
 BY_HAND, GRAPH, ORDER, NAME, VALUE, ONLY_ONE = "map", "graph", "order", "name", "value", "only-one"
 
 _CERTAIN = 100.0  # more than all evidence together
+_EASILY_MOVED = 3.0  # an activation that a port has before a sum, not behind it, is no reason to part two sums
 _ROLE = 3.0  # of queries, keys and values: more than what tells apart layers that read one tensor otherwise
 
 
@@ -410,15 +411,18 @@ def _whole_functions(a: Skeleton, b: Skeleton, pairs: Mapping[int, int], equal: 
 
 
 def _scaled_beside(graph: Skeleton, node: int, paired: Container[int]) -> bool:
-    """Whether an operation without a partner scales or shifts what the node reads or makes."""
+    """Whether an operation without a partner scales or shifts what the node reads or makes, or is gated by it."""
     beside = [other for other, _ in (*graph.before[node], *graph.after[node]) if other not in paired]
-    return any(op is not None and op.kind == "rescale" for op in (graph.ops[other] for other in beside))
+    return any(op is not None and op.kind in ("rescale", "multiply") for op in (graph.ops[other] for other in beside))
 
 
 def _strength(
     a: Skeleton, b: Skeleton, pairs: Mapping[int, int], scores: Scores, certain: Mapping[int, int]
 ) -> dict[int, float]:
-    return {
-        i: np.inf if certain.get(i) == j or a.ops[i] is None or b.ops[j] is None else float(scores[i, j])
-        for i, j in pairs.items()
-    }
+    def power(i: int, j: int) -> float:
+        op = a.ops[i]
+        if certain.get(i) == j or op is None or b.ops[j] is None:
+            return float(np.inf)
+        return float(scores[i, j]) - (_EASILY_MOVED if is_light(op) else 0.0)
+
+    return {i: power(i, j) for i, j in pairs.items()}

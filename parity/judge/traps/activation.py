@@ -16,6 +16,8 @@ IDS = (
     "prelu-sharing", "activation-missing", "activation-extra",
 )  # fmt: skip
 FUNCTIONS = ("activation", "softmax")
+WRITTEN_OUT = ("hard_silu", "hard_sigmoid")
+ARITHMETIC = ("rescale", "multiply", "divide", "add", "subtract")
 PARAMETERS = ("slope", "alpha", "beta", "threshold", "min", "max", "max_value", "negative_slope", "offset")
 # What torch calls them, as a user writes it.
 WRITTEN: Mapping[str, str] = {
@@ -39,6 +41,7 @@ def propose(scene: Scene) -> Iterator[Remedy]:
             yield from _other(scene, mine, theirs)
         elif "prelu" in (mine.kind, theirs.kind) and {mine.kind, theirs.kind} <= {"prelu", "activation"}:
             yield from _prelu(scene, mine, theirs)
+    yield from _all_written_out(scene)
     yield from _alone(scene)
 
 
@@ -112,6 +115,25 @@ def _written_out(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
     yield called(
         together([one, *(skip(op, "hard-sigmoid-slope", "", "") for op in steps)], one), mine.name, theirs.name
     )
+
+
+def _all_written_out(scene: Scene) -> Iterator[Remedy]:
+    """A hard sigmoid, or what it is multiplied with, that a port wrote out with other numbers and no part is a pair."""
+    alone = [scene.tensorflow, *scene.extra_tensorflow]
+    mine = next((op for op in alone if op is not None and op.config.get("function") in WRITTEN_OUT), None)
+    steps = [op for op in scene.extra_torch if op.effect != MOVES]
+    names = {str(op.config.get("function")) for op in steps if op.kind == "activation"}
+    made = {tensor for op in steps for tensor in op.outputs}
+    read = {tensor for op in steps for tensor in op.inputs} - made
+    if mine is None or len(steps) < 3 or len(names) != 1 or not names <= {"hard_tanh", "clamp", "relu6"}:
+        return
+    if len(read) != 1 or any(op.weights or op.kind not in ("activation", *ARITHMETIC) for op in steps):
+        return
+    fix = f"{written(mine)} in place of `{steps[0].name}` to `{steps[-1].name}`"
+    says = f"with {mine.config['function']} instead of what is written out"
+    one = replace(steps[-1], "hard-sigmoid-slope", says, fix, "activation", dict(mine.config), cost=0.9)
+    rest = (skip(op, "hard-sigmoid-slope", "", "") for op in steps[:-1])
+    yield called(together([one, *rest], one), mine.name, steps[-1].name)
 
 
 def _other(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:

@@ -13,13 +13,14 @@ from parity.judge.traps.activation import place
 from parity.judge.traps.lengths import is_length
 from parity.judge.traps.remedy import Remedy, called, insert, number, replace, skip, together
 from parity.judge.traps.scene import PRODUCTS, SELECTS, Scene, exact_numbers, leading_to, same
-from parity.model.trace import Op
+from parity.model.trace import Op, Trace
 
 IDS = ("input-scale", "channel-order", "residual-scale", "dropout-active")
 SCALES = ("rescale", "standardize")
 SIGNS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
 ARITHMETIC = tuple(SIGNS)
 FACTORS = ("rescale", "multiply", "divide")
+CUTS = ("relu6", "hard_tanh", "clamp")  # what cuts a number off below and above
 COLOURS = (3, 4)  # that a picture has, maybe with its opacity
 A_FEW = 16  # numbers of a constant that a line of code can show
 # What people do to pixels: (scale, offset, as it is written).
@@ -92,12 +93,30 @@ def _trap(scene: Scene, tensor: int | None, op: Op | None = None) -> str:
         return "attention-scale-or-heads"
     if is_length(scene.torch_trace, tensor):
         return "l2-normalize-eps"
+    if op is not None and of_hard_sigmoid(scene.tensorflow_trace, op):
+        return "hard-sigmoid-slope"
     neighbours = {op.kind for op in scene.torch_trace.ops if tensor in op.inputs or tensor in op.outputs}
     for op in scene.torch_trace.ops:
         if op.inputs and op.inputs[0] == tensor:
             neighbours |= {reader.kind for reader in scene.torch_trace.ops if set(op.outputs) & set(reader.inputs)}
     products = {"matmul", "einsum", "sdpa", "op:bmm", "op:baddbmm"}
     return "attention-scale-or-heads" if neighbours & products else "residual-scale"
+
+
+def of_hard_sigmoid(trace: Trace, op: Op) -> bool:
+    """Return whether a scaling is part of a hard sigmoid that is written out: shifted, cut off and scaled."""
+    makers, readers = trace.producers(), trace.consumers()
+    shifts = op.kind == "rescale" and float(op.config.get("offset") or 0.0) != 0.0
+    if shifts and any(_cuts(reader) for tensor in op.outputs for reader in readers.get(tensor, ())):
+        return True
+    before = [makers[tensor] for tensor in op.inputs if tensor in makers]
+    before += [makers[tensor] for one in before if one.kind == "multiply" for tensor in one.inputs if tensor in makers]
+    shifted = [makers.get(one.inputs[0]) for one in before if _cuts(one) and one.inputs]
+    return any(one is not None and one.kind == "rescale" and one.config.get("offset") for one in shifted)
+
+
+def _cuts(op: Op) -> bool:
+    return op.kind == "activation" and op.config.get("function") in CUTS
 
 
 def _of_scores(scene: Scene, op: Op) -> bool:
@@ -155,6 +174,8 @@ def _other(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
         return
     trap = _trap(scene, theirs.outputs[0])
     trap = _trap(scene, theirs.inputs[0]) if trap == "residual-scale" else trap
+    gate = of_hard_sigmoid(scene.tensorflow_trace, mine) or of_hard_sigmoid(scene.torch_trace, theirs)
+    trap = "hard-sigmoid-slope" if trap == "residual-scale" and gate else trap
     for config in _in_torch(scene, mine, theirs):
         text = written(config)
         yield replace(theirs, trap, f"with {text} instead of {written(theirs.config)}",
@@ -221,6 +242,8 @@ def _alone(scene: Scene) -> Iterator[Remedy]:
             trap = _trap(scene, op.inputs[0] if op.inputs else None)
             if op.kind in ("add", "subtract") and trap == "attention-scale-or-heads":
                 trap = "residual-scale"  # scores are scaled by factors alone
+            if trap == "residual-scale" and of_hard_sigmoid(scene.torch_trace, op):
+                trap = "hard-sigmoid-slope"
             one = skip(op, trap, f"without torch's {told(op)}", f"remove `{op.name}` ({told(op)})")
             skipped.append(called(one, scene.neighbour(op), op.name))
         elif name in SELECTS and scene.shapes.get(op.inputs[0]) == scene.shapes.get(op.outputs[0]):

@@ -56,7 +56,8 @@ def propose(scene: Scene) -> Iterator[Remedy]:
 def _other_kind(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
     if mine.kind not in EXCHANGEABLE or (FUNCTIONS[0] == mine.kind == theirs.kind):
         return
-    for config in in_torch(scene, mine, theirs):
+    kept = {"keepdims": theirs.config["keepdims"]} if {*mine.config} & {*theirs.config} & {"keepdims"} else {}
+    for config in ({**one, **kept} for one in in_torch(scene, mine, theirs)):
         yield replace(
             theirs,
             UNKNOWN,

@@ -51,4 +51,17 @@ def _kernels() -> Iterator[Case]:
     yield port("directions", "no_directions", cause="weight-scale", place=("directions/*", "linear"))
 
 
-GAPS = (*_frozen(), *_kernels())
+def _activations() -> Iterator[Case]:
+    """Yield activations on the wrong side of a sum, and hard sigmoids that are written out with other numbers."""
+    port = partial(_port, inputs=IMAGE)
+    yield port("residual", "residual")
+    yield port("residual", "rectified_before", cause="activation-missing", place=("behind", "add"))
+    for first in ("gated", "gated_by_hand"):
+        yield port(first, "gated")
+        for name in ("gated_unshifted", "gated_further", "gated_by_fifths"):
+            yield port(first, name, cause="hard-sigmoid-slope", place=("gate*", "gate.*"))
+    yield port("two_pools", "two_pools")
+    yield port("two_pools", "one_pool_twice", cause="unknown", place=("mean", "adaptive_max_pool2d"))
+
+
+GAPS = (*_frozen(), *_kernels(), *_activations())

@@ -63,3 +63,32 @@ def directions():
     image = keras.Input((12, 10, 3))
     x = layers.GlobalAveragePooling2D()(layers.Conv2D(7, 3, activation="relu", name="first")(image))
     return keras.Model(image, Directions(name="directions")(x))
+
+
+def residual():
+    image = keras.Input((12, 10, 3))
+    x = layers.Conv2D(6, 3, padding="same", activation="relu", name="first")(image)
+    y = layers.BatchNormalization(epsilon=1e-5)(layers.Conv2D(6, 3, padding="same", name="second")(x))
+    x = layers.GlobalAveragePooling2D()(layers.ReLU(name="behind")(layers.Add(name="add")([y, x])))
+    return keras.Model(image, layers.Dense(4, name="head")(x))
+
+
+def _gated(gate):
+    image = keras.Input((12, 10, 3))
+    x = layers.GlobalAveragePooling2D()(gate(layers.Conv2D(6, 3, name="first")(image)))
+    return keras.Model(image, layers.Dense(4, name="head")(x))
+
+
+def gated():
+    return _gated(layers.Activation("hard_silu", name="gate"))
+
+
+def gated_by_hand():
+    return _gated(layers.Lambda(lambda x: x * tf.nn.relu6(x + 3.0) / 6.0, name="gate"))
+
+
+def two_pools():
+    image = keras.Input((12, 10, 3))
+    x = layers.Conv2D(6, 3, activation="relu", name="first")(image)
+    pools = layers.GlobalAveragePooling2D(name="mean"), layers.GlobalMaxPooling2D(name="largest")
+    return keras.Model(image, layers.Dense(4, name="head")(layers.Concatenate()([pool(x) for pool in pools])))

@@ -70,3 +70,75 @@ def other_directions_in_columns():
 
 def no_directions():
     return Directions(None)
+
+
+class Residual(nn.Module):
+    def __init__(self, before=False):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 6, 3, padding=1)
+        self.norm, self.head, self.before = nn.BatchNorm2d(6), nn.Linear(6, 4), before
+
+    def forward(self, x):
+        x = F.relu(self.first(x))
+        y = self.norm(self.second(x))
+        return self.head((F.relu(y) + x if self.before else F.relu(y + x)).mean((2, 3)))
+
+
+def residual():
+    return Residual()
+
+
+def rectified_before():
+    return Residual(before=True)
+
+
+class Gate(nn.Module):
+    def __init__(self, shift=3.0, divisor=6.0):
+        super().__init__()
+        self.shift, self.divisor = shift, divisor
+
+    def forward(self, x):
+        return x * F.relu6(x + self.shift if self.shift else x) / self.divisor
+
+
+class Gated(nn.Module):
+    def __init__(self, gate):
+        super().__init__()
+        self.first, self.gate, self.head = nn.Conv2d(3, 6, 3), gate, nn.Linear(6, 4)
+
+    def forward(self, x):
+        return self.head(self.gate(self.first(x)).mean((2, 3)))
+
+
+def gated():
+    return Gated(Gate())
+
+
+def gated_unshifted():
+    return Gated(Gate(0.0))
+
+
+def gated_further():
+    return Gated(Gate(2.0))
+
+
+def gated_by_fifths():
+    return Gated(Gate(3.0, 5.0))
+
+
+class Pools(nn.Module):
+    def __init__(self, first, second):
+        super().__init__()
+        self.first, self.head, self.pools = nn.Conv2d(3, 6, 3), nn.Linear(12, 4), (first, second)
+
+    def forward(self, x):
+        x = F.relu(self.first(x))
+        return self.head(torch.cat([pool(x, 1).flatten(1) for pool in self.pools], 1))
+
+
+def two_pools():
+    return Pools(F.adaptive_avg_pool2d, F.adaptive_max_pool2d)
+
+
+def one_pool_twice():
+    return Pools(F.adaptive_max_pool2d, F.adaptive_max_pool2d)
