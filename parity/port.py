@@ -17,6 +17,7 @@ from parity.pairing.families import family
 from parity.pairing.match import Matching, match_all, match_weighted
 from parity.porting import (
     baked,
+    divided,
     elsewhere,
     folding,
     freezing,
@@ -176,6 +177,7 @@ def prepare(models: Models, tell: Progress) -> Prepared:
     matching = match_all(
         models[TENSORFLOW], models[TORCH], weighted, prints[TWIN_TENSORFLOW], prints[TWIN_TORCH], options.by_hand
     )
+    matching = divided.as_wholes(models[TENSORFLOW], models[TORCH], matching)
     walked = Orders(models, options)
     walked.keep(reshaped)
     return Prepared(

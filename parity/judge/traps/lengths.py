@@ -133,7 +133,7 @@ class _Steps:
 
     def _length_of(self, step: Op, vector: int) -> int | list[int] | None:
         """Return along which axes a step takes the length of the vector, or the sum of its squares."""
-        axes = step.config.get("axes", step.config.get("dim", step.config.get("axis")))
+        axes: int | list[int] | None = step.config.get("axes", step.config.get("dim", step.config.get("axis")))
         whole = step.config.get("p", step.config.get("ord", 2)) in (2, 2.0, "fro")
         if step.kind in NORMS or (step.kind == "reduce" and step.config.get("function") == "norm"):
             return axes if self.level == NORM and whole and step.inputs[0] == vector else None
@@ -145,7 +145,10 @@ class _Steps:
             or (inner.kind == "power" and inner.config.get("exponent") == 2.0)
             or (inner.kind == "multiply" and not inner.weights and "constant" not in inner.config)
         )
-        return axes if squares and inner is not None and set(inner.inputs) == {vector} else None
+        if not squares or inner is None or set(inner.inputs) != {vector}:
+            return None
+        self.steps.add(inner.index)
+        return axes
 
     def _goes_back(self, step: Op) -> bool:
         """Take, in place, a root, a floor or an addition on the way; return whether it is one of these."""

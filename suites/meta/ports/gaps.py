@@ -64,4 +64,13 @@ def _activations() -> Iterator[Case]:
     yield port("two_pools", "one_pool_twice", cause="unknown", place=("mean", "adaptive_max_pool2d"))
 
 
-GAPS = (*_frozen(), *_kernels(), *_activations())
+def _lengths() -> Iterator[Case]:
+    """Yield vectors divided by their length, to which a small number is added: before the root, or behind it."""
+    port, cause = partial(_port, inputs=IMAGE), "l2-normalize-eps"
+    yield port("beyond_the_root", "beyond_the_root")
+    for name, place in (("within_the_root", "div"), ("within_an_inverse_root", "mul_1")):
+        yield port("beyond_the_root", name, cause=cause, place=("unit/*", place))
+    yield port("within_the_root", "beyond_the_root", cause=cause, place=("unit/*", "div"))
+
+
+GAPS = (*_frozen(), *_kernels(), *_activations(), *_lengths())

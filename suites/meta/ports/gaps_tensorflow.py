@@ -92,3 +92,17 @@ def two_pools():
     x = layers.Conv2D(6, 3, activation="relu", name="first")(image)
     pools = layers.GlobalAveragePooling2D(name="mean"), layers.GlobalMaxPooling2D(name="largest")
     return keras.Model(image, layers.Dense(4, name="head")(layers.Concatenate()([pool(x) for pool in pools])))
+
+
+def _units(function):
+    image = keras.Input((12, 10, 3))
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(6, 3, name="first")(image))
+    return keras.Model(image, layers.Dense(4, name="head")(layers.Lambda(function, name="unit")(x)))
+
+
+def beyond_the_root():
+    return _units(lambda x: x / (tf.norm(x, axis=-1, keepdims=True) + 1e-3))
+
+
+def within_the_root():
+    return _units(lambda x: x / tf.sqrt(tf.reduce_sum(tf.square(x), -1, keepdims=True) + 1e-3))

@@ -142,3 +142,24 @@ def two_pools():
 
 def one_pool_twice():
     return Pools(F.adaptive_max_pool2d, F.adaptive_max_pool2d)
+
+
+class Units(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.first, self.function, self.head = nn.Conv2d(3, 6, 3), function, nn.Linear(6, 4)
+
+    def forward(self, x):
+        return self.head(self.function(self.first(x).mean((2, 3))))
+
+
+def beyond_the_root():
+    return Units(lambda x: x / (x.norm(dim=-1, keepdim=True) + 1e-3))
+
+
+def within_the_root():
+    return Units(lambda x: x / torch.sqrt(x.pow(2).sum(-1, keepdim=True) + 1e-3))
+
+
+def within_an_inverse_root():
+    return Units(lambda x: x * torch.rsqrt((x * x).sum(-1, keepdim=True) + 1e-3))

@@ -1,0 +1,32 @@
+"""Divisions by a length that the two sides write in other steps: compared as a whole, as no step is the other's."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from parity.judge.traps.lengths import units
+from parity.model.trace import Trace
+from parity.pairing.match import BY_HAND, Matching
+
+
+def as_wholes(tensorflow: Trace, torch: Trace, matching: Matching) -> Matching:
+    """Return the matching without pairs among the steps to two lengths of which something else keeps off zero.
+
+    `x / (norm + eps)` and `x / sqrt(sum + eps)` have a sum, a root and an addition each, in another order.
+    """
+    found = units(tensorflow.ops, tensorflow.producers()), units(torch.ops, torch.producers())
+    if len(found[0]) != len(found[1]):
+        return matching
+    unlike = [(mine, theirs) for mine, theirs in zip(*found, strict=True) if not mine.is_like(theirs)]
+    inside = [{step for one in side for step in one.steps} for side in zip(*unlike, strict=True)] or [set(), set()]
+    gone = [
+        pair
+        for pair in matching.pairs
+        if pair.how != BY_HAND and (pair.tensorflow in inside[0] or pair.torch in inside[1])
+    ]
+    return replace(
+        matching,
+        pairs=tuple(pair for pair in matching.pairs if pair not in gone),
+        only_tensorflow=tuple(sorted({*matching.only_tensorflow, *(pair.tensorflow for pair in gone)})),
+        only_torch=tuple(sorted({*matching.only_torch, *(pair.torch for pair in gone)})),
+    )
