@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from parity.porting import (
     elsewhere,
     folding,
     freezing,
+    kept,
     moved,
     outputs,
     reshaping,
@@ -231,6 +232,7 @@ class Story:
     uncarried: str = ""  # which layers could not be given the same weights, if any
     adrift: set[int] = field(default_factory=set)  # tensors of TensorFlow's that such layers made
     tied: list[Source] = field(default_factory=list)  # layers whose gradients differ where inputs are equal, at worst
+    kept: kept.Kept = field(default_factory=kept.Kept)  # statistics that only one side keeps
     _blamed: set[tuple[int, int]] = field(default_factory=set)  # operations of either side before an unknown fault
     _found: dict[int, list[Source]] = field(default_factory=dict)  # by the tensor of TensorFlow's that differs
 
@@ -435,6 +437,9 @@ class Story:
             return
         self.sources += training.step_sources(self.step, plan_, models)
         self.sources += freezing.sources(models, plan_, self.sources)
+        self.kept = kept.find(models, self.prepared.matching, plan_, self.prepared.inputs[TENSORFLOW])
+        self.step += self.kept.findings
+        self.sources += self.kept.sources
         if not self.sources and any(finding.verdict == SEMANTIC for finding in findings):
             self.sources += self.tied  # a weight feels what no layer alone was blamed for
 
@@ -453,7 +458,7 @@ def _row(step: Step, gradients: Sequence[Finding]) -> LayerVerdict:
 def _verdict(story: Story) -> Verdict:
     prepared, layers = story.prepared, story.layers
     models, weight_plan, matching = prepared.models, prepared.plan, prepared.matching
-    unmatched, idle = _without_partner(prepared)
+    unmatched, idle = _without_partner(prepared, story.kept.settled)
     # Whole outputs and steps differ by the weights, where some could not be carried.
     extra = [] if story.uncarried else [*story.ends.verdicts, *(finding.verdict for finding in story.step)]
     why = story.broken.partition("\n")[0] or story.uncarried or story.ends.why
@@ -484,6 +489,7 @@ def _verdict(story: Story) -> Verdict:
                     *weight_plan.notes,
                     *matching.notes,
                     *idle,
+                    *story.kept.notes,
                     *story.notes,
                 ]
             )
@@ -501,8 +507,11 @@ def _verdict(story: Story) -> Verdict:
     )
 
 
-def _without_partner(prepared: Prepared) -> tuple[tuple[list[str], list[str]], list[str]]:
-    """Return the weights of either side that have no partner, but for those that change nothing, and notes on these."""
+def _without_partner(prepared: Prepared, settled: Container[str] = ()) -> tuple[tuple[list[str], list[str]], list[str]]:
+    """Return the weights of either side that have no partner, but for those that change nothing, and notes on these.
+
+    Those that are `settled` were told of already.
+    """
     models, found, notes = prepared.models, list[list[str]](), list[str]()
     pairs = prepared.matching.pairs
     plan_ = prepared.plan
@@ -512,6 +521,7 @@ def _without_partner(prepared: Prepared) -> tuple[tuple[list[str], list[str]], l
         (TORCH, plan_.unmatched_torch, plan_.unmatched_tensorflow, {pair.torch for pair in pairs}, "torch's"),
     ):  # fmt: skip
         trains = {name for name, weight in models[side].weights.items() if weight.trainable and models.options.train}
+        names = tuple(name for name in names if side == TORCH or name not in settled)
         quiet = neutral([name for name in names if name not in trains], prepared.weights[side], models[side], paired)
         # Where nothing of the other side is left over, it has no layer that should have had these.
         judged = paired if others else {op.index for op in models[side].ops}

@@ -91,9 +91,21 @@ def untrained(names: Iterable[str], trace: Trace, judged: Container[int]) -> lis
 
 
 def untouched(names: Iterable[str], trace: Trace) -> list[str]:
-    """Return which of the named weights nobody trains and no output depends on, such as a power iteration's state."""
-    used = weights_that_matter(trace)
-    return [name for name in names if not trace.weights[name].trainable and name not in used]
+    """Return which of the named weights nobody trains and no output depends on, such as a power iteration's state.
+
+    Nor does one on the statistics that a normalisation keeps while it normalises with those of the batch.
+    """
+    used, uses = weights_that_matter(trace), _uses(trace)
+
+    def idle(op: Op, role: str) -> bool:
+        return op.kind == "batch_norm" and bool(op.config.get("training")) and role in MEANS | VARIANCES
+
+    return [
+        name
+        for name in names
+        if not trace.weights[name].trainable
+        and (name not in used or all(idle(op, role) for op, role in uses.get(name, ())))
+    ]
 
 
 def _uses(trace: Trace) -> dict[str, list[tuple[Op, str]]]:

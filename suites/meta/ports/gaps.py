@@ -37,6 +37,15 @@ def _frozen() -> Iterator[Case]:
     yield _port("frozen_first", "convolutions", IMAGE)
 
 
+def _statistics() -> Iterator[Case]:
+    """Yield batch normalisations whose torch side keeps no statistics: TensorFlow's may need none, either."""
+    port, train = partial(_port, inputs=IMAGE), ("--train",)
+    for options in ((), train):
+        yield port("normalised", "without_statistics", cause="batchnorm-mode", place=("norm", "norm"), options=options)
+        yield port("always_of_the_batch", "without_statistics", options=options)
+    yield port("always_of_the_batch", "without_buffers", options=train)
+
+
 def _kernels() -> Iterator[Case]:
     """Yield kernels that code makes of a weight as it runs: turned round, or of length one along an axis."""
     port = partial(_port, inputs=IMAGE)
@@ -73,4 +82,4 @@ def _lengths() -> Iterator[Case]:
     yield port("within_the_root", "beyond_the_root", cause=cause, place=("unit/*", "div"))
 
 
-GAPS = (*_frozen(), *_kernels(), *_activations(), *_lengths())
+GAPS = (*_frozen(), *_statistics(), *_kernels(), *_activations(), *_lengths())

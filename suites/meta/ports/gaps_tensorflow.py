@@ -106,3 +106,28 @@ def beyond_the_root():
 
 def within_the_root():
     return _units(lambda x: x / tf.sqrt(tf.reduce_sum(tf.square(x), -1, keepdims=True) + 1e-3))
+
+
+def _normalised(kind):
+    image = keras.Input((12, 10, 3))
+    x = kind(epsilon=1e-5, name="norm")(layers.Conv2D(6, 3, name="first")(image))
+    return keras.Model(image, layers.Dense(4, name="head")(layers.GlobalAveragePooling2D()(layers.ReLU()(x))))
+
+
+def normalised():
+    return _normalised(layers.BatchNormalization)
+
+
+class Always(layers.Layer):
+    """Calls a normalisation in training mode, come what may."""
+
+    def __init__(self, **options):
+        super().__init__()
+        self.norm = layers.BatchNormalization(**options)
+
+    def call(self, x):
+        return self.norm(x, training=True)
+
+
+def always_of_the_batch():
+    return _normalised(Always)

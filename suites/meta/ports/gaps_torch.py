@@ -163,3 +163,29 @@ def within_the_root():
 
 def within_an_inverse_root():
     return Units(lambda x: x * torch.rsqrt((x * x).sum(-1, keepdim=True) + 1e-3))
+
+
+class Normalised(nn.Module):
+    def __init__(self, norm):
+        super().__init__()
+        self.first, self.norm, self.head = nn.Conv2d(3, 6, 3), norm, nn.Linear(6, 4)
+
+    def forward(self, x):
+        return self.head(F.relu(self.norm(self.first(x))).mean((2, 3)))
+
+
+def without_statistics():
+    return Normalised(nn.BatchNorm2d(6, track_running_stats=False))
+
+
+class OfTheBatch(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(6)), nn.Parameter(torch.zeros(6))
+
+    def forward(self, x):
+        return F.batch_norm(x, None, None, self.weight, self.bias, training=True)
+
+
+def without_buffers():
+    return Normalised(OfTheBatch())
