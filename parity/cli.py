@@ -88,7 +88,7 @@ def _add_pair(command: argparse.ArgumentParser, weights: bool = True) -> None:
     _add_builders(command)
     add = command.add_argument
     add("--input", dest="inputs", metavar="HxWxC", action="append", type=_as(_input),
-        help="an input without its batch axis, in TensorFlow's order; repeat it for several")  # fmt: skip
+        help="an input without its batch axis, in TensorFlow's order, or `scalar`; repeat it for several")  # fmt: skip
     add("--int-input", dest="inputs", metavar="SHAPE:LOW:HIGH", action="append", type=_as(_int_input),
         help="an input of whole numbers, such as token ids; HIGH is included")  # fmt: skip
     add("--torch-layout", choices=("channels-first", "same"), default="channels-first",

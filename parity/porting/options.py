@@ -22,6 +22,7 @@ WEIGHTS = (TENSORFLOW_TO_TORCH, TORCH_TO_TENSORFLOW, AS_IS)
 CHANNELS_FIRST, SAME = "channels-first", "same"
 LAYOUTS = (CHANNELS_FIRST, SAME)
 IMAGE_AXES = 3  # an input of exactly so many axes is an image, and changes its order of axes on the way to torch
+SCALAR = "scalar"  # the shape of an input that holds one number for each sample
 BATCH = 3  # more than one, so that nothing is lost to broadcasting; odd, so that no axis has this length by chance
 
 
@@ -39,7 +40,7 @@ class InputSpec:
         return self.low is not None
 
     def __str__(self) -> str:
-        size = "x".join(map(str, self.shape))
+        size = "x".join(map(str, self.shape)) or SCALAR
         return f"{size}:{self.low}:{self.high}" if self.integer else size
 
 
@@ -86,11 +87,13 @@ def _one_of(name: str, value: str, known: Sequence[str]) -> None:
 
 
 def parse_input(text: str) -> InputSpec:
-    """Return the input that `HxWxC` (any number of axes, batch axis left out) describes.
+    """Return the input that `HxWxC` (batch axis left out) or `scalar`, one number a sample, describes.
 
     Raises
         UsageError: the text is no such shape.
     """
+    if text == SCALAR:
+        return InputSpec(())
     if not re.fullmatch(r"[1-9]\d*([x,][1-9]\d*)*", text):
         raise UsageError(f"--input {text!r} is no shape: write whole numbers with x between, such as 224x224x3 or 16")
     return InputSpec(tuple(int(size) for size in re.split("[x,]", text)))
@@ -116,7 +119,7 @@ def as_inputs(given: Sequence[Any]) -> tuple[InputSpec | Array, ...]:
             found.append(item)
         elif isinstance(item, str):
             found.append(parse_int_input(item) if ":" in item else parse_input(item))
-        elif isinstance(item, (tuple, list)) and item and all(isinstance(size, (int, np.integer)) for size in item):
+        elif isinstance(item, (tuple, list)) and all(isinstance(size, (int, np.integer)) for size in item):
             found.append(InputSpec(tuple(int(size) for size in item)))
         else:
             raise UsageError(f"an input is text such as '33x29x3', a tuple of sizes or an array, not {item!r}")

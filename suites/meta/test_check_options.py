@@ -62,6 +62,15 @@ def test_a_wrong_range_is_refused(text: str) -> None:
         parse_int_input(text)
 
 
+@pytest.mark.parametrize("given", ["scalar", "scalar:0:4", ()])
+def test_an_input_may_be_one_number_a_sample(given: str | tuple[int, ...]) -> None:
+    (spec,) = as_inputs([given])
+    assert isinstance(spec, InputSpec)
+    (found,) = arrays(CheckOptions(inputs=(spec,), batch=5))
+    assert found.shape == (5,)
+    assert len(np.unique(found)) > 1
+
+
 def test_the_library_takes_text_tuples_and_arrays() -> None:
     batch = np.zeros((2, 4), np.float64)
     assert as_inputs(["3x4x5", (3, 4), "7:0:9"]) == (InputSpec((3, 4, 5)), InputSpec((3, 4)), InputSpec((7,), 0, 9))
