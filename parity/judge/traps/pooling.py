@@ -39,6 +39,8 @@ def _geometry(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
         yield remedy if apart else with_pads(scene, theirs, remedy)
     if apart:
         yield from _as_one(scene, mine, theirs)
+        yield from _padded_before(scene, mine, theirs)
+        yield from _zeros_before(scene, mine, theirs)
     pools = [per_axis(op.config, "pool", rank, 2) for op in (mine, theirs)]
     steps = [per_axis(op.config, "strides", rank, 0) for op in (mine, theirs)]
     steps = [pool if not any(step) else step for pool, step in zip(pools, steps, strict=True)]
@@ -84,6 +86,41 @@ def _as_one(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
         return
     says = f"with torch padding {flat_pads(whole)}" + (" and ceil_mode off" if theirs.config.get("ceil") else "")
     yield change(theirs, "pool-padding", says, _line(mine, theirs, whole), {"pads": whole, "ceil": False}, cost=1.1)
+
+
+def _padded_before(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
+    """Yield the remedy for a maximum that torch pads in an operation of its own, with another number or elsewhere."""
+    wanted = [list(p) for p in mine.config.get("pads") or []]
+    layers = [
+        op
+        for op in scene.extra_torch
+        if op.kind == "zero_pad"
+        and len(op.config.get("pads") or []) == len(wanted)
+        and op.config.get("mode", "constant") == "constant"
+    ]
+    if not layers:
+        return
+    says = f"with torch padding {flat_pads(wanted)} of -inf in the pooling"
+    fix = f"F.pad(x, {flat_pads(wanted)}, value=-math.inf) in place of `{layers[-1].name}`"
+    if any(map(any, theirs.config.get("pads") or [])):
+        fix += f", and padding=0 in `{theirs.name}`"
+    moved = change(theirs, "pool-padding", says, fix, {"pads": wanted, "ceil": False}, cost=1.1)
+    yield together([moved, *(skip(op, "", "", "") for op in layers)], moved)
+
+
+def _zeros_before(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
+    """Yield the remedy for a maximum over zeros that TensorFlow pads in a layer of its own, where torch pads -inf."""
+    own = [list(p) for p in mine.config.get("pads") or []]
+    layers = padding_layers(scene.extra_tensorflow, len(own))
+    if not layers or padding_layers(scene.extra_torch, len(own)) or any(map(any, own)):
+        return
+    given = flat_pads(around(scene, mine, "tensorflow"))
+    says, fix = f"with zeros {given} before torch's pooling", f"x = F.pad(x, {given}) before `{theirs.name}`"
+    if any(map(any, theirs.config.get("pads") or [])):
+        fix += ", and padding=0 there"
+    moved = change(theirs, "pool-padding", says, fix, {"pads": own, "ceil": False})
+    added = [insert(theirs.inputs[0], "", "", "", op.kind, op.config, order=op.index) for op in layers]
+    yield together([moved, *added], moved)
 
 
 def _line(mine: Op, theirs: Op, pads: list[list[int]]) -> str:

@@ -39,6 +39,12 @@ def _cases() -> Iterator[Case]:
     yield _port("bottleneck", "bottleneck_not_linear", cause="activation-extra", place=("linear", "after"))
     yield _port("stem")
     yield _port("stem", "stem_rounded_up", cause="pool-padding", place=("pool", "pool"))
+    yield _port("negative_stem")
+    place = "pool", "pool*"
+    yield _port("negative_stem", "negative_stem_padded_in_the_pool", cause="pool-padding", place=place)
+    yield _port("same_stem")
+    for wrong in ("padded_with_zeros", "padded_after"):
+        yield _port("same_stem", f"same_stem_{wrong}", cause="pool-padding", place=place)
     yield _port("patches", inputs="12x16x3")
     place = "patches/add", "transpose"
     yield _port("patches", "patches_without_places", "12x16x3", cause="unknown", place=place)

@@ -37,6 +37,19 @@ def stem():
     return keras.Model(image, layers.Conv2D(4, 3, name="last")(x))
 
 
+def negative_stem():
+    image = _picture()
+    x = layers.Conv2D(6, 3, padding="same", name="conv")(image)
+    x = layers.MaxPooling2D(3, 2, name="pool")(layers.ZeroPadding2D(1, name="pad")(x))
+    return keras.Model(image, layers.Conv2D(4, 3, name="last")(x))
+
+
+def same_stem():
+    x = layers.Conv2D(6, 3, name="conv")(image := _picture())
+    x = layers.MaxPooling2D(3, 2, padding="same", name="pool")(x)
+    return keras.Model(image, layers.Conv2D(4, 3, name="last")(x))
+
+
 class Patches(layers.Layer):
     def build(self, _):
         self.places = self.add_weight(name="places", shape=(1, 12, 8), initializer="random_normal")

@@ -1,5 +1,7 @@
 """Ports of the models in `vision_tensorflow.py`, right and wrong."""
 
+import math
+
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
@@ -48,16 +50,41 @@ def bottleneck_not_linear():
 
 
 class Stem(nn.Module):
-    def __init__(self, pool):
+    def __init__(self, pool, padding=1, activation=F.relu):
         super().__init__()
-        self.conv, self.last, self.pool = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 4, 3), pool
+        self.conv, self.last, self.pool = nn.Conv2d(3, 6, 3, padding=padding), nn.Conv2d(6, 4, 3), pool
+        self.activation = activation
 
     def forward(self, x):
-        return self.last(self.pool(F.relu(self.conv(x))))
+        return self.last(self.pool(self.activation(self.conv(x))))
 
 
 def stem():
     return Stem(nn.MaxPool2d(3, 2, padding=1))
+
+
+def negative_stem():
+    return Stem(nn.Sequential(nn.ZeroPad2d(1), nn.MaxPool2d(3, 2)), activation=nn.Identity())
+
+
+def negative_stem_padded_in_the_pool():
+    return Stem(nn.MaxPool2d(3, 2, padding=1), activation=nn.Identity())
+
+
+def _same_stem(value, *pads):
+    return Stem(nn.Sequential(nn.ConstantPad2d(pads, value), nn.MaxPool2d(3, 2)), 0, nn.Identity())
+
+
+def same_stem():
+    return _same_stem(-math.inf, 1, 1, 1, 1)
+
+
+def same_stem_padded_with_zeros():
+    return _same_stem(0.0, 1, 1, 1, 1)
+
+
+def same_stem_padded_after():
+    return _same_stem(-math.inf, 0, 2, 0, 2)
 
 
 def stem_rounded_up():
