@@ -22,7 +22,8 @@ AXES = 2  # of a table
 def find(models: Models, plan: WeightPlan) -> dict[str, tuple[Array, str]]:
     """Return the numbers for each of torch's weights that have no partner but a constant, and who holds it.
 
-    Only where one constant that is added has the weight's shape, and no other weight does.
+    Only where one constant that is added has the weight's shape, and no other weight does. A table of more positions
+    than the model ever reads begins with the constant's.
     """
     tables: dict[tuple[int, ...], list[Op]] = {}
     for op in models[TENSORFLOW].ops:
@@ -31,15 +32,30 @@ def find(models: Models, plan: WeightPlan) -> dict[str, tuple[Array, str]]:
             tables.setdefault(shape, []).append(op)
     readers = {name for _, _, name in used_weights(models[TORCH].ops)}
     alone = [name for name in plan.unmatched_torch if name in readers and name not in plan.misfits[1]]
+    shapes = {name: _long(models[TORCH].weights[name].shape) for name in alone}
     found: dict[str, tuple[Array, str]] = {}
     for name in alone if tables else ():
-        shape = models[TORCH].weights[name].shape
-        holders = tables.get(_long(shape), [])
-        alike = [other for other in alone if _long(models[TORCH].weights[other].shape) == _long(shape)]
-        numbers = _numbers(models, holders[0]) if len(holders) == len(alike) == 1 else None
-        if numbers is not None and numbers.size == int(np.prod(shape)):
-            found[name] = numbers.reshape(shape), holders[0].name
+        begun = [shape for shape in tables if _begins(shape, shapes[name])]
+        wanted = shapes[name] if shapes[name] in tables else begun[0] if len(begun) == 1 else None
+        if wanted is None:
+            continue
+        alike = [other for other in alone if shapes[other] == wanted or _begins(wanted, shapes[other])]
+        numbers = _numbers(models, tables[wanted][0]) if len(tables[wanted]) == len(alike) == 1 else None
+        if numbers is not None and numbers.size == int(np.prod(wanted)):
+            found[name] = _filled(models, name, numbers.reshape(-1)), tables[wanted][0].name
     return found
+
+
+def _begins(shape: tuple[int, ...], whole: tuple[int, ...]) -> bool:
+    """Whether a table could be the first rows of another."""
+    return len(shape) == len(whole) == AXES and shape[0] < whole[0] and shape[1:] == whole[1:]
+
+
+def _filled(models: Models, name: str, first: Array) -> Array:
+    """Return torch's weight with its first numbers replaced."""
+    table = np.array(models.weights(TORCH)[name], np.float32)
+    table.reshape(-1)[: first.size] = first
+    return table
 
 
 def _numbers(models: Models, op: Op) -> Array | None:

@@ -510,9 +510,10 @@ def _positions() -> Iterator[Case]:
     """Yield positions that are constant numbers on one side, and a weight, which somebody may train, on the other."""
     port, ids = partial(_port, family="settled"), "9:0:19"
     said = ("constant numbers in the place of torch's",)
-    for torch in ("positions", "positions_by_buffer", "positions_as_they_are"):
+    for torch in ("positions", "positions_by_buffer", "positions_as_they_are", "positions_of_longer_texts"):
         yield port("positions_added", torch, ids=ids, says=said)
-    yield port("positions_added", "positions_backwards", ids=ids, cause="unknown", place=("sum", "add"))
+    for torch in ("positions_backwards", "positions_of_longer_texts_from_one"):
+        yield port("positions_added", torch, ids=ids, cause="unknown", place=("sum", "add"))
     for torch in ("waves_in_a_buffer", "waves_that_are_frozen", "waves_that_train"):
         yield port("waves", torch, ids=ids)
     yield port("waves", "waves_one_further", ids=ids, cause="unknown", place=("add", "add"))

@@ -365,9 +365,9 @@ def restyled_by_one_less():
 
 
 class Positions(nn.Module):
-    def __init__(self, how):
+    def __init__(self, how, most=9):
         super().__init__()
-        self.words, self.places, self.head, self.how = nn.Embedding(20, 8), nn.Embedding(9, 8), nn.Linear(8, 3), how
+        self.words, self.places, self.head, self.how = nn.Embedding(20, 8), nn.Embedding(most, 8), nn.Linear(8, 3), how
         self.register_buffer("numbers", torch.arange(9)[None])
 
     def forward(self, words):
@@ -384,6 +384,14 @@ def positions_by_buffer():
 
 def positions_as_they_are():
     return Positions(lambda own: own.places.weight)
+
+
+def positions_of_longer_texts():
+    return Positions(lambda own: own.places(torch.arange(9)), most=16)
+
+
+def positions_of_longer_texts_from_one():
+    return Positions(lambda own: own.places(torch.arange(1, 10)), most=16)
 
 
 def positions_backwards():
