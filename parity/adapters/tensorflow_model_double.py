@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import product
 from typing import Any
 
-import numpy as np
-
-from parity.adapters.tensorflow_model_layers import as_written
+from parity.adapters.tensorflow_model_kernels import in_doubles
 from parity.adapters.tensorflow_model_names import Names, is_keras_layer, is_variable, plain_variable
 
 SINGLE = frozenset({"float32", "float16", "half", "bfloat16"})
@@ -180,10 +178,11 @@ class Doubling:
             except Exception as error:
                 if not self._depth or not _lacks_kernel(error):
                     raise
-                norm = self._norm(op_name, inputs, attrs)
-                if norm is not None:
-                    self._recorded = norm  # made of operations that are on the tape themselves
-                    return norm
+                with self.quiet():
+                    found = in_doubles(self.tf, _word(op_name), inputs, attrs)
+                if found is not None:
+                    self._recorded = found  # made of operations that are on the tape themselves
+                    return found
                 inputs = self._singles(inputs, _word(op_name))
                 attrs = _single_types(_word(op_name), attrs, self.tf)
                 made = slow(op_name, num_outputs, inputs, attrs, ctx, name)
@@ -244,30 +243,6 @@ class Doubling:
             return value
         with self.paused():
             return self.tf.cast(value, after)
-
-    def _norm(self, op: Any, inputs: Sequence[Any], attrs: tuple[Any, ...]) -> list[Any] | None:
-        """Return the results of a fused batch normalisation, which TensorFlow has for float32 alone, in doubles."""
-        name = op.decode() if isinstance(op, bytes) else str(op)
-        if not name.startswith("FusedBatchNorm") or "Grad" in name or "Ex" in name:
-            return None
-        tf, words = self.tf, _named(attrs)
-        x, scale, offset, mean, variance = inputs
-        axes = [0, 1, 2] if words.get("data_format", "NHWC") == "NHWC" else [0, 2, 3]
-        turned = [1, -1, 1, 1] if axes[1] == 2 else [-1]
-        with self.quiet():
-            used = (mean, variance)
-            if words.get("is_training", True):
-                used = tf.nn.moments(x, axes)
-                count = tf.cast(tf.size(x) // tf.size(scale), tf.float64)
-                factor = as_written(np.float32(words.get("exponential_avg_factor", 1.0)))
-                unbiased = used[1] * count / (count - 1.0)
-                mean = used[0] if factor == 1.0 else (1.0 - factor) * mean + factor * used[0]
-                variance = unbiased if factor == 1.0 else (1.0 - factor) * variance + factor * unbiased
-            root = tf.math.rsqrt(used[1] + as_written(np.float32(words.get("epsilon", 1e-4))))
-            shape = [tf.reshape(t, turned) for t in (used[0], root * scale, offset)]
-            y = (x - shape[0]) * shape[1] + shape[2]
-            kept = [tf.identity(mean), tf.identity(variance), tf.identity(used[0]), tf.identity(used[1])]
-            return [y, *kept, tf.zeros([0], tf.float64)][: 6 if name.endswith("V3") else 5]
 
     def _singles(self, values: Any, op: str) -> list[Any]:
         """Return an operation's inputs in float32, for one that TensorFlow has in no other dtype; it is noted."""
@@ -426,13 +401,6 @@ def _with_dtype(
 def _dtype_name(dtype: Any) -> str:
     name = getattr(dtype, "name", None) or getattr(dtype, "__name__", None) or str(dtype)
     return str(name).removesuffix("_ref")
-
-
-def _named(attrs: tuple[Any, ...]) -> dict[str, Any]:
-    def text(value: Any) -> Any:
-        return value.decode() if isinstance(value, bytes) else value
-
-    return {text(key): text(value) for key, value in zip(attrs[::2], attrs[1::2], strict=True)}
 
 
 def _lacks_kernel(error: Exception) -> bool:

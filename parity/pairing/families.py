@@ -31,6 +31,7 @@ _FAMILIES: Mapping[str, tuple[str, ...]] = {
     "pad": ("zero_pad", "cropping", "slice"),
     "resize": ("resize", "depth_to_space", "space_to_depth"),
     "product": ("matmul", "einsum", "sdpa"),
+    "local norm": ("op:LRN", "op:local_response_norm"),
 }
 _FAMILY_OF = {kind: family for family, kinds in _FAMILIES.items() for kind in kinds}
 
