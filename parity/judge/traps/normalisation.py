@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from parity.judge.traps.geometry import axis
-from parity.judge.traps.remedy import Remedy, change, number, replace
+from parity.judge.traps.remedy import Remedy, change, number, numbers, replace
 from parity.judge.traps.scene import STATE, Scene, same
+from parity.model.layout import Array
 from parity.model.trace import Op
 
 IDS = (
     "batchnorm-eps", "layernorm-eps", "batchnorm-mode", "batchnorm-frozen", "batchnorm-momentum",
     "batchnorm-running-variance", "groupnorm-groups", "norm-axes",
 )  # fmt: skip
+SCALES = {"gamma": "weight", "scale": "weight", "beta": "bias"}  # TensorFlow's roles of weights, and torch's
 LAYERED = ("layer_norm", "group_norm", "instance_norm", "rms_norm")
 
 
@@ -97,17 +100,49 @@ def _groups(mine: Op, theirs: Op) -> Iterator[Remedy]:
 def _axes(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
     own = theirs is scene.torch
     weights = {role: array for role, array in scene.carried.items() if own and role in ("weight", "bias")}
+    weights |= _of_their_own(scene) if own else {}
     for remedy in axis(scene, mine, theirs, "norm-axes"):
         if own and any(scene.torch_weights.get(role, array).shape != array.shape for role, array in weights.items()):
             edits = tuple({**edit, "weights": weights} for edit in remedy.edits)
             remedy = Remedy(remedy.trap, edits, remedy.says, remedy.fix, remedy.cost, remedy.keys)
-        yield remedy
+        fix = _over(scene, theirs, remedy)
+        yield dataclasses.replace(remedy, fix=fix) if fix else remedy
+
+
+def _over(scene: Scene, theirs: Op, remedy: Remedy) -> str:
+    """Return the porter's line for a LayerNorm over other axes: torch's knows no axes but the last ones."""
+    axes = remedy.edits[0]["config"].get("axes") if theirs.kind == "layer_norm" else None
+    shape = scene.shapes.get(theirs.inputs[0], ())
+    if not axes or not shape:
+        return ""
+    sizes = [shape[int(one)] for one in axes]
+    norm = f"nn.LayerNorm({sizes[0] if len(sizes) == 1 else sizes}) in place of `{theirs.name}`"
+    last = list(range(len(shape) - len(axes), len(shape)))
+    if list(axes) == last:
+        return norm
+    there, back = (f"{numbers(axes)}, {numbers(last)}", f"{numbers(last)}, {numbers(axes)}")
+    if len(axes) == 1:
+        there, back = f"{axes[0]}, -1", f"-1, {axes[0]}"
+    return f"{norm}, on x.movedim({there}), and .movedim({back}) of what it returns"
+
+
+def _scales(scene: Scene) -> dict[str, Array]:
+    """Return TensorFlow's scale and shift under torch's names."""
+    return {role: scene.tensorflow_weights[name] for name, role in SCALES.items() if name in scene.tensorflow_weights}
+
+
+def _of_their_own(scene: Scene) -> dict[str, Array]:
+    """Return TensorFlow's weights where torch has numbers for each place of an image, into which none are carried."""
+    return {
+        role: array
+        for role, array in _scales(scene).items()
+        if role not in scene.carried and array.size < scene.torch_weights.get(role, array).size
+    }
 
 
 def _another(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
     """A norm over other axes: each image, or channel, as a whole where TensorFlow takes each place of its own."""
-    names = {"gamma": "weight", "scale": "weight", "beta": "bias"}
-    weights = {role: scene.tensorflow_weights[name] for name, role in names.items() if name in scene.tensorflow_weights}
+    weights = _scales(scene)
     own = theirs is scene.torch
     trap = "groupnorm-groups" if {mine.kind, theirs.kind} == {"group_norm", "instance_norm"} else "norm-axes"
     key = "axes" if "axes" in mine.config else "axis"
