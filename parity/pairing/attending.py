@@ -47,22 +47,33 @@ def cores(trace: Trace) -> Iterator[Core]:
         elif op.kind == "softmax" and op.inputs:
             scores, mixed = _product_before(op.inputs[0], makers), _product_behind(op.outputs[0], readers)
             if scores is not None:
-                query, key = _sides(scores, op, trace)
+                query, key = _sides(scores, op, trace, makers)
                 values = [] if mixed is None else [t for t in mixed[0].inputs if t != mixed[1]]
                 yield ((query, QUERY), (key, KEY), *((tensor, VALUE) for tensor in values))
 
 
-def _sides(scores: Op, softmax: Op, trace: Trace) -> tuple[int, int]:
+def _sides(scores: Op, softmax: Op, trace: Trace, makers: Mapping[int, Op]) -> tuple[int, int]:
     """Return the tensors of queries and keys: the softmax runs along the places of the keys."""
     first, second = scores.inputs[:2]
     rank = len(trace.shapes.get(scores.outputs[0], ()))
-    axis = int(softmax.config.get("axis", -1)) % max(rank, 1)
+    axis = _axis_before(int(softmax.config.get("axis", -1)) % max(rank, 1), softmax.inputs[0], scores, makers)
     equation = str(scores.config.get("equation", ""))
     if "->" in equation and "." not in equation:
         operands, result = equation.replace(" ", "").split("->")
         letter = result[axis] if axis < len(result) else ""
         return (second, first) if letter and letter in operands.split(",")[0] else (first, second)
     return (second, first) if axis == rank - 2 else (first, second)
+
+
+def _axis_before(axis: int, tensor: int, scores: Op, makers: Mapping[int, Op]) -> int:
+    """Return which axis of the scores, as they were made, an axis of them is after what transposes them."""
+    while tensor not in scores.outputs:
+        maker = makers[tensor]
+        order = maker.config.get("order", ())
+        if maker.kind == "permute" and axis < len(order):
+            axis = int(order[axis])
+        tensor = next(given for given in maker.inputs if _product_before(given, makers) is scores)
+    return axis
 
 
 def _is_product(op: Op) -> bool:
