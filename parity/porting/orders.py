@@ -160,7 +160,7 @@ class Orders:
             size = self.models[TENSORFLOW].shapes[part][1:]
             numbers = count + np.arange(int(np.prod(size))).reshape(1, *size)
             count += numbers.size
-            if relation is None:
+            if relation is None or not relation.by_sample:  # heads in front of the samples, say
                 return None
             joined[0].append(numbers)
             joined[1].append(relation.to_torch(numbers))
