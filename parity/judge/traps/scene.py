@@ -200,7 +200,7 @@ def exact_numbers(value: float) -> list[float]:
     shortest = float(str(single))
     if value == 0.0 or value not in (float(single), shortest) or value.is_integer():
         return [value]
-    found = [shortest]
+    found = [shortest, float(single)]
     for power in (1.0, -1.0, 2.0, -2.0):
         near = abs(value) ** power
         whole = round(near)
