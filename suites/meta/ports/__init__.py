@@ -12,6 +12,7 @@ from suites.meta.ports.bad import BAD
 from suites.meta.ports.case import Case, Source
 from suites.meta.ports.correct import CORRECT
 from suites.meta.ports.cured import CURED
+from suites.meta.ports.examined import EXAMINED
 from suites.meta.ports.faults import FAULTS
 from suites.meta.ports.further import FURTHER
 from suites.meta.ports.gaps import GAPS
@@ -21,9 +22,12 @@ from suites.meta.ports.vision import VISION
 from suites.meta.ports.zoo import ZOO
 
 FOLDER = Path(__file__).resolve().parent
-CASES: tuple[Case, ...] = (*CORRECT, *CURED, *FAULTS, *SEVERAL, *FURTHER, *GAPS, *SOUGHT, *VISION, *BAD, *ZOO)
+CASES: tuple[Case, ...] = (
+    *CORRECT, *CURED, *FAULTS, *SEVERAL, *FURTHER, *GAPS, *SOUGHT, *VISION, *EXAMINED, *BAD, *ZOO,
+)  # fmt: skip
 
 __all__ = [
-    "BAD", "CASES", "CORRECT", "CURED", "FAULTS", "FOLDER", "FURTHER", "GAPS", "SEVERAL", "SOUGHT", "VISION", "ZOO",
+    "BAD", "CASES", "CORRECT", "CURED", "EXAMINED", "FAULTS", "FOLDER", "FURTHER", "GAPS", "SEVERAL", "SOUGHT", "VISION",
+    "ZOO",
     "Case", "Source",
 ]  # fmt: skip

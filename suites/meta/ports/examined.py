@@ -1,0 +1,39 @@
+"""Models of an examiner who had not read the tool, in which something was told wrongly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from suites.meta.ports.case import Case, Source
+
+
+def _port(
+    tensorflow: str, torch: str = "", inputs: str = "", cause: str = "", place: tuple[str, str] = ("", "")
+) -> Case:
+    """Return a case; with a `cause`, it must be found at the `place`, TensorFlow's and torch's name, alone."""
+    return Case(
+        name=f"examined-{torch or tensorflow}",
+        tensorflow=f"examined_tensorflow.py:{tensorflow}",
+        torch=f"examined_torch.py:{torch or tensorflow}",
+        inputs=tuple(inputs.split()),
+        verdict="different" if cause else "same",
+        sources=(Source((place[0],), (place[1],), (cause,)),) if cause else (),
+    )
+
+
+def _cases() -> Iterator[Case]:
+    yield _port("keys_first", inputs="8x12")
+    yield _port("keys_first", "keys_first_with_another_eps", "8x12", "layernorm-eps", ("norm", "norm"))
+    yield _port("joined_heads", inputs="7x8")
+    place = "matmul*", "mul*"
+    yield _port("joined_heads", "joined_heads_scaled", "7x8", "attention-scale-or-heads", place)
+    yield _port("normed_map", inputs="8x12x3")
+    yield _port("normed_map", "normed_map_as_a_whole", "8x12x3", "norm-axes", ("norm", "norm"))
+    yield _port("halved", inputs="5")
+    yield _port("halved", "halved_not_at_all", "5", "residual-scale", ("multiply*", "mul*"))
+    yield _port("responding", inputs="11x13x3")
+    place = "lrn", "norm"
+    yield _port("responding", "responding_by_a_fifth", "11x13x3", "unknown", place)
+
+
+EXAMINED = tuple(_cases())

@@ -1,0 +1,64 @@
+"""Models of an examiner who had not read the tool: attention in several hands' ways, norms and branches."""
+
+import keras
+import tensorflow as tf
+from keras import layers, ops
+
+
+def keys_first():
+    """Scores as Keras's own attention has them: a product of keys and queries, transposed before the softmax."""
+    image = keras.Input((8, 12))
+    queries, keys, values = (
+        layers.EinsumDense("abc,cde->abde", output_shape=(None, 3, 4), bias_axes="de", name=name)(image)
+        for name in ("queries", "keys", "values")
+    )
+    shares = ops.softmax(ops.einsum("aecd,abcd->acbe", keys, queries * 0.5))
+    mixed = ops.einsum("acbe,aecd->abcd", shares, values)
+    x = layers.EinsumDense("abcd,cde->abe", output_shape=(None, 12), bias_axes="e", name="out")(mixed)
+    return keras.Model(image, layers.LayerNormalization(epsilon=1e-5, name="norm")(image + x))
+
+
+def joined_heads():
+    x = keras.Input((7, 8))
+    queries, keys, values, same = (layers.Dense(8, use_bias=False, name=name)(x) for name in "qkvr")
+    apart = [ops.stack(ops.split(one, 2, axis=-1), axis=1) for one in (queries, keys, values)]
+    shares = ops.softmax(ops.matmul(apart[0], ops.transpose(apart[1], (0, 1, 3, 2))))
+    mixed = ops.matmul(shares, apart[2])
+    mixed = ops.concatenate([mixed[:, 0], mixed[:, 1]], -1)
+    return keras.Model(x, layers.Dense(3, name="head")(layers.Flatten()(ops.relu(mixed + same))))
+
+
+def normed_map():
+    image = keras.Input((8, 12, 3))
+    x = layers.Conv2D(6, 3, padding="same", activation="relu", name="conv")(image)
+    x = layers.LayerNormalization(epsilon=1e-5, name="norm")(x)
+    return keras.Model(image, layers.Conv2D(4, 3, name="last")(x))
+
+
+class Halved(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.head = layers.Dense(6), layers.Dense(6), layers.Dense(3)
+
+    def call(self, x):
+        first = self.first(x)
+        return self.head(tf.nn.relu((first + self.second(first)) * tf.sqrt(0.5)))
+
+
+def halved():
+    return Halved()
+
+
+class Responding(keras.Model):
+    """The normalisation of AlexNet, whose alpha counts for each neighbour; torch's counts for all of them."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = layers.Conv2D(6, 3, activation="relu"), layers.Conv2D(4, 3)
+
+    def call(self, x):
+        return self.second(tf.nn.local_response_normalization(self.first(x), 2, bias=1.0, alpha=2e-5, beta=0.75))
+
+
+def responding():
+    return Responding()

@@ -1,0 +1,103 @@
+"""Ports of the models in `examined_tensorflow.py`, right and wrong."""
+
+import math
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import nn
+
+
+class Attended(nn.Module):
+    def __init__(self, eps=1e-5):
+        super().__init__()
+        self.attention, self.norm = nn.MultiheadAttention(12, 3, batch_first=True), nn.LayerNorm(12, eps=eps)
+
+    def forward(self, x):
+        return self.norm(x + self.attention(x, x, x)[0])
+
+
+def keys_first():
+    return Attended()
+
+
+def keys_first_with_another_eps():
+    return Attended(1e-3)
+
+
+class JoinedHeads(nn.Module):
+    def __init__(self, scale=1.0):
+        super().__init__()
+        self.r, self.v, self.k, self.q = (nn.Linear(8, 8, bias=False) for _ in range(4))
+        self.head, self.scale = nn.Linear(56, 3), scale
+
+    def forward(self, x):
+        queries, keys, values = (torch.stack(torch.split(layer(x), 4, -1)) for layer in (self.q, self.k, self.v))
+        scores = torch.einsum("hbid,hbjd->hbij", queries, keys)
+        if self.scale != 1.0:
+            scores = scores * self.scale
+        mixed = torch.softmax(scores, -1) @ values
+        mixed = torch.cat(torch.split(mixed, 1), -1).squeeze(0)
+        return self.head(F.relu(mixed + self.r(x)).flatten(1))
+
+
+def joined_heads():
+    return JoinedHeads()
+
+
+def joined_heads_scaled():
+    return JoinedHeads(0.5)
+
+
+class NormedMap(nn.Module):
+    def __init__(self, shape):
+        super().__init__()
+        self.conv, self.norm, self.last = nn.Conv2d(3, 6, 3, padding=1), nn.LayerNorm(shape), nn.Conv2d(6, 4, 3)
+
+    def forward(self, x):
+        x = F.relu(self.conv(x))
+        whole = len(self.norm.normalized_shape) > 1
+        x = self.norm(x) if whole else self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return self.last(x)
+
+
+def normed_map():
+    return NormedMap(6)
+
+
+def normed_map_as_a_whole():
+    return NormedMap([6, 8, 12])
+
+
+class Halved(nn.Module):
+    def __init__(self, factor):
+        super().__init__()
+        self.first, self.second, self.head, self.factor = nn.Linear(5, 6), nn.Linear(6, 6), nn.Linear(6, 3), factor
+
+    def forward(self, x):
+        first = self.first(x)
+        return self.head(F.relu((first + self.second(first)) * self.factor))
+
+
+def halved():
+    return Halved(math.sqrt(0.5))
+
+
+def halved_not_at_all():
+    return Halved(1.0)
+
+
+class Responding(nn.Module):
+    def __init__(self, alpha=1e-4):
+        super().__init__()
+        self.first, self.second, self.norm = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 4, 3), nn.LocalResponseNorm(5, alpha)
+
+    def forward(self, x):
+        return self.second(self.norm(F.relu(self.first(x))))
+
+
+def responding():
+    return Responding()
+
+
+def responding_by_a_fifth():
+    return Responding(2e-5)
