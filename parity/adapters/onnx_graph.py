@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from itertools import permutations
@@ -23,6 +24,7 @@ _MOVES = frozenset(
     {"Slice", "Concat", "Transpose", "Unsqueeze", "Squeeze", "Reshape", "Identity", "Constant", "ConstantOfShape",
      "Expand", "Flatten", "Shape"}
 )  # fmt: skip
+_NUMBERED = re.compile(r"\w+__\d+")
 _UNREGISTERED = "No Op registered for"
 _IMAGE = 4  # axes of a batch of images
 
@@ -70,6 +72,8 @@ class Graph:
             )
         self.arrays: dict[str, Array] = {n.name: onnx.numpy_helper.to_array(n).copy() for n in graph.initializer}
         self.nodes = [Node(node, onnx) for node in graph.node]
+        for one in self.nodes:
+            one.name = _named_after_weights(one, self.arrays)
         given = [one for one in graph.input if one.name not in self.arrays]
         self.takes, self.gives = [one.name for one in given], [one.name for one in graph.output]
         self.shapes = [_declared(one) for one in given]
@@ -302,6 +306,12 @@ class Graph:
             found += ready
             waiting = [node for node in waiting if node not in ready]
         self.nodes = found
+
+
+def _named_after_weights(node: Node, arrays: Collection[str]) -> str:
+    """Return a node's name; one that tf2onnx numbered, as it merged several, is that of its weights."""
+    weights = [name for name in node.inputs if name in arrays and "/" in name]
+    return weights[0].rpartition("/")[0] if weights and _NUMBERED.fullmatch(node.name) else node.name
 
 
 def _ranks(model: Any, onnx: Any) -> dict[str, int]:

@@ -27,7 +27,7 @@ CASES: tuple[Case, ...] = (
 )  # fmt: skip
 
 __all__ = [
-    "BAD", "CASES", "CORRECT", "CURED", "EXAMINED", "FAULTS", "FOLDER", "FURTHER", "GAPS", "SEVERAL", "SOUGHT", "VISION",
-    "ZOO",
+    "BAD", "CASES", "CORRECT", "CURED", "EXAMINED", "FAULTS", "FOLDER", "FURTHER", "GAPS", "SEVERAL", "SOUGHT",
+    "VISION", "ZOO",
     "Case", "Source",
 ]  # fmt: skip
