@@ -342,6 +342,27 @@ def _recurrent(layer: Any, _: Call) -> Leaf | None:
     return Leaf(step.kind, {**step.config, **config}, step.weights)
 
 
+def _conv_recurrent(layer: Any, _: Call) -> Leaf:
+    """All steps of a layer whose products are convolutions."""
+    cell = layer.cell
+    config = {
+        "units": int(cell.filters),
+        "kernel": list(cell.kernel_size),
+        "padding": str(cell.padding),
+        "strides": list(cell.strides),
+        "dilation": list(cell.dilation_rate),
+        "bidirectional": False,
+        "activation": _function_name(cell.activation),
+        "recurrent_activation": _function_name(cell.recurrent_activation),
+        "bias": bool(cell.use_bias),
+        "sequences": bool(layer.return_sequences),
+        "states": bool(layer.return_state),
+        "go_backwards": bool(layer.go_backwards),
+    }
+    weights = {role: getattr(cell, role, None) for role in ("kernel", "recurrent_kernel", "bias")}
+    return Leaf("conv_lstm", config, _roles(**weights))
+
+
 def _bidirectional(layer: Any, call: Call) -> Leaf | None:
     both = layer.forward_layer, layer.backward_layer
     if not all(getattr(known_class(inner), "__name__", "") in _LAYERS_OF_CELLS for inner in both):
@@ -546,5 +567,5 @@ for _rank in ("1D", "2D", "3D"):
         f"AdaptiveMaxPooling{_rank}": _adaptive("adaptive_max_pool"),
         f"AdaptiveAveragePooling{_rank}": _adaptive("adaptive_avg_pool"), f"ZeroPadding{_rank}": _zero_padding,
         f"Cropping{_rank}": lambda layer, _: Leaf("cropping", {"crops": _pairs(layer.cropping)}),
-        f"UpSampling{_rank}": _resize,
+        f"UpSampling{_rank}": _resize, f"ConvLSTM{_rank}": _conv_recurrent,
     }  # fmt: skip

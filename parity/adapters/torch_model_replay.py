@@ -15,6 +15,7 @@ from parity.adapters.torch_model_calls import Call, Par, Ref, leaves, mapped, te
 from parity.adapters.torch_model_loading import first_line
 from parity.adapters.torch_model_tracing import STATISTICS, Recording
 from parity.errors import RoundingUnknown, UsageError
+from parity.pairing.references import rows_of_part
 
 
 class Weights:
@@ -44,12 +45,17 @@ class Weights:
             for other in rest:
                 first = first + other
             return first
-        name, at, rows = reference.partition("@")
-        whole = self.whole(name)
-        if not at:
-            return whole
-        low, _, high = rows.partition(":")
-        return whole[int(low) : int(high)]
+        name, rows = rows_of_part(reference)
+        whole, picks = self.whole(name), [rows, rows.within] if rows.within is not None else [rows]
+        for one in picks:
+            if one.indices is None:
+                continue
+            low, count = int(one.indices[0]), len(one.indices)
+            if one.axis == 0 and int(one.indices[-1]) == low + count - 1:
+                whole = whole[low : low + count]
+            else:
+                whole = whole.index_select(one.axis, torch.as_tensor(one.indices, device=whole.device))
+        return whole
 
 
 def run_call(call: Call, known: Mapping[int, Tensor], weights: Weights) -> list[Tensor]:

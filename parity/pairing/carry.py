@@ -196,6 +196,14 @@ def _lstm_cell(prefix: str = "", suffix: str = "") -> tuple[Link, ...]:
     )
 
 
+def _conv_lstm(_: Node) -> tuple[Link, ...]:
+    return (
+        Link("kernel", "weight_ih_l0", _kernel_to_torch, _kernel_to_tensorflow),
+        Link("recurrent_kernel", "weight_hh_l0", _kernel_to_torch, _kernel_to_tensorflow),
+        Link("bias", "bias_ih_l0", _keep, _keep),
+    )
+
+
 def _swap_gates(array: Array) -> Array:
     """Exchange the first two of three gates along the last axis: z, r, h in Keras and r, z, n in torch."""
     first, second, third = np.split(array, 3, axis=-1)
@@ -271,6 +279,7 @@ _KINDS: Mapping[str, Callable[[Node], tuple[Link, ...]]] = {
     "lstm": _recurrent,
     "gru": _recurrent,
     "rnn": _recurrent,
+    "conv_lstm": _conv_lstm,
     "attention": _attention,
 }
 

@@ -328,15 +328,22 @@ class _Planner:
 
     def _covered(self, side: int) -> set[str]:
         """Return the weights that links move whole; one of which only some rows move has no partner."""
-        rows: dict[str, set[int]] = {}
-        counts: dict[str, int] = {}
+        rows: dict[str, dict[tuple[int, ...], set[int]]] = {}  # by name, and by the columns that are meant of them
+        sizes: dict[str, tuple[int, int]] = {}
         for link in self.links:
             for part in references.parts(link.torch if side else link.tensorflow):
                 name, some = references.rows_of_part(part)
                 shape = self.shapes[side][name]
-                rows.setdefault(name, set()).update(some.all_of(shape))
-                counts[name] = some.count(shape)
-        return {name for name, found in rows.items() if len(found) == counts[name]}
+                columns = tuple(sorted(some.within.all_of(shape))) if some.within else ()
+                rows.setdefault(name, {}).setdefault(columns, set()).update(some.all_of(shape))
+                sizes[name] = some.count(shape), some.within.count(shape) if some.within else 0
+        return {name for name, found in rows.items() if _is_whole(found, *sizes[name])}
+
+
+def _is_whole(found: Mapping[tuple[int, ...], set[int]], count: int, columns: int) -> bool:
+    """Return whether all rows are there: of the whole weight, or of all columns that others do not have."""
+    full = [some for some, rows in found.items() if len(rows) == count]
+    return () in full or (columns > 0 and len({one for some in full for one in some}) == columns)
 
 
 def _rows_of_patches(mine: Op, shape: Shape, theirs: Shape) -> Array | None:

@@ -13,7 +13,7 @@ from parity.pairing.references import Shape, shape_of
 _FAMILIES: Mapping[str, tuple[str, ...]] = {
     "linear": ("conv", "depthwise_conv", "conv_transpose", "dense"),
     "norm": ("batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm", "l2_normalize", "norm"),
-    "recurrent": ("lstm", "gru", "rnn"),
+    "recurrent": ("lstm", "gru", "rnn", "conv_lstm"),
     "attention": ("attention",),
     "embedding": ("embedding", "gather"),
     "activation": ("activation", "prelu", "softmax"),

@@ -1,6 +1,7 @@
 """Read and write weights through references: a name, rows of one, the sum of several, or several stacked.
 
-`name@lo:hi` are rows, `name@last:lo:hi` columns along the last axis, and several ranges stand with commas between them.
+`name@lo:hi` are rows, `name@last:lo:hi` columns along the last axis, `name@dim1:lo:hi` places along another; several
+ranges stand with commas between them, and places along two axes behind one another.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from parity.errors import PairingError
 from parity.model.layout import Array
 
 Shape = tuple[int, ...]
-_LAST = "last:"
+_LAST, _DIM = "last:", "dim"
 
 
 def shape_of(reference: str, shapes: Mapping[str, Shape]) -> Shape | None:
@@ -48,10 +49,11 @@ def write(reference: str, array: Array, arrays: dict[str, Array], shapes: Mappin
 
 @dataclass(frozen=True)
 class Rows:
-    """Some places along the first or the last axis of a weight; `indices` is None for all of it."""
+    """Some places along an axis of a weight; `indices` is None for all of it, `within` are places along another."""
 
     axis: int = 0
     indices: Array | None = None
+    within: Rows | None = None
 
     def count(self, shape: Shape) -> int:
         """Return how many places the axis has, 1 for a scalar."""
@@ -62,25 +64,60 @@ class Rows:
         return set(range(self.count(shape))) if self.indices is None else {int(one) for one in self.indices}
 
     def where(self) -> tuple[Any, ...]:
-        """Return the index that picks them."""
-        return (..., self.indices) if self.axis < 0 else (self.indices,)
+        """Return the index that picks them along the one axis."""
+        if self.axis < 0:
+            return (..., self.indices, *[slice(None)] * (-1 - self.axis))
+        return (*[slice(None)] * self.axis, self.indices)
+
+    def picked(self, array: Array) -> Array:
+        """Return the places of an array."""
+        found = array if self.indices is None else array[self.where()]
+        return found if self.within is None else self.within.picked(found)
+
+    def put(self, value: Array, array: Array) -> None:
+        """Write the places of an array."""
+        if self.within is None:
+            array[self.where()] = value
+            return
+        part = array[self.where()]
+        self.within.put(value, part)
+        array[self.where()] = part
+
+    def of_shape(self, shape: Shape) -> Shape:
+        """Return the shape of what is picked."""
+        if self.indices is not None and shape:
+            axis = self.axis % len(shape)
+            shape = (*shape[:axis], len(self.indices), *shape[axis + 1 :])
+        return shape if self.within is None else self.within.of_shape(shape)
 
 
 def rows_of_part(part: str) -> tuple[str, Rows]:
     """Return the name and the places that one part of a reference means."""
-    name, _, text = part.partition("@")
-    if not text:
-        return name, Rows()
-    last = text.startswith(_LAST)
-    ranges = [one.partition(":") for one in text.removeprefix(_LAST).split(",")]
-    return name, Rows(-1 if last else 0, np.concatenate([np.arange(int(low), int(high)) for low, _, high in ranges]))
+    name, *texts = part.split("@")
+    found: Rows | None = None
+    for text in reversed(texts):
+        axis, ranges = 0, text
+        if text.startswith(_LAST):
+            axis, ranges = -1, text.removeprefix(_LAST)
+        elif text.startswith(_DIM):
+            number, _, ranges = text.removeprefix(_DIM).partition(":")
+            axis = int(number)
+        ends = [one.partition(":") for one in ranges.split(",")]
+        places_ = np.concatenate([np.arange(int(low), int(high)) for low, _, high in ends])
+        found = Rows(axis, places_, found)
+    return name, found or Rows()
 
 
 def places(name: str, indices: Array, last: bool = False) -> str:
     """Return the reference of some places of a weight."""
+    return f"{name}@{_LAST if last else ''}{ranges_of(indices)}"
+
+
+def ranges_of(indices: Array) -> str:
+    """Return places as ranges with commas between them."""
     ends = np.flatnonzero(np.diff(indices) != 1)
     runs = zip([indices[0], *indices[ends + 1]], [*indices[ends], indices[-1]], strict=True)
-    return f"{name}@{_LAST if last else ''}" + ",".join(f"{low}:{high + 1}" for low, high in runs)
+    return ",".join(f"{low}:{high + 1}" for low, high in runs)
 
 
 def parts(reference: str) -> list[str]:
@@ -92,10 +129,7 @@ def _shape_of_part(part: str, shapes: Mapping[str, Shape]) -> Shape | None:
     name, rows = rows_of_part(part)
     if name not in shapes:
         return None
-    whole = tuple(shapes[name])
-    if rows.indices is None or not whole:
-        return whole
-    return (*whole[:-1], len(rows.indices)) if rows.axis < 0 else (len(rows.indices), *whole[1:])
+    return rows.of_shape(tuple(shapes[name]))
 
 
 def _read_sum(reference: str, arrays: Mapping[str, Array]) -> Array:
@@ -109,7 +143,7 @@ def _read_sum(reference: str, arrays: Mapping[str, Array]) -> Array:
 
 def _read_part(part: str, arrays: Mapping[str, Array]) -> Array:
     name, rows = rows_of_part(part)
-    return arrays[name] if rows.indices is None else arrays[name][rows.where()]
+    return rows.picked(arrays[name])
 
 
 def _write_part(part: str, value: Array, arrays: dict[str, Array], shapes: Mapping[str, Shape]) -> None:
@@ -119,4 +153,4 @@ def _write_part(part: str, value: Array, arrays: dict[str, Array], shapes: Mappi
         return
     if name not in arrays:
         arrays[name] = np.zeros(shapes[name], value.dtype)
-    arrays[name][rows.where()] = value
+    rows.put(value, arrays[name])

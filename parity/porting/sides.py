@@ -18,6 +18,7 @@ from parity.pairing.match import Matching
 from parity.pairing.norms import norms_as_one
 from parity.pairing.spreads import spreads_as_one
 from parity.pairing.sums import sums_as_one
+from parity.pairing.unrolled import cells_as_one
 from parity.pairing.whole import Whole
 from parity.porting.memory import MemoryGuard, resident_bytes, room_bytes, too_large
 from parity.porting.options import CHANNELS_FIRST, IMAGE_AXES, Array, CheckOptions
@@ -221,9 +222,11 @@ class Models:
         for side in TWINS:
             self._numbers(side)  # by the steps, which both have
         apart = {name for pair in self.options.by_hand.items() for name in pair}
-        norms = norms_as_one(self[TENSORFLOW], self[TORCH], apart)
+        cells = cells_as_one(Whole(self[TENSORFLOW]), Whole(self[TORCH]), apart)
+        norms = norms_as_one(cells[0].trace, cells[1].trace, apart)
         for place, side in enumerate((TENSORFLOW, TORCH)):
-            spread = spreads_as_one(norms[place], norms[1 - place].trace, place == 0, apart)
+            known = replace(norms[place], parts={**cells[place].parts, **norms[place].parts})
+            spread = spreads_as_one(known, norms[1 - place].trace, place == 0, apart)
             whole = sums_as_one(spread, apart)
             self.traces[side], self._parts[side] = whole.trace, whole.parts
 

@@ -10,14 +10,15 @@ from suites.meta.ports.case import Case, Source
 
 def _port(
     tensorflow: str, torch: str, inputs: str, cause: str = "", place: tuple[str, str] = ("", ""), *,
-    options: tuple[str, ...] = (),
+    options: tuple[str, ...] = (), family: str = "gaps", ids: str = "",
 ) -> Case:  # fmt: skip
     """Return a case; with a `cause`, at the `place` (TensorFlow's and torch's name) it must be found."""
     return Case(
-        name=f"gaps-{tensorflow}-{torch}" + ("-train" if "--train" in options else ""),
-        tensorflow=f"gaps_tensorflow.py:{tensorflow}",
-        torch=f"gaps_torch.py:{torch}",
+        name=f"{family}-{tensorflow}-{torch}" + "".join(one.replace("--", "-") for one in options),
+        tensorflow=f"{family}_tensorflow.py:{tensorflow}",
+        torch=f"{family}_torch.py:{torch}",
         inputs=tuple(inputs.split()),
+        int_inputs=tuple(ids.split()),
         options=options,
         verdict="different" if cause else "same",
         sources=(Source((place[0],), (place[1],), (cause,)),) if cause else (),
@@ -82,4 +83,28 @@ def _lengths() -> Iterator[Case]:
     yield port("within_the_root", "beyond_the_root", cause=cause, place=("unit/*", "div"))
 
 
-GAPS = (*_frozen(), *_statistics(), *_kernels(), *_activations(), *_lengths())
+def _unrolled() -> Iterator[Case]:
+    """Yield recurrent cells that one side writes out step by step, against layers and cells written otherwise."""
+    port = partial(_port, inputs="7x5", family="unrolled")
+    for name in ("apart", "apart_in_another_order", "joined", "matrices"):
+        yield port("lstm", name)
+    yield port("lstm_steps", "apart_steps")
+    yield port("lstm", "joined", options=("--train",))
+    yield port("lstm", "joined", options=("--weights", "torch-to-tf"))
+    for name in ("gated", "blended"):
+        yield port("gru", name)
+    yield port("rnn", "plain")
+    yield _port("words", "words", "", family="unrolled", ids="7:0:19")
+    for first in ("written", "written_joined"):
+        yield port(first, "layer")
+    yield port("written_joined", "apart_in_another_order")
+    cause, place = "unknown", ("reader", "cell")
+    yield port("lstm", "unsquashed", cause=cause, place=place)
+    yield port("lstm_hard", "apart", cause=cause, place=place)
+    film = partial(port, "film", inputs="4x8x9x3")
+    yield film("film")
+    yield film("film_other_eps", cause="batchnorm-eps", place=("norm", "norm"))
+    yield film("film_unsquashed", cause=cause, place=("second", "second"))
+
+
+GAPS = (*_unrolled(), *_frozen(), *_statistics(), *_kernels(), *_activations(), *_lengths())
