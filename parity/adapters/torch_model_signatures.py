@@ -133,7 +133,7 @@ def _by_signature(call: Call) -> dict[str, Any] | None:
     if kinds <= {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}:  # a dispatcher: `F.max_pool2d`
         return None
     taken.apply_defaults()
-    renamed = {"self": "input", "hidden": "input"}
+    renamed = {"self": "input", "hidden": "input", "tensor": "input"}  # `torch.split` says `tensor`
     given: dict[str, Any] = {}
     for key, value in taken.arguments.items():
         if key == "kwargs" and isinstance(value, dict):
