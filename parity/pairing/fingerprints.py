@@ -14,10 +14,15 @@ Prints = Mapping[int, Sequence[float]]  # size, sum, sum of sizes, of squares, l
 Equal = NDArray[np.bool_]
 
 _CLOSE = 1e-9
+# What was computed from a table of sines that float32 rounded on one side alone is so far apart.
+_NEAR = 2.0**-17
 
 
 def equal_outputs(a: Skeleton, b: Skeleton, mine: Prints | None, other: Prints | None) -> Equal:
-    """Return which nodes' first outputs hold the same numbers; none do where nothing is known."""
+    """Return which nodes' first outputs hold the same numbers; none do where nothing is known.
+
+    Those that have no equal may be near to one other, and to no more.
+    """
     tables = [_table(graph, prints or {}) for graph, prints in ((a, mine), (b, other))]
     x, y = tables[0][:, None, :], tables[1][None, :, :]
     with np.errstate(invalid="ignore"):
@@ -25,9 +30,11 @@ def equal_outputs(a: Skeleton, b: Skeleton, mine: Prints | None, other: Prints |
         total = np.maximum(x[..., 2], y[..., 2])
         peak = np.maximum(np.abs(x[..., 4:]).max(axis=-1), np.abs(y[..., 4:]).max(axis=-1))
         scales = np.stack([total, total, np.maximum(x[..., 3], y[..., 3]), peak, peak], axis=-1)
-        close = np.abs(x[..., 1:] - y[..., 1:]) <= _CLOSE * scales
-        something = total > 0  # nothing but zeros says nothing
-        return np.asarray(close.all(axis=-1) & (x[..., 0] == y[..., 0]) & something, bool)
+        apart = np.abs(x[..., 1:] - y[..., 1:])
+        something = (total > 0) & (x[..., 0] == y[..., 0])  # nothing but zeros says nothing
+        close, near = (np.asarray((apart <= far * scales).all(axis=-1) & something) for far in (_CLOSE, _NEAR))
+    alone = ~close.any(axis=1)[:, None] & ~close.any(axis=0)[None, :]
+    return np.asarray(close | unique(near & alone), bool)
 
 
 def unique(equal: Equal) -> Equal:

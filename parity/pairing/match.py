@@ -262,16 +262,37 @@ def _leave_out(scores: Scores, a: Skeleton, b: Skeleton, some: Iterable[tuple[Se
 
 
 def _of_other_sizes(scores: Scores, graphs: tuple[Skeleton, Skeleton], traces: tuple[Trace, Trace]) -> None:
-    """Keep, in place, what scales one colour from pairing with what scales a whole picture."""
-    sizes = [
-        np.array([
-            -1 if op is None or family(op) != "scale" else prod(trace.shapes.get(op.outputs[0], ())[1:])
-            for op in graph.ops
-        ])
-        for graph, trace in zip(graphs, traces, strict=True)
-    ]  # fmt: skip
-    both = (sizes[0] >= 0)[:, None] & (sizes[1] >= 0)[None, :]
-    scores[both & (sizes[0][:, None] != sizes[1][None, :])] = NO_WAY
+    """Keep, in place, what scales one colour from pairing with what scales a whole picture.
+
+    Likewise arithmetic on the halves of vectors from that on whole ones: only a stride makes other sizes of one image.
+    """
+    scale, merge = (
+        [
+            [
+                trace.shapes.get(op.outputs[0], ())[1:] if op is not None and family(op) == kind else None
+                for op in graph.ops
+            ]
+            for graph, trace in zip(graphs, traces, strict=True)
+        ]
+        for kind in ("scale", "merge")
+    )
+    for i, j in ((i, j) for i, one in enumerate(scale[0]) if one is not None for j in _other_sizes(one, scale[1])):
+        scores[i, j] = NO_WAY
+    for i, j in ((i, j) for i, one in enumerate(merge[0]) if one is not None for j in _other_sizes(one, merge[1])):
+        if not _strided(merge[0][i] or (), merge[1][j] or ()):
+            scores[i, j] = NO_WAY
+
+
+def _other_sizes(shape: Sequence[int], others: Sequence[Sequence[int] | None]) -> list[int]:
+    return [j for j, other in enumerate(others) if other is not None and prod(other) != prod(shape)]
+
+
+def _strided(shape: Sequence[int], other: Sequence[int]) -> bool:
+    """Whether both could be one image, or sequence, of other sizes: channels last, or torch's first."""
+    if len(shape) != len(other) or len(shape) < 2:
+        return False
+    rest = [some for channels, some in ((other[0], other[1:]), (other[-1], other[:-1])) if channels == shape[-1]]
+    return any(all(one != two for one, two in zip(shape[:-1], some, strict=True)) for some in rest)
 
 
 def _well_placed(a: Skeleton, b: Skeleton, pairs: Mapping[int, int], certain: Mapping[int, int]) -> dict[int, int]:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from suites.meta.ports.case import Case, Source
 
 
 def _port(
-    tensorflow: str, torch: str = "", inputs: str = "", cause: str = "", place: tuple[str, str] = ("", "")
+    tensorflow: str,
+    torch: str = "",
+    inputs: str = "",
+    cause: str = "",
+    place: tuple[str, str] = ("", ""),
+    ids: str = "",
 ) -> Case:
     """Return a case; with a `cause`, it must be found at the `place`, TensorFlow's and torch's name, alone."""
     return Case(
@@ -16,6 +22,7 @@ def _port(
         tensorflow=f"examined_tensorflow.py:{tensorflow}",
         torch=f"examined_torch.py:{torch or tensorflow}",
         inputs=tuple(inputs.split()),
+        int_inputs=tuple(ids.split()),
         verdict="different" if cause else "same",
         sources=(Source((place[0],), (place[1],), (cause,)),) if cause else (),
     )
@@ -34,6 +41,14 @@ def _cases() -> Iterator[Case]:
     yield _port("responding", inputs="11x13x3")
     place = "lrn", "norm"
     yield _port("responding", "responding_by_a_fifth", "11x13x3", "unknown", place)
+    yield _port("rotating", ids="7:0:19")
+    yield replace(_port("rotating_by_rounded_tables", "rotating", ids="7:0:19"), name="examined-rounded_tables")
+    place = "turned0/*", "scaled_dot_product_attention"
+    case = _port("rotating", "rotating_first_sees_all", "", "attention-mask-polarity", place, ids="7:0:19")
+    yield case
+    eps = Source(("norm0",), ("norm.0",), ("layernorm-eps",))
+    torch = "rotating_first_sees_all_behind_an_eps"
+    yield replace(case, name=f"examined-{torch}", torch=f"examined_torch.py:{torch}", sources=(eps, *case.sources))
 
 
 EXAMINED = tuple(_cases())

@@ -1,6 +1,7 @@
 """Models of an examiner who had not read the tool: attention in several hands' ways, norms and branches."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
@@ -62,3 +63,43 @@ class Responding(keras.Model):
 
 def responding():
     return Responding()
+
+
+def _rotated(x, exact):
+    """Half of each head's vector turned against the other half, as far as its place says."""
+    angles = np.arange(7)[:, None] / np.array([1.0, 10.0])
+    tables = (table[None, :, None] for table in (np.cos(angles), np.sin(angles)))
+    cosine, sine = (ops.convert_to_tensor(table if exact else table.astype("float32"), x.dtype) for table in tables)
+    first, second = x[..., :2], x[..., 2:]
+    return ops.concatenate([first * cosine - second * sine, second * cosine + first * sine], -1)
+
+
+class Turned(layers.Layer):
+    """Attention by turned queries and keys."""
+
+    def __init__(self, exact, **words):
+        super().__init__(**words)
+        self.exact = exact
+        self.q, self.k, self.v, self.out = (
+            layers.Dense(12, use_bias=False, name=name) for name in ("q", "k", "v", "out")
+        )
+
+    def call(self, x):
+        queries, keys, values = (ops.reshape(layer(x), (-1, 7, 3, 4)) for layer in (self.q, self.k, self.v))
+        queries, keys = _rotated(queries, self.exact), _rotated(keys, self.exact)
+        scores = ops.einsum("bqhd,bkhd->bhqk", queries, keys) / 2.0
+        shares = ops.softmax(scores + np.triu(np.full((7, 7), -1e9, "float32"), 1))
+        return self.out(ops.reshape(ops.einsum("bhqk,bkhd->bqhd", shares, values), (-1, 7, 12)))
+
+
+def rotating(exact=True):
+    words = keras.Input((7,), dtype="int32")
+    x = layers.Embedding(20, 12, name="words")(words)
+    for number in range(2):
+        y = layers.LayerNormalization(epsilon=1e-5, name=f"norm{number}")(x)
+        x = x + Turned(exact, name=f"turned{number}")(y)
+    return keras.Model(words, layers.Dense(5, name="head")(x))
+
+
+def rotating_by_rounded_tables():
+    return rotating(False)

@@ -101,3 +101,42 @@ def responding():
 
 def responding_by_a_fifth():
     return Responding(2e-5)
+
+
+class Rotating(nn.Module):
+    def __init__(self, causal=(True, True), eps=(1e-5, 1e-5)):
+        super().__init__()
+        self.words, self.head, self.causal = nn.Embedding(20, 12), nn.Linear(12, 5), causal
+        self.norm = nn.ModuleList([nn.LayerNorm(12, eps=one) for one in eps])
+        self.q, self.k, self.v, self.out = (
+            nn.ModuleList([nn.Linear(12, 12, bias=False) for _ in range(2)]) for _ in range(4)
+        )
+
+    def forward(self, words):
+        x = self.words(words)
+        angles = torch.outer(torch.arange(7, dtype=torch.float64), 1.0 / torch.tensor([1.0, 10.0], dtype=torch.float64))
+        angles = torch.cat((angles, angles), -1)
+        cosine, sine = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+
+        def turned(vectors):
+            first, second = vectors.chunk(2, -1)
+            return vectors * cosine + torch.cat((-second, first), -1) * sine
+
+        for number, causal in enumerate(self.causal):
+            y = self.norm[number](x)
+            q, k, v = (layer[number](y).view(-1, 7, 3, 4).transpose(1, 2) for layer in (self.q, self.k, self.v))
+            mixed = F.scaled_dot_product_attention(turned(q), turned(k), v, is_causal=causal)
+            x = x + self.out[number](mixed.transpose(1, 2).reshape(-1, 7, 12))
+        return self.head(x)
+
+
+def rotating():
+    return Rotating()
+
+
+def rotating_first_sees_all():
+    return Rotating((False, True))
+
+
+def rotating_first_sees_all_behind_an_eps():
+    return Rotating((False, True), (1e-3, 1e-5))
