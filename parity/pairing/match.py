@@ -13,7 +13,7 @@ from math import prod
 import numpy as np
 
 from parity.model.trace import Op, Trace
-from parity.pairing import attending, biases, byhand, fingerprints, scales, stacked
+from parity.pairing import attending, biases, branches, byhand, fingerprints, scales, stacked
 from parity.pairing.assign import assign
 from parity.pairing.evidence import ALIKE_NAMES, NO_WAY, Scores, evidence, names_alike
 from parity.pairing.families import counts, family, is_light
@@ -26,7 +26,8 @@ BY_HAND, GRAPH, ORDER, NAME, VALUE, ONLY_ONE = "map", "graph", "order", "name", 
 
 _CERTAIN = 100.0  # more than all evidence together
 _EASILY_MOVED = 3.0  # an activation that a port has before a sum, not behind it, is no reason to part two sums
-_ROLE = 3.0  # of queries, keys and values: more than what tells apart layers that read one tensor otherwise
+# Of queries, keys and values, or of one of several branches: more than what tells apart layers that read one tensor.
+_ROLE = 3.0
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,8 @@ def match_weighted(tensorflow: Trace, torch: Trace, by_hand: Mapping[str, str] |
     whole = skeleton(tensorflow, light=True), skeleton(torch, light=True)
     scores = evidence(a, b, whole)
     _attend(scores, a, b, *roles)
+    for i, j in branches.alike(a, b):
+        scores[i, j] += _ROLE
     hand = byhand.resolve(tensorflow, torch, by_hand or {})
     certain = _hold(scores, a, b, hand)
     chosen = {int(i): int(j) for i, j in zip(*assign(a, b, scores), strict=True)}

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import permutations
 
+import numpy as np
+
 from parity.judge.traps.remedy import Remedy, change, replace
 from parity.judge.traps.scene import Scene
 from parity.model.trace import Op
 
 IDS = ("operand-order",)
 ORDERED = ("concat", "stack", "subtract", "divide", "matmul")
+FEW = 4  # inputs of which every order is tried
 SUMS = ("add", "subtract", "average", "multiply", "maximum", "minimum")
 
 
@@ -18,7 +21,7 @@ def propose(scene: Scene) -> Iterator[Remedy]:
     """Yield the remedies of this family that fit a scene."""
     for mine, theirs in scene.pairs():
         if mine.kind == theirs.kind and mine.kind in ORDERED:
-            yield from _order(theirs)
+            yield from _order(scene, theirs)
         elif {mine.kind, theirs.kind} == {"add", "average"}:
             word = "the mean" if mine.kind == "average" else "the sum"
             fix = (
@@ -37,11 +40,11 @@ def propose(scene: Scene) -> Iterator[Remedy]:
             )
 
 
-def _order(theirs: Op) -> Iterator[Remedy]:
+def _order(scene: Scene, theirs: Op) -> Iterator[Remedy]:
     count = len(theirs.inputs)
-    if not 2 <= count <= 4:
-        return
-    for number, order in enumerate(permutations(range(count))):
+    seen = _seen_order(scene, theirs) if count > FEW else None
+    orders = permutations(range(count)) if count <= FEW else [seen] if seen else []
+    for number, order in enumerate(orders):
         if order != tuple(range(count)):
             yield change(
                 theirs,
@@ -51,3 +54,23 @@ def _order(theirs: Op) -> Iterator[Remedy]:
                 {"order": list(order)},
                 cost=2.0 + 0.05 * number,
             )
+
+
+def _seen_order(scene: Scene, theirs: Op) -> tuple[int, ...] | None:
+    """Return in which order the inputs of a concatenation follow one another in what is expected of it."""
+    parts = [scene.fed.get(tensor) for tensor in theirs.inputs]
+    whole, axis = np.asarray(scene.expected, np.float64), int(theirs.config.get("axis", 1))
+    if theirs.kind != "concat" or theirs is not scene.torch or not -whole.ndim <= axis < whole.ndim:
+        return None
+    found: list[int] = []
+    at, far = 0, 1e-6 * float(np.abs(whole).max(initial=0.0))
+    for _ in parts:
+        for number, part in enumerate(parts):
+            if number in found or part is None or part.ndim != whole.ndim:
+                continue
+            piece = whole.take(np.arange(at, min(at + part.shape[axis], whole.shape[axis])), axis)
+            if piece.shape == part.shape and np.allclose(piece, part, rtol=1e-5, atol=far):
+                found.append(number)
+                at += part.shape[axis]
+                break
+    return tuple(found) if len(found) == len(parts) else None

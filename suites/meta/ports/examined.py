@@ -49,6 +49,10 @@ def _cases() -> Iterator[Case]:
     eps = Source(("norm0",), ("norm.0",), ("layernorm-eps",))
     torch = "rotating_first_sees_all_behind_an_eps"
     yield replace(case, name=f"examined-{torch}", torch=f"examined_torch.py:{torch}", sources=(eps, *case.sources))
+    yield _port("pyramid", inputs="13x17x3")
+    yield _port("pyramid", "pyramid_from_the_last", "13x17x3", "operand-order", ("joined", "cat"))
+    place = "rate5", "branches.4.0"
+    yield _port("pyramid", "pyramid_of_four", "13x17x3", "dilation-or-groups", place)
 
 
 EXAMINED = tuple(_cases())

@@ -103,3 +103,15 @@ def rotating(exact=True):
 
 def rotating_by_rounded_tables():
     return rotating(False)
+
+
+def pyramid():
+    """Convolutions of several rates on one image, and its mean, joined."""
+    image = keras.Input((13, 17, 3))
+    rates = (1, 2, 3, 4, 5)
+    found = [
+        layers.Conv2D(6, 3, dilation_rate=one, padding="same", use_bias=False, name=f"rate{one}")(image)
+        for one in rates
+    ]
+    found = [layers.ReLU()(layers.BatchNormalization(epsilon=1e-5, name=f"norm{n}")(x)) for n, x in enumerate(found)]
+    return keras.Model(image, layers.Conv2D(4, 1, name="last")(layers.Concatenate(name="joined")(found)))

@@ -140,3 +140,28 @@ def rotating_first_sees_all():
 
 def rotating_first_sees_all_behind_an_eps():
     return Rotating((False, True), (1e-3, 1e-5))
+
+
+class Pyramid(nn.Module):
+    def __init__(self, rates=(1, 2, 3, 4, 5)):
+        super().__init__()
+        self.branches = nn.ModuleList([
+            nn.Sequential(nn.Conv2d(3, 6, 3, padding=rate, dilation=rate, bias=False), nn.BatchNorm2d(6), nn.ReLU())
+            for rate in rates
+        ])  # fmt: skip
+        self.last = nn.Conv2d(30, 4, 1)
+
+    def forward(self, x):
+        return self.last(torch.cat([branch(x) for branch in self.branches], 1))
+
+
+def pyramid():
+    return Pyramid()
+
+
+def pyramid_from_the_last():
+    return Pyramid((5, 4, 3, 2, 1))
+
+
+def pyramid_of_four():
+    return Pyramid((1, 2, 3, 4, 4))
