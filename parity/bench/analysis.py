@@ -47,6 +47,8 @@ GATE = "the parity gate before the timing did not pass, or is not recorded"
 LIMITS = "the physical-limit check failed"
 AA = "the A/A check failed"
 LOST = "a lane is missing in some of the blocks"
+UNSEEN = "below the detection limit"
+COARSE = "the detection limit is wider than the margin"
 
 
 @dataclass(frozen=True)
@@ -112,20 +114,22 @@ def limits(samples: Sequence[Row], measured: Mapping[str, Any] | None = None) ->
 
 
 def ratios(
-    samples: Sequence[Row], lanes: Sequence[Lane], *, gate_passed: bool = True, margin: float = DEFAULT_MARGIN,
-    blocks: int | None = None,
+    samples: Sequence[Row], lanes: Sequence[Lane], *, gate_passed: bool = True, aa_passed: bool = True,
+    margin: float = DEFAULT_MARGIN, blocks: int | None = None,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Return the paired ratio of every pair of lanes at each setting, over the blocks in which both ran.
 
-    A lane with a step below its floor has no ratio. Where the gate, a limit or the setting's own A/A check failed, a
-    ratio keeps its figures, its decision is `undecided` and `withheld` says why. So it does where a lane is missing in
-    some of the `blocks` that were planned: the process that died, or took too long, was no random one.
+    A lane with a step below its floor has no ratio. Where the gate, a limit or an A/A check failed (`aa_passed`: that
+    of the run as a whole, beside the setting's own), a ratio keeps its figures, its decision is `undecided` and
+    `withheld` says why. So it does where a lane is missing in some of the `blocks` that were planned, since the process
+    that died, or took too long, was no random one; and where the decision is about less than the half-width of the A/A
+    interval at that setting, which is what can be seen there.
     """
-    medians, against = _judged(samples, lanes, gate_passed)
+    medians, against = _judged(samples, lanes, gate_passed, aa_passed, margin, blocks)
     found = []
     for pair in lane_pairs(lanes):
         for setting, ratio in _paired(medians, pair.a, pair.b, margin):
-            told = _told(ratio, against(setting) or _lost(ratio, blocks))
+            told = _told(ratio, against(setting, ratio))
             found.append({**_named(setting), **vars(pair), **told, "preliminary": ratio.preliminary})
     return found
 
@@ -207,6 +211,7 @@ def sensitivity(
     headline: Mapping[str, Any] | None = None,
     *,
     gate_passed: bool = True,
+    aa_passed: bool = True,
     margin: float = DEFAULT_MARGIN,
     blocks: int | None = None,
 ) -> list[dict[str, Any]]:
@@ -216,7 +221,7 @@ def sensitivity(
     both sides alike; other batches and image sizes change the setting. `a` and `b` name the lanes that ran. Decisions
     are withheld as in `ratios`.
     """
-    medians, against = _judged(samples, lanes, gate_passed)
+    medians, against = _judged(samples, lanes, gate_passed, aa_passed, margin, blocks)
     pairs = [pair for pair in lane_pairs(lanes) if pair.headline]
     base = next((pair for pair in pairs if pair.kind == HEADLINE_KIND), None)
     if base is None:
@@ -232,8 +237,8 @@ def sensitivity(
             ratio = _ratio_at(medians, a, b, at, margin)
             if ratio is not None:
                 row = {"factor": factor, "change": change, **_named(at), "a": a, "b": b}
-                told = _told(ratio, against(at) or _lost(ratio, blocks))
-                decided = _told(baseline, against(setting) or _lost(baseline, blocks))["decision"]
+                told = _told(ratio, against(at, ratio))
+                decided = _told(baseline, against(setting, baseline))["decision"]
                 found.append({**row, **told, "baseline_ratio": baseline.ratio, "baseline_decision": decided})
     return found
 
@@ -241,10 +246,11 @@ def sensitivity(
 def latency(samples: Sequence[Row]) -> list[dict[str, Any]]:
     """Return the percentiles of single steps of one image, in seconds, over all processes of a lane together.
 
-    Samples that are means of several steps are left out: their percentiles would be those of the means.
+    Samples that are means of several steps are left out: their percentiles would be those of the means. So is a lane
+    with a step below its floor.
     """
     groups: dict[tuple[Setting, str], list[Row]] = {}
-    for row in samples:
+    for row in _possible(samples):
         if row["work"] == "latency" and row.get("steps_per_sample", 1) == 1:
             groups.setdefault((_setting(row), row["lane"]), []).append(row)
     found = []
@@ -269,19 +275,21 @@ def summary(
     gate = held.get("parity_gate")
     passed = isinstance(gate, Mapping) and gate.get("passed") is True
     blocks = (held.get("plan") or {}).get("blocks")
-    rows = ratios(samples, lanes, gate_passed=passed, blocks=blocks)
     check = aa_check(samples, lanes, headline)
+    sound = check is None or check["passed"] is not False
+    rows = ratios(samples, lanes, gate_passed=passed, aa_passed=sound, blocks=blocks)
     main = [row for row in rows if row["headline"] and row["kind"] == HEADLINE_KIND and _is_headline(row, headline)]
+    preliminary = check is None or not main or any(row["preliminary"] for row in main)
     return {
-        "ratios": rows,
+        "ratios": [{**row, "preliminary": row["preliminary"] or preliminary} for row in rows],
         "aa_check": check,
         "detection_limit": detection_limit(check, headline),
         "detection_limits": detection_limits(check, headline),
         "limits": limits(samples, held.get("limits")),
         "why": why(samples, held.get("phases") or [], lanes, headline),
-        "sensitivity": sensitivity(samples, lanes, headline, gate_passed=passed, blocks=blocks),
+        "sensitivity": sensitivity(samples, lanes, headline, gate_passed=passed, aa_passed=sound, blocks=blocks),
         "latency": latency(samples),
-        "preliminary": check is None or not main or any(row["preliminary"] for row in main),
+        "preliminary": preliminary,
     }
 
 
@@ -292,14 +300,25 @@ def _possible(samples: Sequence[Row]) -> list[Row]:
 
 
 def _judged(
-    samples: Sequence[Row], lanes: Sequence[Lane], gate_passed: bool
-) -> tuple[Medians, Callable[[Setting], str | None]]:
-    """Return the medians that may be compared, and what stands against a claim at a setting."""
+    samples: Sequence[Row],
+    lanes: Sequence[Lane],
+    gate_passed: bool,
+    aa_passed: bool,
+    margin: float,
+    blocks: int | None,
+) -> tuple[Medians, Callable[[Setting, PairedRatio], str | None]]:
+    """Return the medians that may be compared, and what stands against a claim from a ratio at a setting."""
     possible = _possible(samples)
     medians = block_medians(possible)
-    general = LIMITS if len(possible) < len(samples) else None if gate_passed else GATE
-    failed = {_setting(row) for row in _aa_settings(medians, lane_pairs(lanes)) if row["passed"] is False}
-    return medians, lambda setting: general or (AA if setting in failed else None)
+    general = LIMITS if len(possible) < len(samples) else GATE if not gate_passed else None if aa_passed else AA
+    checks = {_setting(row): row for row in _aa_settings(medians, lane_pairs(lanes))}
+
+    def against(setting: Setting, ratio: PairedRatio) -> str | None:
+        check = checks.get(setting, {})
+        own = AA if check.get("passed") is False else _unseen(ratio, check.get("half_width"), margin)
+        return general or _lost(ratio, blocks) or own
+
+    return medians, against
 
 
 def _told(ratio: PairedRatio, against: str | None) -> dict[str, Any]:
@@ -313,6 +332,15 @@ def _told(ratio: PairedRatio, against: str | None) -> dict[str, Any]:
 def _lost(ratio: PairedRatio, blocks: int | None) -> str | None:
     """Return what stands against a ratio over fewer blocks than were planned."""
     return LOST if blocks is not None and ratio.blocks < blocks else None
+
+
+def _unseen(ratio: PairedRatio, limit: float | None, margin: float) -> str | None:
+    """Return what stands against a decision that the detection limit, a fraction, does not allow."""
+    if limit is None:
+        return None
+    if ratio.decision == "within margin":
+        return COARSE if limit > margin else None
+    return UNSEEN if 1 / (1 + limit) <= ratio.ratio <= 1 + limit else None
 
 
 def _headline(samples: Sequence[Row], batch: int, image: tuple[int, int, int] | None) -> dict[str, Any]:

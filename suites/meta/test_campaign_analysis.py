@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from parity.bench import analysis, regression
+from parity.bench import analysis, regression, simulate
 from parity.bench.analysis import (
     aa_check,
     block_medians,
@@ -29,6 +29,9 @@ from parity.bench.analysis import (
 from parity.bench.lanes import LANES, Lane
 from parity.bench.regression import compare, exit_status, main
 from parity.errors import RecordError
+from parity.report import new_record
+from parity.report.claims import settled
+from parity.report.findings import no_winner_reason
 from parity.stats import unpaired_ratio
 
 A = Lane("torch-eager", "torch", "step", "")
@@ -165,6 +168,41 @@ def test_a_lane_below_its_floor_is_refused_and_has_no_ratio() -> None:
     assert all(rows[5]["lane"] not in (row["a"], row["b"]) for row in ratios(rows, OURS))
     above = [row | {"floor_s": 0.05} for row in samples(WINNER)]
     assert limits(above) == {"passed": True, "refused": []}
+
+
+def restless(rows: list[dict[str, Any]], lane: str, by: float) -> list[dict[str, Any]]:
+    """Return the samples with one lane slower and faster in turn, block by block: a wider interval, the same mean."""
+    turns = {0: 1 + by, 1: 1 / (1 + by)}
+    return [
+        {**row, "seconds": [turns[row["block"] % 2] * time for time in row["seconds"]]} if row["lane"] == lane else row
+        for row in rows
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "by", "decision", "said"),
+    [
+        (0.12, 0.0, "faster", None),
+        (0.12, 0.08, "faster", None),
+        (0.1055, 0.08, "undecided", analysis.UNSEEN),
+        (0.0945, 0.08, "undecided", analysis.UNSEEN),
+        (0.101, 0.0, "within margin", None),
+        (0.101, 0.08, "undecided", analysis.COARSE),
+    ],
+)
+def test_nothing_is_decided_below_the_detection_limit(
+    seconds: float, by: float, decision: str, said: str | None
+) -> None:
+    """The second name of a lane is restless, and so the machine: a half-width of 6 % for turns of 8 %."""
+    rows = samples({"torch-eager": 0.1, "tf-graph": seconds, "torch-eager-again": 0.1, "torch-fused": 0.05})
+    rows = restless(rows, "torch-eager-again", by)
+    row = by_pair(ratios(rows, OURS))["torch-eager", "tf-graph"]
+    assert (row["decision"], row.get("withheld")) == (decision, said)
+    (changed,) = sensitivity(rows, OURS, HEADLINE)
+    assert changed["baseline_decision"] == decision
+    limit = detection_limit(aa_check(rows, OURS, HEADLINE))
+    assert limit is not None
+    assert (limit > 0.05) == (by > 0)
 
 
 # A/A.
@@ -364,6 +402,51 @@ def test_the_summary_survives_a_file_and_an_empty_record() -> None:
     without = summary({**held, "samples": samples(WINNER)}, OURS, 32)
     assert (without["aa_check"], without["detection_limit"], without["preliminary"]) == (None, None, True)
     assert summary({}, OURS, 32)["ratios"] == []
+
+
+def test_a_failed_check_of_the_run_withholds_every_claim_of_it() -> None:
+    """The report names no winner at all then, and a script that reads the record must not find one."""
+    rows = samples({**WINNER, "torch-eager-again": 0.11})
+    rows += samples({**WINNER, "torch-eager-again": 0.1}, work="evaluate")
+    found = summary({"samples": rows, "parity_gate": {"passed": True}}, (*OURS, FUSED), 32)
+    assert {row["work"]: row["passed"] for row in found["aa_check"]["settings"]} == {"train": False, "evaluate": True}
+    assert {(row["decision"], row.get("withheld")) for row in found["ratios"] if row["headline"]} == {
+        ("undecided", analysis.AA)
+    }
+
+
+def test_the_latency_of_a_lane_below_its_floor_is_no_figure() -> None:
+    rows = samples({"torch-eager": 0.01, "tf-graph": 0.01}, work="latency", batch=1)
+    rows[0] |= {"floor_s": 0.02}
+    assert [row["lane"] for row in latency(rows)] == ["tf-graph"]
+
+
+def reported(benchmarks: dict[str, Any]) -> dict[str, Any]:
+    """Return a record in which nothing but the benchmark's own figures could stand against a winner."""
+    made = new_record("full", "pytest suites/")
+    made["parity"] = [{"check": "forced", "stage": "forward", "tensor": "conv1", "verdict": "rounding", "d64": 1e-16}]
+    made["benchmarks"] = {"timing": {"batch": 32}, "parity_gate": {"passed": True}, **benchmarks}
+    return made
+
+
+@pytest.mark.parametrize("blocks", [2, 10, 11])
+@pytest.mark.parametrize("again", [True, False])
+def test_record_and_report_name_the_same_winners(blocks: int, again: bool) -> None:
+    """Over a few hundred noisy campaigns: what the record decides, and not less nor more, is what the report claims."""
+    noise = simulate.Noise("restless", process=0.06)
+    lanes = [entry for entry in simulate.LANES if again or entry.again is None]
+    names, decided = {entry.name for entry in lanes}, 0
+    for taken in simulate.campaigns(noise, 100, blocks, seed=3):
+        rows = [row for row in taken if row["lane"] in names]
+        held = {"samples": rows, "plan": {"blocks": blocks}}
+        record = reported(held | summary({**held, "parity_gate": {"passed": True}}, lanes, 32, (150, 150, 1)))
+        against = no_winner_reason(record)
+        for row in record["benchmarks"]["ratios"]:
+            if row["headline"]:
+                named = row["decision"] != "undecided" and not row["preliminary"]
+                assert named == (against is None and settled(row, record)), row
+                decided += named
+    assert (decided > 0) == (blocks >= 10 and again)
 
 
 # Two records.
