@@ -166,14 +166,17 @@ def _check_cluster(config: pytest.Config, items: list[pytest.Item]) -> None:
 def _announce(config: pytest.Config, campaign: Campaign) -> None:
     """Say how long the benchmark will take, and what an interrupted one has left to it."""
     from parity.bench.plan import Progress
-    from parity.timing import make_plan, take_over
+    from parity.timing import check_baseline, make_plan, take_over
 
+    check_baseline(campaign)
     if campaign.options.resume:
         campaign.kept = take_over(campaign)
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is None or config.getoption("benchmark_disable", False):
         return
-    reporter.write_line(f"parity benchmark: {Progress(make_plan(campaign)).announcement()}")
+    progress = Progress(make_plan(campaign))
+    progress.note_kept(campaign.kept)
+    reporter.write_line(f"parity benchmark: {progress.announcement()}")
     if campaign.kept is not None:
         reporter.write_line(f"parity benchmark: {campaign.kept.sentence}")
 

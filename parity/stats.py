@@ -120,9 +120,9 @@ def paired_ratio(
     the margin, 1.6 to 2.0 % with this rule. The interval covers the truth in 94.3 to 95.8 % there and under
     noise that is autocorrelated over all processes of a campaign, and in 94.8 to 100 % under heavy tails, drift and
     order effects; a lane slowed by 10 % is found in 99.6 % of campaigns of ten blocks (block sd 5 %, process sd 3 %,
-    round sd 4 %; 97 % where an A/A check has to pass beside it) and in 22 % of those of three: few blocks cost power,
-    not honesty. With a process sd of 5 % ten blocks find it in 89 %, with 8 % in 46 %. `parity.bench.simulate`
-    repeats the measurement.
+    round sd 4 %; 97 % where an A/A check has to pass beside it) and in 22 % of those of three, or 12 % beside an A/A
+    lane, whose detection limit is wide then: few blocks cost power, not honesty. With a process sd of 5 % ten blocks
+    find it in 89 %, with 8 % in 46 %. `parity.bench.simulate` repeats the measurement.
 
     What the interval cannot do: a t interval expects independent differences that spread alike to both sides. Where
     only one of the lanes has rare slow processes (one in ten, 30 % slower on average) it covers the mean ratio, which

@@ -85,6 +85,16 @@ def take_over(campaign: Campaign) -> plan.Kept:
     return plan.take_over(campaign.interrupted(), make_plan(campaign))
 
 
+def check_baseline(campaign: Campaign) -> None:
+    """Refuse a baseline that no benchmark can be compared with, before hours of timing have gone into one.
+
+    Raises
+        RecordError: it is no record, holds no samples, or some that are no times.
+    """
+    if campaign.options.baseline is not None:
+        regression.check(records.read(campaign.options.baseline))
+
+
 class Timed:
     """What a test of the benchmark runs: a lane that is ready, or the samples that an interrupted run left."""
 
@@ -121,6 +131,7 @@ class Bench:
         self.plan = make_plan(campaign)
         self.progress = plan.Progress(self.plan)
         self.kept = campaign.kept
+        self.progress.note_kept(self.kept)
         self.machine = Machine(campaign.options.channels)
         self._proofs: dict[tuple[int, int], Proof] = {}
         self._graphs: dict[str, Path] = {}

@@ -260,6 +260,13 @@ class Progress:
         if seconds is not None:
             self.spent_s.setdefault(lane, []).append(seconds)
 
+    def note_kept(self, kept: Kept | None) -> None:
+        """Count as done what an interrupted campaign has finished."""
+        finished = kept.blocks if kept is not None else ()
+        for block, _, name in self.plan.rows:
+            if block in finished:
+                self.note(block, name, None)
+
     def lane_s(self, lane: str) -> float:
         """Return the seconds that a process of this lane takes: the median of those measured.
 

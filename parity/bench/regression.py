@@ -26,6 +26,7 @@ SCHEMA = 1
 CEILINGS: Final = ("sgemm_gflops", "triad_gb_s", "device_copy_gb_s")
 CONDITIONS: Final = ("threads", "device", "allocator")  # of a sample: where they differ, the lane is not the same work
 FASTER, SLOWER, CANNOT = 0, 1, 2
+MISSHAPEN = (KeyError, TypeError, AttributeError, ValueError, IndexError)  # what reading a misshapen record raises
 
 
 def compare(baseline: Record, record: Record, margin: float = DEFAULT_MARGIN) -> dict[str, Any]:
@@ -53,9 +54,26 @@ def compare(baseline: Record, record: Record, margin: float = DEFAULT_MARGIN) ->
     """
     try:
         return _compare(baseline, record, margin)
-    except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
+    except MISSHAPEN as error:
         raise RecordError(
             f"the two records cannot be compared: one is not shaped as schema {SCHEMA} says ({type(error).__name__})"
+        ) from error
+
+
+def check(record: Record) -> None:
+    """Refuse a record that no other one could be compared with; of what machine it is does not matter here.
+
+    Raises
+        RecordError: no samples, samples without a lane, a setting or a block, or times that are none.
+    """
+    try:
+        machine(record["environment"])
+        for (_, lane), blocks in block_medians(_benchmarks(record)["samples"]).items():
+            if not all(math.isfinite(seconds) and seconds > 0 for seconds in blocks.values()):
+                raise RecordError(f"the record cannot be compared: a step of {lane} took no time")
+    except MISSHAPEN as error:
+        raise RecordError(
+            f"the record cannot be compared: it is not shaped as schema {SCHEMA} says ({type(error).__name__})"
         ) from error
 
 

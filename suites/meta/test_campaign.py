@@ -78,6 +78,26 @@ def test_an_empty_folder_ends_the_run_with_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{", "is damaged"),
+        ('{"schema": 1, "environment": {}, "benchmarks": {"samples": [{}]}}', "not shaped as schema 1 says"),
+    ],
+)
+def test_a_baseline_that_cannot_be_compared_ends_the_run_before_anything_is_timed(
+    tmp_path: Path, content: str, words: str
+) -> None:
+    """Not after hours of timing, in the last line of them."""
+    baseline = tmp_path / "then.json"
+    baseline.write_text(content)
+    done = run(*TINY, "-k", "test_step", "--baseline", str(baseline), "--report-dir", str(tmp_path / "report"))
+    assert done.returncode == 2
+    assert words in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "parity benchmark: " not in done.stdout
+
+
+@pytest.mark.parametrize(
     ("option", "value", "words"),
     [
         ("--image-size", "big", "no image size"),

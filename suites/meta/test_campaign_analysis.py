@@ -611,6 +611,27 @@ def written(folder: Path, name: str, content: Any) -> str:
     return str(path)
 
 
+def test_a_record_that_cannot_be_a_baseline_is_known_at_once() -> None:
+    regression.check(record(WINNER))
+    unknown = record(WINNER)
+    unknown["environment"] = {}  # of no known machine: that is said in the report, and no fault of its shape
+    regression.check(unknown)
+    empty, twice, unnamed, none = (record(WINNER) for _ in range(4))
+    empty["benchmarks"]["samples"] = []
+    twice["benchmarks"]["samples"] *= 2
+    del unnamed["benchmarks"]["samples"][3]["lane"]
+    none["benchmarks"]["samples"][3]["seconds"] = [0.0]
+    for wrong, said in (
+        ({"benchmarks": {"not_run": "no"}, "environment": {}}, "without timing samples"),
+        (empty, "without timing samples"),
+        (twice, "in the samples twice"),
+        (unnamed, r"not shaped as schema 1 says \(KeyError\)"),
+        (none, "a step of tf-graph took no time"),
+    ):
+        with pytest.raises(RecordError, match=said):
+            regression.check(wrong)
+
+
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     then = written(tmp_path, "then.json", record(WINNER))
     assert main([then, then]) == 0

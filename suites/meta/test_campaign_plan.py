@@ -165,6 +165,16 @@ def test_kept_processes_cost_nothing() -> None:
     assert progress.spent_s == {}
 
 
+def test_what_a_resumed_campaign_keeps_takes_no_time() -> None:
+    """What is announced beforehand is how long this run takes, and not how long the whole would have taken."""
+    plan = planned(blocks=10)
+    whole, rest, nothing = Progress(plan), Progress(plan), Progress(plan)
+    rest.note_kept(Kept({"samples": []}, (0, 1, 2, 4, 5, 6, 7, 8), (3,), ""))
+    nothing.note_kept(None)
+    assert rest.left_s() == pytest.approx(0.2 * whole.left_s())
+    assert nothing.left_s() == whole.left_s()
+
+
 def test_the_progress_line() -> None:
     progress = Progress(planned(blocks=10))
     for name in ("eager", "graph", "ort"):
