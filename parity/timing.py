@@ -128,6 +128,7 @@ class Bench:
 
     def __init__(self, campaign: Campaign, say: Callable[[str], None] = lambda _: None) -> None:
         self.campaign, self.say = campaign, say
+        self.withdrawn: str | None = None
         self.plan = make_plan(campaign)
         self.progress = plan.Progress(self.plan)
         self.kept = campaign.kept
@@ -215,7 +216,8 @@ class Bench:
         self.campaign.fill(SECTION, analysis.summary(held, self.plan.lanes, options.batch, image))
 
     def withdraw(self, why: str) -> None:
-        """Empty the section on purpose."""
+        """Empty the section on purpose; `withdrawn` says why from then on."""
+        self.withdrawn = why
         self.campaign.withdraw(SECTION, why)
 
     def measure_limits(self) -> list[dict[str, Any]]:

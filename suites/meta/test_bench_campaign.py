@@ -24,6 +24,7 @@ from parity.pairing.weights import to_torch
 
 ROOT = Path(__file__).parents[2]
 TINY = ["--profile", "smoke", "--image-size", "24x20", "--blocks", "3", "--threads", "1", "-p", "no:cacheprovider"]
+SEED = 5
 DEADLINE_S = 400.0
 
 pytestmark = pytest.mark.whole_run
@@ -32,7 +33,8 @@ pytestmark = pytest.mark.whole_run
 def command(folder: Path, *arguments: str) -> list[str]:
     saved = [f"--benchmark-storage=file://{folder / 'saved'}", "--benchmark-autosave"]
     where = ["--report-dir", str(folder / "report")]
-    return [sys.executable, "-m", "pytest", "suites/test_speed.py", *TINY, *saved, *where, *arguments]
+    seed = [f"--seed={SEED}"]
+    return [sys.executable, "-m", "pytest", "suites/test_speed.py", *TINY, *seed, *saved, *where, *arguments]
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -83,7 +85,7 @@ def test_killed_half_way_and_resumed_with_nothing_lost(tmp_path: Path) -> None:
     other = run(tmp_path, "--lanes", "step", "--resume", "--seed", "1")
     assert other.returncode == 2
     assert "cannot resume: the interrupted campaign differs in" in other.stdout
-    assert "seed (0 then, 1 now)" in other.stdout
+    assert f"seed ({SEED} then, 1 now)" in other.stdout
 
     done = run(tmp_path, "--lanes", "step", "--resume")
     assert done.returncode == 0, done.stdout
@@ -111,6 +113,7 @@ def check_autosave(folder: Path, record: dict[str, Any]) -> None:
         entry = by_name[f"test_step[{sample['lane']}-block{sample['block']}-{at}]"]
         assert entry["stats"]["data"] == pytest.approx(sample["seconds"], rel=1e-9)
         assert (entry["extra_info"]["order"], entry["extra_info"]["block"]) == (sample["order"], sample["block"])
+        assert entry["extra_info"]["seed"] == record["plan"]["seed"] == SEED
     shown = subprocess.run(
         [
             Path(sys.executable).with_name("pytest-benchmark"),
