@@ -44,10 +44,11 @@ def compare(baseline: Record, record: Record, margin: float = DEFAULT_MARGIN) ->
     `together` is the geometric mean of all ratios: a neighbour's load, which no ceiling shows, moves all lanes alike.
     `notes` say so in words, for the terminal and the report.
 
-    The same machine means processor, cores, memory, device and GPU, all of them known; two machines of one kind are
-    told apart where both have an id. A lane is compared where setting, threads and allocator are the same. Versions
-    and the variables that tune libraries may differ, since they are what is asked about, and are listed; so may
-    profile, blocks, rounds, seed and data, which change how well a step is known and not how long it takes.
+    The same machine means processor, cores, memory, device and GPU, all of them known, and not the GPU's driver; two
+    machines of one kind are told apart where both have an id. A lane is compared where setting, threads and allocator
+    are the same. Versions and the variables that tune libraries may differ, since they are what is asked about, and are
+    listed; so may profile, blocks, rounds, seed and data, which change how well a step is known and not how long it
+    takes.
 
     Raises
         RecordError: a record is not shaped as its schema says.
@@ -120,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _compare(baseline: Record, record: Record, margin: float) -> dict[str, Any]:
     then, now = _benchmarks(baseline), _benchmarks(record)
-    machines = [machine(side["environment"]) for side in (baseline, record)]
+    machines = [_without_driver(machine(side["environment"])) for side in (baseline, record)]
     if None in [side["id"] for side in machines]:  # an older record, or a system that gives its machine none
         machines = [{**side, "id": None} for side in machines]
     other = [
@@ -240,18 +241,24 @@ def _moved(then: Any, now: Any) -> float | None:
     return math.expm1(max(moves)) if moves else None
 
 
+def _without_driver(machine: dict[str, Any]) -> dict[str, Any]:
+    """Return a machine whose GPU is a card's name alone: a new driver for it is a version, and no other machine."""
+    gpu = machine["gpu"]
+    return {**machine, "gpu": gpu.rpartition(", ")[0] or gpu if isinstance(gpu, str) else gpu}
+
+
 def _versions(baseline: Record, record: Record) -> list[str]:
     sides = []
     for side in (baseline["environment"], record["environment"]):
         workers = {name: worker.get("versions") for name, worker in (side.get("workers") or {}).items()}
-        own = {name: side.get(name) for name in ("platform", "python", "git_commit", "variables")}
+        own = {name: side.get(name) for name in ("platform", "python", "git_commit", "variables", "gpu")}
         sides.append({**own, "packages": side.get("packages"), "workers": workers})
     return differences(sides[0], sides[1])
 
 
 def _line(row: Mapping[str, Any]) -> tuple[str, ...]:
     between = "–" if row["low"] is None else f"{row['low']:.3f} to {row['high']:.3f}"
-    said = row["decision"] + (" (preliminary)" if row["preliminary"] else "")
+    said = row["decision"] + (" (preliminary)" if row["preliminary"] and row["decision"] != "undecided" else "")
     size = f"{row['height']}x{row['width']}x{row['channels']}"
     times = f"{1000 * row['then_s']:.4g}", f"{1000 * row['now_s']:.4g}"
     return row["lane"], row["work"], str(row["batch"]), size, *times, f"{row['ratio']:.3f}", between, said

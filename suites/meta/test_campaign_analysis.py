@@ -562,6 +562,19 @@ def test_a_gpu_that_is_not_known_is_no_machine_to_compare() -> None:
     assert compare(record(WINNER), record(WINNER))["same_machine"]
 
 
+def test_a_new_driver_is_a_version_and_no_other_machine() -> None:
+    """Whether it made anything slower is what is asked; another card under the same driver is another machine."""
+    then, now, other = record(WINNER), record(WINNER), record(WINNER)
+    for side, gpu in ((then, "Tesla T4, 550.54"), (now, "Tesla T4, 580.82"), (other, "NVIDIA L4, 550.54")):
+        side["environment"] |= {"device": "gpu", "gpu": gpu}
+        for row in side["benchmarks"]["samples"]:
+            row["device"] = "gpu"
+    found = compare(then, now)
+    assert (found["same_machine"], len(found["settings"])) == (True, 2)
+    assert found["versions"] == ["gpu (Tesla T4, 550.54 then, Tesla T4, 580.82 now)"]
+    assert compare(then, other)["why_not"] == "not the same machine: gpu (Tesla T4 then, NVIDIA L4 now)"
+
+
 @pytest.mark.parametrize("name", ["cpu", "cores", "memory_bytes", "device"])
 def test_a_machine_that_is_not_known_is_no_machine_to_compare(name: str) -> None:
     unknown = record(WINNER)
@@ -640,6 +653,12 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main([then, few]) == 0, "below ten blocks nothing is known to be slower"
     out = capsys.readouterr().out
     assert re.search(r"torch-eager +train +32 +150x150x1 +100 +115 +0\.8\d\d +0\.8\d\d to 0\.\d+ +slower \(prel", out)
+    assert re.search(r"tf-graph .* within margin \(preliminary\)\n", out)
+    wide = record(WINNER, blocks=2)
+    for row in wide["benchmarks"]["samples"]:
+        row["seconds"] = [time * (1 + row["block"]) for time in row["seconds"]]
+    assert main([then, written(tmp_path, "wide.json", wide)]) == 0
+    assert re.search(r" undecided\n", capsys.readouterr().out), "as in the report: what is open is not preliminary"
     assert "moved by 0.0 %" in out
     assert "All settings together: then / now 0.93" in out
     slower = written(tmp_path, "now.json", record({"torch-eager": 0.115, "tf-graph": 0.12}))
