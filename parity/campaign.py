@@ -147,6 +147,7 @@ class Campaign:
         self.record = records.new_record(options.profile, options.command)
         self.device_note: str | None = None
         self.kept: Kept | None = None
+        self.resumed: Path | None = None  # the record that `kept` was read from
         self._device: str | None = None if options.device == "auto" else options.device
         self._pair: Pair | None = None
         self._runtime: Worker | None = None
@@ -304,10 +305,13 @@ class Campaign:
         self.note_machine()
         self.record["environment"]["workers"][name] = worker.call("environment")
 
-    def interrupted(self) -> Path:
-        """Return the record that `--resume` goes on with: that of a run that was cut off, else the last one written."""
-        cut_off = self.options.report_dir / INTERRUPTED_NAME
-        return cut_off if cut_off.exists() else self.options.report_dir / records.RECORD_NAME
+    def interrupted(self) -> list[Path]:
+        """Return the records that `--resume` may go on with, the latest first: of a run cut off, and of the last one.
+
+        A run that was killed leaves the one, a run that ended or was ended by Ctrl-C the other.
+        """
+        records_of = (self.options.report_dir / name for name in (INTERRUPTED_NAME, records.RECORD_NAME))
+        return sorted((path for path in records_of if path.exists()), key=lambda path: -path.stat().st_mtime)
 
     def checkpoint(self) -> None:
         """Save what has been measured so far, so that a killed run loses nothing: `parity render` reads it too."""
@@ -317,12 +321,10 @@ class Campaign:
         """Write the record, the report and its plots, and return the report's path."""
         write_report(self.record, self.options.report_dir)
         (self.options.report_dir / PARTIAL_NAME).unlink(missing_ok=True)
-        if (
-            self.options.resume
-            and isinstance(self.record["benchmarks"], dict)
-            and self.record["benchmarks"].get("samples")
-        ):
-            (self.options.report_dir / INTERRUPTED_NAME).unlink(missing_ok=True)  # all of it is in the record now
+        benchmarks = self.record["benchmarks"]
+        held = isinstance(benchmarks, dict) and bool(benchmarks.get("samples"))
+        if held and self.resumed is not None and self.resumed.name == INTERRUPTED_NAME:
+            self.resumed.unlink(missing_ok=True)  # all of it is in the record now
         return self.options.report_dir / "comparison.md"
 
     def close(self) -> None:

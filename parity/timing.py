@@ -77,12 +77,21 @@ def make_plan(campaign: Campaign) -> plan.Plan:
 
 
 def take_over(campaign: Campaign) -> plan.Kept:
-    """Return what an interrupted run has left to this one.
+    """Return what the latest interrupted run of this very campaign has left to this one.
 
     Raises
-        UsageError: it left nothing, or it was another campaign.
+        UsageError: none left anything, or all were other campaigns.
     """
-    return plan.take_over(campaign.interrupted(), make_plan(campaign))
+    wanted, refused = make_plan(campaign), None
+    for path in campaign.interrupted():
+        try:
+            kept = plan.take_over(path, wanted)
+        except UsageError as error:
+            refused = refused or error
+        else:
+            campaign.resumed = path
+            return kept
+    raise refused or UsageError("nothing to resume: there is no record of an interrupted campaign")
 
 
 def check_baseline(campaign: Campaign) -> None:
