@@ -287,8 +287,9 @@ class Progress:
 
     def announcement(self) -> str:
         """Say beforehand how much there is to do."""
-        lanes = len(self.plan.lanes)
-        return f"{self.plan.blocks} blocks of {lanes} lanes, about {duration(self.left_s())}"
+        blocks, lanes = self.plan.blocks, len(self.plan.lanes)
+        what = f"{blocks} block{'s' * (blocks != 1)} of {lanes} lane{'s' * (lanes != 1)}"
+        return f"{what}, about {duration(self.left_s())}"
 
     def _default_s(self, lane: str) -> float:
         entry = next(entry for entry in self.plan.lanes if entry.name == lane)

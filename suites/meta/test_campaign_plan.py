@@ -182,6 +182,7 @@ def test_the_progress_line() -> None:
         progress.note(1, name, 28.0)
     assert progress.line(2, "graph") == "block 3/10, lane graph, about 10 min left"  # 24 processes of 24 s
     assert progress.announcement() == "10 blocks of 3 lanes, about 10 min"
+    assert Progress(planned(1, lanes=LANES[:1])).announcement().startswith("1 block of 1 lane, about ")
 
 
 @pytest.mark.parametrize(
