@@ -46,11 +46,13 @@ def test_step(bench: Bench, row: Row, benchmark: Any) -> None:
             raise
         pytest.skip(str(bench.why_not(row)))
     benchmark.group = row.setting.name
+    benchmark.has_error = True  # until the record holds all of it: what it lacks is not to be saved by itself
     benchmark.pedantic(timed.round, rounds=timed.rounds, iterations=1)
     sample = bench.keep(row)
     benchmark.extra_info.update({k: v for k, v in sample.items() if isinstance(v, str | int | float) or v is None})
     benchmark.extra_info["seed"] = bench.plan.seed  # of the order of lanes and of the weights
     assert len(sample["seconds"]) == timed.rounds
+    benchmark.has_error = False
 
 
 def test_no_step_is_faster_than_the_machine_allows(bench: Bench) -> None:

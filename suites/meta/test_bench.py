@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
 import re
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -246,6 +250,66 @@ def test_same_weights_means_names_and_bits() -> None:
     assert not same_weights(a, {"w": np.array([1.0, np.nextafter(2.0, 3.0)])})
     assert not same_weights(a, {"v": np.array([1.0, 2.0])})
     assert not same_weights(a, {**a, "v": np.array([1.0])})
+
+
+# What pytest-benchmark saves.
+
+MADE_UP = """
+from types import SimpleNamespace
+
+import pytest
+
+from parity.bench import clock
+from parity.bench.run import Setting
+from suites.test_speed import test_step
+
+FAILS = {fails!r}
+
+
+class Bench:
+    plan = SimpleNamespace(seed=7)
+
+    def why_not(self, row):
+        return None
+
+    def ready(self, row):
+        return SimpleNamespace(rounds=3, round=self.round)
+
+    def round(self):
+        clock.advance(0.25)
+
+    def keep(self, row):
+        if FAILS == "not kept":
+            raise RuntimeError("the worker died")
+        return {{"lane": "eager", "block": 0, "seconds": [0.25] * (2 if FAILS == "too few" else 3)}}
+
+
+@pytest.fixture
+def bench():
+    return Bench()
+
+
+@pytest.fixture
+def row():
+    return SimpleNamespace(lane="eager", setting=Setting("train", 32, 150, 150, 1))
+"""
+
+
+@pytest.mark.parametrize(("fails", "saved"), [(None, [[0.25] * 3]), ("not kept", []), ("too few", [])])
+def test_a_figure_that_the_record_lacks_is_not_saved_either(
+    tmp_path: Path, fails: str | None, saved: list[Any]
+) -> None:
+    (tmp_path / "test_made_up.py").write_text(MADE_UP.format(fails=fails))
+    file = tmp_path / "saved.json"
+    asked = ["--benchmark-save-data", f"--benchmark-json={file}", "-p", "no:cacheprovider", f"--rootdir={tmp_path}"]
+    subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", *asked, "-c", os.devnull, "test_made_up.py"],
+        cwd=tmp_path, capture_output=True, check=False, timeout=120,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )  # fmt: skip
+    entries = json.loads(file.read_text())["benchmarks"] if file.exists() and file.read_text() else []
+    assert [entry["stats"]["data"] for entry in entries] == saved
+    assert all(entry["extra_info"]["seed"] == 7 for entry in entries)
 
 
 # One lane in one process.
