@@ -217,7 +217,7 @@ class _Planner:
             for role, reference in whole.weights.items():
                 shape = self.shapes[side].get(reference)
                 count = shape[-1 if side == 0 else 0] if shape else 0
-                if count % len(parts) == 0:
+                if count and count % len(parts) == 0:
                     usual = np.arange(count).reshape(len(parts), -1)[number]
                     weights[role] = references.places(reference, told[number] if told else usual, side == 0)
             some = replace(whole, weights=weights)
