@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parity.adapters.onnx_graph_norms import joined_activations, joined_biases, joined_layer_norms
+from parity.adapters.onnx_graph_norms import (
+    joined_activations,
+    joined_biases,
+    joined_layer_norms,
+    joined_scales,
+    joined_slopes,
+)
+from parity.adapters.onnx_graph_turned import joined_turned_norms
 from parity.errors import MissingFramework, UsageError
 
 Array = NDArray[Any]
@@ -25,6 +33,9 @@ _MOVES = frozenset(
      "Expand", "Flatten", "Shape"}
 )  # fmt: skip
 _NUMBERED = re.compile(r"\w+__\d+")
+MOVED = frozenset({"Expand", "Tile", "Transpose", "Slice"})  # what weights are brought into shape by
+_PARAMETER = re.compile(r"(?!val_|lifted_|_)[A-Za-z]\w*(\.\w+)*")  # as torch names those of its modules
+_MASKED = 1e8
 _UNREGISTERED = "No Op registered for"
 _IMAGE = 4  # axes of a batch of images
 
@@ -42,6 +53,9 @@ class Node:
             if isinstance(value, onnx.TensorProto):
                 value = onnx.numpy_helper.to_array(value).copy()
             self.attributes[attribute.name] = value.decode() if isinstance(value, bytes) else value
+        told = next((one.value for one in proto.metadata_props if one.key == "pkg.torch.onnx.name_scopes"), "[]")
+        scopes = re.findall(r"'([^']*)'", told)
+        self.scope = str(scopes[-2]) if len(scopes) > 1 else ""  # the module that torch called
 
     def become(self, kind: str) -> None:
         """Be run as another operator."""
@@ -52,15 +66,19 @@ class Node:
         if self.kind in ("Conv", "ConvTranspose", "Gemm", "Dense", "LayerNormalization", "InstanceNormalization",
                          "GroupNormalization"):  # fmt: skip
             return (1, 2)
-        if self.kind in ("Add", "Sub", "Mul", "Div", "MatMul", "Gather", "PRelu"):
-            return (0, 1)
+        if self.kind in ("Add", "Sub", "Mul", "Div", "MatMul", "Gather", "PRelu", "Einsum", "Where"):
+            return (0, 1, 2)
+        if self.kind == "Concat":
+            return range(len(self.inputs))
+        if self.kind in MOVED:
+            return (0,)
         return (1, 2, 3, 4) if self.kind == "BatchNormalization" else ()
 
 
 class Graph:
     """What a file holds: `takes` and `gives` name the inputs and outputs, `shapes` what the inputs are declared as."""
 
-    def __init__(self, model: Any, source: str, known: Collection[str]) -> None:
+    def __init__(self, model: Any, source: str, known: Collection[str], side: str = "") -> None:
         import onnx
 
         self.source = source
@@ -80,14 +98,22 @@ class Graph:
         self.integers = [_integers(one, onnx) for one in given]
         self.version = next((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), 17)
         self.constants: set[str] = set()  # arrays that are no initialisers, and made of none
+        self._parts = side == "torch"  # Keras has a layer for each part of what one layer of torch's holds whole
+        self._by_torch = str(model.producer_name) == "pytorch"
         self._evaluators: dict[str, Any] = {}
-        self.ranks = _ranks(model, onnx)
+        self.sizes = _sizes(model, onnx)
+        self.ranks = {name: len(shape) for name, shape in self.sizes.items()}
         self._fold()
+        self._join_rows()
+        self._part_copies()
         self._part_equals()
         self._join_biases()
         self._join_group_norms()
         joined_layer_norms(self)
+        joined_turned_norms(self)
         joined_activations(self)
+        joined_slopes(self)
+        joined_scales(self)
         joined_biases(self)
 
     @staticmethod
@@ -108,9 +134,9 @@ class Graph:
             onnx.checker.check_model(model)
         except Exception as error:
             if _UNREGISTERED in str(error):  # tf2onnx writes such as Erfc; what is not known here is refused below
-                return Graph(model, str(path), known)
+                return Graph(model, str(path), known, side)
             raise UsageError(f"{path} is no valid ONNX file: {' '.join(str(error).split())[:200]}") from error
-        return Graph(model, str(path), known)
+        return Graph(model, str(path), known, side)
 
     def accept(self, shapes: Sequence[Sequence[int]], hint: str) -> None:
         """Refuse inputs that are not those that the file declares; the batch may be of any size.
@@ -137,6 +163,29 @@ class Graph:
             if declared and declared[0] is not None and declared[0] != shape[0]:
                 return f"{self.source} was exported for a batch of {declared[0]}: write --batch {declared[0]}"
         return ""
+
+    def is_weight(self, name: str) -> bool:
+        """Whether an array is a weight of the model: a single number is mostly a constant, such as the root in a GELU.
+
+        So is one number throughout that no layer computes with, unless it has a weight's name: zeros to be put beside.
+        Masks hold infinities, or what is as good as these.
+        """
+        array = self.arrays.get(name)
+        if array is None or array.dtype.kind != "f" or name in self.constants or bool((np.abs(array) > _MASKED).any()):
+            return False
+        if name in self._slopes or (array.size > 1 and (np.ptp(array) or name not in self._only_moved)):
+            return True
+        return "ReadVariableOp" in name or (self._by_torch and _PARAMETER.fullmatch(name) is not None)
+
+    @cached_property
+    def _slopes(self) -> set[str]:
+        return {node.inputs[1] for node in self.nodes if node.kind == "PRelu"}
+
+    @cached_property
+    def _only_moved(self) -> set[str]:
+        """Return the arrays that are but put beside others, or made larger."""
+        kinds = {name: {node.kind for node in nodes} for name, nodes in self.readers().items()}
+        return {name for name, some in kinds.items() if some <= {"Concat", "Where", *MOVED}}
 
     def readers(self) -> dict[str, list[Node]]:
         """Return who reads each value."""
@@ -183,11 +232,26 @@ class Graph:
         """Let what only moves constant numbers be done: exporters write the weights of some layers in pieces."""
         arrays, kept = self.arrays, list[Node]()
         readers = Counter(name for node in self.nodes for name in node.inputs)
+        shapes = {node.outputs[0]: self.sizes.get(node.inputs[0]) for node in self.nodes if node.kind == "Shape"}
         for node in self.nodes:
+            size = self._size_told(node, shapes)
+            if size is not None:
+                arrays[node.outputs[0]] = size
+                continue
             if node.kind == "CastLike" and node.inputs[0] in arrays and arrays[node.inputs[0]].dtype.kind == "f":
                 node.kind, node.inputs = "Identity", node.inputs[:1]
             floats = [name for name in node.inputs if name in arrays and arrays[name].dtype.kind == "f"]
-            constant = all(not name or name in arrays for name in node.inputs) and len(node.outputs) == 1
+            constant = all(not name or name in arrays for name in node.inputs)
+            if (
+                self._parts
+                and constant
+                and node.kind == "Split"
+                and len(floats) == 1
+                and not set(node.outputs) & set(self.gives)
+            ):
+                self._part(node, floats[0], readers)
+                continue
+            constant = constant and len(node.outputs) == 1
             tied = node.kind == "Transpose" and any(readers[name] > 1 for name in floats)
             if not constant or node.outputs[0] in self.gives or tied or (floats and node.kind not in _MOVES):
                 kept.append(node)
@@ -204,17 +268,31 @@ class Graph:
                     other.inputs = [floats[0] if name == node.outputs[0] else name for name in other.inputs]
         self.nodes = kept
 
+    def _size_told(self, node: Node, shapes: Mapping[str, list[int | None] | None]) -> Array | None:
+        """Return what a node takes of a shape, where the file tells it: torch cuts weights by the sizes of inputs."""
+        shape = shapes.get(node.inputs[0]) if node.kind in ("Gather", "Slice") and node.inputs else None
+        if shape is None or node.outputs[0] in self.gives or not all(one in self.arrays for one in node.inputs[1:]):
+            return None
+        known = np.array([-1 if size is None else size for size in shape], np.int64)
+        found = np.asarray(self.folded(node, [known, *(self.arrays[name] for name in node.inputs[1:])])[0])
+        return None if (found < 0).any() else found
+
+    def _part(self, node: Node, name: str, readers: Counter[str]) -> None:
+        """Let each part of a weight be one, as where queries and keys with values have their own product."""
+        made = self.folded(node, [self.arrays[one] if one else None for one in node.inputs])
+        for number, (output, array) in enumerate(zip(node.outputs, made, strict=True)):
+            own = f"{name}_{number}"
+            self.arrays[own], readers[own] = np.array(array), readers[output]
+            for other in self.nodes:
+                other.inputs = [own if given == output else given for given in other.inputs]
+
     def _part_equals(self) -> None:
         """Give every node a vector of its own where one number throughout is kept once for all: a fresh model's."""
         for name, readers in self.readers().items():
             array = self.arrays.get(name)
-            if (
-                array is None
-                or array.size < 2
-                or array.size != max(array.shape)
-                or array.dtype.kind != "f"
-                or np.ptp(array)
-            ):
+            if array is None or array.size < 2 or array.size != max(array.shape) or array.dtype.kind != "f":
+                continue
+            if np.ptp(array):
                 continue
             places = [(node, p) for node in dict.fromkeys(readers) for p, n in enumerate(node.inputs) if n == name]
             for number, (node, place) in enumerate(places):
@@ -223,6 +301,45 @@ class Graph:
                     own = f"{node.name or f'{node.kind}_{number}'}.{name.rpartition('.')[2]}{again}"
                     self.arrays[own] = array.copy()
                     node.inputs[place] = own
+
+    def _join_rows(self) -> None:
+        """Let a token that was repeated for each sample of the batch, and put beside these, be one as it was."""
+        import onnx
+
+        for node in [one for one in self.nodes if one.kind == "Concat" and int(one.attributes["axis"]) != 0]:
+            for place, name in enumerate(node.inputs):
+                array = self.arrays.get(name)
+                if array is None or array.ndim < 2 or array.dtype.kind != "f" or len(self.readers()[name]) > 1:
+                    continue
+                if len(array) < 2 or bool((array != array[:1]).any()):
+                    continue
+                shape, rows = f"{name}_shape", f"{name}_rows"
+                self.arrays[name], self.arrays[shape] = array[:1].copy(), np.array(array.shape, np.int64)
+                made = onnx.helper.make_node("Expand", [name, shape], [rows], name=f"{node.name}_{place}")
+                self.nodes.insert(self.nodes.index(node), Node(made, onnx))
+                node.inputs[place] = rows
+
+    def _part_copies(self) -> None:
+        """Give every copied block of a fresh model its own weights: torch keeps equal ones once, named after the first.
+
+        Blocks that share a weight name it after the last of them.
+        """
+        named = {name.rpartition(".")[0] for name in self.arrays}
+        for name, readers in self.readers().items():
+            scopes = dict.fromkeys(node.scope for node in readers)
+            alike = {re.sub(r"\d+", "0", scope) for scope in scopes}
+            held = self.arrays.get(name)
+            if held is None or held.size < 2 or held.dtype.kind != "f" or name in self.gives:
+                continue
+            if len(scopes) < 2 or len(alike) > 1:
+                continue
+            if named.intersection(list(scopes)[1:]):
+                continue
+            for scope in list(scopes)[1:]:
+                own = f"{scope}.{name.rpartition('.')[2]}"
+                self.arrays[own] = held.copy()
+                for node in (one for one in readers if one.scope == scope):
+                    node.inputs = [own if given == name else given for given in node.inputs]
 
     def _join_biases(self) -> None:
         """Let a matrix product with a constant matrix and the bias added to it be one dense layer, as it was."""
@@ -314,14 +431,14 @@ def _named_after_weights(node: Node, arrays: Collection[str]) -> str:
     return weights[0].rpartition("/")[0] if weights and _NUMBERED.fullmatch(node.name) else node.name
 
 
-def _ranks(model: Any, onnx: Any) -> dict[str, int]:
-    """Return the number of axes of every value, as far as the file tells."""
+def _sizes(model: Any, onnx: Any) -> dict[str, list[int | None]]:
+    """Return the shape of every value, as far as the file tells."""
     try:
         graph = onnx.shape_inference.infer_shapes(model).graph
     except Exception:
         graph = model.graph
     values = (*graph.value_info, *graph.input, *graph.output)
-    return {one.name: len(one.type.tensor_type.shape.dim) for one in values if one.type.tensor_type.HasField("shape")}
+    return {one.name: shape for one in values if (shape := _declared(one)) is not None}
 
 
 def _integers(value: Any, onnx: Any) -> str:
@@ -341,33 +458,6 @@ def _fits(declared: Sequence[int | None], given: Sequence[int]) -> bool:
     if len(declared) != len(given):
         return False
     return all(size is None or size == one for size, one in zip(declared[1:], given[1:], strict=True))
-
-
-def numbers(array: Array) -> Array:
-    """Return constant numbers of a file as they were once written: float32 holds 0.1 as 0.10000000149."""
-    if array.dtype.kind != "f":
-        return array
-    if array.dtype != np.float32 or array.size > 4096:
-        return array.astype(np.float64)
-    return np.array([_meant(one) for one in array.reshape(-1)], np.float64).reshape(array.shape)
-
-
-def _meant(number: np.float32) -> float:
-    """Return the shortest decimal number, the root or the fraction of whole numbers that float32 rounds to this."""
-    short = float(str(number))
-    if not np.isfinite(number) or number == 0 or len(f"{short:.9g}".strip("-0.").replace(".", "")) <= 6:
-        return short
-    sign, size = (-1.0 if number < 0 else 1.0), abs(float(number))
-    squared = size * size
-    for value, root in ((1 / size, False), (squared, True), (1 / squared, True), (squared * np.pi, True)):
-        whole = round(value)
-        if not 1 <= whole <= 1024:
-            continue
-        made = {0: 1 / whole, 1: whole**0.5, 2: whole**-0.5, 3: (whole / np.pi) ** 0.5}
-        for meant in made.values() if root else (made[0],):
-            if np.float32(meant) == np.float32(size):
-                return sign * float(meant)
-    return short
 
 
 def attribute(a: Mapping[str, Any], key: str, default: float) -> float:

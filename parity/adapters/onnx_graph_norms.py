@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+from parity.adapters.onnx_graph_numbers import numbers
 
 if TYPE_CHECKING:
     from parity.adapters.onnx_graph import Graph, Node
@@ -18,7 +22,7 @@ def joined_layer_norms(graph: Graph) -> None:
         if found is None:
             continue
         x, gamma, beta, eps, many = found
-        for name in (gamma, beta):
+        for name in filter(None, (gamma, beta)):
             graph.arrays[name] = graph.arrays[name].reshape(graph.arrays[name].shape[-many:])
         node.kind, node.inputs = "LayerNormalization", [x, gamma, beta]
         node.attributes = {"axis": -many, "epsilon": eps}
@@ -26,7 +30,7 @@ def joined_layer_norms(graph: Graph) -> None:
 
 
 def joined_activations(graph: Graph) -> None:
-    """Put together every x * sigmoid(x), and every GELU that was written with an error function."""
+    """Put together every x * sigmoid(x), and every GELU that was written with an error function or tanh."""
     look = _Look(graph)
     for node in [one for one in graph.nodes if one.kind == "Mul"]:
         for first, second in (node.inputs, node.inputs[::-1]):
@@ -35,10 +39,75 @@ def joined_activations(graph: Graph) -> None:
                 node.kind, node.inputs, node.attributes = "Swish", [first], {}
         if node.kind == "Swish":
             continue
-        x = look.of_error_function(node)
-        if x:
-            node.kind, node.inputs, node.attributes = "Gelu", [x], {}
+        found = {how: x for how in ("none", "tanh") if (x := look.of_gelu(node, how))}
+        for how, x in found.items():
+            node.kind, node.inputs, node.attributes = "Gelu", [x], {"approximate": how}
     _swept(graph)
+
+
+def joined_slopes(graph: Graph) -> None:
+    """Put together every relu(x) - slope * relu(-x), as Keras computes a PReLU."""
+    look = _Look(graph)
+    for node in [one for one in graph.nodes if one.kind == "Add"]:
+        for first, second in (node.inputs, node.inputs[::-1]):
+            kept, x = look.makers.get(first), look.of_negative(second)
+            if x is None or kept is None or kept.kind != "Relu" or kept.inputs[0] != x[0]:
+                continue
+            slope = f"{node.name or node.outputs[0]}.slope"
+            graph.arrays[slope] = np.negative(x[1])
+            node.kind, node.inputs, node.attributes = "PRelu", [x[0], slope], {}
+            break
+    _swept(graph)
+
+
+def joined_scales(graph: Graph) -> None:
+    """Let the first of two factors be scaled alone where an exporter wrote a product of two scaled by one root.
+
+    PyTorch's attention becomes (q * root) @ (k * root), where people scale the queries or the product: what is seen of
+    the keys alone would have no partner.
+    """
+    makers = {name: node for node in graph.nodes for name in node.outputs}
+    readers = graph.readers()
+    for node in [one for one in graph.nodes if one.kind == "MatMul"]:
+        sides = [makers.get(name) for name in node.inputs]
+        if any(one is None or one.kind != "Mul" or len(readers[one.outputs[0]]) != 1 for one in sides):
+            continue
+        if node.inputs[0] == node.inputs[1]:
+            continue
+        queries, keys = (one for one in sides if one is not None)
+        mine, theirs = (graph.arrays.get(one.inputs[1]) for one in (queries, keys))
+        roots = [_root_of(makers, one.inputs[1], graph) for one in (queries, keys)]
+        if mine is not None and theirs is not None and mine.size == 1 and np.array_equal(mine, theirs):
+            whole = f"{queries.inputs[1]}_squared"
+            graph.arrays[whole] = np.square(numbers(mine)).astype(mine.dtype)
+        elif roots[0] and roots[0] == roots[1]:
+            whole = roots[0]
+        else:
+            continue
+        queries.inputs = [queries.inputs[0], whole]
+        node.inputs = [queries.outputs[0], keys.inputs[0]]
+    _swept(graph)
+
+
+def _root_of(makers: Mapping[str, Node], name: str, graph: Graph) -> str:
+    """Return what a number that follows from shapes alone is the root of."""
+    maker = makers.get(name)
+    return maker.inputs[0] if maker is not None and maker.kind == "Sqrt" and _computed(makers, name, graph) else ""
+
+
+def _computed(makers: Mapping[str, Node], name: str, graph: Graph) -> bool:
+    """Whether a value follows from shapes and constant numbers alone."""
+    open_, seen = [name], set[str]()
+    while open_:
+        one = open_.pop()
+        maker = makers.get(one)
+        if not one or one in seen or one in graph.arrays or (maker is not None and maker.kind == "Shape"):
+            continue
+        if maker is None:
+            return False
+        seen.add(one)
+        open_ += maker.inputs
+    return True
 
 
 def joined_biases(graph: Graph) -> None:
@@ -103,18 +172,24 @@ class _Look:
         return self._checked(spread, gamma, beta)
 
     def multiplied_out(self, node: Node) -> tuple[str, str, str, float, int] | None:
-        """Return the same of x * k + (beta - mean * k), where k is gamma / sqrt(variance + eps)."""
+        """Return the same of x * k + (beta - mean * k), where k is gamma / sqrt(variance + eps).
+
+        Exporters leave a beta of zeros out; a layer may have no gamma.
+        """
         for first, second in (node.inputs, node.inputs[::-1]):
             product, shift = self.makers.get(first), self.makers.get(second)
-            if product is None or shift is None or product.kind != "Mul" or shift.kind != "Add":
+            if product is None or shift is None or product.kind != "Mul":
                 continue
-            moved, beta = self._apart(shift, "Mul")
+            moved, beta = (shift, "") if shift.kind == "Mul" else (None, "")
+            if shift.kind == "Add":
+                moved, beta = self._apart(shift, "Mul")
             for x, k in (product.inputs, product.inputs[::-1]):
-                maker = self.makers.get(k)
-                if moved is None or maker is None or maker.kind != "Mul" or k not in moved.inputs:
+                inverse, gamma = self.makers.get(k), ""
+                if inverse is not None and inverse.kind == "Mul":
+                    inverse, gamma = self._apart(inverse, "Reciprocal")
+                if moved is None or inverse is None or inverse.kind != "Reciprocal" or k not in moved.inputs:
                     continue
-                inverse, gamma = self._apart(maker, "Reciprocal")
-                spread = None if inverse is None else self._spread(inverse.inputs[0])
+                spread = self._spread(inverse.inputs[0])
                 other = next((one for one in moved.inputs if one != k), "")
                 minus = self.makers.get(other)
                 if spread is None or spread[0] != x or minus is None or minus.kind != "Neg":
@@ -123,19 +198,62 @@ class _Look:
                     return self._checked(spread, gamma, beta)
         return None
 
-    def of_error_function(self, node: Node) -> str:
-        """Return x of a product that is x / 2 * (1 + erf(x / sqrt 2)), or the same with the complement of erf."""
+    def of_negative(self, name: str) -> tuple[str, NDArray[Any]] | None:
+        """Return x and the factors of relu(-x) * factors, which may stand in another order of axes in between."""
+        made = self.makers.get(name)
+        order: list[int] = []
+        if made is not None and made.kind == "Transpose":
+            order, made = list(made.attributes["perm"]), self.makers.get(made.inputs[0])
+        if made is None or made.kind != "Mul":
+            return None
+        negative, factors = self._apart(made, "Transpose" if order else "Relu")
+        if negative is not None and order:
+            back = [list(negative.attributes["perm"])[axis] for axis in order]
+            negative = self.makers.get(negative.inputs[0]) if back == sorted(order) else None
+        minus = self.makers.get(negative.inputs[0]) if negative is not None and negative.kind == "Relu" else None
+        if minus is None or minus.kind != "Neg":
+            return None
+        array = self.graph.arrays[factors]
+        if order and array.ndim:
+            array = array.reshape((1,) * (len(order) - array.ndim) + array.shape).transpose(order)
+        return minus.inputs[0], array[0] if array.ndim and array.shape[0] == 1 else array
+
+    def of_gelu(self, node: Node, approximate: str) -> str:
+        """Return x of a product that is x / 2 * (1 + erf(x / sqrt 2)), or the like, or the same with tanh."""
+        bent = self._tangent if approximate == "tanh" else self._error
         halved = [self._times(name, 0.5) for name in node.inputs]
         for half, other in (halved[0], node.inputs[1]), (halved[1], node.inputs[0]):
-            if half and half == self._error(other):
+            if half and half == bent(other):
                 return half
         for first, second in (node.inputs, node.inputs[::-1]):
             inner = self.makers.get(first)
             if inner is None or inner.kind != "Mul" or not self._is(second, 0.5):
                 continue
             for x, rest in (inner.inputs, inner.inputs[::-1]):
-                if x and x == self._error(rest):
+                if x and x == bent(rest):
                     return str(x)
+        return ""
+
+    def _tangent(self, name: str) -> str:
+        """Return x of 1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3))."""
+        maker = self.makers.get(name)
+        if maker is None or maker.kind != "Add" or not any(self._is(one, 1.0) for one in maker.inputs):
+            return ""
+        bent = next((m for one in maker.inputs if (m := self.makers.get(one)) is not None and m.kind == "Tanh"), None)
+        added = self.makers.get(self._times(bent.inputs[0], (2 / np.pi) ** 0.5)) if bent is not None else None
+        for x, rest in (added.inputs, added.inputs[::-1]) if added is not None and added.kind == "Add" else ():
+            if x and x == self._third_power(self._times(rest, 0.044715)):
+                return str(x)
+        return ""
+
+    def _third_power(self, name: str) -> str:
+        maker = self.makers.get(name)
+        if maker is not None and maker.kind == "Pow" and self._is(maker.inputs[1], 3.0):
+            return str(maker.inputs[0])
+        for x, rest in (maker.inputs, maker.inputs[::-1]) if maker is not None and maker.kind == "Mul" else ():
+            square = self.makers.get(rest)
+            if square is not None and square.kind == "Mul" and list(square.inputs) == [x, x]:
+                return str(x)
         return ""
 
     def _error(self, name: str) -> str:
@@ -224,11 +342,11 @@ class _Look:
         self, spread: tuple[str, str, str, float, int], gamma: str, beta: str
     ) -> tuple[str, str, str, float, int] | None:
         x, _, _, eps, many = spread
-        shapes = [self.graph.arrays[name].shape if name else () for name in (gamma, beta)]
+        shapes = [self.graph.arrays[name].shape for name in (gamma, beta) if name]
         end, rank = self._last
         # Keras gives its weights all the axes of what they are multiplied with.
-        rank = rank or (len(shapes[0]) if len(shapes[0]) > many else 0)
-        if end not in (0, rank):
+        rank = rank or (len(shapes[0]) if shapes and len(shapes[0]) > many else 0)
+        if end not in (0, rank) or (gamma and gamma == beta):
             return None
         flat = all(len(one) >= many and set(one[:-many]) <= {1} for one in shapes)
-        return (x, gamma, beta, eps, many) if gamma and beta and gamma != beta and flat else None
+        return (x, gamma, beta, eps, many) if flat else None

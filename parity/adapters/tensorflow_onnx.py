@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from parity.adapters.onnx_graph import Array, Graph, Node, numbers
+from parity.adapters.onnx_graph import MOVED, Array, Graph, Node
+from parity.adapters.onnx_graph_numbers import numbers
 from parity.adapters.tensorflow_onnx_layout import Laid, plainly
 from parity.errors import UsageError
 
@@ -125,10 +126,21 @@ class OnnxModel(tf.Module):
     def _run(self, node: Node, given: list[Any]) -> Sequence[Any]:
         from parity.adapters.tensorflow_onnx_nodes import NODES
 
-        if not any(isinstance(one, Laid) for one in given) or node.kind == "Shape":
+        if node.kind in (*MOVED, "Gather") and self._given.is_weight(node.inputs[0]):
+            given = self._of_weight(node, given)
+        elif not any(isinstance(one, Laid) for one in given) or node.kind == "Shape":
             return self._given.folded(node, [one.shape if isinstance(one, Laid) else one for one in given])
         made = NODES[node.kind](self, node, given)
         return made if isinstance(made, list | tuple) else [made]
+
+    def _of_weight(self, node: Node, given: list[Any]) -> list[Any]:
+        """Return what a node is given with the weight that it moves as a variable: a class token, a tied table."""
+        name, array = node.inputs[0], self._given.arrays[node.inputs[0]]
+        if node.kind == "Gather" and array.ndim == 2:
+            return given  # an embedding, which makes its own
+        table = self._captures.get(f"Gather {name}")
+        held = self.onnx_weight(name, array, node) if table is None else table.embeddings
+        return [plainly(tf.convert_to_tensor(held)), *given[1:]]
 
     def _dry_run(self) -> None:
         """Make the layers where the file tells the inputs' shapes; elsewhere the first call makes them."""

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from parity.adapters.onnx_graph import Array, Node, attribute, refuse_recurrent, window_pads
-from parity.adapters.tensorflow_onnx_layout import Laid
+from parity.adapters.tensorflow_onnx_layout import Laid, array_in_order
 from parity.errors import UsageError
 
 if TYPE_CHECKING:
@@ -160,12 +160,17 @@ def batch_norm(model: OnnxModel, node: Node, given: Sequence[Any]) -> Any:
 
 def layer_norm(model: OnnxModel, node: Node, given: Sequence[Any]) -> Any:
     """Run a layer normalisation over the last axes."""
-    x = given[0]
+    x, over = given[0], node.attributes.get("over")
     many = x.rank - int(node.attributes.get("axis", -1)) % x.rank
     last = tuple(range(len(x.tensor.shape) - many, len(x.tensor.shape)))
-    x = x if x.order[-many:] == last else x.settled()
+    if over is not None and over != x.rank - 1:
+        places = [place for place in range(x.rank) if place != over and x.order[place] is not None]
+        order = tuple([*places, over].index(p) if p in (*places, over) else None for p in range(x.rank))
+        x = (x if x.order[over] is not None else x.settled()).in_order(order)
+    else:
+        x = x if x.order[-many:] == last else x.settled()
     eps, arrays = attribute(node.attributes, "epsilon", 1e-5), [_array(one, node) for one in given[1:3]]
-    words = {"center": len(arrays) > 1 and arrays[1] is not None, "epsilon": eps}
+    words = {"center": len(arrays) > 1 and arrays[1] is not None, "scale": arrays[0] is not None, "epsilon": eps}
     axis = -1 if many == 1 else list(range(-many, 0))
     layer = model.onnx_layer(
         node, lambda name: keras.layers.LayerNormalization(axis=axis, name=name, **words), arrays,
@@ -190,18 +195,30 @@ def group_norm(model: OnnxModel, node: Node, given: Sequence[Any]) -> Any:
 
 
 def prelu(model: OnnxModel, node: Node, given: Sequence[Any]) -> Any:
-    """Run a PReLU with a slope per channel, or one for all."""
+    """Run a PReLU with a slope per channel, one per place, or one for all."""
     x, slope = given[0].channels_last() if given[0].rank > 2 else given[0], np.asarray(_array(given[1], node))
-    inner = list(range(1, len(x.tensor.shape) - 1))
-    if slope.size not in (1, int(x.tensor.shape[-1])):
-        raise UsageError("an ONNX PRelu with a slope per place cannot be run here: name a builder instead")
-    shared = inner if slope.size > 1 else [*inner, len(x.tensor.shape) - 1]
-    shape = [1] * len(inner) + [int(slope.size)]
+    turned = array_in_order(slope, x.order)
+    if turned is None:
+        raise UsageError("an ONNX PRelu with a slope per sample cannot be run here: name a builder instead")
+    rank = len(x.tensor.shape)
+    shape = (*(1,) * (rank - 1 - turned.ndim), *turned.shape)
+    shared = [axis for axis, size in enumerate(shape, 1) if size == 1]
     layer = model.onnx_layer(
-        node, lambda name: keras.layers.PReLU(shared_axes=shared or None, name=name), [slope.reshape(shape)],
+        node, lambda name: keras.layers.PReLU(shared_axes=shared or None, name=name), [turned.reshape(shape)],
         tuple(x.tensor.shape),
     )  # fmt: skip
     return x.like(layer(x.tensor))
+
+
+def response_norm(_: OnnxModel, node: Node, given: Sequence[Any]) -> Any:
+    """Run a normalisation by the responses of the channels beside."""
+    x, a = given[0].channels_last(), node.attributes
+    size = int(a["size"])
+    if size % 2 == 0 or len(x.tensor.shape) != 4:
+        raise UsageError(f"an ONNX LRN of {size} channels cannot be run here: name a builder instead")
+    alpha = attribute(a, "alpha", 1e-4) / size
+    how = (size // 2, attribute(a, "bias", 1.0), alpha, attribute(a, "beta", 0.75))
+    return x.like(tf.nn.local_response_normalization(x.tensor, *how))
 
 
 def gather(model: OnnxModel, node: Node, given: Sequence[Any]) -> Any:

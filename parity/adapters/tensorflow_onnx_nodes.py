@@ -12,7 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from parity.adapters import tensorflow_onnx_layers as layers
-from parity.adapters.onnx_graph import Array, Node, attribute, nearest, numbers
+from parity.adapters.onnx_graph import Array, Node, attribute, nearest
+from parity.adapters.onnx_graph_numbers import numbers
 from parity.adapters.tensorflow_onnx_layout import Laid, aligned, array_in_order, plainly
 from parity.errors import UsageError
 
@@ -46,10 +47,8 @@ def _operands(model: OnnxModel, node: Node, given: Given) -> tuple[Laid, list[An
 
 
 def _operand(model: OnnxModel, node: Node, name: str, array: Array, beside: Any) -> Any:
-    # A single number is a constant of the arithmetic, such as the root of two in a GELU.
-    graph = model.onnx_graph
-    role = node.kind in ("Add", "Sub", "Mul", "Div", "MatMul") and array.dtype.kind == "f" and array.size > 1
-    if role and name in graph.arrays and name not in graph.constants:
+    roles = [node.inputs[place] for place in node.weights() if place < len(node.inputs)]
+    if name in roles and model.onnx_graph.is_weight(name):
         return tf.convert_to_tensor(model.onnx_weight(name, array, node))
     made = _tensor(array)
     floats = beside.dtype.is_floating and made.dtype.is_floating
@@ -181,16 +180,25 @@ def _axes(node: Node, given: Given) -> list[int] | None:
     return None if held is None else [int(one) for one in held]
 
 
-def _reduce(function: str) -> Runner:
+def _reduce(function: str, first: Callable[[Any], Any] = lambda x: x) -> Runner:
     def run(model: OnnxModel, node: Node, given: Given) -> Any:
         x, axes, keep = given[0], _axes(node, given), bool(node.attributes.get("keepdims", 1))
         if axes is None and node.attributes.get("noop_with_empty_axes"):
             return x
         axes = list(range(x.rank)) if axes is None else axes
-        made = getattr(tf, function)(x.tensor, x.axes(axes), keepdims=keep)
+        made = getattr(tf, function)(first(x.tensor), axis=x.axes(axes), keepdims=keep)
         return x.like(made) if keep else x.without(axes, made)
 
     return run
+
+
+def _norm(model: OnnxModel, node: Node, given: Given) -> Any:
+    x, axes, keep = given[0], _axes(node, given), bool(node.attributes.get("keepdims", 1))
+    axes = list(range(x.rank)) if axes is None else axes
+    held = x.axes(axes)
+    squares = tf.reduce_sum(tf.square(x.tensor), axis=held, keepdims=keep)
+    made = tf.norm(x.tensor, axis=held[0], keepdims=keep) if len(held) == 1 else tf.sqrt(squares)
+    return x.like(made) if keep else x.without(axes, made)
 
 
 def _global(function: str) -> Runner:
@@ -245,7 +253,8 @@ def _gather(model: OnnxModel, node: Node, given: Given) -> Any:
     axis = int(node.attributes.get("axis", 0))
     if not isinstance(table, Laid):
         if np.ndim(table) == 2 and axis == 0 and np.asarray(table).dtype.kind == "f":
-            return layers.gather(model, node, given)
+            places = places if isinstance(places, Laid) else plainly(_tensor(np.asarray(places)))
+            return layers.gather(model, node, [table, places])
         return plainly(tf.gather(_tensor(table), places.plain(), axis=axis))
     if isinstance(places, Laid):
         return plainly(tf.gather(table.plain(), places.plain(), axis=axis))
@@ -317,8 +326,8 @@ def _clip(model: OnnxModel, node: Node, given: Given) -> Any:
 def _concat(model: OnnxModel, node: Node, given: Given) -> Any:
     axis = int(node.attributes["axis"])
     laid = [
-        one if isinstance(one, Laid) else plainly(_operand(model, node, "", np.asarray(one), _any(given)))
-        for one in given
+        one if isinstance(one, Laid) else plainly(_operand(model, node, name, np.asarray(one), _any(given)))
+        for one, name in zip(given, node.inputs, strict=True)
     ]
     order = next((one.order for one in laid if one.order[axis % one.rank] is not None), None)
     if order is None or any(
@@ -400,6 +409,22 @@ def _depth_to_space(model: OnnxModel, node: Node, given: Given) -> Any:
     return x.like(tf.reshape(tf.transpose(parts, [0, 1, 4, 2, 5, 3]), [n, h * block, w * block, c // block**2]))
 
 
+def _trilu(model: OnnxModel, node: Node, given: Given) -> Any:
+    x, away = given[0].settled(), 0 if len(given) < 2 else int(np.asarray(given[1]).reshape(()))
+    rows, columns = x.shape[-2:]
+    kept = np.triu(np.ones((rows, columns), bool), away)
+    kept = kept if node.attributes.get("upper", 1) else np.tril(np.ones((rows, columns), bool), away)
+    return x.like(tf.where(tf.constant(kept), x.tensor, tf.zeros_like(x.tensor)))
+
+
+def _cumsum(model: OnnxModel, node: Node, given: Given) -> Any:
+    x, a = given[0], node.attributes
+    axis = int(np.asarray(given[1]).reshape(()))
+    x = x if x.order[axis % x.rank] is not None else x.settled()
+    how = {"exclusive": bool(a.get("exclusive", 0)), "reverse": bool(a.get("reverse", 0))}
+    return x.like(tf.cumsum(x.tensor, x.axes([axis])[0], **how))
+
+
 _TYPES: Mapping[int, str] = {
     1: "float32", 2: "uint8", 3: "int8", 5: "int16", 6: "int32", 7: "int64", 9: "bool", 10: "float16", 11: "float64",
     16: "bfloat16",
@@ -428,6 +453,14 @@ def _elu(a: Mapping[str, Any], x: Any) -> Any:
     return tf.nn.elu(x) if alpha == 1.0 else keras.activations.elu(x, alpha)
 
 
+def _einsum(model: OnnxModel, node: Node, given: Given) -> Any:
+    sides = [
+        one.plain() if isinstance(one, Laid) else _operand(model, node, name, np.asarray(one), _any(given))
+        for one, name in zip(given, node.inputs, strict=True)
+    ]
+    return plainly(tf.einsum(str(node.attributes["equation"]), *sides))
+
+
 def _where(model: OnnxModel, node: Node, given: Given) -> Any:
     first, found = _operands(model, node, given)
     made = tf.where(*found)
@@ -452,6 +485,7 @@ NODES: Mapping[str, Runner] = {
     "BatchNormalization": layers.batch_norm, "LayerNormalization": layers.layer_norm,
     "GroupNormalization": layers.group_norm, "InstanceNormalization": layers.group_norm, "PRelu": layers.prelu,
     "LSTM": layers.recurrent, "GRU": layers.recurrent, "RNN": layers.recurrent,
+    "LRN": layers.response_norm,
     "MaxPool": _pool("max"), "AveragePool": _pool("avg"),
     "GlobalAveragePool": _global("reduce_mean"), "GlobalMaxPool": _global("reduce_max"),
     "MatMul": _matmul, "Add": _binary(lambda x, y: x + y), "Sub": _binary(lambda x, y: x - y),
@@ -481,7 +515,9 @@ NODES: Mapping[str, Runner] = {
     "Gelu": _with(lambda a, x: tf.nn.gelu(x, approximate=str(a.get("approximate", "none")) == "tanh")),
     "Softmax": _softmax("softmax"), "LogSoftmax": _softmax("log_softmax"), "Clip": _clip,
     "ReduceMean": _reduce("reduce_mean"), "ReduceSum": _reduce("reduce_sum"), "ReduceMax": _reduce("reduce_max"),
-    "ReduceMin": _reduce("reduce_min"), "ReduceProd": _reduce("reduce_prod"),
+    "ReduceMin": _reduce("reduce_min"), "ReduceProd": _reduce("reduce_prod"), "ReduceL2": _norm,
+    "ReduceL1": _reduce("reduce_sum", lambda x: tf.abs(x)),
+    "ReduceSumSquare": _reduce("reduce_sum", lambda x: tf.square(x)), "ReduceLogSumExp": _reduce("reduce_logsumexp"),
     "Reshape": _reshape, "Flatten": _flatten, "Squeeze": _squeeze, "Expand": _expand,
     "Unsqueeze": lambda model, node, given: given[0].unsqueezed(_axes(node, given) or []),
     "Transpose": lambda model, node, given: given[0].permuted(
@@ -492,11 +528,10 @@ NODES: Mapping[str, Runner] = {
     "Identity": lambda model, node, given: given[0], "Dropout": lambda model, node, given: given[0],
     "Cast": _with(lambda a, x: tf.cast(x, _TYPES[int(a["to"])])),
     "CastLike": lambda _, __, given: _cast_like(*given),
+    "Trilu": _trilu, "CumSum": _cumsum, "Sign": _unary(lambda x: tf.sign(x)),
     "DepthToSpace": _depth_to_space, "ArgMax": _argmax, "Shape": lambda model, node, given: given[0],
     "Size": lambda model, node, given: np.asarray(math.prod(given[0].shape)),
-    "Einsum": lambda model, node, given: plainly(
-        tf.einsum(str(node.attributes["equation"]), *(g.plain() if isinstance(g, Laid) else _tensor(g) for g in given))
-    ),
+    "Einsum": _einsum,
     **dict.fromkeys(("Constant", "ConstantOfShape", "Range"), lambda model, node, given: given[0]),
 }  # fmt: skip
 """What each operator computes, from its node and inputs; what depends on no input is computed without TensorFlow."""

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from parity.adapters.onnx_graph import attribute, nearest, numbers, window_pads
+from parity.adapters.onnx_graph import attribute, nearest, window_pads
+from parity.adapters.onnx_graph_numbers import numbers
 from parity.errors import UsageError
 
 Attributes = Mapping[str, Any]
@@ -92,8 +93,10 @@ def _eps(a: Attributes) -> float:
     return attribute(a, "epsilon", 1e-5)
 
 
-def _layer_norm(a: Attributes, x: Tensor, scale: Tensor, bias: Tensor | None = None) -> Tensor:
-    axis = int(a.get("axis", -1)) % x.dim()
+def _layer_norm(a: Attributes, x: Tensor, scale: Tensor | None, bias: Tensor | None = None) -> Tensor:
+    axis, over = int(a.get("axis", -1)) % x.dim(), int(a.get("over", x.dim() - 1))
+    if over != x.dim() - 1:
+        return F.layer_norm(x.movedim(over, -1), [x.shape[over]], scale, bias, _eps(a)).movedim(-1, over)
     return F.layer_norm(x, list(x.shape[axis:]), scale, bias, _eps(a))
 
 
@@ -149,13 +152,13 @@ def _unsqueeze(a: Attributes, x: Tensor, *given: Any) -> Tensor:
     return x
 
 
-def _reduce(name: str) -> Callable[..., Tensor]:
+def _reduce(name: str, first: Callable[[Tensor], Tensor] = lambda x: x) -> Callable[..., Tensor]:
     def run(a: Attributes, x: Tensor, *given: Any) -> Tensor:
         axes, keep = _axes(a, given), bool(a.get("keepdims", 1))
         if axes is None and a.get("noop_with_empty_axes"):
             return x
         function = getattr(torch, name)
-        found: Tensor = function(x, axes if axes is not None else list(range(x.dim())), keepdim=keep)
+        found: Tensor = function(first(x), dim=axes if axes is not None else list(range(x.dim())), keepdim=keep)
         return found
 
     return run
@@ -166,6 +169,19 @@ def _prod(a: Attributes, x: Tensor, *given: Any) -> Tensor:
     for axis in sorted((one % x.dim() for one in (range(x.dim()) if axes is None else axes)), reverse=True):
         x = x.prod(axis, keepdim=keep)
     return x
+
+
+def _trilu(a: Attributes, x: Tensor, away: Tensor | None = None) -> Tensor:
+    diagonal = 0 if away is None else int(away)
+    return x.triu(diagonal) if a.get("upper", 1) else x.tril(diagonal)
+
+
+def _cumsum(a: Attributes, x: Tensor, axis: Tensor) -> Tensor:
+    where = int(axis)
+    x = x.flip(where) if a.get("reverse") else x
+    made = x.cumsum(where)
+    made = made - x if a.get("exclusive") else made
+    return made.flip(where) if a.get("reverse") else made
 
 
 def _gather(a: Attributes, x: Tensor, index: Tensor) -> Tensor:
@@ -280,9 +296,9 @@ def _depth_to_space(a: Attributes, x: Tensor) -> Tensor:
     return parts.reshape(n, c // b**2, h * b, w * b)
 
 
-def _prelu(_: Attributes, x: Tensor, slope: Tensor) -> Tensor:
-    if slope.numel() == 1 or (slope.dim() > 1 and slope.numel() == slope.shape[0] == x.shape[1]):
-        return F.prelu(x, slope.reshape(-1))
+def _prelu(a: Attributes, x: Tensor, slope: Tensor) -> Tensor:
+    if slope.dim() == 1 and (slope.numel() == 1 or a.get("per_channel") or x.dim() == 2):
+        return F.prelu(x, slope)
     return torch.where(x > 0, x, x * slope)
 
 
@@ -348,6 +364,12 @@ NODES: Mapping[str, Callable[..., Any]] = {
     "LessOrEqual": _one(torch.le), "Floor": _one(torch.floor), "Ceil": _one(torch.ceil), "Round": _one(torch.round),
     "Mod": lambda a, x, y: torch.fmod(x, y) if a.get("fmod") else torch.remainder(x, y), "IsNaN": _one(torch.isnan),
     "Tile": _one(lambda x, times: x.repeat(_ints(times))), "Size": _one(lambda x: torch.tensor(x.numel())),
+    "LRN": lambda a, x: F.local_response_norm(
+        x, int(a["size"]), attribute(a, "alpha", 1e-4), attribute(a, "beta", 0.75), attribute(a, "bias", 1.0)
+    ),
+    "Trilu": _trilu, "CumSum": _cumsum, "Sign": _one(torch.sign),
+    "ReduceL2": _reduce("norm"), "ReduceL1": _reduce("sum", torch.abs), "ReduceLogSumExp": _reduce("logsumexp"),
+    "ReduceSumSquare": _reduce("sum", torch.square),
     "DepthToSpace": _depth_to_space, "ArgMax": lambda a, x: x.argmax(int(a.get("axis", 0)), bool(a.get("keepdims", 1))),
     "Einsum": lambda a, *given: torch.einsum(str(a["equation"]), *given),
 }  # fmt: skip

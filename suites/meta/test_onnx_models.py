@@ -51,10 +51,67 @@ def fresh():
     x = L.Conv1D(5, 3, activation="elu", name="c1")(L.Embedding(20, 6, name="table")(i))
     return keras.Model(i, L.Dense(3, name="head")(L.GlobalMaxPooling1D(name="most")(x)), name="m")
 
+def fresh_norms(eps=1e-5):
+    # Two scales of ones are kept once, and the shifts of zeros left out.
+    keras.utils.set_random_seed(3)
+    x = i = keras.Input((5, 7))
+    for n in (1, 2):
+        x = L.LayerNormalization(epsilon=eps, name=f"n{n}")(L.Dense(8, name=f"d{n}")(x))
+    return keras.Model(i, x, name="m")
+
+class Marked(L.Layer):
+    def build(self, shape):
+        self.token = self.add_weight(shape=(1, 1, shape[-1]), name="token")
+        self.place = self.add_weight(shape=(1, shape[1] + 1, shape[-1]), name="place")
+        self.much = self.add_weight(shape=(1,), name="much")
+
+    def call(self, x):
+        token = keras.ops.tile(self.token, (keras.ops.shape(x)[0], 1, 1))
+        return (keras.ops.concatenate([token, x], 1) + self.place) * self.much
+
+def marked(eps=1e-5, gelu=True):
+    keras.utils.set_random_seed(3)
+    i = keras.Input((5, 8))
+    x = Marked(name="marked")(i)
+    y = L.LayerNormalization(epsilon=eps, name="ln")(x)
+    x = x + L.MultiHeadAttention(2, 4, name="mha")(y, y)
+    x = L.Lambda(lambda t: keras.activations.gelu(t, approximate=gelu), name="act")(L.Dense(9, name="f1")(x))
+    return filled(keras.Model(i, L.Dense(3, name="head")(x[:, 0]), name="m"))
+
+def marked_eps():
+    return marked(eps=1e-3)
+
+def marked_gelu():
+    return marked(gelu=False)
+
+def colours():
+    # Its norm is over an axis that tf2onnx brings to the second place.
+    keras.utils.set_random_seed(3)
+    x = i = keras.Input((10, 8, 3))
+    x = L.LayerNormalization(epsilon=1e-6, name="ln")(L.Conv2D(6, 3, name="c1")(x))
+    x = L.PReLU(shared_axes=[1, 2, 3], name="a1")(L.DepthwiseConv2D(3, name="dw")(x))
+    x = L.PReLU(shared_axes=[1, 2], name="a2")(L.Conv2D(4, 1, name="c2")(x))
+    return filled(keras.Model(i, x, name="m"))
+
+def copies():
+    keras.utils.set_random_seed(3)
+    x = i = keras.Input((8,))
+    for n in range(3):
+        x = L.Dense(8, activation="tanh", name=f"d{n}")(x)
+    return keras.Model(i, x, name="m")
+
+def shared():
+    keras.utils.set_random_seed(3)
+    x, d = keras.Input((8,)), L.Dense(8, activation="tanh", name="d")
+    return keras.Model(x, d(d(d(x))), name="m")
+
 def write():
     import tf2onnx
 
-    for make, shape in ((image, (12, 12, 3)), (tokens, (6, 8)), (fresh, (9,))):
+    for make, shape in (
+        (image, (12, 12, 3)), (tokens, (6, 8)), (fresh, (9,)), (fresh_norms, (5, 7)), (marked, (5, 8)),
+        (colours, (10, 8, 3)),
+    ):
         model = make()
         call = tf.function(
             lambda x, model=model: model(x, training=False),
@@ -67,6 +124,8 @@ def write():
 """
 
 TORCH = """
+import copy
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -129,8 +188,85 @@ class Twice(nn.Module):
     def forward(self, x):
         return self.n2(self.d2(self.n1(self.d1(x))))
 
+class FreshNorms(nn.Module):
+    def __init__(self, eps=1e-5):
+        super().__init__()
+        self.d1, self.n1, self.d2, self.n2 = nn.Linear(7, 8), nn.LayerNorm(8), nn.Linear(8, 8), nn.LayerNorm(8, eps=eps)
+
+    def forward(self, x):
+        return self.n2(self.d2(self.n1(self.d1(x))))
+
+class Marked(nn.Module):
+    def __init__(self, eps=1e-5):
+        super().__init__()
+        self.token, self.place = nn.Parameter(torch.zeros(1, 1, 8)), nn.Parameter(torch.zeros(1, 6, 8))
+        self.much, self.ln = nn.Parameter(torch.ones(1)), nn.LayerNorm(8, eps=eps)
+        self.mha = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.f1, self.head = nn.Linear(8, 9), nn.Linear(9, 3)
+
+    def forward(self, x):
+        x = (torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1) + self.place) * self.much
+        y = self.ln(x)
+        x = x + self.mha(y, y, y, need_weights=False)[0]
+        return self.head(F.gelu(self.f1(x), approximate="tanh")[:, 0])
+
+class Colours(nn.Module):
+    def __init__(self, eps=1e-6):
+        super().__init__()
+        self.c1, self.ln, self.dw = nn.Conv2d(3, 6, 3), nn.LayerNorm(6, eps=eps), nn.Conv2d(6, 6, 3, groups=6)
+        self.a1, self.c2, self.a2 = nn.PReLU(), nn.Conv2d(6, 4, 1), nn.PReLU(4)
+
+    def forward(self, x):
+        x = self.ln(self.c1(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return self.a2(self.c2(self.a1(self.dw(x))))
+
+class Layers(nn.Module):
+    def __init__(self, one):
+        super().__init__()
+        torch.manual_seed(1)
+        layer = nn.Linear(8, 8)
+        self.layers = nn.ModuleList([layer] * 3 if one else [copy.deepcopy(layer) for _ in range(3)])
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = torch.tanh(layer(x))
+        return x
+
+class Odd(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.c1 = nn.Conv2d(3, 5, 3)
+
+    def forward(self, x):
+        x = F.normalize(F.local_response_norm(self.c1(x), 3, alpha=0.3), dim=1)
+        return torch.tril(x.cumsum(2), 1), torch.sign(x).mul(x).logsumexp(3)
+
 def fresh():
     return Fresh()
+
+def fresh_norms():
+    return FreshNorms()
+
+def fresh_norms_eps():
+    return FreshNorms(1e-3)
+
+def marked():
+    return filled(Marked())
+
+def colours():
+    return filled(Colours())
+
+def colours_eps():
+    return filled(Colours(1e-3))
+
+def copies():
+    return Layers(one=False).eval()
+
+def shared():
+    return Layers(one=True).eval()
+
+def odd():
+    return filled(Odd())
 
 def twice():
     return Twice()
@@ -166,6 +302,10 @@ def write():
     torch.onnx.export(norms(), (torch.zeros(2, 3, 12, 12),), "FOLDER/pt_folded.onnx", verbose=False)
     torch.onnx.export(tokens(), (torch.zeros(2, 6, 8),), "FOLDER/pt_tokens.onnx", **how)
     torch.onnx.export(twice().eval(), (torch.zeros(3, 7),), "FOLDER/pt_twice.onnx", verbose=False)
+    torch.onnx.export(marked(), (torch.zeros(2, 5, 8),), "FOLDER/pt_marked.onnx", **how)
+    for make, size in ((marked, (3, 5, 8)), (copies, (3, 8)), (shared, (3, 8)), (odd, (3, 3, 8, 7))):
+        name = "pt_marked_new" if make is marked else f"pt_{make.__name__}"
+        torch.onnx.export(make(), (torch.zeros(size),), f"FOLDER/{name}.onnx", verbose=False)
     return norms()
 """
 
@@ -218,6 +358,16 @@ SAME = {"torch_layout": "same"}
         ("tf_fresh.onnx", "fresh", "9:0:19", {}),
         ("fresh", "tf_fresh.onnx", "9:0:19", {}),
         ("pt_twice.onnx", "twice", "7", {}),
+        ("fresh_norms", "tf_fresh_norms.onnx", "5x7", {}),
+        ("marked", "pt_marked.onnx", "5x8", {}),
+        ("marked", "pt_marked_new.onnx", "5x8", {}),
+        ("tf_marked.onnx", "pt_marked.onnx", "5x8", {}),
+        ("tf_marked.onnx", "marked", "5x8", {}),
+        ("tf_colours.onnx", "colours", "10x8x3", {}),
+        ("colours", "tf_colours.onnx", "10x8x3", SAME),
+        ("copies", "pt_copies.onnx", "8", {}),
+        ("shared", "pt_shared.onnx", "8", {}),
+        ("pt_odd.onnx", "odd", "3x8x7", SAME),
     ],
 )
 def test_a_file_is_the_function_that_it_was_exported_from(
@@ -234,7 +384,12 @@ def test_a_file_is_the_function_that_it_was_exported_from(
         ("pt_norms.onnx", "norms_act", "3x12x12", SAME, "activation-missing", None),
         ("tf_tokens.onnx", "tokens_eps", "6x8", {}, "layernorm-eps", ("ln_1", "ln")),
         ("tf_tokens.onnx", "tokens_tanh", "6x8", {}, "gelu-approximation", None),
-        ("pt_twice.onnx", "twice_eps", "7", {}, "layernorm-eps", ("node_layer_norm_1", "n2")),
+        ("pt_twice.onnx", "twice_eps", "7", {}, "layernorm-eps", ("n2", "n2")),
+        ("tf_fresh_norms.onnx", "fresh_norms_eps", "5x7", {}, "layernorm-eps", ("n2_1", "n2")),
+        ("marked_eps", "pt_marked.onnx", "5x8", {}, "layernorm-eps", ("ln", "ln")),
+        ("marked_eps", "pt_marked_new.onnx", "5x8", {}, "layernorm-eps", ("ln", "ln")),
+        ("marked_gelu", "pt_marked.onnx", "5x8", {}, "gelu-approximation", None),
+        ("tf_colours.onnx", "colours_eps", "10x8x3", {}, "layernorm-eps", ("ln_1", "ln")),
     ],
 )
 def test_a_fault_beside_a_file_is_found_where_it_is(
