@@ -105,7 +105,8 @@ class Recorder(TorchFunctionMode):
             made = [list(leaves((args, kwargs)))[place]]
         elif not made or self._nothing_new(result, args, name):
             return result
-        if place is None and len(made) == 1 and name not in _CUT_FROM_GRADIENT and self._is_rows(made[0], given):
+        cut = place is None and name not in _CUT_FROM_GRADIENT
+        if cut and all(self._is_rows(one, given) for one in made):
             return result
         call = Call(
             index=len(self.found.calls), function=function, name=name, args=taken_args, kwargs=taken_kwargs,
@@ -180,7 +181,10 @@ class Recorder(TorchFunctionMode):
         return same and name != "no_dropout"
 
     def _is_rows(self, made: Tensor, given: Sequence[Any]) -> bool:
-        """Whether a result is nothing but some rows of one weight: then it is known by that name."""
+        """Whether a result is nothing but some rows of one weight: then it is known by that name.
+
+        Torch's own attention cuts what makes queries from what makes keys and values.
+        """
         weights = [one for one in given if isinstance(one, Par)]
         if len(weights) != 1 or any(isinstance(one, Ref) for one in given) or "@" in weights[0].reference:
             return False

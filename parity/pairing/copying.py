@@ -215,7 +215,8 @@ class _Planner:
         for number, part in enumerate(parts):
             weights = {}
             for role, reference in whole.weights.items():
-                shape = self.shapes[side].get(reference)
+                one_weight = len(references.parts(reference)) == 1
+                shape = references.shape_of(reference, self.shapes[side]) if one_weight else None
                 count = shape[-1 if side == 0 else 0] if shape else 0
                 if count and count % len(parts) == 0:
                     usual = np.arange(count).reshape(len(parts), -1)[number]

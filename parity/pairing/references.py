@@ -109,7 +109,10 @@ def rows_of_part(part: str) -> tuple[str, Rows]:
 
 
 def places(name: str, indices: Array, last: bool = False) -> str:
-    """Return the reference of some places of a weight."""
+    """Return the reference of some places of a weight, or of a part of one."""
+    whole, rows = rows_of_part(name)
+    if rows.indices is not None and rows.within is None and rows.axis == (-1 if last else 0):
+        name, indices = whole, rows.indices[indices]  # along the same axis
     return f"{name}@{_LAST if last else ''}{ranges_of(indices)}"
 
 

@@ -15,6 +15,20 @@ def cross_attention():
     return keras.Model([sequence, memory], layers.MultiHeadAttention(3, 4, name="attention")(sequence, memory))
 
 
+def cross_attention_by_hand():
+    """Return the same with three dense layers, which torch holds as one weight."""
+    sequence, memory = keras.Input((7, 12), name="sequence"), keras.Input((5, 12), name="memory")
+
+    def heads(x, name):
+        made = layers.Dense(12, name=name)(x)
+        return ops.transpose(ops.reshape(made, (-1, x.shape[1], 3, 4)), (0, 2, 1, 3))
+
+    q, k, v = heads(sequence, "q"), heads(memory, "k"), heads(memory, "v")
+    shares = ops.softmax(ops.matmul(q, ops.transpose(k, (0, 1, 3, 2))) * 0.5)
+    made = ops.reshape(ops.transpose(ops.matmul(shares, v), (0, 2, 1, 3)), (-1, 7, 12))
+    return keras.Model([sequence, memory], layers.Dense(12, name="out")(made))
+
+
 def causal_attention():
     sequence = keras.Input((7, 12))
     attention = layers.MultiHeadAttention(3, 4, name="attention")

@@ -41,6 +41,22 @@ def cross_attention():
     return Attention()
 
 
+def cross_attention_by_hand():
+    return Attention()
+
+
+class OneHead(Attention):
+    """The same with a single head."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(12, 1, batch_first=True)
+
+
+def cross_attention_of_one_head():
+    return OneHead()
+
+
 def causal_attention():
     return Attention(torch.triu(torch.ones(7, 7, dtype=torch.bool), diagonal=1))
 

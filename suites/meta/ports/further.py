@@ -69,6 +69,11 @@ def _attention() -> Iterator[Case]:
     cause, place = "attention-scale-or-heads", ("*", "*attention*")
     yield _port("attention_by_hand", "keys_with_values_of_another_scale", "9x12", cause=cause, place=place)
     yield _port("attention_of_pixels", inputs="5x4x6")
+    name, two = "cross_attention_by_hand", "7x12 5x12"
+    yield _port(name, inputs=two, family="attention")
+    at = ("matmul_1", "attention*")
+    case = _port(name, "cross_attention_of_one_head", two, cause=cause, place=at, family="attention")
+    yield replace(case, name=f"{case.name}_by_hand")
     name, place = "pre_norm_encoder_queries_scaled", ("one_norm1", "0.norm1")
     port = partial(_port, "pre_norm_encoder", inputs="7x12", family="attention")
     yield port(name)
