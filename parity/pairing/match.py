@@ -270,20 +270,19 @@ def _of_other_sizes(scores: Scores, graphs: tuple[Skeleton, Skeleton], traces: t
     Likewise arithmetic on the halves of vectors from that on whole ones: only a stride makes other sizes of one image.
     """
     scale, merge = (
-        [
-            [
-                trace.shapes.get(op.outputs[0], ())[1:] if op is not None and family(op) == kind else None
-                for op in graph.ops
-            ]
-            for graph, trace in zip(graphs, traces, strict=True)
-        ]
-        for kind in ("scale", "merge")
+        [[_shape(trace, op) if op and family(op) == kind else None for op in graph.ops] for graph, trace in both]
+        for both, kind in ((tuple(zip(graphs, traces, strict=True)), kind) for kind in ("scale", "merge"))
     )
     for i, j in ((i, j) for i, one in enumerate(scale[0]) if one is not None for j in _other_sizes(one, scale[1])):
         scores[i, j] = NO_WAY
     for i, j in ((i, j) for i, one in enumerate(merge[0]) if one is not None for j in _other_sizes(one, merge[1])):
-        if not _strided(merge[0][i] or (), merge[1][j] or ()):
+        if not _strided((merge[0][i] or ())[1:], (merge[1][j] or ())[1:]):
             scores[i, j] = NO_WAY
+
+
+def _shape(trace: Trace, op: Op) -> Sequence[int] | None:
+    """Return the shape of what an operation makes, batch included; None where it is not known."""
+    return trace.shapes.get(op.outputs[0]) if op.outputs else None
 
 
 def _other_sizes(shape: Sequence[int], others: Sequence[Sequence[int] | None]) -> list[int]:

@@ -9,14 +9,16 @@ from math import prod
 import numpy as np
 
 from parity.judge.traps import masks
-from parity.judge.traps.remedy import Remedy, change, insert, number, together
+from parity.judge.traps.remedy import Remedy, called, change, insert, number, together
 from parity.judge.traps.scene import PRODUCTS, Scene, exact_numbers, leading_to, same
 from parity.model.layout import Array
 from parity.model.trace import MOVES, Op
 
 IDS = ("attention-mask-polarity", "attention-scale-or-heads")
 KINDS = ("attention", "sdpa")
+WHOLE = (*KINDS, "op:Attention", "op:AdditiveAttention")  # layers of which torch may have the steps
 SWAP = {"kind": "permute", "config": {"order": [0, 2, 1, 3]}}  # steps before heads, or behind them
+FILLING = ("op:masked_fill", "op:masked_fill_", "where", "op:where")  # numbers in the place of truth values
 SPLIT = 4  # axes of scores with heads
 
 
@@ -29,6 +31,7 @@ def propose(scene: Scene) -> Iterator[Remedy]:
     yield from _written_out(scene)
     yield from masks.propose(scene)
     yield from _other_way_round(scene)
+    yield from _along_the_keys(scene)
 
 
 def _other_way_round(scene: Scene) -> Iterator[Remedy]:
@@ -52,6 +55,20 @@ def _other_way_round(scene: Scene) -> Iterator[Remedy]:
             yield insert(tensor, "axis-mismatch", says, fix, "permute", {"order": order}, cost=1.2)
 
 
+def _along_the_keys(scene: Scene) -> Iterator[Remedy]:
+    """Yield the remedy for shares along another axis than the keys', where TensorFlow has attention as a layer."""
+    mine = next((op for op in scene.tensorflow_ops if op.kind in WHOLE), None)
+    if mine is None:
+        return
+    for theirs in (op for op in scene.torch_ops if op.kind == "softmax"):
+        rank = len(scene.shapes.get(theirs.outputs[0], ()))
+        held = int(theirs.config.get("axis", -1))
+        if rank and held % rank != rank - 1:
+            says, fix = f"along dim {rank - 1} instead of {held}", f"dim=-1 in `{theirs.name}`"
+            one = change(theirs, "axis-mismatch", says, fix, {"axis": rank - 1})
+            yield called(one, mine.name, theirs.name)
+
+
 def _mask(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
     if theirs.config.get("has_mask"):
         yield from _meaning(scene, theirs)
@@ -71,8 +88,16 @@ def _meaning(scene: Scene, theirs: Op) -> Iterator[Remedy]:
     }
     for form, (says, fix) in lines.items():
         if form != held:
-            line = fix if held != "additive" else f"a bool mask in `{theirs.name}`: numbers are added to the scores"
+            line = fix if held != "additive" else _line_of_numbers(scene, theirs)
             yield change(theirs, "attention-mask-polarity", says, line, {"mask_form": form})
+
+
+def _line_of_numbers(scene: Scene, theirs: Op) -> str:
+    """Return the porter's line for a mask of numbers: torch's own layers make them of a mask of truth values."""
+    before = leading_to(scene.torch_trace.ops, theirs.inputs[3:4])
+    if any(op.kind in FILLING for op in before):
+        return f"mask = ~mask before `{theirs.name}`: True means blocked there"
+    return f"a bool mask in `{theirs.name}`: numbers are added to the scores"
 
 
 def _causal(theirs: Op, wanted: bool) -> Remedy:

@@ -53,6 +53,10 @@ def _cases() -> Iterator[Case]:
     yield _port("pyramid", "pyramid_from_the_last", "13x17x3", "operand-order", ("joined", "cat"))
     place = "rate5", "branches.4.0"
     yield _port("pyramid", "pyramid_of_four", "13x17x3", "dilation-or-groups", place)
+    two = "5x6 9x6"
+    yield _port("asked", inputs=two)
+    yield _port("asked", "asked_along_the_queries", two, "axis-mismatch", ("asking", "softmax"))
+    yield _port("asked", "asked_by_a_quarter", two, "attention-scale-or-heads", ("asking", "mul"))
 
 
 EXAMINED = tuple(_cases())

@@ -115,3 +115,13 @@ def pyramid():
     ]
     found = [layers.ReLU()(layers.BatchNormalization(epsilon=1e-5, name=f"norm{n}")(x)) for n, x in enumerate(found)]
     return keras.Model(image, layers.Conv2D(4, 1, name="last")(layers.Concatenate(name="joined")(found)))
+
+
+def asked():
+    """Keras's own layer of products, which are not scaled."""
+    questions, texts = keras.Input((5, 6)), keras.Input((9, 6))
+    queries, values = layers.LSTM(8, return_sequences=True)(questions), layers.LSTM(8, return_sequences=True)(texts)
+    found = layers.Attention(name="asking")([queries, values])
+    return keras.Model(
+        [questions, texts], layers.Dense(3, name="head")(layers.Concatenate(name="both")([queries, found]))
+    )

@@ -165,3 +165,30 @@ def pyramid_from_the_last():
 
 def pyramid_of_four():
     return Pyramid((1, 2, 3, 4, 4))
+
+
+class Asked(nn.Module):
+    def __init__(self, dim=-1, scale=1.0):
+        super().__init__()
+        self.texts, self.questions = nn.LSTM(6, 8, batch_first=True), nn.LSTM(6, 8, batch_first=True)
+        self.head, self.dim, self.scale = nn.Linear(16, 3), dim, scale
+
+    def forward(self, questions, texts):
+        queries, values = self.questions(questions)[0], self.texts(texts)[0]
+        scores = torch.bmm(queries, values.transpose(1, 2))
+        if self.scale != 1.0:
+            scores = scores * self.scale
+        found = torch.bmm(F.softmax(scores, self.dim), values)
+        return self.head(torch.cat([queries, found], 2))
+
+
+def asked():
+    return Asked()
+
+
+def asked_along_the_queries():
+    return Asked(1)
+
+
+def asked_by_a_quarter():
+    return Asked(scale=0.25)
