@@ -32,8 +32,8 @@ def equal_outputs(a: Skeleton, b: Skeleton, mine: Prints | None, other: Prints |
         scales = np.stack([total, total, np.maximum(x[..., 3], y[..., 3]), peak, peak], axis=-1)
         apart = np.abs(x[..., 1:] - y[..., 1:])
         something = (total > 0) & (x[..., 0] == y[..., 0])  # nothing but zeros says nothing
-        close, near = (np.asarray((apart <= far * scales).all(axis=-1) & something) for far in (_CLOSE, _NEAR))
-    alone = np.asarray(~close.any(axis=1))[:, None] & np.asarray(~close.any(axis=0))[None, :]
+        close, near = (np.asarray((apart <= far * scales).all(axis=-1) & something, bool) for far in (_CLOSE, _NEAR))
+    alone = ~np.asarray(close.any(axis=1))[:, None] & ~np.asarray(close.any(axis=0))[None, :]
     return np.asarray(close | unique(near & alone), bool)
 
 

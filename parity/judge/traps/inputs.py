@@ -245,8 +245,8 @@ def _alone(scene: Scene) -> Iterator[Remedy]:
             if trap == "residual-scale" and of_hard_sigmoid(scene.torch_trace, op):
                 trap = "hard-sigmoid-slope"
             one = skip(op, trap, f"without torch's {told(op)}", f"remove `{op.name}` ({told(op)})")
-            whole = [mine.name for mine in scene.tensorflow_ops if mine.kind.lower().endswith("attention")]
-            beside = whole[0] if whole and trap == "attention-scale-or-heads" else scene.neighbour(op)
+            layers = [mine.name for mine in scene.tensorflow_ops if mine.kind.lower().endswith("attention")]
+            beside = layers[0] if layers and trap == "attention-scale-or-heads" else scene.neighbour(op)
             skipped.append(called(one, beside, op.name))
         elif name in SELECTS and scene.shapes.get(op.inputs[0]) == scene.shapes.get(op.outputs[0]):
             one = skip(op, "channel-order", "without torch's reordering", f"remove `{op.name}`", cost=1.5)
