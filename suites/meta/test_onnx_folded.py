@@ -86,14 +86,14 @@ class Net(nn.Module):
         self.c2, self.b2 = nn.Conv2d(6, 6, 3, padding=1, groups=6, bias=False), norm("b2", 6)
         self.c3, self.b3, self.b4 = nn.Conv2d(6, 6, 1), norm("b3", 6), norm("b4", 6)
         self.c5, self.b5 = nn.ConvTranspose2d(6, 4, 2, stride=2, bias=False), norm("b5", 4)
-        self.f6, self.b6, self.head = nn.Linear(4, 5), norm("b6", 5, nn.BatchNorm1d), nn.Linear(5, 3)
+        self.f6, self.b6, self.layers = nn.Linear(4, 5), norm("b6", 5, nn.BatchNorm1d), nn.Linear(5, 3)
         self.__dict__["act"] = act
 
     def forward(self, x):
         x = F.relu(self.b1(self.c1(x)))
         x = F.relu(self.b4(x + self.b3(self.c3(self.__dict__["act"](self.b2(self.c2(x)))))))
         x = F.relu(self.b5(self.c5(F.max_pool2d(x, 2)))).mean((2, 3))
-        return self.head(F.relu(self.b6(self.f6(x))))
+        return self.layers(F.relu(self.b6(self.f6(x))))
 
 def net():
     return Net().eval()
