@@ -25,8 +25,8 @@ FRAMEWORKS: Mapping[str, frozenset[str]] = {
 ALL_FRAMEWORKS = frozenset().union(*FRAMEWORKS.values())
 NEVER_IN_PARENT = ("torch", "torchvision", "triton", "tensorflow", "keras", "onnxruntime")
 
-# One framework's adapter may be many files: `torch_layers` belongs to `torch`, in the same room.
-FAMILY = re.compile(r"^(parity\.adapters\.(?:tensorflow|torch))_\w+")
+# One adapter may be many files: `torch_layers` belongs to `torch`, in the same room.
+FAMILY = re.compile(r"^(parity\.adapters\.(?:tensorflow|torch|onnx_graph))_\w+")
 _ADAPTER = (
     "parity.errors",
     "parity.model",
@@ -52,8 +52,7 @@ ROOMS: Mapping[str, tuple[str, ...]] = {
     "parity.adapters": ("parity.errors", "parity.model", "parity.pairing"),
     "parity.adapters.keras_layers": ("parity.errors", "parity.model"),
     "parity.adapters.keras_fit": ("parity.errors",),
-    "parity.adapters.onnx_graph": ("parity.errors", "parity.adapters.onnx_graph_norms"),
-    "parity.adapters.onnx_graph_norms": ("parity.adapters.onnx_graph",),
+    "parity.adapters.onnx_graph": ("parity.errors",),
     "parity.adapters.tensorflow": (*_ADAPTER, "parity.adapters.keras_layers", "parity.adapters.keras_fit"),
     "parity.adapters.torch": _ADAPTER,
     "parity.adapters.onnxruntime": ("parity.errors", "parity.model", "parity.pairing", "parity.adapters.base"),
