@@ -261,7 +261,7 @@ def test_an_interrupt_ends_workers_that_would_not_answer(capsys: pytest.CaptureF
 
 def test_a_norm_that_an_onnx_file_holds_folded_is_no_difference_and_not_the_same() -> None:
     from parity.model.trace import Op
-    from parity.port import Story
+    from parity.porting.story import Story
 
     ops = [
         Op(0, "conv", "conv", (0,), (1,)), Op(1, "bn", "batch_norm", (1,), (2,)), Op(2, "head", "dense", (2,), (3,)),
