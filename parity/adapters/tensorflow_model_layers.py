@@ -12,6 +12,7 @@ import numpy as np
 
 from parity.adapters.tensorflow_model_activations import activation_of, softmax_config
 from parity.model import constants
+from parity.model.trace import SLOPES
 
 Shape = tuple[int, ...]
 
@@ -459,7 +460,10 @@ def _leaky(layer: Any, _: Call) -> Leaf:
 
 def _prelu(layer: Any, _: Call) -> Leaf:
     shared = [int(a) for a in layer.shared_axes or ()]
-    return Leaf("prelu", {"shared_axes": shared, "shared": bool(shared)}, _roles(alpha=getattr(layer, "alpha", None)))
+    alpha = getattr(layer, "alpha", None)
+    config = {"shared_axes": shared, "shared": bool(shared)}
+    config |= {} if alpha is None else {SLOPES: math.prod(alpha.shape)}
+    return Leaf("prelu", config, _roles(alpha=alpha))
 
 
 def _softmax(layer: Any, call: Call) -> Leaf:

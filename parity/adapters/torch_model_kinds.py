@@ -12,7 +12,7 @@ from torch import Tensor
 
 from parity.adapters.torch_model_calls import Call, Par, Ref, leaves
 from parity.adapters.torch_model_signatures import bound
-from parity.model.trace import weight_names
+from parity.model.trace import SLOPES, weight_names
 
 Shape = tuple[int, ...]
 Config = dict[str, Any]
@@ -212,7 +212,8 @@ def _softmax(seen: Seen) -> Described:
 @describes("prelu")
 def _prelu(seen: Seen) -> Described:
     seen.weight("weight")
-    return "prelu", {"shared": math.prod(seen.shape("weight")) == 1}
+    count = math.prod(seen.shape("weight"))
+    return "prelu", {"shared": count == 1, SLOPES: count}
 
 
 # Arithmetic.

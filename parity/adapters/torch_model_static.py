@@ -14,6 +14,7 @@ from parity.adapters.torch_model_initial import initializer
 from parity.adapters.torch_model_kinds import describe, simple
 from parity.adapters.torch_model_leaves import stands_alone
 from parity.adapters.torch_model_session import Session, entitle, prune
+from parity.adapters.torch_model_together import depends, taken_together
 from parity.adapters.torch_model_tracing import Frame, Recorder, Recording
 from parity.model.trace import MOVING_KINDS
 
@@ -64,6 +65,8 @@ def trace_in_order(session: Session, inputs: Sequence[tuple[Sequence[int], bool]
         return None
     prune(recording)
     entitle(recording)
+    taken_together(recording)
+    depends(recording)
     return _data(session, [_told(index, call) for index, call in enumerate(_first_uses(recording))])
 
 

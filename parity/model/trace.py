@@ -17,6 +17,8 @@ COMPUTES = "computes"
 # Kinds whose operations only rearrange numbers; patches that overlap hold some of them several times.
 MOVING_KINDS = frozenset({"flatten", "reshape", "permute", "identity", "dropout", "cast", "patches", "pack", "unpack"})
 ELEMENTWISE_KINDS = frozenset({"activation", "rescale"})
+AFTER = "_after"  # of a layer's configuration: its place, and those on which it depends, where there are no tensors
+SLOPES = "_slopes"  # of a PReLU's configuration: how many it has
 MADE = "_made"  # of a layer's configuration: the calls that make its kernel of its weights
 
 

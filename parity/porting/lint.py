@@ -5,12 +5,12 @@ from __future__ import annotations
 import ast
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Any
 
 from parity.errors import UsageError
 from parity.judge.traps.lint import Difference, comparable, compare, compare_optimizers, with_padding
-from parity.model.trace import Op, Trace
+from parity.model.trace import AFTER, Op, Trace
 from parity.pairing.match import Matching, match_all, match_weighted
 from parity.porting.options import IMAGE_AXES, CheckOptions
 from parity.porting.sides import TENSORFLOW, TORCH, PlainWorkers
@@ -78,7 +78,7 @@ def lint(tensorflow: str, torch: str, options: CheckOptions, optimizers: tuple[s
         notes.append("the torch builder leaves its module in training mode: call .eval() before inference")
     torch_trace, matching = _best(traces[TENSORFLOW][0], traces[TORCH], options.by_hand)
     mine, theirs = ({op.index: op for op in trace.ops} for trace in (traces[TENSORFLOW][0], torch_trace))
-    pairs = [(mine[pair.tensorflow], theirs[pair.torch]) for pair in matching.pairs]
+    pairs = _in_either_order([(mine[pair.tensorflow], theirs[pair.torch]) for pair in matching.pairs])
     alike = [pair for pair in pairs if comparable(*pair)]
     found = [difference for pair in alike for difference in compare(*pair)]
     paired = [{op.index for op in side} for side in zip(*alike, strict=True)] or [set(), set()]
@@ -102,6 +102,32 @@ def _before_folded(ops: Sequence[Op], paired: Container[int]) -> set[str]:
     """Return the layers before normalisations that the other side's file has no partner for: it may add their shift."""
     alone = {op.index for op in ops if op.kind == "batch_norm" and op.index not in paired}
     return {first.name for first, second in pairwise(ops) if second.index in alone and first.weights}
+
+
+def _in_either_order(pairs: Sequence[tuple[Op, Op]]) -> list[tuple[Op, Op]]:
+    """Return the pairs with partners exchanged of two layers side by side that run in another order on either side.
+
+    Two of one kind, none of which depends on the other in torch, and whose settings are the same the other way round.
+    """
+    found = list(pairs)
+    places = {theirs.index: theirs.config[AFTER] for _, theirs in pairs if AFTER in theirs.config}
+    before = {index: (int(place), int(digits, 16)) for index, (place, digits) in places.items()}
+    doubtful = [number for number, pair in enumerate(pairs) if pair[1].index in before and comparable(*pair)]
+    for first, second in combinations(doubtful, 2):
+        (mine, theirs), (other, another) = found[first], found[second]
+        if mine.kind != other.kind or theirs.kind != another.kind or not _same_sizes(theirs, another):
+            continue
+        (here, above), (there, over) = before[theirs.index], before[another.index]
+        if over >> here & 1 or above >> there & 1:
+            continue
+        now = len(compare(mine, theirs)) + len(compare(other, another))
+        if len(compare(mine, another)) + len(compare(other, theirs)) < now:
+            found[first], found[second] = (mine, another), (other, theirs)
+    return found
+
+
+def _same_sizes(first: Op, second: Op) -> bool:
+    return all(first.config.get(key) == second.config.get(key) for key in ("filters", "units", "kernel"))
 
 
 def _traces(workers: PlainWorkers) -> dict[str, list[Trace]]:

@@ -170,6 +170,51 @@ def test_lint_does_not_accuse_layers_that_are_defined_in_another_order(tmp_path:
     assert "batchnorm-eps" in _parity(tmp_path, "lint", "turned_keras.py:build", "turned_torch.py:wrong").stdout
 
 
+BESIDE_KERAS = """
+import keras
+from keras import layers
+def build():
+    x = keras.Input((12, 10, 6))
+    near = layers.Conv2D(6, 3, padding="same", activation="relu", name="near")(x)
+    far = layers.Conv2D(6, 3, padding="same", dilation_rate=2, activation="tanh", name="far")(x)
+    y = layers.PReLU(shared_axes=[1, 2], name="prelu")(layers.Add()([near, far]))
+    y = layers.Conv2DTranspose(4, 3, strides=2, padding="same", name="up")(y)
+    return keras.Model(x, layers.Activation("silu", name="silu")(y))
+"""
+BESIDE_TORCH = """
+import torch
+from torch import nn
+class Net(nn.Module):
+    def __init__(self, slopes, start):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(6, 6, 3, padding=2, dilation=2), nn.Conv2d(6, 6, 3, padding=1)
+        self.prelu, self.up, self.start = nn.PReLU(slopes), nn.ConvTranspose2d(6, 4, 3, 2), start
+    def forward(self, x):
+        far = torch.tanh(self.a(x))
+        x = self.up(self.prelu(torch.relu(self.b(x)) + far))
+        x = x[:, :, self.start:x.shape[2] - 1 + self.start, self.start:x.shape[3] - 1 + self.start]
+        return x * torch.sigmoid(x)
+def right():
+    return Net(6, 0)
+def wrong():
+    return Net(1, 1)
+"""
+
+
+@pytest.mark.whole_run
+def test_lint_does_not_accuse_what_stands_side_by_side_or_means_one_thing_together(tmp_path: Path) -> None:
+    (tmp_path / "beside_keras.py").write_text(BESIDE_KERAS)
+    (tmp_path / "beside_torch.py").write_text(BESIDE_TORCH)
+    found = {}
+    for port in ("right", "wrong"):
+        _parity(tmp_path, "lint", "beside_keras.py:build", f"beside_torch.py:{port}", "--json", "lint.json")
+        told = json.loads((tmp_path / "lint.json").read_text())
+        found[port] = {(one["trap"], one["tensorflow"], one["torch"]) for one in told["differences"]}
+        found[port] = {one for one in found[port] if one[0] not in BY_NATURE}
+    assert found["right"] == set()
+    assert found["wrong"] == {("prelu-sharing", "prelu", "prelu"), ("conv-transpose-crop", "up", "up")}
+
+
 @pytest.mark.whole_run
 def test_weights_go_to_torch_and_back_bit_for_bit(folder: Path) -> None:
     subprocess.run([sys.executable, "-c", SAVE], cwd=folder, check=True, capture_output=True, timeout=300)

@@ -9,7 +9,7 @@ from typing import Any
 from parity.judge.traps.activation import FUNCTIONS, trap_of
 from parity.judge.traps.remedy import number
 from parity.judge.traps.scene import same
-from parity.model.trace import Op
+from parity.model.trace import SLOPES, Op
 
 Config = Mapping[str, Any]
 NORMS = ("layer_norm", "group_norm", "instance_norm", "rms_norm")
@@ -215,12 +215,10 @@ def _facts(tensorflow: Op, torch: Op, differs: Callable[[str, str, str], None]) 
         differs(
             "gru-gate-order", "gates z, r, h against r, z, n", "weights copied without reordering compute otherwise"
         )
-    if kind == "prelu" and bool(torch.config.get("shared")) != bool(tensorflow.config.get("shared")):
-        differs(
-            "prelu-sharing",
-            "slopes per element or channel against a single one",
-            "negative numbers are scaled otherwise",
-        )
+    slopes = [op.config.get(SLOPES) for op in (tensorflow, torch)]
+    if kind == "prelu" and None not in slopes and slopes[0] != slopes[1]:
+        shown = [f"{count} slope{'s' if count != 1 else ''}" for count in slopes]
+        differs("prelu-sharing", " against ".join(shown), "negative numbers are scaled otherwise")
     configs = (tensorflow.config, torch.config)
     if kind == "avg_pool" and any(config.get("pads") is None or _any(config["pads"]) for config in configs):
         counts = [bool(config.get("count_include_pad")) for config in configs]
