@@ -299,7 +299,7 @@ def _pad(model: OnnxModel, node: Node, given: Given) -> Any:
     for place, axis in enumerate(axes):
         pads[x.axes([axis])[0]] = [flat[place], flat[place + len(axes)]]
     mode = str(a.get("mode", "constant"))
-    if mode not in ("constant", "reflect"):
+    if mode not in ("constant", "reflect", "edge"):
         raise UsageError(f"an ONNX Pad of mode {mode} cannot be run here: name a builder instead")
     crops = [[min(0, low), min(0, high)] for low, high in pads]
     if np.any(crops):
@@ -307,6 +307,13 @@ def _pad(model: OnnxModel, node: Node, given: Given) -> Any:
         pads = [[max(0, low), max(0, high)] for low, high in pads]
     if mode == "reflect":
         return x.like(tf.pad(x.tensor, pads, "REFLECT"))
+    if mode == "edge":
+        made = x.tensor
+        for axis, (low, high) in enumerate(pads):
+            size = int(made.shape[axis])
+            places = np.clip(np.arange(-low, size + high), 0, size - 1)
+            made = tf.gather(made, places, axis=axis) if low or high else made
+        return x.like(made)
     inner = pads[1:-1]
     if held == 0.0 and 3 <= len(pads) <= 5 and pads[0] == pads[-1] == [0, 0]:
         return layers.padded(model, node, x, inner)

@@ -238,7 +238,8 @@ class Odd(nn.Module):
         self.c1 = nn.Conv2d(3, 5, 3)
 
     def forward(self, x):
-        x = F.normalize(F.local_response_norm(self.c1(x), 3, alpha=0.3), dim=1)
+        x = self.c1(F.pad(x, (2, 1, 0, 1), mode="replicate"))
+        x = F.normalize(F.local_response_norm(x, 3, alpha=0.3), dim=1)
         return torch.tril(x.cumsum(2), 1), torch.sign(x).mul(x).logsumexp(3)
 
 def fresh():
