@@ -549,7 +549,7 @@ def test_constants_are_told_as_they_were_meant() -> None:
     assert exact_numbers(float(np.float32(0.5**0.5)))[-1] == pytest.approx(0.5**0.5, abs=2e-16)
     assert 0.1 in exact_numbers(float(np.float32(0.1)))
     assert 1.0 / 255.0 in exact_numbers(float(np.float32(1.0 / 255.0)))
-    assert exact_numbers(0.1) == [0.1]
+    assert exact_numbers(0.1) == [0.1, float(np.float32(0.1))]  # made in float32 by the code itself
     assert exact_numbers(2.0) == [2.0]
 
 
@@ -593,6 +593,16 @@ LINT: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
 def test_lint_sees_what_configurations_say(trap: str, kind: str, mine: dict[str, Any], theirs: dict[str, Any]) -> None:
     assert trap in linted(kind, mine, theirs)
     assert trap not in linted(kind, mine, mine)
+
+
+def test_lint_knows_a_kernel_for_each_channel_in_either_words() -> None:
+    mine, theirs = (
+        op(0, "a", "conv", [1], [2], groups=8, filters=8),
+        op(0, "b", "depthwise_conv", [1], [2], multiplier=1),
+    )
+    assert not compare(mine, theirs)
+    few = op(0, "a", "conv", [1], [2], groups=4, filters=8)
+    assert "dilation-or-groups" in {one.trap for one in compare(few, op(0, "b", "conv", [1], [2], groups=1, filters=8))}
 
 
 def test_lint_calls_no_padding_even() -> None:

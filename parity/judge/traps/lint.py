@@ -109,8 +109,9 @@ def compare(tensorflow: Op, torch: Op) -> list[Difference]:
     if tensorflow.kind != torch.kind and not kinds <= {"conv", "depthwise_conv"}:
         differs("unknown", f"{tensorflow.kind} against {torch.kind}", "they are layers of different kinds")
         return found
+    each = _by_channel(tensorflow) and _by_channel(torch)  # in whatever words
     for rule in RULES:
-        if tensorflow.kind in rule.kinds:
+        if tensorflow.kind in rule.kinds and not (each and rule.key == "groups"):
             _by_rule(rule, mine, theirs, differs)
     _padding(tensorflow, torch, differs)
     if tensorflow.kind in FUNCTIONS:
@@ -126,6 +127,12 @@ def comparable(tensorflow: Op, torch: Op) -> bool:
     """
     kinds = {tensorflow.kind, torch.kind}
     return len(kinds) == 1 or any(kinds <= set(family) for family in FAMILIES)
+
+
+def _by_channel(op: Op) -> bool:
+    """Whether a convolution has a kernel of its own for each channel."""
+    groups = int(op.config.get("groups") or 1)
+    return op.kind == "depthwise_conv" or (op.kind == "conv" and groups > 1 and groups == op.config.get("filters"))
 
 
 def _equal(first: Any, second: Any) -> bool:
