@@ -231,6 +231,8 @@ def _decide(quartet: Quartet, found: _Extremes, scale: float) -> tuple[str, str,
             None,
         )
     if not np.isfinite(found.allowed32):
+        if not np.isfinite(quartet.twin_tensorflow).all():
+            return NOT_COMPARED, "Infinite numbers or NaN come out of it, beside which no bound holds.", None
         return NOT_COMPARED, "The reduction is so long that float32 promises nothing.", None
     sides = {"tensorflow": found.tensorflow, "torch": found.torch}
     outside = {side: measured.excess / scale for side, measured in sides.items() if measured.excess > 0.0}

@@ -432,6 +432,8 @@ def test_where_float32_promises_nothing_nothing_is_said() -> None:
     assert (finding.verdict, finding.passed) == (NOT_COMPARED, False)
     assert finding.note == "The reduction is so long that float32 promises nothing."
     assert verdict_on(four(), bound32=np.nan).verdict == NOT_COMPARED
+    beside = verdict_on(everywhere(np.inf), bound32=np.inf)
+    assert (beside.verdict, beside.note.partition(" ")[0]) == (NOT_COMPARED, "Infinite")
     # The twins speak first: a difference of meaning needs no float32 bound.
     assert verdict_on(four(twin_torch=-TWIN), bound32=np.inf).verdict == SEMANTIC
 
