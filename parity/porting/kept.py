@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from parity.errors import ParityError
@@ -36,7 +36,7 @@ def find(models: Models, matching: Matching, plan: WeightPlan, inputs: Sequence[
     ops = tuple({op.index: op for op in models[side].ops} for side in (TENSORFLOW, TORCH))
     pairs = [(ops[0][pair.tensorflow], ops[1][pair.torch]) for pair in matching.pairs]
     alone = {mine.name: (mine, theirs) for mine, theirs in pairs if _only_tensorflow(mine, theirs, plan)}
-    if not alone:
+    if not alone or _kept_by_hand(models, plan, alone.values()):
         return Kept()
     try:
         found = models.workers.call(TENSORFLOW, "trace_model", inputs=list(inputs), training=False)
@@ -61,6 +61,13 @@ def find(models: Models, matching: Matching, plan: WeightPlan, inputs: Sequence[
             for mine in idle
         ),
     )
+
+
+def _kept_by_hand(models: Models, plan: WeightPlan, pairs: Iterable[tuple[Op, Op]]) -> bool:
+    """Return whether torch has buffers without a partner that may be such statistics, written by its own code."""
+    shapes = {models[TENSORFLOW].weights[name].shape for mine, _ in pairs for name in _statistics(mine)}
+    held = (models[TORCH].weights[name] for name in plan.unmatched_torch)
+    return any(not weight.trainable and weight.shape in shapes for weight in held)
 
 
 def _only_tensorflow(mine: Op, theirs: Op, plan: WeightPlan) -> bool:
