@@ -195,6 +195,15 @@ class Graph:
                 found.setdefault(name, []).append(node)
         return found
 
+    def sweep(self) -> None:
+        """Take nodes out that nobody reads any more."""
+        while True:
+            read = {name for node in self.nodes for name in node.inputs} | set(self.gives)
+            kept = [node for node in self.nodes if read & set(node.outputs)]
+            if len(kept) == len(self.nodes):
+                return
+            self.nodes = kept
+
     def is_nothing(self, name: str) -> bool:
         """Whether a state starts at zero: a constant, maybe made as large as the batch."""
         array = self.arrays.get(name)

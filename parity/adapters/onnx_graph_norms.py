@@ -26,7 +26,7 @@ def joined_layer_norms(graph: Graph) -> None:
             graph.arrays[name] = graph.arrays[name].reshape(graph.arrays[name].shape[-many:])
         node.kind, node.inputs = "LayerNormalization", [x, gamma, beta]
         node.attributes = {"axis": -many, "epsilon": eps}
-    _swept(graph)
+    graph.sweep()
 
 
 def joined_activations(graph: Graph) -> None:
@@ -42,7 +42,7 @@ def joined_activations(graph: Graph) -> None:
         found = {how: x for how in ("none", "tanh") if (x := look.of_gelu(node, how))}
         for how, x in found.items():
             node.kind, node.inputs, node.attributes = "Gelu", [x], {"approximate": how}
-    _swept(graph)
+    graph.sweep()
 
 
 def joined_slopes(graph: Graph) -> None:
@@ -57,7 +57,7 @@ def joined_slopes(graph: Graph) -> None:
             graph.arrays[slope] = np.negative(x[1])
             node.kind, node.inputs, node.attributes = "PRelu", [x[0], slope], {}
             break
-    _swept(graph)
+    graph.sweep()
 
 
 def joined_scales(graph: Graph) -> None:
@@ -86,7 +86,7 @@ def joined_scales(graph: Graph) -> None:
             continue
         queries.inputs = [queries.inputs[0], whole]
         node.inputs = [queries.outputs[0], keys.inputs[0]]
-    _swept(graph)
+    graph.sweep()
 
 
 def _root_of(makers: Mapping[str, Node], name: str, graph: Graph) -> str:
@@ -141,15 +141,6 @@ def joined_biases(graph: Graph) -> None:
         last.outputs[0] = added.outputs[0]
         taken.add(id(added))
     graph.nodes = [node for node in graph.nodes if id(node) not in taken]
-
-
-def _swept(graph: Graph) -> None:
-    while True:
-        read = {name for node in graph.nodes for name in node.inputs} | set(graph.gives)
-        kept = [node for node in graph.nodes if read & set(node.outputs)]
-        if len(kept) == len(graph.nodes):
-            return
-        graph.nodes = kept
 
 
 class _Look:

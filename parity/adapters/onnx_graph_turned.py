@@ -41,16 +41,7 @@ def joined_turned_norms(graph: Graph) -> None:
                 graph.arrays[name] = array
         node.kind, node.inputs = "LayerNormalization", [x, gamma, beta]
         node.attributes = {"axis": -1, "epsilon": eps, "over": axis}
-    _swept(graph)
-
-
-def _swept(graph: Graph) -> None:
-    while True:
-        read = {name for node in graph.nodes for name in node.inputs} | set(graph.gives)
-        kept = [node for node in graph.nodes if read & set(node.outputs)]
-        if len(kept) == len(graph.nodes):
-            return
-        graph.nodes = kept
+    graph.sweep()
 
 
 def _is_norm(x: Array, made: Array, axis: int, eps: float, weights: list[Array | None]) -> bool:

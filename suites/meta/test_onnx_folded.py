@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from parity.port import check
 from parity.porting.lint import lint
 from parity.porting.options import CheckOptions, as_inputs
 from parity.porting.sides import Workers
-from parity.workers.client import Worker, WorkerOptions
+from suites.meta.onnx_files import sources, written
 
 KERAS = """
 import keras
@@ -119,12 +118,7 @@ FIRST = {"torch_layout": "same"}
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Builders of both frameworks, and the files that they export from inside a worker."""
-    path = tmp_path_factory.mktemp("onnx_folded")
-    for framework, name, text in (("tensorflow", "their_tf", KERAS), ("torch", "their_pt", TORCH)):
-        (path / f"{name}.py").write_text(textwrap.dedent(text).replace("FOLDER", str(path)))
-        with Worker(WorkerOptions(framework)) as worker:
-            worker.call("load_model", source=f"{path / name}.py:write")
-    return path
+    return written(tmp_path_factory.mktemp("onnx_folded"), KERAS, TORCH)
 
 
 @pytest.fixture(scope="module")
@@ -133,14 +127,6 @@ def workers() -> Iterator[Workers]:
     made = Workers(CheckOptions(inputs=as_inputs(["4"])))
     yield made
     made.close()
-
-
-def sources(folder: Path, tensorflow: str, torch: str) -> tuple[str, str]:
-    first, second = (
-        str(folder / one) if one.endswith(".onnx") else f"{folder / side}.py:{one}"
-        for side, one in (("their_tf", tensorflow), ("their_pt", torch))
-    )
-    return first, second
 
 
 def asked(folder: Path, workers: Workers, tensorflow: str, torch: str, **words: object) -> dict[str, object]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from parity.errors import UsageError
 from parity.port import check
 from parity.porting.options import CheckOptions, as_inputs
 from parity.porting.sides import Workers
-from parity.workers.client import Worker, WorkerOptions
+from suites.meta.onnx_files import sources, written
 
 KERAS = """
 import keras
@@ -314,12 +313,7 @@ def write():
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Builders of both frameworks, and the files that they export from inside a worker."""
-    path = tmp_path_factory.mktemp("onnx_models")
-    for framework, name, text in (("tensorflow", "their_tf", KERAS), ("torch", "their_pt", TORCH)):
-        (path / f"{name}.py").write_text(textwrap.dedent(text).replace("FOLDER", str(path)))
-        with Worker(WorkerOptions(framework)) as worker:
-            worker.call("load_model", source=f"{path / name}.py:write")
-    return path
+    return written(tmp_path_factory.mktemp("onnx_models"), KERAS, TORCH)
 
 
 @pytest.fixture(scope="module")
@@ -333,11 +327,8 @@ def workers() -> Iterator[Workers]:
 def asked(
     folder: Path, workers: Workers, tensorflow: str, torch: str, shape: str, **words: object
 ) -> dict[str, object]:
-    sources = [
-        str(folder / one) if one.endswith(".onnx") else f"{folder / side}.py:{one}"
-        for side, one in (("their_tf", tensorflow), ("their_pt", torch))
-    ]
-    found: dict[str, object] = check(*sources, [shape], workers=workers, **words).to_dict()  # type: ignore[arg-type, call-arg]
+    both = sources(folder, tensorflow, torch)
+    found: dict[str, object] = check(*both, [shape], workers=workers, **words).to_dict()  # type: ignore[arg-type]
     return found
 
 
@@ -398,10 +389,10 @@ def test_a_fault_beside_a_file_is_found_where_it_is(
     at: tuple[str, str] | None,
 ) -> None:  # fmt: skip
     found = asked(folder, workers, tensorflow, torch, shape, **words)
-    sources = found["sources"]
-    assert isinstance(sources, list)
-    assert [one["cause"] for one in sources] == [cause]
-    assert at is None or (sources[0]["tensorflow"], sources[0]["torch"]) == at
+    told = found["sources"]
+    assert isinstance(told, list)
+    assert [one["cause"] for one in told] == [cause]
+    assert at is None or (told[0]["tensorflow"], told[0]["torch"]) == at
 
 
 def test_a_norm_that_the_file_holds_folded_is_nothing_to_train(folder: Path, workers: Workers) -> None:
