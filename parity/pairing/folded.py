@@ -153,7 +153,7 @@ def folded(sides: Sequence[Whole], matching: Matching, files: Sequence[bool]) ->
             written = _as_written(left[own], left[1 - own], ways[own])
             mine, theirs = ([pair[side] for pair in written] for side in (0, 1))
             found[1 - own] = replace(found[1 - own], whole=_together(found[1 - own].whole, theirs, own == 0))
-            found[own] = _taken(found[own], mine, (), tensorflow=own == 0)
+            found[own] = _as_products(found[own], mine, tensorflow=own == 0)
             left[own], left[1 - own] = (
                 [unit for unit in some if not any(unit is one for one in taken)]
                 for some, taken in ((left[own], mine), (left[1 - own], theirs))
@@ -161,7 +161,7 @@ def folded(sides: Sequence[Whole], matching: Matching, files: Sequence[bool]) ->
     for own in (0, 1):
         if files[1 - own] and not any(unit.op.kind == "batch_norm" for unit in left[1 - own]):
             into = [unit for unit in left[own] if _goes_into(unit, sides[own].trace, ways[own])]
-            found[own] = _taken(found[own], (), into, tensorflow=own == 0)
+            found[own] = _into_layers(found[own], into, tensorflow=own == 0)
     return found[0], found[1]
 
 
@@ -224,8 +224,18 @@ def _units(trace: Trace, is_file: bool) -> list[_Unit]:
 
 
 def _goes_into(unit: _Unit, trace: Trace, partner: Mapping[int, int]) -> bool:
-    """Return whether the layer before a normalisation has a partner, and makes as many channels as that scales."""
+    """Return whether the layer before a normalisation has a partner, and makes as many channels as that scales.
+
+    What is left is a shift: there must be a weight for it.
+    """
     if unit.linear is None or unit.linear.index not in partner:
+        return False
+    shifts = (
+        _role(unit.op.weights, "shift")
+        if unit.op.kind == "batch_norm"
+        else unit.added or unit.linear.weights.get("bias")
+    )
+    if not shifts:
         return False
     if unit.linear.kind == "conv_transpose" and unit.linear.config.get("groups", 1) != 1:
         return False
@@ -282,39 +292,47 @@ def _together(whole: Whole, units: Sequence[_Unit], channels_first: bool) -> Who
         last = unit.last
         one = Op(last.index, unit.op.name, "batch_norm", unit.op.inputs, last.outputs, {FOLDED: True}, weights)
         groups.append((one, steps))
-    return whole.together(groups) if groups else whole
+    return whole.together(groups)
 
 
-def _taken(side: Side, written: Sequence[_Unit], into: Sequence[_Unit], tensorflow: bool) -> Side:
-    """Return a side whose layers do what is left of them; `into` are those folded into the layer before."""
-    trace, folds, other = side.whole.trace, list(side.folds), dict[int, Op]()
-    steps: list[tuple[Op, tuple[Op, ...]]] = []
-    for unit in written:
+def _as_products(side: Side, units: Sequence[_Unit], tensorflow: bool) -> Side:
+    """Return a side whose layers scale and shift, and do nothing else, as the file's products and sums do."""
+    folds, other = list[Fold](), dict[int, Op]()
+    for unit in units:
         fold = _fold(unit, None, tensorflow)
-        kept = {role: name for role, name in unit.op.weights.items() if name in (fold.scale, fold.shift)}
+        kept = {role: name for role, name in unit.op.weights.items() if name in fold.left}
         other[unit.op.index] = replace(unit.op, weights=kept, config={**unit.op.config, FOLDED: True, TERMS: 0})
         folds.append(fold)
-    for unit in into:
+    return _seen(side, folds, other)
+
+
+def _into_layers(side: Side, units: Sequence[_Unit], tensorflow: bool) -> Side:
+    """Return a side whose layers before normalisations have these in their kernels, and the shift behind them."""
+    folds, other, groups = list[Fold](), dict[int, Op](), list[tuple[Op, tuple[Op, ...]]]()
+    for unit in units:
         linear = unit.linear
+        assert linear is not None
         fold = _fold(unit, linear, tensorflow)
-        if linear is None or not fold.shift or (unit.op.kind == "batch_norm" and not _role(unit.op.weights, "shift")):
-            continue
-        bias = {} if fold.bias != fold.shift else {"bias": fold.bias}
-        kernel = {role: name for role, name in linear.weights.items() if role != "bias"}
-        other[linear.index] = replace(linear, weights=kernel | bias, config={**linear.config, FOLDED: True})
-        terms = {TERMS: _terms(linear, trace, fold.axes)} if unit.op.kind == "batch_norm" else {}
-        left = replace(unit.last, inputs=unit.op.inputs, weights={}, kind="identity", config={FOLDED: True, **terms})
-        if not bias:
-            left = replace(left, kind="add", weights={"other": fold.shift})
-        other[left.index] = left
+        own = fold.bias == fold.shift  # a product alone: what it makes of the bias stays the layer's
+        weights = {role: name for role, name in linear.weights.items() if role != "bias" or own}
+        other[linear.index] = replace(linear, weights=weights, config={**linear.config, FOLDED: True})
+        terms = {TERMS: _terms(linear, side.whole.trace, fold.axes)} if unit.op.kind == "batch_norm" else {}
+        kind, shift = ("identity", {}) if own else ("add", {"other": fold.shift})
+        last = replace(unit.last, inputs=unit.op.inputs, weights=shift, kind=kind, config={FOLDED: True, **terms})
+        other[last.index] = last
         if unit.added is not None:
-            steps.append((left, (unit.op, unit.added)))
+            groups.append((last, (unit.op, unit.added)))
         folds.append(fold)
-    gone = {name for fold in folds for name in fold.dropped}
+    found = _seen(side, folds, other)
+    return replace(found, whole=found.whole.together(groups))
+
+
+def _seen(side: Side, folds: Sequence[Fold], other: Mapping[int, Op]) -> Side:
+    """Return a side with other operations, and without the weights that do nothing any more."""
+    trace, gone = side.whole.trace, {name for fold in folds for name in fold.dropped}
     weights = {name: weight for name, weight in trace.weights.items() if name not in gone}
     ops = tuple(other.get(op.index, op) for op in trace.ops)
-    whole = replace(side.whole, trace=replace(trace, ops=ops, weights=weights)).together(steps)
-    return Side(whole, tuple(folds))
+    return Side(replace(side.whole, trace=replace(trace, ops=ops, weights=weights)), (*side.folds, *folds))
 
 
 def _fold(unit: _Unit, linear: Op | None, tensorflow: bool) -> Fold:

@@ -21,7 +21,7 @@ from parity.porting.constants import TABLE, of_code
 from parity.porting.cuts import ARITHMETIC, PICKING, Cut, Step, extras
 from parity.porting.options import AS_IS, Array
 from parity.porting.sides import TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH, Models, is_fatal
-from parity.porting.verdict import Source, layer_name, names
+from parity.porting.verdict import Source, layer_name, message, names
 
 CLOSE = 1e-10  # of the scale: between gradients of the twins
 NEAR, SINGLE_NEAR = 1e-7, 1e-4  # of the scale: further off, an attempt has failed, and needs no bound
@@ -95,11 +95,9 @@ class Bank:
         sources = []
         for remedy in found.causes:
             evidence = f"the gradients' d64 falls from {found.before:.2g} to {found.after or 0.0:.1g} {remedy.says}"
-            message = "\n".join([
-                f"{names(mine, theirs)} trains differently.", f"  cause: {remedy.trap}", f"  {evidence}",
-                f"  fix: {remedy.fix}", *("  " + f.message().replace("\n", "\n  ") for f in findings[:3]),
-            ])  # fmt: skip
-            sources.append(Source(mine, theirs, remedy.trap, evidence, remedy.fix, step.cut.kind, message))
+            said = mine, theirs, "trains differently", remedy.trap, evidence, remedy.fix
+            told = message(*said, findings[:3])
+            sources.append(Source(mine, theirs, remedy.trap, evidence, remedy.fix, step.cut.kind, told))
         return sources
 
     def _gradient_gap(self, expected: Mapping[str, Any], found: Mapping[str, Any]) -> float:
@@ -341,12 +339,7 @@ class Bank:
         )  # fmt: skip
 
     def _message(self, step: Step, mine: str | None, theirs: str | None, cause: str, evidence: str, fix: str) -> str:
-        lines = [
-            f"{names(mine, theirs)} computes something else.",
-            f"  cause: {cause}",
-            f"  {evidence}",
-            f"  fix: {fix}",
-        ]
+        lines = [message(mine, theirs, "computes something else", cause, evidence, fix)]
         if step.finding.elements and step.finding.d64 is not None:
             lines.append("  " + step.finding.message().replace("\n", "\n  "))
         return "\n".join(lines)

@@ -20,7 +20,7 @@ from parity.porting.cuts import Cut
 from parity.porting.options import Array, arrays, to_torch
 from parity.porting.orders import Orders
 from parity.porting.sides import TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH, TWINS, Models, family, is_fatal
-from parity.porting.verdict import Source, layer_name, names
+from parity.porting.verdict import Source, layer_name, message
 
 # No `where`: masks are written with one, and their large numbers are no infinities a hundred times further out.
 BENDING = frozenset({"activation", "maximum", "minimum", "op:ClipByValue", "op:clamp"})
@@ -116,8 +116,6 @@ def _source(odd: tuple[Sequence[Op], Sequence[Op]], gap: float, scale: float) ->
     mine, theirs = (layer_name(ops[-1].name) if ops else None for ops in odd)
     evidence = f"the outputs' d64 is {gap:.2g} on inputs {scale:g} times the usual; on those at hand it bends nothing"
     fix = "give both sides the same function there, or neither"
-    message = "\n".join([
-        f"{names(mine, theirs)} bends numbers where the other side does not, or elsewhere.",
-        "  cause: unknown: no remedy was tried.", f"  {evidence}", f"  fix: {fix}",
-    ])  # fmt: skip
-    return Source(mine, theirs, "unknown", evidence, fix, "activation", message)
+    does = "bends numbers where the other side does not, or elsewhere"
+    told = message(mine, theirs, does, "unknown: no remedy was tried.", evidence, fix)
+    return Source(mine, theirs, "unknown", evidence, fix, "activation", told)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from parity.model.trace import used_weights
@@ -11,7 +11,7 @@ from parity.pairing.folded import Fold
 from parity.porting.cuts import Step
 from parity.porting.options import Array
 from parity.porting.sides import LABELS, TENSORFLOW, TORCH, Models
-from parity.porting.verdict import Source, layer_name
+from parity.porting.verdict import Source, layer_name, message
 
 EPS = "batchnorm-eps"
 USUAL_EPS = (1e-3, 1e-5, 1e-6, 1e-4, 1e-2)  # those of Keras, torch and published networks
@@ -26,17 +26,20 @@ def shifts(models: Models, side: str, names: Container[str]) -> list[str]:
 
 def fold(models: Models, held: Held, side: str) -> list[str]:
     """Give one side, in place, the weights as an exporter folds them, and return a note on it."""
-    folds = models.folds.get(side, ())
-    for one in folds:
-        held[side].update(one.made(held[side]))
-    return [_note(side, folds)] if folds else []
+    return _give(models, held, side, Fold.made)
 
 
 def rest(models: Models, held: Held, side: str) -> list[str]:
     """Let what is folded away do nothing, in place, on the side that weights are carried to, and return a note."""
+    return _give(models, held, side, Fold.nothing)
+
+
+def _give(
+    models: Models, held: Held, side: str, made: Callable[[Fold, Mapping[str, Array]], Mapping[str, Array]]
+) -> list[str]:
     folds = models.folds.get(side, ())
     for one in folds:
-        held[side].update(one.nothing(held[side]))
+        held[side].update(made(one, held[side]))
     return [_note(side, folds)] if folds else []
 
 
@@ -69,14 +72,11 @@ def of_eps(models: Models, step: Step) -> list[Source]:
     if found is None or mains[0] is None or mains[1] is None:
         return []
     side, mine, theirs = found
-    names = layer_name(mains[0].name), layer_name(mains[1].name)
+    pair = layer_name(mains[0].name), layer_name(mains[1].name)
     evidence = f"the file's numbers are {LABELS[side]}'s, folded with an eps of {theirs:g} in place of {mine:g}"
     fix = f"export the model with an eps of {mine:g} in this batch normalisation (the file was made with {theirs:g})"
-    message = "\n".join([
-        f"`{names[0]}` / `{names[1]}` computes something else.", f"  cause: {EPS}", f"  {evidence}", f"  fix: {fix}",
-        "  " + step.finding.message().replace("\n", "\n  "),
-    ])  # fmt: skip
-    return [Source(*names, EPS, evidence, fix, step.cut.kind, message)]
+    told = message(*pair, "computes something else", EPS, evidence, fix, [step.finding])
+    return [Source(*pair, EPS, evidence, fix, step.cut.kind, told)]
 
 
 def _of_eps(models: Models, step: Step) -> Iterator[tuple[str, float, float]]:

@@ -10,7 +10,7 @@ from parity.pairing.copying import WeightLink, WeightPlan
 from parity.pairing.match import OpPair
 from parity.porting.causes import UNKNOWN
 from parity.porting.sides import LABELS, TENSORFLOW, TORCH, Models
-from parity.porting.verdict import Source, layer_name, names
+from parity.porting.verdict import Source, layer_name, message
 
 FROZEN_NORM = "batchnorm-frozen"
 
@@ -50,8 +50,8 @@ def _source(models: Models, mine: Op, theirs: Op, links: Sequence[WeightLink]) -
         fix += f", as `{layer_name(mine.name)}` has trainable=False"
     cause = FROZEN_NORM if mine.kind == theirs.kind == "batch_norm" else UNKNOWN
     pair = layer_name(mine.name), layer_name(theirs.name)
-    lines = [f"{names(*pair)} trains on one side alone.", f"  cause: {cause}", f"  {evidence}", f"  fix: {fix}"]
-    return Source(*pair, cause, evidence, fix, "update", "\n".join(lines))
+    told = message(*pair, "trains on one side alone", cause, evidence, fix)
+    return Source(*pair, cause, evidence, fix, "update", told)
 
 
 def _halves(models: Models, plan: WeightPlan) -> list[WeightLink]:

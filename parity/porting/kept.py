@@ -12,7 +12,7 @@ from parity.pairing.copying import WeightPlan
 from parity.pairing.match import Matching
 from parity.porting.options import Array
 from parity.porting.sides import TENSORFLOW, TORCH, Models, is_fatal
-from parity.porting.verdict import Source, layer_name, names
+from parity.porting.verdict import Source, layer_name, message
 
 CAUSE = "batchnorm-mode"
 STATISTICS = {"moving_mean": "running_mean", "moving_variance": "running_var"}
@@ -86,5 +86,5 @@ def _source(mine: Op, theirs: Op) -> Source:
         " none, with those of the batch"
     )
     fix = f"`{pair[1]}` with running_mean and running_var (track_running_stats=True), and training=self.training"
-    lines = [f"{names(*pair)} evaluates differently after training.", f"  cause: {CAUSE}", f"  {evidence}"]
-    return Source(*pair, CAUSE, evidence, fix, "batch_norm", "\n".join([*lines, f"  fix: {fix}"]))
+    told = message(*pair, "evaluates differently after training", CAUSE, evidence, fix)
+    return Source(*pair, CAUSE, evidence, fix, "batch_norm", told)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from parity.model.trace import Op
 from parity.porting.sides import TENSORFLOW, TORCH, Models
-from parity.porting.verdict import Source, layer_name, names
+from parity.porting.verdict import Source, layer_name, message
 
 MISSING, EXTRA = "activation-missing", "activation-extra"
 MEETS = frozenset({"add", "subtract", "multiply", "average", "maximum", "minimum", "concat"})
@@ -26,13 +26,9 @@ def as_one(found: Sequence[Source], models: Models) -> list[Source]:
 def _told(missing: Source, extra: Source) -> Source:
     evidence = f"{missing.evidence}; torch has it at `{extra.torch}`, where {extra.evidence}"
     fix = f"{missing.fix}, and {extra.fix}: it stands on the other side of what joins two branches"
-    lines = [
-        f"{names(missing.tensorflow, missing.torch)} computes something else.",
-        f"  cause: {MISSING}: TensorFlow applies it on the other side of a sum.",
-        f"  {evidence}",
-        f"  fix: {fix}",
-    ]
-    return replace(missing, evidence=evidence, fix=fix, message="\n".join(lines))
+    cause = f"{MISSING}: TensorFlow applies it on the other side of a sum."
+    told = message(missing.tensorflow, missing.torch, "computes something else", cause, evidence, fix)
+    return replace(missing, evidence=evidence, fix=fix, message=told)
 
 
 def _moved(missing: Source, extra: Source, models: Models) -> bool:

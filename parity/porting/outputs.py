@@ -14,7 +14,7 @@ from parity.pairing.relations import Relation
 from parity.porting.options import Array
 from parity.porting.orders import Orders
 from parity.porting.sides import SIDES, TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH, Models, family
-from parity.porting.verdict import Source, layer_name, names
+from parity.porting.verdict import Source, layer_name, message
 
 # Rounding errors of a whole run scale with the unit roundoff; what float32 loses against its own twin therefore says
 # what the twins may lose against each other. The factor covers that signs of errors are chance.
@@ -96,11 +96,9 @@ def _disordered(
             f" first are TensorFlow's [{', '.join(map(str, relation.perm[:6]))}, ...]"
         )
         fix = f"move the channels last before `{theirs}`: x.permute(0, 2, 3, 1)"
-    message = "\n".join([
-        f"{names(mine, theirs)} returns the same numbers in another order.", f"  cause: {cause}: {said}",
-        f"  {evidence}", f"  fix: {fix}",
-    ])  # fmt: skip
-    return Source(mine, theirs, cause, evidence, fix, "output", message)
+    does = "returns the same numbers in another order"
+    told = message(mine, theirs, does, f"{cause}: {said}", evidence, fix)
+    return Source(mine, theirs, cause, evidence, fix, "output", told)
 
 
 def _flattening(trace: Trace, tensor: int) -> str:

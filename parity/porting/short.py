@@ -16,7 +16,7 @@ from parity.porting.cuts import Cut
 from parity.porting.elsewhere import CLOSE, SINGLE, apart, further
 from parity.porting.orders import Orders
 from parity.porting.sides import TENSORFLOW, TORCH, Models, is_fatal
-from parity.porting.verdict import Source, layer_name, names
+from parity.porting.verdict import Source, layer_name, message
 
 KIND = "l2_normalize"
 SCALES = (1e-5, 1e-8, 1e-11)  # of the usual inputs: shorter than floors of 1e-4, 1e-6 and 1e-10
@@ -110,8 +110,5 @@ def _first(ops: Sequence[Op]) -> str | None:
 
 
 def _source(mine: str | None, theirs: str | None, cause: str, evidence: str, fix: str) -> Source:
-    message = "\n".join([
-        f"{names(mine, theirs)} divides short vectors by another number.", f"  cause: {cause}", f"  {evidence}",
-        f"  fix: {fix}",
-    ])  # fmt: skip
-    return Source(mine, theirs, cause, evidence, fix, KIND, message)
+    told = message(mine, theirs, "divides short vectors by another number", cause, evidence, fix)
+    return Source(mine, theirs, cause, evidence, fix, KIND, told)

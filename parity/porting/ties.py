@@ -16,7 +16,7 @@ from parity.porting.cuts import Step
 from parity.porting.options import Array
 from parity.porting.orders import Orders
 from parity.porting.sides import SIDES, TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH, Models, family, is_fatal
-from parity.porting.verdict import Source, layer_name, names
+from parity.porting.verdict import Source, layer_name, message
 
 APART = 2.0**-6  # of the largest number: how far equal numbers are moved at most; float32 has many steps within it
 CLOSE, SINGLE_CLOSE = 1e-9, 1e-5  # of the scale: between results of the twins
@@ -142,5 +142,5 @@ def _source(step: Step, failing: Sequence[Finding]) -> Source:
         " scale), and one step moves weights differently; with the equal numbers made distinct the gradients agree"
     )
     fix = "torch.amax shares the gradient among equal numbers as tf.reduce_max does; torch.max and poolings pick one"
-    lines = [f"{names(mine, theirs)} trains differently.", f"  cause: {CAUSE}", f"  {evidence}", f"  fix: {fix}"]
-    return Source(mine, theirs, CAUSE, evidence, fix, cut.kind, "\n".join(lines))
+    told = message(mine, theirs, "trains differently", CAUSE, evidence, fix)
+    return Source(mine, theirs, CAUSE, evidence, fix, cut.kind, told)

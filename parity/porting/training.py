@@ -17,7 +17,7 @@ from parity.porting.cuts import Step
 from parity.porting.options import Array
 from parity.porting.orders import Orders
 from parity.porting.sides import SIDES, TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH, TWINS, Models, family
-from parity.porting.verdict import Source, layer_name, names
+from parity.porting.verdict import Source, layer_name, message
 
 SGD: Mapping[str, Any] = {"name": "sgd", "learning_rate": 2.0**-7}  # linear in the gradient: no division blurs it
 SAFETY = 256.0  # as for whole outputs
@@ -188,8 +188,7 @@ def of_statistics(step: Step, findings: Sequence[Finding], plan: WeightPlan, hel
 
 
 def _message(mine: str, theirs: str, failing: Sequence[Finding], cause: str, evidence: str, fix: str) -> str:
-    lines = [f"{names(mine, theirs)} trains differently.", f"  cause: {cause}", f"  {evidence}", f"  fix: {fix}"]
-    return "\n".join([*lines, *("  " + finding.message().replace("\n", "\n  ") for finding in failing[:3])])
+    return message(mine, theirs, "trains differently", cause, evidence, fix, failing[:3])
 
 
 def _statistics(step: Step, mine: Op, theirs: Op, plan: WeightPlan, held: Sides) -> list[tuple[str, str, str]]:

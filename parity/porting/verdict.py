@@ -189,6 +189,15 @@ def no_verdict(error: ParityError) -> Verdict:
     return Verdict(NOT_COMPARED, (), (), why=str(error).partition("\n")[0])
 
 
+def message(
+    tensorflow: str | None, torch: str | None, does: str, cause: str, evidence: str, fix: str,
+    findings: Sequence[Finding] = (),
+) -> str:  # fmt: skip
+    """Return what is told of a source: what the two do, the cause, what shows it, what to do, and some findings."""
+    lines = [f"{names(tensorflow, torch)} {does}.", f"  cause: {cause}", f"  {evidence}", f"  fix: {fix}"]
+    return "\n".join([*lines, *("  " + one.message().replace("\n", "\n  ") for one in findings)])
+
+
 def names(tensorflow: str | None, torch: str | None) -> str:
     """Return how messages call a pair of layers."""
     if tensorflow and torch:
