@@ -85,7 +85,10 @@ def recurrent(draw: Draw) -> Network:
 
 def attention(draw: Draw) -> Network:
     heads, key = draw.number(1, 4), draw.number(1, 4)
-    query, value = (Input(name, (draw.number(1, 6), heads * key), SAME) for name in ("query", "value"))
+    # Keras 3.15's `ops.add` takes a bias of (heads, 1) for one of the positions where there are as many of these: it
+    # looks for an axis as long among the first and the last (keras/src/backend/tensorflow/numpy.py, `add`).
+    shortest = heads + 1 if key == 1 else 1
+    query, value = (Input(name, (draw.number(shortest, 6), heads * key), SAME) for name in ("query", "value"))
     return zoo.single("drawn-attention", "attention", (query, value), heads=heads, key_dim=key)
 
 
