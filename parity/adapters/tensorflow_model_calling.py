@@ -83,7 +83,8 @@ def _arranged(model: Any, given: list[Any]) -> list[Any]:
     """Return the positional arguments of a Keras model's call."""
     declared = _declared(model)
     if declared and len(declared) != len(given):
-        raise UsageError(f"the tensorflow model takes {len(declared)} inputs, not {len(given)}")
+        plural = "s" if len(declared) > 1 else ""
+        raise UsageError(f"the tensorflow model takes {len(declared)} input{plural}, not {len(given)}")
     struct = getattr(model, "_inputs_struct", None)
     if struct is None:
         struct = getattr(model, "_nested_inputs", None)

@@ -26,11 +26,16 @@ OTHERS = {".pth": "torch", ".pt": "torch", ".pt2": "torch", ".safetensors": "wei
 ALONE = "weights without a model: name a builder and give the file with --tensorflow-weights"
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_NUMBERS = re.compile(r"\[\[[-+\d.,\sefain\[\]]*\]\]")  # a whole tensor within a message
 
 
 def first_line(error: BaseException) -> str:
     """Return an exception's text in one line."""
-    plain = _COLOUR.sub("", str(error))  # Keras colours its messages, for a terminal or not
+    try:
+        plain = _COLOUR.sub("", str(error))  # Keras colours its messages, for a terminal or not
+    except Exception:  # somebody's own __str__
+        plain = ""
+    plain = _NUMBERS.sub("[...]", plain)
     lines = [line.strip() for line in plain.splitlines() if line.strip()]
     text = " ".join(lines[:3]) if lines else "(no message)"
     return text if len(text) <= 400 else text[:396] + " ..."
@@ -114,7 +119,7 @@ def _import_file(source: str, path: Path) -> ModuleType:
     try:
         with to_stderr():
             spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         sys.modules.pop(name, None)
         what = f"{type(error).__name__}: {first_line(error)}{place_of(error, str(path))}"
         raise UsageError(f"{source}: importing the file raised {what}") from error
@@ -132,7 +137,7 @@ def _import_module(source: str, name: str) -> ModuleType:
                 " environment"
             ) from error
         raise UsageError(f"{source}: importing {name} needs `{error.name}`, which is not installed") from error
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         raise UsageError(
             f"{source}: importing {name} raised {type(error).__name__}: {first_line(error)}{place_of(error)}"
         ) from error
@@ -173,7 +178,7 @@ def call_builder(source: str, function: Any, file: str | None) -> Any:
     try:
         with to_stderr():
             return function()
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         raise UsageError(
             f"{source}: the builder raised {type(error).__name__}: {first_line(error)}{place_of(error, file)}"
         ) from error

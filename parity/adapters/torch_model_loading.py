@@ -154,7 +154,10 @@ def told(error: BaseException, near: str = "") -> str:
 
 def first_line(error: BaseException) -> str:
     """Return an exception's message as one line of bounded length."""
-    text = " ".join(str(error).split())
+    try:
+        text = " ".join(str(error).split()) or "(no message)"
+    except Exception:  # somebody's own __str__
+        text = "(no message)"
     return text if len(text) <= 400 else f"{text[:400]} ..."
 
 

@@ -49,6 +49,7 @@ class Session:
         model = _load_exact(source, seed, notes) if twin else load(source, seed, notes)
         if weights is not None:
             load_weights(model, Path(weights), notes)
+        _refuse_meta(model, source)
         computed = bake(model, notes)
         _tell_precision(model, notes)
         model = model.to(device, torch.float64 if twin else torch.float32)
@@ -379,6 +380,18 @@ def _load_exact(source: str, seed: int, notes: list[str]) -> Any:
                 own.copy_(other)
     _set_mode(exact, plain.training)
     return exact
+
+
+def _refuse_meta(model: Any, source: str) -> None:
+    """Refuse a model that was made to be filled later: it has shapes, and no numbers."""
+    named = [*model.named_parameters(), *model.named_buffers()]
+    empty = [name for name, tensor in named if tensor is not None and tensor.is_meta]
+    if empty:
+        more = f" and {len(empty) - 1} more" if len(empty) > 1 else ""
+        raise UsageError(
+            f"{source}: `{empty[0]}`{more} of the torch model are on the meta device, where weights have shapes and no"
+            ' numbers: build it on the CPU, or call `.to_empty(device="cpu")` and load weights in the builder'
+        )
 
 
 def _set_mode(model: Any, training: bool) -> None:

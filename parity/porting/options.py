@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from errno import EISDIR
+from errno import EACCES, EISDIR
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +141,7 @@ def arrays(options: CheckOptions) -> list[Array]:
         elif given.low is not None and given.high is not None:
             found.append(rng.integers(given.low, given.high + 1, (options.batch, *given.shape)).astype(np.int32))
         else:
-            found.append(_noise(rng, (options.batch, *given.shape)))
+            found.append(_probe(rng, (options.batch, *given.shape)))
     if len({len(array) for array in found}) > 1:
         raise UsageError(f"the inputs have different batch sizes: {[len(array) for array in found]}")
     return found
@@ -150,6 +151,17 @@ def to_torch(array: Array, options: CheckOptions) -> Array:
     """Return what torch is fed where TensorFlow is fed this batch: images with their channels first."""
     image = array.ndim == IMAGE_AXES + 1 and options.torch_layout == CHANNELS_FIRST
     return np.ascontiguousarray(np.moveaxis(array, -1, 1)) if image else array
+
+
+def _probe(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    try:
+        return _noise(rng, shape)
+    except (MemoryError, ValueError) as error:  # ValueError: more numbers than an index can count
+        size = "x".join(map(str, shape[1:]))
+        raise UsageError(
+            f"--input {size}: there is no memory for a batch of {shape[0]} such inputs; give a smaller shape, or fewer"
+            " with --batch"
+        ) from error
 
 
 def _noise(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
@@ -169,12 +181,35 @@ def writable(option: str, path: Path, folder: bool = False) -> None:
     try:
         if not folder and path.is_dir():
             raise IsADirectoryError(EISDIR, "it is a folder, not a file")
+        if not folder and path.exists() and not path.is_file():
+            if not os.access(path, os.W_OK):
+                raise PermissionError(EACCES, os.strerror(EACCES))
+            return  # a device or a pipe, which stays what it is
         place = path if folder else path.parent
         place.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=place):
             pass
     except OSError as error:
         raise UsageError(f"{option} {path} cannot be written: {error.strerror or error}") from None
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file whole or not at all; what is no file, such as /dev/stdout, is written to and not replaced.
+
+    Raises
+        UsageError: the place cannot be written.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            with path.open("w") as stream:
+                stream.write(text)
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(path.name + ".part")
+        partial.write_text(text)
+        partial.replace(path)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def read_map(path: Path) -> dict[str, str]:

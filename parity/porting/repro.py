@@ -21,7 +21,7 @@ from parity.pairing.copying import WeightPlan
 from parity.porting import repro_keras, repro_torch
 from parity.porting.causes import UNKNOWN
 from parity.porting.cuts import Step
-from parity.porting.options import Array
+from parity.porting.options import Array, write_whole
 from parity.porting.orders import Orders
 from parity.porting.repro_gradient import STATE, Target, targeted
 from parity.porting.repro_script import Given, Store, moved_back, refusal
@@ -78,13 +78,7 @@ def save(path: Path, text: str) -> str:
     Raises
         UsageError: the place cannot be written.
     """
-    partial = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text)
-        partial.replace(path)
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+    write_whole(path, text)
     drawn = "" if "default_rng" not in text else " (its arrays are drawn: the models' own are too large)"
     return f"the first source alone, as a script: {path}{drawn}"
 

@@ -111,6 +111,17 @@ class PlainWorkers(Workers):
     sides = (TENSORFLOW, TORCH)
 
 
+def _ended_by(source: str, error: WorkerCrash, limit_s: float) -> str:
+    """Return what to say of a builder that its process did not survive, with the end of what that said below."""
+    said, _, tail = str(error).partition("\n")
+    if isinstance(error, WorkerTimeout):
+        line = f"the builder did not return within {limit_s:g} s, and its worker was killed; --timeout allows for more"
+    else:
+        how = said.partition(": ")[2].rpartition(" during ")[0] or said
+        line = f"building the model ended its worker: {how}; call the builder alone in Python to see why"
+    return f"{source}: {line}\n{tail}"
+
+
 def _worker_options(side: str, options: CheckOptions) -> WorkerOptions:
     twin = side in TWINS
     return WorkerOptions(
@@ -157,9 +168,12 @@ class Models:
 
         def build(side: str) -> Any:
             source = self.builders[family(side)]
-            return self.workers.call(
-                side, "load_model", source=source, weights=files[family(side)], training=self.options.train
-            )
+            try:
+                return self.workers.call(
+                    side, "load_model", source=source, weights=files[family(side)], training=self.options.train
+                )
+            except WorkerCrash as error:
+                raise type(error)(_ended_by(source, error, self.options.timeout_s)) from error
 
         self.about = self._built(build)
         for side in SIDES:

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from parity.errors import ParityError, UsageError
+from parity.errors import ParityError
 from parity.judge.verdict import IDENTICAL, NOT_COMPARED, PASSING, PRECISION, ROUNDING, SEMANTIC, Finding, overall
+from parity.porting.options import write_whole
 
 SCHEMA = 1
 SAME, DIFFERENT, NOT_DECIDED = 0, 1, 2
@@ -276,13 +277,7 @@ def write_json(path: Path, found: Mapping[str, Any]) -> None:
     Raises
         UsageError: the place cannot be written.
     """
-    partial = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n")
-        partial.replace(path)
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+    write_whole(path, json.dumps(found, indent=1, allow_nan=False) + "\n")
 
 
 def _number(value: float | None) -> float | None:

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from parity.adapters.base import UsersCode
-from parity.errors import UsageError
+from parity.errors import UsageError, WorkerCrash, WorkerTimeout
 from parity.porting import convert, memory
 from parity.porting.lint import _call
 from parity.porting.options import (
@@ -31,8 +31,9 @@ from parity.porting.options import (
     parse_int_input,
     read_map,
     writable,
+    write_whole,
 )
-from parity.porting.sides import TENSORFLOW, TORCH, Workers
+from parity.porting.sides import TENSORFLOW, TORCH, Workers, _ended_by
 
 
 @pytest.mark.parametrize(("text", "shape"), [("224x224x3", (224, 224, 3)), ("16", (16,)), ("7,5", (7, 5))])
@@ -204,6 +205,34 @@ def test_a_place_that_cannot_be_written_is_said_before_the_check(tmp_path: Path)
         with pytest.raises(UsageError, match=f"{option} .* cannot be written") as caught:
             writable(option, path, folder=folder)
         assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_file_is_written_to_and_stays(tmp_path: Path) -> None:
+    pipe, got = tmp_path / "pipe", list[str]()
+    os.mkfifo(pipe)
+    writable("--json", pipe)
+    reader = threading.Thread(target=lambda: got.append(pipe.read_text()))
+    reader.start()
+    write_whole(pipe, "all of it")
+    reader.join()
+    assert got == ["all of it"]
+    assert pipe.is_fifo()
+    if Path("/dev/full").is_char_device():
+        with pytest.raises(UsageError, match="cannot write /dev/full: No space left on device"):
+            write_whole(Path("/dev/full"), "x")
+
+
+def test_an_input_that_no_memory_holds_is_one_line() -> None:
+    with pytest.raises(UsageError, match=r"^--input 10000000x10000000: there is no memory for a batch of 3 .*--batch$"):
+        arrays(CheckOptions(inputs=as_inputs(["10000000x10000000"])))
+
+
+def test_a_builder_that_its_process_did_not_survive_is_named() -> None:
+    crash = WorkerCrash("torch worker: the process was killed by SIGSEGV during load_model(source='a')\nits stderr")
+    line, _, rest = _ended_by("a.py:build", crash, 9.0).partition("\n")
+    assert line.startswith("a.py:build: building the model ended its worker: the process was killed by SIGSEGV; call")
+    assert rest == "its stderr"
+    assert "did not return within 9 s" in _ended_by("a.py:build", WorkerTimeout("torch worker: load_model(...)"), 9.0)
 
 
 def test_gradients_and_statistics_are_dumped_too(tmp_path: Path) -> None:

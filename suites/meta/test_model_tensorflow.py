@@ -92,6 +92,10 @@ def nothing():
     keras.Sequential([])
 
 
+def interrupts():
+    raise KeyboardInterrupt
+
+
 def raises():
     raise KeyError("no such backbone")
 """
@@ -441,6 +445,7 @@ def test_layers_are_listed_without_running(workers: dict[str, Worker], builders:
         ("{file}:arguments", "needs arguments (classes)"),
         ("{file}:nothing", "returned None"),
         ("{file}:raises", "raised KeyError"),
+        ("{file}:interrupts", "raised KeyboardInterrupt: (no message)"),
         ("{file}:MODELS", "has no `MODELS`"),
         ("{file}", "names no builder"),
         ("no/such/file.py:build", "there is no file"),

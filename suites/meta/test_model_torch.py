@@ -179,6 +179,11 @@ def returns_none():
     return Function(lambda parts, x: None)
 
 
+def without_numbers():
+    with torch.device("meta"):
+        return nn.Linear(8, 3)
+
+
 def quits():
     sys.exit(3)
 '''
@@ -558,6 +563,7 @@ def test_operations_are_listed_in_their_order_without_numbers(plain: Worker, fol
         ("their_models.py:needs", r"needs arguments \(size\)"),
         ("their_models.py:raises", r"raised ValueError: no such backbone \(.*their_models.py:\d+\)"),
         ("their_models.py:quits", r"raised SystemExit: 3"),
+        ("their_models.py:without_numbers", r"`weight` and 1 more of the torch model are on the meta device"),
         ("their_models.py:the_class", r"gave the class Linear itself, not a model"),
         ("their_models.py:a_tuple", r"returned a tuple, not a torch.nn.Module; element 0 of it is one"),
         ("their_models.py:a_state", r"holds a state dict, weights without a model: name a builder"),
