@@ -37,10 +37,15 @@ class Free:
 
 
 def free(ops: Iterable[Op], shapes: Mapping[str, Shape], covered: Container[str]) -> dict[Shape, list[Free]]:
-    """Return the weights that are not covered and no bias or statistic, by their shapes without axes of one."""
+    """Return the weights that are not covered and no bias or statistic, by their shapes without axes of one.
+
+    Those of recurrent layers are not among them: in which order gates stand no shape tells.
+    """
     found: dict[Shape, list[Free]] = {}
     seen: set[str] = set()
     for op in ops:
+        if family(op) == "recurrent":
+            continue
         for role, reference in op.weights.items():
             one = Free(op, role, reference)
             if (role in _ROLES or one.in_passing) and reference in shapes and reference not in seen:

@@ -371,6 +371,12 @@ def test_a_bias_of_one_side_has_no_partner() -> None:
     assert made.unmatched_torch == ("biases_l0",)
 
 
+def test_gates_are_not_carried_by_a_shape_alone() -> None:
+    mine = trace([("gru", {}, {"kernel": "kernel"})], {"kernel": (5, 9)})
+    made = plan(mine, trace([("matmul", {}, {"other": "other"})], {"other": (5, 9)}), Matching((), (), ()))
+    assert (made.unmatched_tensorflow, made.unmatched_torch) == (("kernel",), ("other",))
+
+
 def test_shapes_that_do_not_fit_are_left_out_and_said() -> None:
     made, *_ = one(("dense", {}, {"kernel": (4, 7)}), ("dense", {}, {"weight": (7, 5)}))
     assert made.links == ()
