@@ -15,7 +15,7 @@ from parity.adapters.torch_model_calls import Call, Par, Ref, leaves, mapped, te
 from parity.adapters.torch_model_loading import first_line
 from parity.adapters.torch_model_tracing import STATISTICS, Recording
 from parity.errors import RoundingUnknown, UsageError
-from parity.pairing.references import rows_of_part
+from parity.pairing.references import rows_of_part, sides_of
 
 
 class Weights:
@@ -37,9 +37,12 @@ class Weights:
         return self.used[name]
 
     def value(self, reference: str) -> Tensor:
-        """Return the value of a reference: `name`, `name@lo:hi`, `a+b`, `a|b`."""
+        """Return the value of a reference: `name`, `name@lo:hi`, `a+b`, `a&b`, `a^b`, `a|b`."""
         if "|" in reference:
             return torch.stack([self.value(part) for part in reference.split("|")])
+        several, axis = sides_of(reference)
+        if len(several) > 1:
+            return torch.cat([self.value(part) for part in several], axis)
         if "+" in reference:
             first, *rest = (self.value(part) for part in reference.split("+"))
             for other in rest:
@@ -55,7 +58,7 @@ class Weights:
                 whole = whole[low : low + count]
             else:
                 whole = whole.index_select(one.axis, torch.as_tensor(one.indices, device=whole.device))
-        return whole
+        return whole.T if rows.turned else whole
 
 
 def run_call(call: Call, known: Mapping[int, Tensor], weights: Weights) -> list[Tensor]:

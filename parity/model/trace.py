@@ -6,6 +6,7 @@ that ran (channels last in TensorFlow, first in torch), counted from the front w
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -133,9 +134,9 @@ class Trace:
 
 
 def weight_names(reference: str) -> tuple[str, ...]:
-    """Return the weights that a reference names, once each: `a+b` and `a|b` name two, `a@0:8` one."""
+    """Return the weights that a reference names, once each: `a+b`, `a&b` and `a|b` name two, `a@0:8` one."""
     found: list[str] = []
-    for part in reference.replace("|", "+").split("+"):
+    for part in re.split(r"[|&^+]", reference):
         found.append(part.partition("@")[0])
     return tuple(dict.fromkeys(found))
 

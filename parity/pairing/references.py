@@ -1,13 +1,16 @@
-"""Read and write weights through references: a name, rows of one, the sum of several, or several stacked.
+"""Read and write weights through references: a name, rows of one, the sum of several, or several joined or stacked.
 
 `name@lo:hi` are rows, `name@last:lo:hi` columns along the last axis, `name@dim1:lo:hi` places along another; several
-ranges stand with commas between them, and places along two axes behind one another.
+ranges stand with commas between them, and places along two axes behind one another; `@t` at the end turns a matrix.
+`a+b` is a sum, `a&b` are two
+side by side along the first axis, `a^b` along the last, `a|b` two of one shape stacked; the later binds less.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,13 +19,14 @@ from parity.errors import PairingError
 from parity.model.layout import Array
 
 Shape = tuple[int, ...]
-_LAST, _DIM = "last:", "dim"
+_LAST, _DIM, _TURNED = "last:", "dim", "t"
+_ALONG_FIRST, _ALONG_LAST = "&", "^"
 
 
 def shape_of(reference: str, shapes: Mapping[str, Shape]) -> Shape | None:
     """Return the shape of what a reference stands for; None if a weight of it is unknown."""
     stacked = reference.split("|")
-    found = [_shape_of_part(part.split("+")[0], shapes) for part in stacked]
+    found = [_shape_of_joined(part, shapes) for part in stacked]
     if found[0] is None or len(stacked) == 1:
         return found[0]
     return (len(stacked), *found[0])
@@ -30,7 +34,7 @@ def shape_of(reference: str, shapes: Mapping[str, Shape]) -> Shape | None:
 
 def read(reference: str, arrays: Mapping[str, Array]) -> Array:
     """Return the array that a reference stands for."""
-    stacked = [_read_sum(part, arrays) for part in reference.split("|")]
+    stacked = [_read_joined(part, arrays) for part in reference.split("|")]
     return stacked[0] if len(stacked) == 1 else np.stack(stacked)
 
 
@@ -41,19 +45,35 @@ def write(reference: str, array: Array, arrays: dict[str, Array], shapes: Mappin
     if len(values) != len(stacked):
         raise PairingError(f"`{reference}` holds {len(stacked)} weights, and the array has shape {array.shape}")
     for part, value in zip(stacked, values, strict=True):
-        first, *others = part.split("+")
-        _write_part(first, value, arrays, shapes)
-        for other in others:
-            _write_part(other, np.zeros_like(value), arrays, shapes)
+        for one, share in _shares(part, value, shapes):
+            first, *others = one.split("+")
+            _write_part(first, share, arrays, shapes)
+            for other in others:
+                _write_part(other, np.zeros_like(share), arrays, shapes)
+
+
+def joined(references: Sequence[str], last: bool = False) -> str:
+    """Return one reference for several side by side, along the last axis or the first."""
+    return (_ALONG_LAST if last else _ALONG_FIRST).join(references)
+
+
+def sides_of(reference: str) -> tuple[list[str], int]:
+    """Return what stands side by side in a reference without stacks, and along which axis."""
+    last = _ALONG_LAST in reference
+    return reference.split(_ALONG_LAST if last else _ALONG_FIRST), -1 if last else 0
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Some places along an axis of a weight; `indices` is None for all of it, `within` are places along another."""
+    """Some places along an axis of a weight; `indices` is None for all of it, `within` are places along another.
+
+    `turned` says that what is picked is read with its axes the other way round.
+    """
 
     axis: int = 0
     indices: Array | None = None
     within: Rows | None = None
+    turned: bool = False
 
     def count(self, shape: Shape) -> int:
         """Return how many places the axis has, 1 for a scalar."""
@@ -72,10 +92,15 @@ class Rows:
     def picked(self, array: Array) -> Array:
         """Return the places of an array."""
         found = array if self.indices is None else array[self.where()]
-        return found if self.within is None else self.within.picked(found)
+        found = found if self.within is None else self.within.picked(found)
+        return found.T if self.turned else found
 
     def put(self, value: Array, array: Array) -> None:
         """Write the places of an array."""
+        value = value.T if self.turned else value
+        if self.indices is None:
+            array[...] = value
+            return
         if self.within is None:
             array[self.where()] = value
             return
@@ -88,12 +113,15 @@ class Rows:
         if self.indices is not None and shape:
             axis = self.axis % len(shape)
             shape = (*shape[:axis], len(self.indices), *shape[axis + 1 :])
-        return shape if self.within is None else self.within.of_shape(shape)
+        found = shape if self.within is None else self.within.of_shape(shape)
+        return found[::-1] if self.turned else found
 
 
 def rows_of_part(part: str) -> tuple[str, Rows]:
     """Return the name and the places that one part of a reference means."""
     name, *texts = part.split("@")
+    turned = texts[-1:] == [_TURNED]
+    texts = texts[:-1] if turned else texts
     found: Rows | None = None
     for text in reversed(texts):
         axis, ranges = 0, text
@@ -105,7 +133,7 @@ def rows_of_part(part: str) -> tuple[str, Rows]:
         ends = [one.partition(":") for one in ranges.split(",")]
         places_ = np.concatenate([np.arange(int(low), int(high)) for low, _, high in ends])
         found = Rows(axis, places_, found)
-    return name, found or Rows()
+    return name, replace(found or Rows(), turned=turned)
 
 
 def places(name: str, indices: Array, last: bool = False) -> str:
@@ -125,7 +153,30 @@ def ranges_of(indices: Array) -> str:
 
 def parts(reference: str) -> list[str]:
     """Return the parts of a reference, each a name with or without rows."""
-    return reference.replace("|", "+").split("+")
+    return re.split(r"[|&^+]", reference)
+
+
+def _shape_of_joined(reference: str, shapes: Mapping[str, Shape]) -> Shape | None:
+    several, axis = sides_of(reference)
+    found = [shape for one in several if (shape := _shape_of_part(one.split("+")[0], shapes)) is not None]
+    if len(found) < len(several) or len(several) == 1:
+        return found[0] if found else None
+    total = sum(shape[axis] for shape in found)
+    return (total, *found[0][1:]) if axis == 0 else (*found[0][:-1], total)
+
+
+def _shares(reference: str, value: Array, shapes: Mapping[str, Shape]) -> list[tuple[str, Array]]:
+    """Return each of what stands side by side with its share of an array."""
+    several, axis = sides_of(reference)
+    sizes = [(_shape_of_part(one.split("+")[0], shapes) or (0,))[axis] for one in several[:-1]]
+    cut = np.split(value, np.cumsum(sizes), axis) if sizes else [value]
+    return list(zip(several, cut, strict=True))
+
+
+def _read_joined(reference: str, arrays: Mapping[str, Array]) -> Array:
+    several, axis = sides_of(reference)
+    found = [_read_sum(one, arrays) for one in several]
+    return found[0] if len(found) == 1 else np.concatenate(found, axis)
 
 
 def _shape_of_part(part: str, shapes: Mapping[str, Shape]) -> Shape | None:
@@ -151,7 +202,7 @@ def _read_part(part: str, arrays: Mapping[str, Array]) -> Array:
 
 def _write_part(part: str, value: Array, arrays: dict[str, Array], shapes: Mapping[str, Shape]) -> None:
     name, rows = rows_of_part(part)
-    if rows.indices is None:
+    if rows.indices is None and not rows.turned:
         arrays[name] = np.ascontiguousarray(value).reshape(value.shape)  # a scalar stays one
         return
     if name not in arrays:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from parity.model.trace import Op, Trace
@@ -23,6 +23,16 @@ class Term:
     reference: str
     low: int
     high: int
+    beside: Op | None = None  # of a bias: the product that it is added to, if it is one alone
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A squashed sum of products, which may be shifted before or inverted behind."""
+
+    ops: tuple[Op, ...]
+    function: str
+    terms: list[Term]
 
 
 @dataclass
@@ -35,6 +45,7 @@ class Step:
     memory: tuple[int | None, int] | None = None  # an LSTM's, before (None: zeros) and after
     functions: tuple[str, str] = ("", "")  # of what is new, and of the gates
     ops: dict[int, Op] = field(default_factory=dict)
+    opened: dict[int, int | None] = field(default_factory=dict)  # a state that a gate opened for a product, and itself
 
     @property
     def products(self) -> list[Op]:
@@ -76,6 +87,11 @@ class Reader:
         makers = [self.makers.get(op.inputs[0]) for op in step.products if op.inputs]
         return [maker for maker in makers if maker is not None and maker.kind == "concat"]
 
+    def reads(self, step: Step, product: Op) -> tuple[int, ...]:
+        """Return what a product of a step reads, the state itself for one that a gate opens; no zeros."""
+        found = (step.opened.get(tensor, tensor) for tensor in self.read(product))
+        return tuple(tensor for tensor in found if tensor is not None)
+
     def units(self, tensor: int) -> int:
         """Return how many units, or channels, a tensor has."""
         shape = self.trace.shapes.get(tensor, ())
@@ -98,10 +114,20 @@ class Reader:
     def _use(self, *ops: Op | None) -> None:
         self.used |= {op.index: op for op in ops if op is not None}
 
-    def _gate(self, tensor: int) -> tuple[Op, list[Term]] | None:
-        op = self._maker(tensor, "activation")
-        terms = self._terms(op.inputs[0]) if op is not None else None
-        return (op, terms) if op is not None and terms else None
+    def _gate(self, tensor: int) -> Gate | None:
+        op, behind = self.makers.get(tensor), list[Op]()
+        if op is not None and _is_scaling(op):
+            tensor, behind = op.inputs[0], [op]
+            op = self.makers.get(tensor)
+        if op is not None and (cut := self._cut(op, tensor)) is not None:  # several gates are squashed at once
+            whole = self._gate(op.inputs[0])
+            if whole is None:
+                return None
+            return Gate((*whole.ops, op, *behind), whole.function, _part(whole.terms, cut))
+        if op is None or op.kind != "activation" or op.weights:
+            return None
+        terms = self._terms(op.inputs[0])
+        return Gate((op, *behind), str(op.config.get("function")), terms) if terms else None
 
     def _lstm(self, op: Op) -> Step | None:
         for opened, squashed in self._both(op, "multiply"):
@@ -113,11 +139,12 @@ class Reader:
                     for memory, forgotten in self._kept(makers[1]):
                         gates = [self._gate(one) for one in (entrance, forgotten, candidate, opened)]
                         found = [one for one in gates if one is not None]
-                        names = [str(gate.config.get("function")) for gate, _ in found]
-                        if len(found) < 4 or len({names[0], names[1], names[3]}) > 1 or names[2] == names[0]:
+                        names = [gate.function for gate in found]
+                        # One gate may have another function by mistake; the candidate has none of a gate's.
+                        if len(found) < 4 or names[2] == names[0] or names[0] not in (names[1], names[3]):
                             continue
-                        self._use(op, last, sum_, *makers, *(gate for gate, _ in found))
-                        terms = dict(zip("ifgo", (terms for _, terms in found), strict=True))
+                        self._use(op, last, sum_, *makers, *(one for gate in found for one in gate.ops))
+                        terms = {name: gate.terms for name, gate in zip("ifgo", found, strict=True)}
                         assert sum_ is not None
                         after = memory, sum_.outputs[0]
                         return Step("lstm", terms, op.outputs[0], after, (names[2], names[0]))
@@ -130,52 +157,108 @@ class Reader:
             yield None, op.inputs[0]
 
     def _gru(self, op: Op) -> Step | None:
-        for first, second in self._both(op, "add"):
-            for new, update, used in (*self._blended(first, second), *self._moved(first, second)):
-                squashed, gate = self._maker(new, "activation"), self._gate(update)
-                sum_ = self._maker(squashed.inputs[0], "add") if squashed is not None else None
-                for own, rest in self._both(sum_, "add") if gate is not None else ():
-                    reset = self._maker(rest, "multiply")
-                    for opened, past in self._both(reset, "multiply"):
-                        parts = self._gate(opened), self._terms(own), self._terms(past)
-                        if squashed is None or gate is None or None in parts:
-                            continue
-                        shut, fed, state = parts
-                        assert shut is not None
-                        assert fed is not None
-                        assert state is not None
-                        self._use(op, squashed, sum_, reset, gate[0], shut[0], *used)
-                        names = [str(one.config.get("function")) for one in (squashed, gate[0])]
-                        gates = {"r": shut[1], "z": gate[1], "n": [*fed, *state]}
-                        return Step("gru", gates, op.outputs[0], functions=(names[0], names[1]))
+        for new, update, used in self._mixed(op):
+            squashed, gate = self._maker(new, "activation"), self._gate(update)
+            made = self._candidate(squashed.inputs[0]) if squashed is not None and gate is not None else None
+            if squashed is None or gate is None or made is None:
+                continue
+            terms, reset, opened = made
+            self._use(op, squashed, *gate.ops, *reset.ops, *used)
+            functions = str(squashed.config.get("function")), gate.function
+            gates = {"r": reset.terms, "z": gate.terms, "n": terms}
+            return Step("gru", gates, op.outputs[0], functions=functions, opened=opened)
         return None
 
+    def _candidate(self, tensor: int) -> tuple[list[Term], Gate, dict[int, int | None]] | None:
+        """Return the terms of a sum of which a gate opens one, the gate, and the state if that is what it opens."""
+        terms, resets, opened, open_ = list[Term](), list[Gate](), dict[int, int | None](), [tensor]
+        while open_:
+            at = open_.pop(0)
+            op = self.makers.get(at)
+            if op is not None and op.kind == "add" and not op.weights and len(op.inputs) > 1:
+                self._use(op)
+                open_ = [*op.inputs, *open_]
+                continue
+            whole = self._terms(at)
+            shut, found = (None, whole) if whole is not None else self._opened(op)
+            if found is None:
+                return None
+            terms += found
+            resets += [shut] if shut is not None else []
+            for product in (term.op for term in found if term.op is not None and shut is None):
+                for read in self.read(product):
+                    for state, reset in self._reset(read):
+                        opened[read] = state
+                        resets.append(reset)
+        several = {gate.ops[0].index for gate in resets}
+        return (terms, resets[0], opened) if len(several) == 1 else None
+
+    def _opened(self, op: Op | None) -> tuple[Gate | None, list[Term] | None]:
+        """Return the gate and the terms of a product of both."""
+        for opened, past in self._both(op, "multiply"):
+            gate, terms = self._gate(opened), self._terms(past)
+            if gate is not None and terms is not None:
+                self._use(op)
+                return gate, terms
+        return None, None
+
+    def _reset(self, tensor: int) -> Iterator[tuple[int | None, Gate]]:
+        """Yield the state, None for zeros, that a gate opens before it is multiplied with weights, and the gate."""
+        op = self._maker(tensor, "multiply")
+        for state, opened in self._kept(op):
+            gate = self._gate(opened)
+            if gate is not None:
+                self._use(op)
+                yield state, gate
+                return
+
+    def _mixed(self, op: Op) -> Iterator[tuple[int, int, list[Op]]]:
+        """Yield what is new, the gate and the operations of a sum of a state and what is new, in any share."""
+        for first, second in self._both(op, "add"):
+            yield from self._blended(first, second)
+            yield from self._moved(first, second)
+        if op.kind == "subtract" and not op.weights and len(op.inputs) == 2:
+            yield from self._moved(*op.inputs)
+        if op.kind == "op:lerp" and len(op.inputs) == 3:
+            for new in op.inputs[:2]:
+                yield new, op.inputs[2], []
+
     def _blended(self, first: int, second: int) -> Iterator[tuple[int, int, list[Op]]]:
-        """Yield what is new, the gate and the operations of z * h + (1 - z) * n."""
-        kept, made = self._maker(first, "multiply"), self._maker(second, "multiply")
-        for _, gate in self._kept(kept):
-            for share, new in self._both(made, "multiply"):
-                rest = self._maker(share, "rescale")
-                if rest is not None and rest.inputs[0] == gate and _is_rest(rest) and kept and made:
-                    yield new, gate, [kept, made, rest]
+        """Yield the same of z * h + (1 - z) * n, or with the shares exchanged."""
+        one, other = self._maker(first, "multiply"), self._maker(second, "multiply")
+        for left, gate in self._kept(one):
+            for share, right in self._kept(other):
+                rest = self._rest(share)
+                if one is None or other is None or rest is None or rest[1] != gate:
+                    continue
+                for new in (left, right):
+                    if new is not None:
+                        yield new, gate, [one, other, rest[0]]
+
+    def _rest(self, tensor: int | None) -> tuple[Op, int] | None:
+        """Return the operation that makes 1 - x, and x."""
+        op = self.makers.get(tensor) if tensor is not None else None
+        return (op, op.inputs[0]) if op is not None and _is_rest(op) else None
 
     def _moved(self, first: int, second: int) -> Iterator[tuple[int, int, list[Op]]]:
-        """Yield the same of n + z * (h - n)."""
+        """Yield the same of n + z * (h - n), and of h + z * (n - h)."""
         product = self._maker(second, "multiply")
         for gate, between in self._both(product, "multiply"):
             apart = self.makers.get(between)
             if apart is None or product is None or first not in apart.inputs or apart.weights:
                 continue
-            whole = apart.kind == "subtract" and len(apart.inputs) == 2 and apart.inputs[1] == first
-            if whole or (len(apart.inputs) == 1 and _is_minus(apart)):
+            if apart.kind == "subtract" and len(apart.inputs) == 2:
+                for new in apart.inputs:
+                    yield new, gate, [product, apart]
+            elif len(apart.inputs) == 1 and _is_minus(apart):
                 yield first, gate, [product, apart]
 
     def _rnn(self, op: Op) -> Step | None:
         found = self._gate(op.outputs[0]) if op.kind == "activation" and len(op.outputs) == 1 else None
         if found is None:
             return None
-        self._use(op)
-        step = Step("rnn", {"h": found[1]}, op.outputs[0], functions=(str(op.config.get("function")), ""))
+        self._use(*found.ops)
+        step = Step("rnn", {"h": found.terms}, op.outputs[0], functions=(found.function, ""))
         return step if step.products else None
 
     def _terms(self, tensor: int) -> list[Term] | None:
@@ -194,12 +277,16 @@ class Reader:
             return [term for part in found for term in part] if len(found) == len(parts) else None
         if op.kind == "add" and len(op.inputs) == 1 and op.weights:
             return self._with_bias(op)
+        if _is_scaling(op):  # such as a forget gate's bias of one
+            terms = self._terms(op.inputs[0])
+            self._use(op)
+            return terms
         cut = self._cut(op, tensor)
         inner = self._terms(op.inputs[0]) if cut is not None else None
         if cut is None or inner is None:
             return None
         self._use(op)
-        return [Term(one.op, one.reference, one.low + cut[0], one.low + cut[1]) for one in inner]
+        return _part(inner, cut)
 
     def _with_bias(self, op: Op) -> list[Term] | None:
         inner = self._terms(op.inputs[0])
@@ -209,7 +296,8 @@ class Reader:
         for reference in op.weights.values():
             shape = [size for size in shape_of(reference, self.shapes) or () if size > 1]
             if len(shape) == 1:  # a matrix is a product with zeros, of the first step
-                inner.append(Term(None, reference, 0, shape[0]))
+                products = [term.op for term in inner if term.op is not None]
+                inner.append(Term(None, reference, 0, shape[0], products[0] if len(products) == 1 else None))
         return inner
 
     def _cut(self, op: Op, tensor: int) -> tuple[int, int] | None:
@@ -227,6 +315,11 @@ class Reader:
         return None if first is None else (first, first + made[axis])
 
 
+def _part(terms: Sequence[Term], cut: tuple[int, int]) -> list[Term]:
+    """Return some units of each of the terms of a sum."""
+    return [replace(one, low=one.low + cut[0], high=one.low + cut[1]) for one in terms]
+
+
 def _start_of_slice(text: str, axis: int, tensorflow: bool) -> int | None:
     """Return where a slice along one axis starts, by how its operation is told; None if it is another one."""
     if tensorflow:
@@ -240,8 +333,15 @@ def _start_of_slice(text: str, axis: int, tensorflow: bool) -> int | None:
     return None if found is None else int(found[1] or 0)
 
 
+def _is_scaling(op: Op) -> bool:
+    """Return whether an operation scales or shifts one tensor by numbers of the code."""
+    return op.kind == "rescale" and not op.weights and len(op.inputs) == 1
+
+
 def _is_rest(op: Op) -> bool:
     """Return whether an operation is 1 - x."""
+    if op.kind == "subtract" and op.config.get("reversed") and len(op.inputs) == 1:
+        return set(op.config.get("constant") or [0.0]) == {1.0}
     return op.config.get("scale") == -1.0 and op.config.get("offset") == 1.0
 
 

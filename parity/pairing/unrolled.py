@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from parity.model.trace import Op, Trace
-from parity.pairing.references import ranges_of
+from parity.pairing import references
 from parity.pairing.steps import IMAGE, Reader, Step, Term
 from parity.pairing.whole import Whole
 
@@ -60,13 +60,20 @@ def _chains(trace: Trace, tensorflow: bool) -> list[_Chain]:
 
 
 def _goes_on(before: Step, step: Step, reader: Reader) -> bool:
-    """Return whether a step begins with what another one ends with."""
+    """Return whether a step begins with what another one ends with, in its place or the states exchanged."""
     kernels = [{_kernel_of(op) for op in one.products} for one in (before, step)]
     if before.kind != step.kind or not kernels[0] <= kernels[1]:  # the first may lack a product with zeros
         return False
-    if before.output not in {tensor for op in step.products for tensor in reader.read(op)}:
-        return False
-    return before.memory is None or step.memory is None or before.memory[1] == step.memory[0]
+    read = {tensor for op in step.products for tensor in reader.reads(step, op)}
+    if before.memory is None or step.memory is None:
+        return before.output in read
+    handed = (before.output, before.memory[1])
+    return any(one in read and step.memory[0] == other for one, other in (handed, handed[::-1]))
+
+
+def _state(step: Step, exchanged: bool) -> int:
+    """Return what the next step takes for the state: the memory where the two are exchanged."""
+    return step.memory[1] if exchanged and step.memory is not None else step.output
 
 
 class _Chain:
@@ -76,13 +83,24 @@ class _Chain:
         self.trace, self.reader, self.steps, self.tensorflow = trace, reader, steps, tensorflow
         self.shapes = {name: weight.shape for name, weight in trace.weights.items()}
         self.order = (_KERAS_ORDER if tensorflow else _ORDER)[steps[0].kind]
-        self.first = steps[0].output  # the state that the second step reads
+        self.exchanged = steps[1].memory is not None and steps[1].memory[0] == steps[0].output
+        self.first = _state(steps[0], self.exchanged)  # that the second step reads
 
     def layout(self) -> tuple[Any, ...]:
         """Return how the cell is written, to tell whether another one is written alike."""
         second = self.steps[1]
-        gates = [(name, [(one.low, one.high) for one in terms]) for name, terms in sorted(second.gates.items())]
+        gates = [
+            (name, [(one.low, one.high, self._place(one.op)) for one in terms])
+            for name, terms in sorted(second.gates.items())
+        ]
         return second.kind, len(second.products), repr(gates)
+
+    def _place(self, op: Op | None) -> tuple[bool, ...]:
+        """Return which of what a product reads, side by side, is the state."""
+        return tuple(tensor == self.first for tensor in self._read(self.steps[1], op))
+
+    def _read(self, step: Step, op: Op | None) -> tuple[int, ...]:
+        return self.reader.reads(step, op) if op is not None else ()
 
     def cells(self) -> list[tuple[Op, tuple[Op, ...]]]:
         """Return one operation for each step, with its steps; none where it is no cell of the usual kind."""
@@ -95,79 +113,114 @@ class _Chain:
         """Return the references of the kernels and biases, each gate's part in the order of the framework's layers."""
         second, kernels = self.steps[1], list[str]()
         for of_state in (False, True):
-            terms = [self._only(second.gates[gate], of_state) for gate in self.order]
+            terms = [self._only(second, gate, of_state) for gate in self.order]
             parts = [term for term in terms if term is not None]
-            if len(parts) < len(terms) or len({part.reference for part in parts}) > 1:
+            if len(parts) < len(terms) or len({self._rows_first(part.op) for part in parts}) > 1:
                 return {}
-            kernels.append(self._kernel(parts, of_state))
+            kernels.append(self._kernels(parts, of_state))
         biases = self._biases(second)
         if biases is None or any(step.like() != second.like() for step in self.steps[2:]):
             return {}
         names = [roles[0 if self.tensorflow else 1] for roles in _ROLES]
         found = dict(zip(names, kernels, strict=False))
-        if second.kind == "gru" and len(biases) == 2:
-            return {**found, "bias" if self.tensorflow else "biases_l0": "|".join(biases)}
-        if second.kind == "gru" and biases:
+        if self.two_biases and len(biases) == 1:
             return {}  # one of two biases has no place in a layer that has both
-        return {**found, names[2]: "+".join(biases)} if biases else found
+        of_both = second.kind == "gru" and not self.tensorflow
+        return {**found, "biases_l0" if of_both else names[2]: "|".join(biases)} if biases else found
 
-    def _only(self, terms: Sequence[Term], of_state: bool) -> Term | None:
+    @property
+    def two_biases(self) -> bool:
+        """Whether the bias of the state is one of its own: a gate opens it together with the state's product."""
+        return self.steps[1].kind == "gru" and not self.steps[1].opened
+
+    def _only(self, step: Step, gate: str, of_state: bool) -> Term | None:
         """Return the one product in a gate that reads the state, or what is fed; one may read both."""
         found = [
             term
-            for term in terms
+            for term in step.gates[gate]
             if term.op is not None
-            and (self.first in self.reader.read(term.op) if of_state else {*self.reader.read(term.op)} - {self.first})
+            and (read := set(self.reader.reads(step, term.op)))
+            and (self.first in read if of_state else read - {self.first})
         ]
         return found[0] if len(found) == 1 else None
+
+    def _rows_first(self, op: Op | None) -> bool:
+        """Whether a product's units are its kernel's first axis: torch's, unless the code multiplies matrices."""
+        return op is not None and not self.tensorflow and "other" not in op.weights
+
+    def _kernels(self, parts: Sequence[Term], of_state: bool) -> str:
+        """Return the reference of all gates' rows, be they in one kernel or in one for each."""
+        if len({part.reference for part in parts}) == 1:
+            return self._kernel(parts, of_state)
+        return references.joined([self._kernel([part], of_state) for part in parts], last=self.tensorflow)
 
     def _kernel(self, parts: Sequence[Term], of_state: bool) -> str:
         reference, op = parts[0].reference, parts[0].op
         assert op is not None
-        shape = self.shapes.get(reference, ())
-        rows_first = not self.tensorflow and "other" not in op.weights
+        shape, rows_first = self.shapes.get(reference, ()), self._rows_first(op)
         indices = np.concatenate([np.arange(part.low, part.high) for part in parts])
-        read = self.reader.read(op)
+        read = self.reader.reads(self.steps[1], op)
         found = reference
         if len(read) > 1 or not np.array_equal(indices, np.arange(shape[0 if rows_first else -1] if shape else 0)):
-            found += f"@{'' if rows_first else 'last:'}{ranges_of(indices)}"
+            found += f"@{'' if rows_first else 'last:'}{references.ranges_of(indices)}"
         if len(read) > 1:
             sizes = [self.reader.units(tensor) for tensor in read]
             place = next(i for i, tensor in enumerate(read) if (tensor == self.first) == of_state)
             start = sum(sizes[:place])
             found += f"@dim{1 if rows_first else len(shape) - 2}:{start}:{start + sizes[place]}"
-        return found
+        return found if rows_first or self.tensorflow else f"{found}@t"
 
     def _biases(self, step: Step) -> list[str] | None:
-        """Return the biases, of what is fed before those of the state; None where gates have different ones."""
-        per_gate = [
-            [
-                (reference, term.low, term.high, term.op is not None and self.first in self.reader.read(term.op))
-                for term in step.gates[gate]
-                if (reference := term.reference if term.op is None else term.op.weights.get("bias"))
-            ]
-            for gate in self.order
-        ]
-        names = [sorted({(of_state, reference) for reference, _, _, of_state in some}) for some in per_gate]
-        if any(one != names[0] for one in names) or any(len(some) != len(names[0]) for some in per_gate):
+        """Return the biases as a layer has them: one sum for each gate, or those of what is fed and of the state.
+
+        None where gates have different ones, or a bias belongs to several.
+        """
+        per_gate = [self._biases_of(step, gate) for gate in self.order]
+        kinds = [len(some) if self.two_biases else min(len(some), 1) for some in per_gate]
+        if len(set(kinds)) > 1:
             return None
-        found = []
-        for _, reference in names[0]:
-            ranges = [(low, high) for some in per_gate for name, low, high, _ in some if name == reference]
-            indices = np.concatenate([np.arange(low, high) for low, high in ranges])
-            whole = np.array_equal(indices, np.arange(prod(self.shapes.get(reference, ()))))
-            found.append(reference if whole else f"{reference}@{ranges_of(indices)}")
-        return found
+        if not self.two_biases:
+            sums = [[one[1:] for one in some] for some in per_gate]
+        elif any([one[0] for one in some] not in ([], [False, True]) for some in per_gate):
+            return [self._joined([[some[0][1:]] for some in per_gate])]
+        else:
+            fed, past = ([[one[1:] for one in some if one[0] == state] for some in per_gate] for state in (False, True))
+            return [self._joined(fed), self._joined(past)] if kinds[0] else []
+        return [self._joined(sums)] if kinds[0] else []
+
+    def _biases_of(self, step: Step, gate: str) -> list[tuple[bool, str, int, int]]:
+        """Return whether it is the state's, and the reference and the units of each bias of a gate."""
+        return sorted(
+            (self.first in self._read(step, term.op or term.beside), reference, term.low, term.high)
+            for term in step.gates[gate]
+            if (reference := term.reference if term.op is None else term.op.weights.get("bias"))
+        )
+
+    def _joined(self, sums: Sequence[Sequence[tuple[str, int, int]]]) -> str:
+        """Return one reference for the sums of the gates: a sum of wholes, where all are parts of the same weights."""
+        names = [[name for name, _, _ in some] for some in sums]
+        if all(one == names[0] for one in names):
+            columns = [[some[i] for some in sums] for i in range(len(names[0]))]
+            return "+".join(self._places(column) for column in columns)
+        return references.joined(["+".join(self._places([one]) for one in some) for some in sums])
+
+    def _places(self, ranges: Sequence[tuple[str, int, int]]) -> str:
+        reference = ranges[0][0]
+        indices = np.concatenate([np.arange(low, high) for _, low, high in ranges])
+        whole = np.array_equal(indices, np.arange(prod(self.shapes.get(reference, ()))))
+        return reference if whole else f"{reference}@{references.ranges_of(indices)}"
 
     def _cell(self, number: int, weights: Mapping[str, str]) -> tuple[Op, tuple[Op, ...]] | None:
-        step, before = self.steps[number], self.steps[number - 1].output if number else None
+        step = self.steps[number]
+        before = _state(self.steps[number - 1], self.exchanged) if number else None
         ops = {**step.ops, **{op.index: op for op in self.reader.joins(step)}}
         last, inputs = ops[max(ops)], self._inputs(step, before)
         outputs = (step.output, step.memory[1]) if step.memory is not None else (step.output,)
         if inputs is None or not self._closed(ops, outputs, last.index):
             return None
         config = {
-            "cell": True, "units": self.reader.units(step.output), "bidirectional": False, "reset_after": True,
+            "cell": True, "units": self.reader.units(step.output), "bidirectional": False,
+            "reset_after": not step.opened,
             "activation": step.functions[0], "recurrent_activation": step.functions[1] or None,
             "bias": any("bias" in role for role in weights),
         }  # fmt: skip
@@ -180,11 +233,12 @@ class _Chain:
 
     def _inputs(self, step: Step, before: int | None) -> tuple[int, ...] | None:
         """Return what a step is fed, the state and the memory, as far as they are no zeros."""
-        usual = {_kernel_of(op): self.reader.read(op) for op in self.steps[1].products}
+        second = self.steps[1]
+        usual = {_kernel_of(op): self.reader.reads(second, op) for op in second.products}
         fed: list[int] = []
         states: list[int] = []
         for op in step.products:
-            known, read = usual.get(_kernel_of(op)), self.reader.read(op)
+            known, read = usual.get(_kernel_of(op)), self.reader.reads(step, op)
             if known is None:
                 return None
             of_state = [tensor == self.first for tensor in known]

@@ -342,6 +342,19 @@ def test_slices_of_one_weight_are_written_into_one_array() -> None:
     assert "in_proj_weight" in partial.unmatched_torch  # only a third of it has a partner
 
 
+def test_weights_side_by_side_and_turned_are_read_and_written() -> None:
+    shapes = {"a": (3, 2), "b": (3, 2), "c": (2, 4)}
+    held = {name: np.arange(np.prod(shape), dtype=float).reshape(shape) for name, shape in shapes.items()}
+    whole = {"a&c@last:0:2": (5, 2), "a^b": (3, 4), "a^b@last:1:2": (3, 3), "a&c@last:2:4@t|b&c@last:0:2@t": (2, 5, 2)}
+    for reference, shape in whole.items():
+        array = references.read(reference, held)
+        assert array.shape == references.shape_of(reference, shapes) == shape
+        written: dict[str, np.ndarray[Any, Any]] = {}
+        references.write(reference, array, written, shapes)
+        assert np.array_equal(references.read(reference, written), array)
+    assert np.array_equal(references.read("a@1:3@t", held), held["a"][1:].T)
+
+
 def test_references_are_read_and_written() -> None:
     held = {"a": np.arange(6.0).reshape(3, 2), "b": np.ones((3, 2))}
     shapes = {name: array.shape for name, array in held.items()}

@@ -86,14 +86,16 @@ def _lengths() -> Iterator[Case]:
 def _unrolled() -> Iterator[Case]:
     """Yield recurrent cells that one side writes out step by step, against layers and cells written otherwise."""
     port = partial(_port, inputs="7x5", family="unrolled")
-    for name in ("apart", "apart_in_another_order", "joined", "matrices"):
+    for name in ("apart", "apart_in_another_order", "joined", "matrices", "gates"):
         yield port("lstm", name)
     yield port("lstm_steps", "apart_steps")
     yield port("lstm", "joined", options=("--train",))
     yield port("lstm", "joined", options=("--weights", "torch-to-tf"))
     for name in ("gated", "blended"):
         yield port("gru", name)
-    yield port("rnn", "plain")
+    yield port("gru_opened", "opened")
+    for name in ("plain", "squares"):
+        yield port("rnn", name)
     yield _port("words", "words", "", family="unrolled", ids="7:0:19")
     for first in ("written", "written_joined"):
         yield port(first, "layer")
@@ -101,6 +103,8 @@ def _unrolled() -> Iterator[Case]:
     cause, place = "unknown", ("reader", "cell")
     yield port("lstm", "unsquashed", cause=cause, place=place)
     yield port("lstm_hard", "apart", cause=cause, place=place)
+    yield port("lstm", "gates_shifted", cause=cause, place=place)
+    yield port("gru", "shares_exchanged", cause=cause, place=place)
     film = partial(port, "film", inputs="4x8x9x3")
     yield film("film")
     yield film("film_other_eps", cause="batchnorm-eps", place=("norm", "norm"))

@@ -26,6 +26,46 @@ def gru():
     return _reader(layers.GRU(6, name="reader"))
 
 
+def gru_opened():
+    return _reader(layers.GRU(6, reset_after=False, name="reader"))
+
+
+def both_ways():
+    return _reader(layers.Bidirectional(layers.LSTM(6), name="reader"))
+
+
+def each_way():
+    sequence = keras.Input((7, 5))
+    ways = [layers.LSTM(6, go_backwards=way, name=f"way_{way}".lower())(sequence) for way in (False, True)]
+    return keras.Model(sequence, layers.Dense(3, name="head")(layers.Concatenate()(ways)))
+
+
+class Cell(layers.Layer):
+    """A cell for `layers.RNN`: two matrices, its gates side by side in an order of their own."""
+
+    def __init__(self, units=6):
+        super().__init__()
+        self.units = self.output_size = units
+        self.state_size = [units, units]
+
+    def build(self, shape):
+        self.w = self.add_weight(shape=(shape[-1], 4 * self.units), name="w")
+        self.u = self.add_weight(shape=(self.units, 4 * self.units), name="u")
+        self.b = self.add_weight(shape=(4 * self.units,), initializer="zeros", name="b")
+
+    def call(self, x, states):
+        state, memory = states
+        product = keras.ops.matmul(x, self.w) + keras.ops.matmul(state, self.u) + self.b
+        exit_, forget, new, entrance = keras.ops.split(product, 4, axis=-1)
+        memory = keras.ops.sigmoid(forget) * memory + keras.ops.sigmoid(entrance) * keras.ops.tanh(new)
+        state = keras.ops.sigmoid(exit_) * keras.ops.tanh(memory)
+        return state, [state, memory]
+
+
+def cell():
+    return _reader(layers.RNN(Cell(), name="reader"))
+
+
 def rnn():
     return _reader(layers.SimpleRNN(6, name="reader"))
 

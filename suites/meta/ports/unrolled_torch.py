@@ -103,6 +103,24 @@ class Blended(Gated):
         return (1 - update) * new + update * state
 
 
+class SharesExchanged(Gated):
+    def blended(self, state, new, update):
+        return (1 - update) * state + update * new
+
+
+class Squares(Gated):
+    """Matrices of its own, one of them as high as wide."""
+
+    def __init__(self):
+        super().__init__()
+        del self.i2h, self.h2h
+        self.w, self.u = nn.Parameter(torch.randn(5, 6) * 0.3), nn.Parameter(torch.randn(6, 6) * 0.3)
+        self.b = nn.Parameter(torch.zeros(6))
+
+    def forward(self, x, state):
+        return (torch.tanh(x @ self.w + state @ self.u + self.b),)
+
+
 class Plain(Gated):
     def __init__(self):
         super().__init__()
@@ -112,8 +130,53 @@ class Plain(Gated):
         return (torch.tanh(self.i2h(x) + self.h2h(state)),)
 
 
+class Gates(Cell):
+    """Layers of its own for each gate, as formulas are copied; `added` goes to what the forget gate squashes."""
+
+    def __init__(self, added=0.0):
+        super().__init__()
+        del self.i2h, self.h2h
+        self.added = added
+        self.fed = nn.ModuleDict({gate: nn.Linear(5, 6) for gate in "ogif"})
+        self.past = nn.ModuleDict({gate: nn.Linear(6, 6) for gate in "ogif"})
+
+    def forward(self, x, state, memory):
+        gates = {gate: self.fed[gate](x) + self.past[gate](state) for gate in "ifgo"}
+        forget = torch.sigmoid(gates["f"] + self.added) if self.added else torch.sigmoid(gates["f"])
+        memory = forget * memory + torch.sigmoid(gates["i"]) * torch.tanh(gates["g"])
+        return torch.sigmoid(gates["o"]) * torch.tanh(memory), memory
+
+
+class Opened(nn.Module):
+    """A GRU's step whose reset gate opens the state before it is multiplied; one matrix for it and what is read."""
+
+    def __init__(self):
+        super().__init__()
+        self.gates, self.new = nn.Linear(5 + 6, 12), nn.Linear(5 + 6, 6)
+
+    def start(self, x):
+        return (x.new_zeros(len(x), 6),)
+
+    def forward(self, x, state):
+        update, reset = torch.sigmoid(self.gates(torch.cat([x, state], 1))).chunk(2, 1)
+        new = torch.tanh(self.new(torch.cat([x, reset * state], 1)))
+        return (torch.lerp(new, state, update),)
+
+
 def apart():
     return Reader(Cell())
+
+
+def gates():
+    return Reader(Gates())
+
+
+def gates_shifted():
+    return Reader(Gates(1.0))
+
+
+def opened():
+    return Reader(Opened())
 
 
 def apart_steps():
@@ -144,6 +207,14 @@ def blended():
     return Reader(Blended())
 
 
+def shares_exchanged():
+    return Reader(SharesExchanged())
+
+
+def squares():
+    return Reader(Squares())
+
+
 def plain():
     return Reader(Plain())
 
@@ -159,6 +230,31 @@ class Layer(nn.Module):
 
 def layer():
     return Layer()
+
+
+class BothWays(nn.Module):
+    """A layer for each direction, or torch's own of both."""
+
+    def __init__(self, apart):
+        super().__init__()
+        self.apart, self.head = apart, nn.Linear(12, 3)
+        if apart:
+            self.forth, self.back = nn.LSTM(5, 6, batch_first=True), nn.LSTM(5, 6, batch_first=True)
+        else:
+            self.reader = nn.LSTM(5, 6, batch_first=True, bidirectional=True)
+
+    def forward(self, x):
+        if not self.apart:
+            return self.head(torch.cat(tuple(self.reader(x)[1][0]), 1))
+        return self.head(torch.cat([self.forth(x)[0][:, -1], self.back(x.flip(1))[0][:, -1]], 1))
+
+
+def both_ways():
+    return BothWays(apart=False)
+
+
+def each_way():
+    return BothWays(apart=True)
 
 
 class Words(nn.Module):
