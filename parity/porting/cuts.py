@@ -168,8 +168,7 @@ class Forward:
         first = (ours[0], others[0])
         single = bool(mine.inputs and theirs.inputs) and self._as_long(mine.inputs[0], theirs.inputs[0])
         if not self._fit(*first):
-            cell = mine if mine.config.get("cell") else theirs
-            first = self._further(*first, ((first[0],), (first[1],)), partial(_goes_on, cell))
+            first = self._of_steps(mine, theirs, first)
         elif not single:
             first = self._same_numbers(*first)
             if not _alike(self.prints[0].get(first[0]), self.prints[1].get(first[1]), self.close):
@@ -180,6 +179,16 @@ class Forward:
             if self._as_long(a, b) and (single or alike):
                 found.append((a, b))
         return found
+
+    def _of_steps(self, mine: Op, theirs: Op, first: tuple[int, int]) -> tuple[int, int]:
+        """Return what to compare of a sequence and of a cell that makes the first step of it, or but the last one."""
+        further = partial(_goes_on, mine if mine.config.get("cell") else theirs)
+        found = self._further(*first, ((first[0],), (first[1],)), further)
+        if _alike(self.prints[0].get(found[0]), self.prints[1].get(found[1]), self.close):
+            return found
+        ends = self._at_last(mine, 0), self._at_last(theirs, 1)  # behind a fault no numbers tell
+        last = ends if self._fit(*ends) else self._further(*ends, ((ends[0],), (ends[1],)), further)
+        return last if self._fit(*last) else found
 
     def _at_last(self, op: Op, side: int) -> int:
         """Return a layer's result, or that of the last step of the loop in which a cell is called."""

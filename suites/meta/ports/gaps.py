@@ -88,6 +88,7 @@ def _unrolled() -> Iterator[Case]:
     port = partial(_port, inputs="7x5", family="unrolled")
     for name in ("apart", "apart_in_another_order", "joined", "matrices", "gates"):
         yield port("lstm", name)
+    yield port("cell", "layer")
     yield port("lstm_steps", "apart_steps")
     yield port("lstm", "joined", options=("--train",))
     yield port("lstm", "joined", options=("--weights", "torch-to-tf"))
