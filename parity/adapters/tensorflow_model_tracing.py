@@ -56,6 +56,7 @@ from parity.adapters.tensorflow_model_tensors import (
 )
 from parity.model import draws
 from parity.model.constants import MASKED
+from parity.model.trace import BOTH_WAYS
 
 
 @dataclass
@@ -240,7 +241,10 @@ class Recorder:
             kind = type(layer).__name__
             self.notes.append(f"layer `{getattr(layer, 'name', kind)}` ({kind}) could not be described: {error}")
             return None
-        return None if found is not None and found.kind in self.expand else found
+        looked_into = found is not None and (
+            found.kind in self.expand or (BOTH_WAYS in self.expand and bool(found.config.get("bidirectional")))
+        )
+        return None if looked_into else found
 
     def _first_shape(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[int, ...] | None:
         first = next(tensors_in([list(args), kwargs]), None)

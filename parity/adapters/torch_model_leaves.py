@@ -122,8 +122,12 @@ def is_layered(name: str, args: Any) -> bool:
     return len(weights) == int(layers) * (2 if both else 1) * (4 if biased else 2)
 
 
-def layered(name: str, args: Any, record: Callable[..., Any], packing: Packing | None = None) -> Any:
+def layered(
+    name: str, args: Any, record: Callable[..., Any], packing: Packing | None = None, apart: bool = False
+) -> Any:
     """Run a recurrent network layer by layer, each recorded as one call; torch's own arguments and results.
+
+    With `apart`, each direction of a layer over padded sequences is a call of its own.
 
     Between layers over packed sequences, and behind the last, these are unpacked and packed again, which changes
     nothing but leaves a tensor that padded sequences can be compared with.
@@ -145,6 +149,11 @@ def layered(name: str, args: Any, record: Callable[..., Any], packing: Packing |
             part = tuple(state[layer : layer + 1] for state in whole)
         own = list(weights[layer * each : (layer + 1) * each])
         hidden = int(own[1].shape[-1])
+        if apart and bidirectional and not sizes:
+            ways = [tuple(state[layer * 2 + way : layer * 2 + way + 1] for state in whole) for way in (0, 1)]
+            x, last = _each_way(x, ways, own, (RECURRENT[name], False, bool(batch_first), hidden, bool(biased)), record)
+            ends.append(last)
+            continue
         how = (RECURRENT[name], bool(bidirectional), bool(batch_first), hidden, bool(biased), *sizes)
         given = part if lstm or bidirectional else part[0]
         x, *last = record(recurrent, (x, given, own, *how), {}, layer if layers > 1 else None)
@@ -153,6 +162,20 @@ def layered(name: str, args: Any, record: Callable[..., Any], packing: Packing |
             x = record(packed_again, (record(unpacked, (x, *there), {}), *sizes, packing.sorted_indices), {})
         ends.append(last)
     return (x, *(_joined(ends, number, len(whole), bool(bidirectional)) for number in range(len(whole))))
+
+
+def _each_way(
+    x: Tensor, states: Sequence[Any], weights: list[Tensor], how: tuple[Any, ...], record: Callable[..., Any]
+) -> tuple[Tensor, list[Tensor]]:
+    """Run both directions of a layer, one after the other; the second reads and makes its sequence backwards."""
+    time, made, last = 1 if how[2] else 0, list[Tensor](), list[Tensor]()
+    for way, given in enumerate(states):
+        own = weights[way * len(weights) // 2 : (way + 1) * len(weights) // 2]
+        fed = x.flip(time) if way else x
+        y, *ends = record(recurrent, (fed, given if how[0] == "LSTM" else given[0], own, *how), {})
+        made.append(y.flip(time) if way else y)
+        last += [state.squeeze(0) for state in ends]
+    return torch.cat(made, -1), last
 
 
 def _joined(ends: Sequence[Sequence[Tensor]], number: int, count: int, bidirectional: bool) -> Tensor:

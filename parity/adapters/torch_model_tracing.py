@@ -17,6 +17,7 @@ from parity.adapters.torch_model_calls import Call, Par, Ref, leaves, mapped, na
 from parity.adapters.torch_model_exact import plain_name, rewrite, widened
 from parity.adapters.torch_model_leaves import Packing, is_layered, keep_length, layered, leaf, packing_of
 from parity.errors import UsageError
+from parity.model.trace import BOTH_WAYS
 
 _INTO_PYTHON = frozenset({"item", "tolist", "numpy", "__bool__", "__int__", "__float__", "__index__", "is_nonzero"})
 _NO_OPERATIONS = frozenset({"requires_grad_", "retain_grad", "detach_", "set_", "share_memory_", "__set__"})
@@ -77,7 +78,7 @@ class Recorder(TorchFunctionMode):
             return self._look_into(function, args, kwargs)
         if not kwargs and is_layered(name, args):
             with self:  # the cutting and joining of states is seen
-                return layered(name, args, self.leaf_forward, self.packing)
+                return layered(name, args, self.leaf_forward, self.packing, BOTH_WAYS in self.expand)
         return self.record(function, args, kwargs)
 
     def leaf_forward(self, function: Any, args: Any, kwargs: Mapping[str, Any], part: int | None = None) -> Any:

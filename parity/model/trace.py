@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 MOVES = "moves"  # the same numbers in another order or shape, or nothing at all: reshape, transpose, identity
+BOTH_WAYS = "both-ways"  # to look into recurrent layers that run in both directions
 ELEMENTWISE = "elementwise"  # every number on its own: an activation, a scale
 COMPUTES = "computes"
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from parity.errors import ParityError, UsageError, WorkerCrash, WorkerTimeout
 from parity.model import draws
-from parity.model.trace import Op, Trace
+from parity.model.trace import BOTH_WAYS, Op, Trace
 from parity.pairing.folded import Fold, folded
 from parity.pairing.match import Matching
 from parity.pairing.norms import norms_as_one
@@ -213,10 +213,8 @@ class Models:
             UsageError: a model cannot take these inputs, or the two runs of one framework took different paths.
         """
         self._trace(inputs)
-        if any(op.kind == "attention" for op in self[TENSORFLOW].ops) != any(
-            op.kind == "attention" for op in self[TORCH].ops
-        ):  # written out on one side: look into the other's layer, too
-            self._expand = {TENSORFLOW: ["attention"], TORCH: ["attention"]}
+        self._look_into()
+        if self._expand:
             self._trace(inputs)
         if all(any(note.startswith(draws.NOTE) for note in self[side].notes) for side in (TENSORFLOW, TORCH)):
             self._draws_alike = True
@@ -227,6 +225,17 @@ class Models:
             self._same_path(name)
             self.notes += [note for note in self[name].notes if note not in self.notes]
         self._see_whole()
+
+    def _look_into(self) -> None:
+        """Find layers that the other side writes out, so that the next run looks into them."""
+        attends, both_ways = (
+            [any(has(op) for op in self[side].ops) for side in (TENSORFLOW, TORCH)]
+            for has in (lambda op: op.kind == "attention", lambda op: bool(op.config.get("bidirectional")))
+        )
+        words = ["attention"] if attends[0] != attends[1] else []
+        if both_ways[0] != both_ways[1]:
+            words.append(BOTH_WAYS)
+        self._expand = {TENSORFLOW: words, TORCH: words} if words else {}
 
     def _see_whole(self) -> None:
         """Take the steps of written normalisations and of sums together; the twins' own traces stay.

@@ -89,6 +89,8 @@ def _unrolled() -> Iterator[Case]:
     for name in ("apart", "apart_in_another_order", "joined", "matrices", "gates"):
         yield port("lstm", name)
     yield port("cell", "layer")
+    for first, second in (("both_ways", "each_way"), ("each_way", "both_ways")):
+        yield port(first, second)
     yield port("lstm_steps", "apart_steps")
     yield port("lstm", "joined", options=("--train",))
     yield port("lstm", "joined", options=("--weights", "torch-to-tf"))
