@@ -379,6 +379,8 @@ class Doubling:
             self._depth = depth
 
     def _wanted(self, name: str, given: Any, args: tuple[Any, ...]) -> Any:
+        if _dtype_name(given) == "complex64":
+            return self.tf.complex128
         if given is not None:
             by_keras = self._busy and "stateless" in name and _dtype_name(given) == "float64"
             return self.tf.float64 if by_keras or _dtype_name(given) in SINGLE else given

@@ -131,7 +131,7 @@ class Session:
         if made.is_floating_point():
             return made.to(self.device, self.dtype)
         if made.is_complex():
-            return made.to(self.device)
+            return made.to(self.device, torch.complex128 if self.dtype == torch.float64 else torch.complex64)
         return made.to(self.device) if made.dtype == torch.bool else made.long().to(self.device)
 
     def forward(self, inputs: Sequence[Tensor]) -> Any:

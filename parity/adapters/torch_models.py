@@ -248,7 +248,7 @@ class TorchModels:
         }
 
     def _leaf(self, value: Any, differentiate: bool, tracked: float, roundings: float = 1.0) -> Any:
-        if not value.is_floating_point():
+        if not value.is_floating_point() and not value.is_complex():
             return value
         if not tracked:
             return value.detach().requires_grad_(differentiate)
@@ -256,7 +256,8 @@ class TorchModels:
 
         error = None
         if tracked == FLOAT32:  # what float32 cannot hold is rounded before anything is computed
-            error = roundings * tracked * value.abs() * (value.float().double() != value)
+            single = self.torch.complex64 if value.is_complex() else self.torch.float32
+            error = roundings * tracked * value.abs() * (value.to(single).to(value.dtype) != value)
         return track(value, error, roundoff=tracked, requires_grad=differentiate)
 
     # The whole model.

@@ -38,22 +38,26 @@ RULE_BOOKS = (
 
 
 def track(tensor: Any, error: Any = None, roundoff: float = FLOAT32, requires_grad: bool = False) -> Any:
-    """Return a tracked leaf with the values of a floating tensor, float64, of the same shape.
+    """Return a tracked leaf with the values of a floating or complex tensor, in doubles, of the same shape.
 
     `error` is absolute, a number or of a shape that broadcasts; None means that the values are exact. `roundoff` is the
     unit roundoff of the evaluations to be bounded. Integer and bool tensors come back as they are.
     """
-    if not tensor.is_floating_point():
+    if not tensor.is_floating_point() and not tensor.is_complex():
         return tensor
     value = value_of(tensor).detach().clone()
-    start = torch.zeros_like(value) if error is None else torch.empty_like(value).copy_(torch.as_tensor(error))
+    start = torch.zeros_like(value, dtype=torch.float64)
+    if error is not None:
+        start.copy_(torch.as_tensor(error))
     return Tracked(value, start, roundoff, requires_grad)
 
 
 def value_of(tensor: Any) -> Any:
-    """Return the values as a plain float64 tensor; an integer or bool tensor as it is."""
+    """Return the values as a plain tensor of doubles; an integer or bool tensor as it is."""
     if isinstance(tensor, Tracked):
         return tensor._value
+    if tensor.is_complex():
+        return tensor.detach().to(torch.complex128)
     return tensor.detach().to(torch.float64) if tensor.is_floating_point() else tensor
 
 

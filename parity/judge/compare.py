@@ -76,6 +76,11 @@ def judge(tensor: str, kind: str, quartet: Quartet, bound32: Array, bound64: Arr
     )
 
 
+def doubles(array: Array) -> Array:
+    """Return numbers in double precision, complex ones as complex numbers."""
+    return array.astype(np.complex128 if np.iscomplexobj(array) else np.float64)
+
+
 def _reals(array: Array) -> Array:
     """Return complex numbers as pairs of reals along a new last axis: what bounds a modulus bounds either part."""
     return np.stack([array.real, array.imag], axis=-1)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from parity.errors import ParityError
+from parity.judge.compare import doubles
 from parity.judge.traps.explain import Attempt, Explanation, explain
 from parity.judge.traps.remedy import Remedy
 from parity.judge.traps.scene import GRADIENT, Scene
@@ -220,7 +221,7 @@ class Bank:
             if is_fatal(error):
                 raise
             return Attempt(False, float("inf"), str(error).partition("\n")[0])
-        off = np.abs(value.astype(np.float64) - expected.astype(np.float64))
+        off = np.abs(doubles(value) - doubles(expected))
         return Attempt(bool((off <= allowed).all()), gap, None)
 
     def _allowed(
@@ -393,7 +394,7 @@ def _permuted(value: Array, remedies: Sequence[Remedy]) -> Array:
 def _gap(value: Array, expected: Array) -> float | None:
     if value.shape != expected.shape:
         return None
-    a, b = value.astype(np.float64), expected.astype(np.float64)
+    a, b = doubles(value), doubles(expected)
     if not np.isfinite(a).all() or not np.isfinite(b).all():
         return float("inf")
     scale = max(float(np.abs(a).max(initial=0.0)), float(np.abs(b).max(initial=0.0))) or 1.0

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from parity.judge.bound import UNIT_ROUNDOFF
+from parity.judge.compare import doubles
 from parity.judge.verdict import SEMANTIC
 from parity.model.trace import Trace
 from parity.pairing.relations import Relation
@@ -114,7 +115,7 @@ def _flattening(trace: Trace, tensor: int) -> str:
 
 
 def _gap(values: Mapping[str, Array]) -> tuple[float, float, float]:
-    a64, b64, a32, b32 = (values[side].astype(np.float64) for side in (TWIN_TENSORFLOW, TWIN_TORCH, TENSORFLOW, TORCH))
+    a64, b64, a32, b32 = (doubles(values[side]) for side in (TWIN_TENSORFLOW, TWIN_TORCH, TENSORFLOW, TORCH))
     if a64.shape != b64.shape:
         return float("inf"), 0.0, 0.0
     finite = np.isfinite(a64) & np.isfinite(b64) & np.isfinite(a32) & np.isfinite(b32)

@@ -11,7 +11,7 @@ import numpy as np
 
 from parity.errors import PairingError, ParityError
 from parity.judge.bound import UNIT_ROUNDOFF
-from parity.judge.compare import Quartet, judge
+from parity.judge.compare import Quartet, doubles, judge
 from parity.judge.verdict import NOT_COMPARED, SEMANTIC, Finding
 from parity.model.trace import COMPUTES, MOVES, Op
 from parity.pairing.folded import TERMS
@@ -377,14 +377,14 @@ class Walk:
         unit = UNIT_ROUNDOFF["float32"]
         for _ in range(DRAWS):
             noisy = {
-                tensor: x.astype(np.float64) * (1.0 + unit * rng.choice([-1.0, 1.0], x.shape))
-                if np.issubdtype(x.dtype, np.floating) else x
+                tensor: doubles(x) * (1.0 + unit * rng.choice([-1.0, 1.0], x.shape))
+                if np.issubdtype(x.dtype, np.inexact) else x
                 for tensor, x in fed.items()
             }  # fmt: skip
             answer = self.models.segment(TWIN_TORCH, noisy, cut.torch)
-            moved = np.maximum(moved, np.abs(np.asarray(answer["value"]).astype(np.float64) - value))
+            moved = np.maximum(moved, np.abs(doubles(np.asarray(answer["value"])) - value))
         terms = max([int(np.prod(x.shape[1:])) for x in fed.values()] or [1])
-        magnitude = np.abs(value.astype(np.float64))
+        magnitude = np.abs(doubles(value))
         return np.asarray(
             SAFETY * (moved.max(initial=0.0) + moved)
             + unit * SAFETY * np.sqrt(terms) * (magnitude + magnitude.max(initial=0.0))
@@ -411,10 +411,10 @@ class Walk:
         return finding, high
 
     def _d32(self, ahead: Mapping[str, Array], relation: Relation | None) -> float | None:
-        a = ahead[TENSORFLOW].astype(np.float64)
+        a = doubles(ahead[TENSORFLOW])
         if relation is None:
             return None
-        b = relation.to_tensorflow(ahead[TORCH]).astype(np.float64)
+        b = doubles(relation.to_tensorflow(ahead[TORCH]))
         if a.shape != b.shape or not a.size or not np.isfinite(a).all() or not np.isfinite(b).all():
             return None
         return float(np.abs(a - b).max() / (np.abs(a).max() or 1.0))

@@ -1,8 +1,9 @@
 """The message format between parent and worker: JSON for the shape, one safetensors file for the arrays.
 
 No pickle anywhere: a message can describe data, never code. What plain JSON lacks is an object with one key:
-`{"a": i}` array i, `{"s": i}` NumPy scalar i, `{"f": "nan"}` a non-finite float, `{"t": [...]}` a tuple. A real
-dictionary is `{"d": {...}}`, so that no user's key is ever mistaken for one of these.
+`{"a": i}` array i, `{"c": i}` array i of complex128 as pairs of float64, `{"s": i}` NumPy scalar i, `{"f": "nan"}` a
+non-finite float, `{"t": [...]}` a tuple. A real dictionary is `{"d": {...}}`, so that no user's key is ever mistaken
+for one of these.
 """
 
 from __future__ import annotations
@@ -80,6 +81,9 @@ def _save(arrays: list[np.ndarray], path: Path) -> None:
 
 
 def _encode(value: Any, arrays: list[np.ndarray], where: str) -> Any:
+    if type(value) is np.ndarray and value.dtype.kind == "c" and value.dtype.itemsize == 16:  # safetensors has none
+        arrays.append(np.ascontiguousarray(np.stack([value.real, value.imag], axis=-1), dtype=np.float64))
+        return {"c": len(arrays) - 1}
     if isinstance(value, (np.ndarray, np.generic)):  # before float: np.float64 is a float, too
         arrays.append(_plain(value, where))
         return {"s" if isinstance(value, np.generic) else "a": len(arrays) - 1}
@@ -116,6 +120,9 @@ def _decode(node: Any, arrays: Mapping[str, np.ndarray]) -> Any:
     match tag:
         case "a":
             return arrays[str(content)]
+        case "c":
+            parts = arrays[str(content)]
+            return parts.view(np.complex128).reshape(parts.shape[:-1])
         case "s":
             return arrays[str(content)][()]
         case "f":

@@ -97,6 +97,9 @@ ARRAYS = [np.arange(-3, 3).reshape(2, 3).astype(name) for name in sorted(wire.SE
     np.arange(10)[::-2],
     np.arange(6, dtype=">i4").reshape(2, 3),
     np.array([np.nan, -np.inf, np.inf, -0.0], np.float64),
+    np.arange(6.0).reshape(2, 3).T * (1 - 2j),
+    np.array(0.5j),
+    np.zeros((2, 0), np.complex128),
 ]
 
 
@@ -153,7 +156,7 @@ def test_arrays_and_scalars_arrive_at_any_depth(shared: Worker) -> None:
         ({"a": {1: 2}}, "arguments['x']['a'] has the key 1 of type int"),
         (np.array([object()]), "arguments['x'] is an array of object"),
         (np.array(["text"]), "arguments['x'] is an array of <U4"),
-        (np.zeros(1, np.complex128), "arguments['x'] is an array of complex128"),
+        (np.zeros(1, "U3"), "arguments['x'] is an array of <U3"),
         (np.ma.masked_array([1.0], [True]), "arguments['x'] is a masked array"),
     ],
 )

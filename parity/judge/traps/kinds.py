@@ -146,7 +146,7 @@ def _permuted(scene: Scene) -> Iterator[Remedy]:
 def matching_order(held: Array, wanted: Array, tolerance: float = 1e-9) -> list[int] | None:
     """Return which slice of `held` is each slice of `wanted`; None where there is no reordering, or none is needed."""
     count = len(held)
-    if held.shape != wanted.shape or not 2 <= count <= LIMIT:
+    if held.shape != wanted.shape or not 2 <= count <= LIMIT or np.iscomplexobj(held) or np.iscomplexobj(wanted):
         return None
     a, b = (np.asarray(x, dtype=np.float64).reshape(count, -1) for x in (held, wanted))
     if not (np.isfinite(a).all() and np.isfinite(b).all()):

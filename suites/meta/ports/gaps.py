@@ -74,6 +74,13 @@ def _activations() -> Iterator[Case]:
     yield port("two_pools", "one_pool_twice", cause="unknown", place=("mean", "adaptive_max_pool2d"))
 
 
+def _spectra() -> Iterator[Case]:
+    """Yield complex numbers inside a model, which TensorFlow's code casts to."""
+    port = partial(_port, inputs="6x4")
+    yield port("spectrum", "spectrum")
+    yield port("spectrum", "spectrum_of_one_axis", cause="unknown", place=("spectrum/fft2d", "fft_fftn"))
+
+
 def _lengths() -> Iterator[Case]:
     """Yield vectors divided by their length, to which a small number is added: before the root, or behind it."""
     port, cause = partial(_port, inputs=IMAGE), "l2-normalize-eps"
@@ -114,4 +121,4 @@ def _unrolled() -> Iterator[Case]:
     yield film("film_unsquashed", cause=cause, place=("second", "second"))
 
 
-GAPS = (*_unrolled(), *_frozen(), *_statistics(), *_kernels(), *_activations(), *_lengths())
+GAPS = (*_unrolled(), *_frozen(), *_statistics(), *_kernels(), *_activations(), *_lengths(), *_spectra())

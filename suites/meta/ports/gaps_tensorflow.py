@@ -131,3 +131,17 @@ class Always(layers.Layer):
 
 def always_of_the_batch():
     return _normalised(Always)
+
+
+class Spectrum(layers.Layer):
+    """Mixes a sequence by a transform over two axes, and shows the size of another one."""
+
+    def call(self, x):
+        mixed = tf.math.real(tf.signal.fft2d(tf.cast(x, tf.complex64)))
+        return tf.concat([mixed, tf.abs(tf.signal.rfft(x))], -1)
+
+
+def spectrum():
+    sequence = keras.Input((6, 4))
+    x = Spectrum(name="spectrum")(layers.Dense(5, name="first")(sequence))
+    return keras.Model(sequence, layers.Dense(3, name="last")(x))

@@ -189,3 +189,23 @@ class OfTheBatch(nn.Module):
 
 def without_buffers():
     return Normalised(OfTheBatch())
+
+
+class Spectrum(nn.Module):
+    """Mixes a sequence by a transform over two axes, or but one, and shows the size of another one."""
+
+    def __init__(self, axes=(1, 2)):
+        super().__init__()
+        self.first, self.last, self.axes = nn.Linear(4, 5), nn.Linear(8, 3), axes
+
+    def forward(self, x):
+        x = self.first(x)
+        return self.last(torch.cat([torch.fft.fftn(x, dim=self.axes).real, torch.fft.rfft(x).abs()], -1))
+
+
+def spectrum():
+    return Spectrum()
+
+
+def spectrum_of_one_axis():
+    return Spectrum((2,))
