@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from parity.errors import PairingError, ParityError, UsageError
-from parity.model.trace import Trace
+from parity.model.trace import Trace, made_of_inputs
 from parity.pairing import batches
 from parity.pairing.copying import plan
 from parity.pairing.match import match_all, match_weighted
@@ -21,7 +21,7 @@ from parity.porting.options import TENSORFLOW_TO_TORCH, Array, CheckOptions, arr
 from parity.porting.orders import Orders
 from parity.porting.repro import Repro
 from parity.porting.sharing import share_weights
-from parity.porting.sides import TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH, TWINS, Models, Workers
+from parity.porting.sides import LABELS, TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH, TWINS, Models, Workers
 from parity.porting.story import Prepared, Progress, Story, verdict_of
 from parity.porting.verdict import Verdict
 from parity.porting.walk import Walk
@@ -106,6 +106,7 @@ def prepare(models: Models, tell: Progress) -> Prepared:
     tell("stage", "running both once")
     models.trace(fed)
     _same_counts(models)
+    _seen_alike(models)
     tell("stage", "pairing layers and weights")
     weighted = match_weighted(models[TENSORFLOW], models[TORCH], options.by_hand)
     if models.see_folded(weighted):
@@ -181,6 +182,20 @@ def _same_counts(models: Models) -> None:
         )
     if not mine.outputs:
         raise UsageError("the models return no tensor: there is nothing to compare")
+
+
+def _seen_alike(models: Models) -> None:
+    """Refuse an output that one side makes of its inputs, and the other of nothing that could be watched."""
+    traces = models[TENSORFLOW], models[TORCH]
+    led = [[tensor in made_of_inputs(trace) for tensor in trace.outputs] for trace in traces]
+    for number, both in enumerate(zip(*led, strict=True)):
+        if both[0] != both[1]:
+            side = both.index(False)
+            name, said = traces[side].output_names[number], LABELS[(TENSORFLOW, TORCH)[side]]
+            raise UsageError(
+                f"`{name}` of the {said} model is made of none of its inputs by operations of {said}: code that leaves"
+                " it, such as NumPy's, cannot be followed"
+            )
 
 
 def _listed(trace: Trace) -> str:

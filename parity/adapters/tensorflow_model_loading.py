@@ -214,10 +214,11 @@ def checked_model(source: str, model: Any, tf: Any) -> str:
 def entry_point(model: Any) -> Any:
     """Return what runs a model that is no Keras layer."""
     for name in ("__call__", "call", "predict"):
-        if callable(getattr(type(model), name, None)) or callable(getattr(model, name, None)):
-            found = model if name == "__call__" and callable(model) else getattr(model, name)
-            if callable(found):
-                return found
+        if name == "__call__" and callable(model):
+            return model
+        found = getattr(model, name, None)  # not of its class alone: any class can be called
+        if callable(found):
+            return found
     signatures = getattr(model, "signatures", None) or {}
     return signatures.get("serving_default") if hasattr(signatures, "get") else None
 

@@ -111,6 +111,9 @@ class TensorflowModels(TensorflowModelSession):
                 self._hooks.draws = 0
                 answer = call_model(model, given, training)
             found = [(name, tensor) for name, tensor in named_outputs(answer) if hasattr(tensor, "shape")]
+            texts = [name for name, tensor in found if tensor.dtype in (self.tf.string, np.object_)]
+            if texts:
+                raise UsageError(f"the tensorflow model returns text (`{texts[0]}`): let it return numbers alone")
             outputs = [self._output(recorder, tensor) for _, tensor in found]
         names.refresh()
         notes = [*(settled or []), *self._doubling.notes]

@@ -150,6 +150,15 @@ def used_weights(ops: Iterable[Op]) -> Iterator[tuple[Op, str, str]]:
                 yield op, role, name
 
 
+def made_of_inputs(trace: Trace) -> set[int]:
+    """Return the tensors that some input of the model leads to."""
+    found = set(trace.inputs)
+    for op in trace.ops:
+        if found & set(op.inputs):
+            found.update(op.outputs)
+    return found
+
+
 def weights_that_matter(trace: Trace) -> set[str]:
     """Return the weights that some output depends on."""
     wanted, found = set(trace.outputs), set[str]()

@@ -20,6 +20,8 @@ import pytest
 
 from parity.adapters.base import UsersCode
 from parity.errors import UsageError, WorkerCrash, WorkerTimeout
+from parity.model.trace import Op, Trace
+from parity.port import _seen_alike
 from parity.porting import convert, memory
 from parity.porting.lint import _call
 from parity.porting.options import (
@@ -233,6 +235,17 @@ def test_a_builder_that_its_process_did_not_survive_is_named() -> None:
     assert line.startswith("a.py:build: building the model ended its worker: the process was killed by SIGSEGV; call")
     assert rest == "its stderr"
     assert "did not return within 9 s" in _ended_by("a.py:build", WorkerTimeout("torch worker: load_model(...)"), 9.0)
+
+
+def test_an_output_that_one_side_makes_outside_its_framework_is_refused() -> None:
+    ops = (Op(0, "dense", "dense", (0,), (1,)), Op(1, "constant", "op:constant", (), (2,)))
+    traces = {
+        side: Trace((0,), (end,), ("output",), ops, {0: (3, 4), 1: (3, 2), 2: (3, 2)}, {}, {})
+        for side, end in ((TENSORFLOW, 1), (TORCH, 2))
+    }
+    with pytest.raises(UsageError, match=r"^`output` of the PyTorch model is made of none of its inputs .* NumPy's"):
+        _seen_alike(cast(Any, traces))
+    _seen_alike(cast(Any, dict.fromkeys(traces, traces[TORCH])))
 
 
 def test_gradients_and_statistics_are_dumped_too(tmp_path: Path) -> None:

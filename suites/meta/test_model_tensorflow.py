@@ -92,6 +92,10 @@ def nothing():
     keras.Sequential([])
 
 
+def never_called():
+    return tf.Module()
+
+
 def interrupts():
     raise KeyboardInterrupt
 
@@ -444,6 +448,7 @@ def test_layers_are_listed_without_running(workers: dict[str, Worker], builders:
         ("{file}:netwrok", "has no `netwrok`; it has `network`"),
         ("{file}:arguments", "needs arguments (classes)"),
         ("{file}:nothing", "returned None"),
+        ("{file}:never_called", "is a tf.Module without `__call__`, `call` or `predict`"),
         ("{file}:raises", "raised KeyError"),
         ("{file}:interrupts", "raised KeyboardInterrupt: (no message)"),
         ("{file}:MODELS", "has no `MODELS`"),
