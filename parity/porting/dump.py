@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from parity.errors import UsageError
@@ -42,9 +43,9 @@ class Dump:
         try:
             save_file(arrays, partial)
             partial.replace(target)
-        except OSError as error:
+        except (OSError, SafetensorError) as error:  # the second, too, for a full disk
             partial.unlink(missing_ok=True)
-            raise UsageError(f"--dump {target}: {error.strerror or error}") from None
+            raise UsageError(f"--dump {target}: {getattr(error, 'strerror', None) or error}") from None
         self.rows.append(
             {
                 "file": target.name,

@@ -181,10 +181,10 @@ def writable(option: str, path: Path, folder: bool = False) -> None:
     try:
         if not folder and path.is_dir():
             raise IsADirectoryError(EISDIR, "it is a folder, not a file")
-        if not folder and path.exists() and not path.is_file():
+        if not folder and _is_stream(path):
             if not os.access(path, os.W_OK):
                 raise PermissionError(EACCES, os.strerror(EACCES))
-            return  # a device or a pipe, which stays what it is
+            return
         place = path if folder else path.parent
         place.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=place):
@@ -193,17 +193,25 @@ def writable(option: str, path: Path, folder: bool = False) -> None:
         raise UsageError(f"{option} {path} cannot be written: {error.strerror or error}") from None
 
 
+def _is_stream(path: Path) -> bool:
+    """Whether a path is no file to be replaced; /dev/stdout may point to one that the shell writes to."""
+    return path.exists() and (
+        not path.is_file() or path.parent in (Path("/dev"), Path("/dev/fd"), Path("/proc/self/fd"))
+    )
+
+
 def write_whole(path: Path, text: str) -> None:
-    """Write a file whole or not at all; what is no file, such as /dev/stdout, is written to and not replaced.
+    """Write a file whole or not at all; a device or a pipe, such as /dev/stdout, is written to and not replaced.
 
     Raises
         UsageError: the place cannot be written.
     """
     try:
-        if path.exists() and not path.is_file():
-            with path.open("w") as stream:
+        if _is_stream(path):
+            with path.open("a") as stream:
                 stream.write(text)
             return
+        path = path.resolve()  # what a link points to is written anew, and the link stays
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(path.name + ".part")
         partial.write_text(text)

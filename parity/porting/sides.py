@@ -111,14 +111,14 @@ class PlainWorkers(Workers):
     sides = (TENSORFLOW, TORCH)
 
 
-def _ended_by(source: str, error: WorkerCrash, limit_s: float) -> str:
-    """Return what to say of a builder that its process did not survive, with the end of what that said below."""
+def _ended_by(source: str, doing: str, error: WorkerCrash, limit_s: float) -> str:
+    """Return what to say of a model that its process did not survive, with the end of what that said below."""
     said, _, tail = str(error).partition("\n")
     if isinstance(error, WorkerTimeout):
-        line = f"the builder did not return within {limit_s:g} s, and its worker was killed; --timeout allows for more"
+        line = f"{doing} the model took more than {limit_s:g} s, and its worker was killed; --timeout allows for more"
     else:
         how = said.partition(": ")[2].rpartition(" during ")[0] or said
-        line = f"building the model ended its worker: {how}; call the builder alone in Python to see why"
+        line = f"{doing} the model ended its worker: {how}; do the same alone in Python to see why"
     return f"{source}: {line}\n{tail}"
 
 
@@ -173,7 +173,7 @@ class Models:
                     side, "load_model", source=source, weights=files[family(side)], training=self.options.train
                 )
             except WorkerCrash as error:
-                raise type(error)(_ended_by(source, error, self.options.timeout_s)) from error
+                raise type(error)(_ended_by(source, "building", error, self.options.timeout_s)) from error
 
         self.about = self._built(build)
         for side in SIDES:
@@ -294,6 +294,9 @@ class Models:
             given = list(inputs[family(side)])
             try:
                 return Trace.from_dict(self.workers.call(side, "trace_model", inputs=given, **words))
+            except WorkerCrash as error:
+                source = self.builders[family(side)]
+                raise type(error)(_ended_by(source, "running", error, self.options.timeout_s)) from error
             except UsageError as error:
                 if family(side) == TENSORFLOW or not self._turned(given):
                     raise

@@ -219,6 +219,10 @@ def test_what_is_no_file_is_written_to_and_stays(tmp_path: Path) -> None:
     reader.join()
     assert got == ["all of it"]
     assert pipe.is_fifo()
+    link, target = tmp_path / "link", tmp_path / "target"
+    link.symlink_to(target)
+    write_whole(link, "through the link")
+    assert (link.is_symlink(), target.read_text()) == (True, "through the link")
     if Path("/dev/full").is_char_device():
         with pytest.raises(UsageError, match="cannot write /dev/full: No space left on device"):
             write_whole(Path("/dev/full"), "x")
@@ -231,10 +235,11 @@ def test_an_input_that_no_memory_holds_is_one_line() -> None:
 
 def test_a_builder_that_its_process_did_not_survive_is_named() -> None:
     crash = WorkerCrash("torch worker: the process was killed by SIGSEGV during load_model(source='a')\nits stderr")
-    line, _, rest = _ended_by("a.py:build", crash, 9.0).partition("\n")
-    assert line.startswith("a.py:build: building the model ended its worker: the process was killed by SIGSEGV; call")
+    line, _, rest = _ended_by("a.py:build", "building", crash, 9.0).partition("\n")
+    assert line.startswith("a.py:build: building the model ended its worker: the process was killed by SIGSEGV; do")
     assert rest == "its stderr"
-    assert "did not return within 9 s" in _ended_by("a.py:build", WorkerTimeout("torch worker: load_model(...)"), 9.0)
+    late = _ended_by("a.py:build", "running", WorkerTimeout("torch worker: load_model(...)"), 9.0)
+    assert late.startswith("a.py:build: running the model took more than 9 s")
 
 
 def test_an_output_that_one_side_makes_outside_its_framework_is_refused() -> None:
