@@ -11,6 +11,7 @@ import numpy as np
 
 from parity.adapters.base import Array, WorkerSettings, atomically
 from parity.adapters.tensorflow_model_calling import input_tensors
+from parity.adapters.tensorflow_model_tensors import filled
 from parity.errors import ExportError, UsageError
 
 
@@ -28,6 +29,11 @@ class TensorflowModelFiles:
         given = input_tensors(self.tf, self._loaded_model(), inputs, self.settings.dtype)
         with self._user_code(self._user_training):
             return [np.asarray(array) for array in self._answer(given, self._user_training)]
+
+    def operands(self, op: int) -> list[Array]:
+        """Return the numbers that a script has places for in an operation of the trace: `trace.Op.spelt`."""
+        held = self._steps_traced()[op].operands
+        return [np.asarray(filled(one, (), {}, self.tf.identity).numpy()) for one in held]
 
     def declared_inputs(self) -> list[dict[str, Any]]:
         """Return shape (no batch axis; None where it is open) and dtype of each input that a model declares."""
@@ -75,6 +81,9 @@ class TensorflowModelFiles:
             raise UsageError(f"tensorflow cannot write `{path}`: use .keras, .h5 or .safetensors")
 
     def _loaded_model(self) -> Any:
+        raise NotImplementedError
+
+    def _steps_traced(self) -> Sequence[Any]:
         raise NotImplementedError
 
     def _user_code(self, training: bool | None = None) -> AbstractContextManager[None]:

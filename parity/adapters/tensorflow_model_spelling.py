@@ -6,6 +6,8 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from parity.adapters.tensorflow_model_layers import as_written
 from parity.adapters.tensorflow_model_raw import Source
 
@@ -20,19 +22,23 @@ class _Unspeakable(Exception):
 def spelt(
     tf: Any, op: str, attributes: tuple[Any, ...], sources: Sequence[Source], numbers: Sequence[int],
     weights: Mapping[str, Any], results: tuple[int, int],
-) -> str:  # fmt: skip
-    """Return an operation as Python with `{x[0]}` for what it reads and `{w[role]}` for weights; "" without a form.
+) -> tuple[str, list[int]]:  # fmt: skip
+    """Return an operation as Python, with places as `trace.Op` tells of, and which sources stand in those for numbers.
+
+    "" and none without a form.
 
     `numbers` are the tensors that it is said to read, in order; `results` how many it has, and how many are kept;
     `dtype` names the script's precision.
     """
     function = getattr(tf.raw_ops, op, None)
     if function is None or op.startswith(("Resource", "Random", "Stateless")):
-        return ""
+        return "", []
     definition = _definition(op)
     values = {_text(key): value for key, value in zip(attributes[::2], attributes[1::2], strict=True)}
     try:
-        given = _arguments(definition, values, [_source(one, numbers, weights) for one in sources])
+        held: list[int] = []
+        said = [_source(place, one, numbers, weights, held) for place, one in enumerate(sources)]
+        given = _arguments(definition, values, said)
         taken = inspect.signature(function).parameters
         types = {one.name for one in definition.attr if one.type in ("type", "list(type)")}
         words = {
@@ -40,11 +46,11 @@ def spelt(
             for key, value in values.items() if key in taken and value is not None
         }  # fmt: skip
     except _Unspeakable:
-        return ""
+        return "", []
     listed = bool(definition.output_arg and definition.output_arg[0].number_attr)
     first = "[0]" if results[1] == 1 and (listed or results[0] > 1) else ""
-    said = ", ".join(f"{key}={value}" for key, value in {**given, **words}.items())
-    return f"tf.raw_ops.{op}({said}){first}"
+    both = ", ".join(f"{key}={value}" for key, value in {**given, **words}.items())
+    return f"tf.raw_ops.{op}({both}){first}", held
 
 
 def _definition(op: str) -> Any:
@@ -71,13 +77,16 @@ def _arguments(definition: Any, values: Mapping[str, Any], given: list[str]) -> 
     return found
 
 
-def _source(source: Source, numbers: Sequence[int], weights: Mapping[str, Any]) -> str:
+def _source(place: int, source: Source, numbers: Sequence[int], weights: Mapping[str, Any], kept: list[int]) -> str:
     if source.what == "tensor":
         return f"{{x[{list(numbers).index(source.tid or 0)}]}}"
     if source.what == "weight":
         role = next((role for role, variable in weights.items() if variable is source.value), None)
         if role is not None:
             return f"{{w[{role}]}}"
+    if source.what == "derived" or (source.what == "constant" and _is_long(source)):
+        kept.append(place)
+        return f"{{k[{len(kept) - 1}]}}"
     held = source.numbers()
     if source.what != "constant" or held is None or held.size > LIMIT or held.dtype.kind not in "fiub":
         raise _Unspeakable
@@ -88,6 +97,12 @@ def _source(source: Source, numbers: Sequence[int], weights: Mapping[str, Any]) 
         return f"np.array({text}, {kind})"
     shape = "" if held.ndim == 1 else f".reshape({held.shape})"
     return f"np.array([{text}], {kind}){shape}"
+
+
+def _is_long(source: Source) -> bool:
+    """Whether a constant has too many numbers to be written out."""
+    name = getattr(getattr(source.value, "dtype", None), "name", "")
+    return int(np.prod(source.shape)) > LIMIT and name in (*PRECISION, "int32", "int64", "bool")
 
 
 def _number(value: Any) -> str:

@@ -81,6 +81,7 @@ class Step:
     state: list[Any] = field(default_factory=list)  # variables that running it in training mode changes
     made_by: str = ""
     spelt: str = ""  # as a script writes it, see `trace.Op`
+    operands: tuple[Any, ...] = ()  # numbers that it reads and that are many, or made of weights
     raw: bool = False
     sources: tuple[Any, ...] = ()  # its inputs: a tensor of the run is None, a weight or what is made of it itself
     direct: bool = True  # its weights are read as they are, not something made of them

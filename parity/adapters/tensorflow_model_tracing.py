@@ -508,7 +508,8 @@ class Recorder:
         step = Step(self._name(short_name(op)), kind, numbers, [self.adopt(t) for t in outputs], run, config, weights)
         step.variables, step.made_by, step.raw = list(weights.values()), f"tf.raw_ops.{op}", True
         step.sources = tuple(None if isinstance(item, Slot) else item for item in template)
-        step.spelt = spelt(self.tf, op, attributes, sources, numbers, weights, (count, kept))
+        step.spelt, held = spelt(self.tf, op, attributes, sources, numbers, weights, (count, kept))
+        step.operands = tuple(template[place] for place in held)
         step.direct = all(source.what != "derived" or same_numbers(source.value) for source in sources)
         self.steps.append(step)
 

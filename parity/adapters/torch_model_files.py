@@ -23,6 +23,22 @@ class TorchModelFiles:
         with session.unchanged(), self.torch.no_grad():
             return [self._told(one) for _, one in named_outputs(session.forward(session.inputs(inputs)))]
 
+    def operands(self, op: int) -> list[Array]:
+        """Return the numbers that a script has places for in an operation of the trace: `trace.Op.spelt`."""
+        from parity.adapters.torch_model_calls import Ref
+        from parity.adapters.torch_model_replay import plan, run_call
+        from parity.adapters.torch_model_spelling import operands
+
+        session, recording = self._recorded()
+        unseen = {tensor for one in recording.calls if one.hidden for tensor in one.outputs}
+        call = next(one for one in recording.calls if one.index == op)
+        held = operands(call, [tensor for tensor in call.inputs if tensor not in unseen])
+        known, weights = dict[int, Any](), session.values(recording.training)
+        with self.torch.no_grad(), session.precision():
+            for one in plan(recording, [leaf.tensor for leaf in held if isinstance(leaf, Ref)], ()):
+                known |= dict(zip(one.outputs, run_call(one, known, weights), strict=False))
+        return [self._told(known[leaf.tensor] if isinstance(leaf, Ref) else leaf) for leaf in held]
+
     def declared_inputs(self) -> list[dict[str, Any]]:
         """Return nothing: a module does not say what it is fed."""
         return []
@@ -63,6 +79,9 @@ class TorchModelFiles:
             atomically(path, lambda file: save_file(shared, file))
         else:
             raise UsageError(f"torch cannot write `{path}`: use .pth, .pt or .safetensors")
+
+    def _recorded(self) -> Any:
+        raise NotImplementedError
 
     def _loaded(self) -> Any:
         raise NotImplementedError

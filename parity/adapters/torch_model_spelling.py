@@ -14,6 +14,7 @@ from parity.adapters.torch_model_calls import Call, Par, Ref
 
 LIMIT = 1024  # numbers of a constant that is written out
 _PRECISION = (torch.float32, torch.float64)
+_CARRIED = (*_PRECISION, torch.int64, torch.int32, torch.bool)
 _SEQUENCES = frozenset({"chunk", "split", "split_with_sizes", "unbind", "tensor_split", "unsafe_chunk", "unsafe_split"})
 
 
@@ -22,14 +23,24 @@ class _Unspeakable(Exception):
 
 
 def spelt(call: Call, inputs: Sequence[int]) -> str:
-    """Return a call as Python with `{x[0]}` for what it reads and `{w[role]}` for weights; "" for one without a form.
+    """Return a call as Python, with places as `trace.Op` tells of; "" for one without a form.
 
     `inputs` are the tensors that its operation is said to read, in order; `dtype` names the script's precision.
     """
+    return _written(call, _Speller(call, inputs))
+
+
+def operands(call: Call, inputs: Sequence[int]) -> list[Any]:
+    """Return what the places for many numbers stand for, in order: constants, or tensors that are made of weights."""
+    speller = _Speller(call, inputs)
+    _written(call, speller)
+    return speller.held
+
+
+def _written(call: Call, speller: _Speller) -> str:
     function = _named(call)
     if not function or call.name == "__setitem__":
         return ""
-    speller = _Speller(call, inputs)
     try:
         given = [speller.text(one) for one in call.args]
         given += [f"{key}={speller.text(one)}" for key, one in call.kwargs.items()]
@@ -58,6 +69,7 @@ class _Speller:
         self.inputs = list(inputs)
         self.roles: Mapping[str, str] = {reference: role for role, reference in call.weights.items()}
         self.mutates, self.leaf = call.mutates, -1
+        self.held: list[Any] = []
 
     def text(self, value: Any) -> str:
         """Return one argument."""
@@ -74,14 +86,20 @@ class _Speller:
 
     def _leaf(self, value: Any) -> str:
         if isinstance(value, Ref):
-            if value.tensor not in self.inputs:
-                raise _Unspeakable
+            if value.tensor not in self.inputs:  # the trace leaves out what makes it of weights
+                return self._kept(value)
             return f"{{x[{self.inputs.index(value.tensor)}]}}"
         if isinstance(value, Par):
             if value.reference not in self.roles:
                 raise _Unspeakable
             return f"{{w[{self.roles[value.reference]}]}}"
+        if isinstance(value, torch.Tensor) and value.numel() > LIMIT and value.dtype in _CARRIED:
+            return self._kept(value)
         return _constant(value) if isinstance(value, torch.Tensor) else _data(value)
+
+    def _kept(self, value: Any) -> str:
+        self.held.append(value)
+        return f"{{k[{len(self.held) - 1}]}}"
 
 
 def _constant(value: torch.Tensor) -> str:

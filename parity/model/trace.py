@@ -41,7 +41,9 @@ class Op:
     config: Mapping[str, Any] = field(default_factory=dict)
     weights: Mapping[str, str] = field(default_factory=dict)
     made_by: str = ""  # the class or function that ran, for messages: `keras.layers.Conv2D`, `torch.nn.functional.relu`
-    spelt: str = ""  # the call as a script writes it, `{x[0]}` for what it reads and `{w[role]}` for weights, if it can
+    # The call as a script writes it, if it can: `{x[0]}` for what it reads, `{w[role]}` for weights, `{k[0]}` for many
+    # numbers, or some made of weights, which a worker's `operands` gives.
+    spelt: str = ""
 
     @property
     def effect(self) -> str:

@@ -227,9 +227,21 @@ class Draft:
         made = tuple(shapes.get(op.outputs[0], ()))
         dtypes = self.models[side].dtypes
         masks = tuple(dtypes.get(tensor) == "bool" for tensor in op.inputs)
+        operands = self._operands(side, op)
         tensors = held if side == TENSORFLOW else {role: f"tensor({text})" for role, text in held.items()}
         whole = dtypes.get(op.outputs[0], "").startswith(("int", "uint"))
-        return Given(op, tuple(x), held, tensors, sizes, read, made, self._batch(), masks, several, whole)
+        return Given(op, tuple(x), held, tensors, sizes, read, made, self._batch(), masks, several, whole, operands)
+
+    def _operands(self, side: str, op: Op) -> tuple[str, ...]:
+        """Return the expressions of many numbers, or some made of weights, that an operation's call has places for."""
+        if "{k[" not in op.spelt:
+            return ()
+        found = self.models.workers.call(side, "operands", op=op.index)
+        texts = [
+            self.store.operand(f"{op.name}/operand_{number}", np.asarray(array), side == TORCH, self.feeds)
+            for number, array in enumerate(found)
+        ]
+        return tuple(texts) if side == TENSORFLOW else tuple(f"tensor({text})" for text in texts)
 
     def _batch(self) -> int:
         return len(self.step.expected) if self.step.expected.ndim else 1

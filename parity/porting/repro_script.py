@@ -46,6 +46,7 @@ class Given:
     boolean: tuple[bool, ...] = ()  # which of the variables that it reads are masks
     several: bool = False  # whether more than its first result is wanted: a tuple, then
     whole: bool = False  # whether its result holds whole numbers
+    operands: tuple[str, ...] = ()  # the numbers that its call has places for, as this framework's tensors
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -72,7 +73,7 @@ class Given:
         if not self.op.spelt:
             return ""
         first = "[0]" if len(self.op.outputs) > 1 and not self.several else ""
-        return self.op.spelt.format(x=self.x, w=self.held) + first
+        return self.op.spelt.format(x=self.x, w=self.held, k=self.operands) + first
 
     def wrong(self, why: str) -> UsageError:
         """Return what is raised where a kind is known, but not this form of it."""
@@ -88,7 +89,8 @@ def written(given: Given, first: Mapping[str, Writer], several: Mapping[str, Wri
         UsageError: neither can be written.
     """
     called, writer = given.as_called(), (several if given.several else first).get(given.op.kind)
-    if called and (writer is None or not given.x or given.whole):
+    # What is made of weights, a person's way of writing the kind would take for the weights themselves.
+    if called and (writer is None or not given.x or given.whole or given.operands):
         return called
     if writer is None or not given.x:
         further = " (it reads a further result of another operation)" if given.several else ""
@@ -179,6 +181,11 @@ class Store:
             key=lambda name: likely.index(self.roles[name]) if self.roles.get(name) in likely else len(likely),
         )
         return self._derived(array, names) or self._kept(reference, array), array.shape
+
+    def operand(self, name: str, array: Array, own: bool, feeds: Sequence[str]) -> str:
+        """Return the expression of numbers out of a model's code; `own` says that they may be the other side's, too."""
+        names = [known for known in self.arrays if known not in feeds and known not in self.own] if own else []
+        return self._derived(array, names) or (self._kept(name, array) if own else self.feed(name, array))
 
     def constant(self, name: str, array: Array) -> str:
         """Keep an array that is neither weight nor input, such as an order of elements."""

@@ -52,6 +52,8 @@ OWN = (
             ("picking", "picking_otherwise", "5"),
             ("largest", "smallest", "5"),
             ("over_channels", "over_channels_eps", "10x12x4"),
+            ("shares", "shares_of_rows", "5"),
+            ("projected", "projected_otherwise", "30"),
         )
     ),
 )
@@ -161,6 +163,8 @@ def test_a_script_shows_the_difference_of_the_check_and_none_once_it_is_fixed(
         ("shown-picking_otherwise", "output-permutation", "[4, 0, 1, 2]", "[4, 0, 2, 1]"),
         ("shown-smallest", "unknown", "largest=False", "largest=True"),
         ("shown-over_channels_eps", "layernorm-eps", "+ 0.001", "+ 1e-06"),
+        ("shown-shares_of_rows", "unknown", '"matmul/operand_0"', '"shares/matmul/operand_0"'),
+        ("shown-projected_otherwise", "unknown", '"matmul/operand_0"', '"projected/matmul/operand_0"'),
     ],
 )
 def test_attention_gradients_and_statistics_are_shown_and_gone_once_they_are_mended(

@@ -1,6 +1,7 @@
 """Networks whose faults `--repro` shows by calls that are no layers: picks, masks, states, packed steps."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import layers
 
@@ -65,3 +66,26 @@ def over_channels():
     x = layers.Conv2D(8, 3, padding="same", name="conv")(image)
     x = layers.LayerNormalization(epsilon=1e-6, name="norm")(x)
     return keras.Model(image, layers.Conv2D(2, 1, name="head")(x))
+
+
+class Shares(layers.Layer):
+    """Multiplies with the shares that its weights have of their column."""
+
+    def build(self, shape):
+        self.scores = self.add_weight(shape=(shape[-1], 4), initializer="random_normal", name="scores")
+
+    def call(self, x):
+        return tf.matmul(x, tf.nn.softmax(self.scores, axis=0))
+
+
+def shares():
+    vector = keras.Input((5,))
+    return keras.Model(vector, layers.Dense(3, name="head")(Shares(name="shares")(vector)))
+
+
+def projected():
+    """Multiplies with a table of 1,200 numbers that nobody trains."""
+    table = np.random.default_rng(3).normal(size=(30, 40)).astype("float32")
+    vector = keras.Input((30,))
+    x = layers.Lambda(lambda x: tf.matmul(x, tf.constant(table)), name="projected")(vector)
+    return keras.Model(vector, layers.Dense(3, name="head")(x))

@@ -1,5 +1,6 @@
 """Ports of `shown_tensorflow.py`, each with one fault that no single layer of torch computes."""
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -112,3 +113,34 @@ class OverChannels(nn.Module):
 
 def over_channels_eps():
     return OverChannels()
+
+
+class Shares(nn.Module):
+    """Multiplies with the shares that its weights have of their row."""
+
+    def __init__(self):
+        super().__init__()
+        self.scores, self.head = nn.Parameter(torch.randn(5, 4)), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.head(x @ self.scores.softmax(1))
+
+
+def shares_of_rows():
+    return Shares()
+
+
+class Projected(nn.Module):
+    """Multiplies with a table that nobody trains, drawn from another seed."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(40, 3)
+        self.table = np.random.default_rng(4).normal(size=(30, 40)).astype("float32")
+
+    def forward(self, x):
+        return self.head(x @ torch.from_numpy(self.table).to(x.dtype))
+
+
+def projected_otherwise():
+    return Projected()
