@@ -186,12 +186,20 @@ class Orders:
             found.append([given for given in maker.inputs if trace.shapes.get(given) == trace.shapes.get(tensor)])
         if len(found[0]) != len(found[1]):
             return None
-        parts = list(zip(*found, strict=True))
+        straight = list(zip(*found, strict=True))
+        parts = list(straight)
         if all(maker is not None and maker.kind in COMMUTES for maker in makers):
             parts += [part for part in product(*found) if part not in parts]  # written the other way round
-        told = [(relation, self.sure(*part)) for part in parts if (relation := self.of(*part)) is not None]
-        # Two vectors that are no partners look as if they were ordered alike; what the graphs tell is more.
-        return min(told, key=lambda one: (not one[1], one[0].name == "same"), default=None)
+        told = [(relation, self.sure(*part), part) for part in parts if (relation := self.of(*part)) is not None]
+
+        def last(one: tuple[Relation, bool, tuple[int, ...]]) -> tuple[bool, int, bool]:
+            # Two vectors that are no partners look as if they were ordered alike; what the graphs tell is more. Where
+            # they tell nothing, two that may well be no partners say less than two that are.
+            relation, sure, part = one
+            doubt = 0 if sure or self.partners(*part) else 1 if part in straight else 2
+            return not sure, doubt, relation.name == "same"
+
+        return min(told, key=last)[:2] if told else None
 
     def _from(self, mine: int, theirs: int) -> tuple[Relation | None, bool]:
         relation = self.of(mine, theirs)

@@ -125,3 +125,58 @@ def asked():
     return keras.Model(
         [questions, texts], layers.Dense(3, name="head")(layers.Concatenate(name="both")([queries, found]))
     )
+
+
+def fading():
+    """A sum with numbers so small that TensorFlow computes with zero in their place."""
+    numbers = keras.Input((300,))
+    large = layers.Activation("gelu", name="fading")(layers.Rescaling(8.0, name="large")(numbers))
+    return keras.Model(numbers, layers.Add(name="sum")([layers.ReLU(name="cut")(numbers), large]))
+
+
+def normed():
+    return keras.Sequential(
+        [keras.Input((6, 5, 3)), layers.Conv2D(4, 3, name="conv"), layers.BatchNormalization(name="norm")]
+    )
+
+
+def remembering():
+    return keras.Sequential([
+        keras.Input((7, 5)), layers.GRU(6, return_sequences=True, name="gru"), layers.LSTM(4, name="lstm"),
+        layers.Dense(3, name="head"),
+    ])  # fmt: skip
+
+
+class Sought(layers.Layer):
+    """Attention of one head whose scores are divided by a root that its code takes."""
+
+    def __init__(self, **words):
+        super().__init__(**words)
+        self.q, self.k, self.v = (layers.Dense(8, name=name) for name in ("q", "k", "v"))
+
+    def call(self, x):
+        scores = tf.matmul(self.q(x), self.k(x), transpose_b=True) / tf.sqrt(tf.constant(8.0, x.dtype))
+        return tf.matmul(tf.nn.softmax(scores), self.v(x))
+
+
+def rooted():
+    numbers = keras.Input((5, 6))
+    return keras.Model(numbers, Sought(name="sought")(numbers))
+
+
+def graded():
+    return keras.Sequential(
+        [keras.Input((9,)), layers.Dense(7, activation="relu", name="body"), layers.Dense(4, name="head")]
+    )
+
+
+def turned_by_halves():
+    """Halves of each head turned against each other, as a product of the whole and one of its halves exchanged."""
+    numbers = keras.Input((5, 6))
+    angles = np.tile(np.arange(5)[:, None] / np.array([1.0, 10.0]), 2)
+    x = layers.Permute((2, 1, 3))(layers.Reshape((5, 3, 4))(layers.Dense(12, name="made")(numbers)))
+    first, second = ops.split(x, 2, -1)
+    cosine, sine = (table.astype("float32") for table in (np.cos(angles), np.sin(angles)))
+    x = x * cosine + ops.concatenate([-second, first], -1) * sine
+    x = layers.Reshape((5, 12))(layers.Permute((2, 1, 3))(x))
+    return keras.Model(numbers, layers.Dense(4, name="head")(x))

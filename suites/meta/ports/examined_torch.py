@@ -192,3 +192,91 @@ def asked_along_the_queries():
 
 def asked_by_a_quarter():
     return Asked(scale=0.25)
+
+
+class Fading(nn.Module):
+    def forward(self, x):
+        return F.relu(x) + F.gelu(8.0 * x)
+
+
+def fading():
+    return Fading()
+
+
+class NormedByEachBatch(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, eps=1e-3)
+
+    def forward(self, x):
+        kept = self.norm.running_mean, self.norm.running_var
+        return F.batch_norm(self.conv(x), *kept, self.norm.weight, self.norm.bias, training=True, eps=1e-3)
+
+
+def normed_by_each_batch():
+    return NormedByEachBatch()
+
+
+class Remembering(nn.Module):
+    def __init__(self, of_gru=True, of_lstm=True):
+        super().__init__()
+        self.gru = nn.GRU(5, 6, batch_first=True, bias=of_gru)
+        self.lstm = nn.LSTM(6, 4, batch_first=True, bias=of_lstm)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.head(self.lstm(self.gru(x)[0])[0][:, -1])
+
+
+def remembering_without_biases():
+    return Remembering(False, False)
+
+
+class Rooted(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.q, self.k, self.v = (nn.Linear(6, 8) for _ in range(3))
+
+    def forward(self, x):
+        return torch.softmax(self.q(x) @ self.k(x).transpose(1, 2) / 8, -1) @ self.v(x)
+
+
+def rooted_not_at_all():
+    return Rooted()
+
+
+class Graded(nn.Module):
+    def __init__(self, times=1.0, order=(0, 1, 2, 3)):
+        super().__init__()
+        self.body, self.head, self.times, self.order = nn.Linear(9, 7), nn.Linear(7, 4), times, list(order)
+
+    def forward(self, x):
+        weight = self.body.weight if self.times == 1.0 else self.times * self.body.weight
+        return self.head(F.relu(F.linear(x, weight, self.body.bias)))[:, self.order]
+
+
+def graded_twice_as_steep():
+    return Graded(2.0)
+
+
+def graded_otherwise():
+    return Graded(order=(1, 0, 3, 2))
+
+
+class TurnedByHalves(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.made, self.head = nn.Linear(6, 12), nn.Linear(12, 4)
+        angles = torch.arange(5.0, dtype=torch.float64)[:, None] / torch.tensor([1.0, 10.0], dtype=torch.float64)
+        self.register_buffer("cosine", angles.repeat(1, 2).cos().float())
+        self.register_buffer("sine", angles.repeat(1, 2).sin().float())
+
+    def forward(self, x):
+        x = self.made(x).view(-1, 5, 3, 4).transpose(1, 2)
+        first, second = x.chunk(2, -1)
+        x = x * self.cosine + torch.cat([-second, first], -1) * self.sine
+        return self.head(x.transpose(1, 2).reshape(-1, 5, 12))
+
+
+def turned_by_halves():
+    return TurnedByHalves()
