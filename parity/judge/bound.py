@@ -30,6 +30,10 @@ UNIT_ROUNDOFF: Mapping[str, float] = {
 }
 """Half the distance from 1 to the next number; IEEE 754, and NVIDIA's A100 white paper for TF32."""
 
+FLUSHED = 2.0**-116
+"""Below this float32 promises nothing: TensorFlow computes with subnormal numbers, those below 2**-126, as with zero,
+and what is lost so may have been multiplied since, or be one of many terms."""
+
 PROBABLE_LAMBDA = 9.0
 
 SIGMOID_ULPS = 8.0

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from parity.judge.bound import UNIT_ROUNDOFF, Doubles
+from parity.judge.bound import FLUSHED, UNIT_ROUNDOFF, Doubles
 from parity.judge.verdict import IDENTICAL, NOT_COMPARED, PRECISION, ROUNDING, SEMANTIC, Finding
 from parity.model.layout import Array
 
@@ -148,8 +148,7 @@ class _Side:
         error = np.abs(value - twin)
         self.error = _larger(self.error, error.max())
         self.excess = _larger(self.excess, (error - allowed).max())
-        # Where nothing differs nothing of the bound is used, were it zero; a subnormal bound: share infinite.
-        self.share = _larger(self.share, np.divide(error, allowed, out=np.zeros_like(error), where=error != 0.0).max())
+        self.share = _larger(self.share, (error / allowed).max())
 
 
 @dataclass
@@ -188,8 +187,8 @@ class _Extremes:
         place = int(gap.argmax())
         if gap[place] > self.gap32:
             self.gap32, self.widest = float(gap[place]), first + place
-        self.tensorflow.add(a32, a64, low)
-        self.torch.add(b32, b64, low)
+        self.tensorflow.add(a32, a64, low + FLUSHED)
+        self.torch.add(b32, b64, low + FLUSHED)
 
 
 def _larger(so_far: float, found: np.float64) -> float:

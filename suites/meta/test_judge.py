@@ -500,7 +500,19 @@ def test_a_bound_too_small_for_a_share_is_no_crash() -> None:
     off = ones.astype(np.float32)
     off[0, 0] = 2.0
     finding = judge("layer", "dense", Quartet(off, ones.astype(np.float32), ones, ones), subnormal, wide)
-    assert (finding.verdict, finding.side, finding.share) == ("precision", "tensorflow", np.inf)
+    assert (finding.verdict, finding.side) == ("precision", "tensorflow")
+    assert finding.share is not None
+    assert 1e30 < finding.share < np.inf
+
+
+def test_a_subnormal_number_that_is_flushed_to_zero_is_no_lack_of_precision() -> None:
+    twin = np.array([1.0, -3.6e-41])
+    exact, flushed = twin.astype(np.float32), np.array([1.0, 0.0], np.float32)
+    assert judge("sum", "add", Quartet(flushed, exact, twin, twin), 2.0**-24 * np.abs(twin), np.zeros(2)).passed
+    twin = np.array([1.0, -3.6e-31])  # no subnormal one, and float32 has it
+    exact = twin.astype(np.float32)
+    finding = judge("sum", "add", Quartet(flushed, exact, twin, twin), 2.0**-24 * np.abs(twin), np.zeros(2))
+    assert (finding.verdict, finding.side) == ("precision", "tensorflow")
 
 
 def test_a_loose_bound_does_not_make_a_tensor_zero() -> None:

@@ -58,6 +58,7 @@ def _cases() -> Iterator[Case]:
     yield _port("asked", "asked_along_the_queries", two, "axis-mismatch", ("asking", "softmax"))
     yield _port("asked", "asked_by_a_quarter", two, "attention-scale-or-heads", ("asking", "mul"))
     yield _port("turned_by_halves", inputs="5x6")
+    yield _port("fading", inputs="300")
 
 
 EXAMINED = tuple(_cases())
