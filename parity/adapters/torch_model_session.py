@@ -93,13 +93,18 @@ class Session:
         }
 
     def values(self, training: bool) -> Weights:
-        """Return the weights as they are, for running calls again; what training would change is a copy."""
+        """Return the weights as they are, for running calls again; what training, or a run, would change is a copy."""
 
-        def make(_: str, tensor: Tensor) -> Tensor:
+        def make(name: str, tensor: Tensor) -> Tensor:
             value = tensor.detach()
-            return value.clone() if training and not isinstance(tensor, torch.nn.Parameter) else value
+            return value.clone() if self.moves(name, tensor, training) else value
 
         return Weights(self.everything(), make)
+
+    def moves(self, name: str, tensor: Tensor, training: bool) -> bool:
+        """Return whether running calls again changes a weight: statistics in training, and what any run changes."""
+        changed = self.recording is not None and name in self.recording.changed
+        return changed or (training and not isinstance(tensor, torch.nn.Parameter))
 
     @contextlib.contextmanager
     def unchanged(self) -> Iterator[list[str]]:
@@ -185,7 +190,7 @@ class Session:
                 self.forward([x.clone() for x in inputs])  # gives them their shapes
         with self.unchanged() as changed:
             recording = self._recorded([x.clone() for x in inputs], frozenset(expand))
-        recording.training, recording.rates = training, self.rates
+        recording.training, recording.rates, recording.changed = training, self.rates, frozenset(changed)
         if changed and not training:
             recording.notes.append(
                 f"the torch model changes {', '.join(f'`{n}`' for n in changed[:3])} when it runs in evaluation mode"

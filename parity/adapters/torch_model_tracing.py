@@ -54,6 +54,7 @@ class Recording:
     rates: Mapping[int, float] = field(default_factory=dict)
     training: bool = False
     faithful: bool = True  # whether running the calls again gives what the model gives
+    changed: frozenset[str] = frozenset()  # the weights and buffers that one run of the model changes
 
 
 class Recorder(TorchFunctionMode):

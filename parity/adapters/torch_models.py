@@ -193,9 +193,9 @@ class TorchModels:
         differentiate = upstream is not None
         fed = {tensor: self._leaf(session.tensor(array), differentiate, tracked) for tensor, array in given.items()}
 
-        def make(_: str, tensor: Any) -> Any:
+        def make(name: str, tensor: Any) -> Any:
             value, trained = tensor.detach(), differentiate and tensor.requires_grad
-            if recording.training and not isinstance(tensor, torch.nn.Parameter):
+            if session.moves(name, tensor, recording.training):
                 value = value.clone()
             return self._leaf(value, trained, tracked)
 

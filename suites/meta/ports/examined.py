@@ -59,6 +59,7 @@ def _cases() -> Iterator[Case]:
     yield _port("asked", "asked_by_a_quarter", two, "attention-scale-or-heads", ("asking", "mul"))
     yield _port("turned_by_halves", inputs="5x6")
     yield _port("fading", inputs="300")
+    yield _port("normed", "normed_by_each_batch", "6x5x3", "batchnorm-mode", ("norm", "batch_norm"))
 
 
 EXAMINED = tuple(_cases())
