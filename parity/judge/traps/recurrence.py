@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+import numpy as np
+
 from parity.judge.traps.remedy import Remedy, change
 from parity.judge.traps.scene import Scene
 from parity.model.layout import Array
@@ -77,6 +79,8 @@ def _bias(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
     missing = {
         role: array for role, array in scene.carried.items() if "bias" in role and role not in scene.torch_weights
     }
+    if not any("bias" in role for role in (*scene.torch_weights, *scene.carried)):
+        missing = _in_torch_order(mine, scene.tensorflow_weights)
     if missing:
         yield change(
             theirs,
@@ -92,3 +96,18 @@ def _bias(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
             yield change(
                 theirs, "bias-missing-or-doubled", "without a bias", f"bias=False in `{theirs.name}`", weights=surplus
             )
+
+
+def _in_torch_order(mine: Op, weights: Mapping[str, Array]) -> dict[str, Array]:
+    """Return the biases of TensorFlow's layer under the roles, and with the gates in the order, of torch's."""
+    found: dict[str, Array] = {}
+    for role, bias in weights.items():
+        if not role.endswith("bias"):
+            continue
+        suffix = "_reverse" if role.startswith("backward_") else ""
+        if mine.kind == "gru":
+            update, reset, new = np.split(bias, 3, axis=-1)
+            found[f"biases_l0{suffix}"] = np.concatenate([reset, update, new], axis=-1)
+        else:
+            found[f"bias_ih_l0{suffix}"] = bias
+    return found

@@ -60,6 +60,9 @@ def _cases() -> Iterator[Case]:
     yield _port("turned_by_halves", inputs="5x6")
     yield _port("fading", inputs="300")
     yield _port("normed", "normed_by_each_batch", "6x5x3", "batchnorm-mode", ("norm", "batch_norm"))
+    case = _port("remembering", "remembering_without_biases", "7x5", "bias-missing-or-doubled", ("gru", "gru"))
+    lstm = Source(("lstm",), ("lstm",), ("bias-missing-or-doubled",))
+    yield replace(case, sources=(*case.sources, lstm))
 
 
 EXAMINED = tuple(_cases())
