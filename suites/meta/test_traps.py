@@ -311,6 +311,13 @@ def test_heads_that_are_interleaved() -> None:
     assert found(one, "attention-scale-or-heads")[0].edits[0]["weights"]["query.weight"] is weight
 
 
+def test_biases_of_heads_that_are_interleaved() -> None:
+    right = {"query.weight": RNG.standard_normal((6, 6)), "query.bias": RNG.standard_normal(6)}
+    held = {role: array.reshape(2, 3, -1).swapaxes(0, 1).reshape(array.shape) for role, array in right.items()}
+    one = found(loaded("attention", right, held, config={"heads": 2}), "attention-scale-or-heads")
+    assert set(one[0].edits[0]["weights"]) == set(right)
+
+
 def test_a_flattened_kernel_names_the_sizes() -> None:
     kernel = RNG.standard_normal((4 * 3 * 2, 5))
     right = np.moveaxis(kernel.reshape(4, 3, 2, 5), 2, 0).reshape(24, 5).T
@@ -551,6 +558,7 @@ def test_constants_are_told_as_they_were_meant() -> None:
     assert 1.0 / 255.0 in exact_numbers(float(np.float32(1.0 / 255.0)))
     assert exact_numbers(0.1) == [0.1, float(np.float32(0.1))]  # made in float32 by the code itself
     assert exact_numbers(2.0) == [2.0]
+    assert 1.0 / 8.0**0.5 in exact_numbers(1.0 / float(str(np.float32(8.0**0.5))))  # by which the code divides
 
 
 def test_same_values() -> None:

@@ -194,12 +194,17 @@ def same(first: object, second: object) -> bool:
 def exact_numbers(value: float) -> list[float]:
     """Return the numbers that a float32 may stand for: itself, its shortest decimal, and 1/n, sqrt(n), 1/sqrt(n).
 
-    A trace in float32 rounds the constants of a model's code; the float64 twin computes with what was meant.
+    A trace in float32 rounds the constants of a model's code; the float64 twin computes with what was meant. The
+    number may be 1 / n of such a float32 by which the code divides.
     """
     single = np.float32(value)
     shortest = float(str(single))
-    if value == 0.0 or value not in (float(single), shortest) or value.is_integer():
+    if value == 0.0 or value.is_integer():
         return [value]
+    if value not in (float(single), shortest):
+        turned = np.float32(1.0 / value)
+        divisor = next((one for one in (float(str(turned)), float(turned)) if one and 1.0 / one == value), 1.0)
+        return list(dict.fromkeys([value, *(1.0 / one for one in exact_numbers(divisor) if divisor != 1.0)]))
     found = [shortest, float(single)]
     for power in (1.0, -1.0, 2.0, -2.0):
         near = abs(value) ** power

@@ -165,7 +165,7 @@ def _by_kind(scene: Scene, role: str, held: Array, right: Array) -> Match | None
         return _statistics(name, role, held, right)
     if kind in GATES:
         return _gates(name, kind, role, held, right) or _recurrent_kernel(scene, name, role, held, right)
-    if kind == "attention" and role.endswith("weight"):
+    if kind == "attention":
         return _attention(scene, name, role, held, right)
     if kind == "embedding":
         return _embedding(scene, name, held, right)
@@ -303,14 +303,14 @@ def _recurrent_kernel(scene: Scene, name: str, role: str, held: Array, right: Ar
 def _attention(scene: Scene, name: str, role: str, held: Array, right: Array) -> Match | None:
     heads = int(scene.torch.config.get("heads", 1)) if scene.torch else 1
     axis = 1 if role.startswith("out") else 0
-    if heads > 1 and forms.interleaved(held, right, heads, axis):
+    if heads > 1 and axis < held.ndim and forms.interleaved(held, right, heads, axis):
         return Match(
             "attention-scale-or-heads",
             role,
             "with its heads interleaved",
             f"each head a contiguous run of rows in `{name}`: kernel.reshape(E, heads * key_dim).T",
         )
-    if forms.relaid(held, right, None):
+    if role.endswith("weight") and forms.relaid(held, right, None):
         return Match("kernel-layout", role, "not transposed", f"kernel.reshape(E, -1).T into `{name}`")
     return None
 

@@ -63,6 +63,7 @@ def _cases() -> Iterator[Case]:
     case = _port("remembering", "remembering_without_biases", "7x5", "bias-missing-or-doubled", ("gru", "gru"))
     lstm = Source(("lstm",), ("lstm",), ("bias-missing-or-doubled",))
     yield replace(case, sources=(*case.sources, lstm))
+    yield _port("rooted", "rooted_not_at_all", "5x6", "attention-scale-or-heads", ("sought/divide", "div"))
 
 
 EXAMINED = tuple(_cases())
