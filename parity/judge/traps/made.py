@@ -17,6 +17,7 @@ CONVOLUTIONS = ("conv", "conv_transpose", "depthwise_conv")
 PRODUCTS = ("dense", "matmul")
 TURNS = frozenset({"transpose", "permute", "swapaxes", "movedim", "moveaxis", "swapdims", "T", "mT", "t"})
 LENGTHS = frozenset({"normalize", "norm", "vector_norm", "linalg_norm", "rsqrt", "sqrt"})
+SCALES = frozenset({"mul", "multiply", "div", "divide", "true_divide"})
 FLOOR = 1e-12  # of a sum of squares, as TensorFlow has it
 
 
@@ -69,4 +70,6 @@ def _done(made: frozenset[str]) -> str:
         return "kernel-flip"
     if made & TURNS:
         return "kernel-spatial-swap"
+    if made and made <= SCALES:
+        return "weight-scale"
     return "weight-scale" if made & LENGTHS else UNKNOWN

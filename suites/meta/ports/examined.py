@@ -64,6 +64,7 @@ def _cases() -> Iterator[Case]:
     lstm = Source(("lstm",), ("lstm",), ("bias-missing-or-doubled",))
     yield replace(case, sources=(*case.sources, lstm))
     yield _port("rooted", "rooted_not_at_all", "5x6", "attention-scale-or-heads", ("sought/divide", "div"))
+    yield _port("graded", "graded_twice_as_steep", "9", "weight-scale", ("body", "linear"))
 
 
 EXAMINED = tuple(_cases())
