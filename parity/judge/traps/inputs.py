@@ -13,7 +13,7 @@ from parity.judge.traps.activation import place
 from parity.judge.traps.lengths import is_length
 from parity.judge.traps.remedy import Remedy, called, insert, number, replace, skip, together
 from parity.judge.traps.scene import PRODUCTS, SELECTS, Scene, exact_numbers, leading_to, same
-from parity.model.trace import Op, Trace
+from parity.model.trace import MOVES, Op, Trace
 
 IDS = ("input-scale", "channel-order", "residual-scale", "dropout-active")
 SCALES = ("rescale", "standardize")
@@ -21,6 +21,7 @@ SIGNS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
 ARITHMETIC = tuple(SIGNS)
 FACTORS = ("rescale", "multiply", "divide")
 CUTS = ("relu6", "hard_tanh", "clamp")  # what cuts a number off below and above
+LAST = ("softmax", "activation")  # what makes shares or probabilities of scores
 COLOURS = (3, 4)  # that a picture has, maybe with its opacity
 A_FEW = 16  # numbers of a constant that a line of code can show
 # What people do to pixels: (scale, offset, as it is written).
@@ -249,7 +250,8 @@ def _alone(scene: Scene) -> Iterator[Remedy]:
             beside = layers[0] if layers and trap == "attention-scale-or-heads" else scene.neighbour(op)
             skipped.append(called(one, beside, op.name))
         elif name in SELECTS and scene.shapes.get(op.inputs[0]) == scene.shapes.get(op.outputs[0]):
-            one = skip(op, "channel-order", "without torch's reordering", f"remove `{op.name}`", cost=1.5)
+            trap = "output-permutation" if _of_results(scene, op) else "channel-order"
+            one = skip(op, trap, "without torch's reordering", f"remove `{op.name}`", cost=1.5)
             yield called(one, scene.neighbour(op), op.name)
     for op in scene.extra_tensorflow:
         few = op.kind in ARITHMETIC and len(op.inputs) == 1 and 0 < len(op.config.get("constant") or ()) <= A_FEW
@@ -268,6 +270,19 @@ def _alone(scene: Scene) -> Iterator[Remedy]:
         whole = together(parts)
         one = Remedy(parts[-1].trap, whole.edits, whole.says, whole.fix, 1.5, whole.keys)
         yield called(one, (parts[-1].named or (None, None))[0], (parts[0].named or (None, None))[1])
+
+
+def _of_results(scene: Scene, op: Op) -> bool:
+    """Return whether what torch puts into another order are its results, such as the scores of classes."""
+    if scene.is_model_input(op.inputs[0]):
+        return False
+    readers = scene.torch_trace.consumers()
+    while op.outputs[0] not in scene.torch_trace.outputs:
+        following = readers.get(op.outputs[0], ())
+        if len(following) != 1 or not (following[0].effect == MOVES or following[0].kind in LAST):
+            return False
+        op = following[0]
+    return True
 
 
 def _dropout(scene: Scene) -> Iterator[Remedy]:

@@ -65,6 +65,7 @@ def _cases() -> Iterator[Case]:
     yield replace(case, sources=(*case.sources, lstm))
     yield _port("rooted", "rooted_not_at_all", "5x6", "attention-scale-or-heads", ("sought/divide", "div"))
     yield _port("graded", "graded_twice_as_steep", "9", "weight-scale", ("body", "linear"))
+    yield _port("graded", "graded_otherwise", "9", "output-permutation", ("head", "getitem"))
 
 
 EXAMINED = tuple(_cases())
