@@ -3,7 +3,8 @@
 In evaluation a batch normalisation is a scale and a shift of each channel. Exporters multiply the kernel before it by
 the scale and make the shift its bias, or write both as constants: an ONNX file then has no such layer any more. The
 model on the other side is taken in that form, too: its normalisation is left with nothing to do but the shift, and its
-kernel with the scale in it. That is the same function, and weights can be carried between the two.
+kernel with the scale in it. That is the same function, and weights can be carried between the two. Where a
+normalisation has no shift or no scale of its own, its mean or its variance is what holds the one that is left.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ _ROLES = {
     "scale": ("gamma", "weight"), "shift": ("beta", "bias"), "mean": ("moving_mean", "running_mean"),
     "variance": ("moving_variance", "running_var"),
 }  # fmt: skip
+_NAMES = {True: ("gamma", "beta"), False: ("weight", "bias")}  # of a scale and a shift, in TensorFlow and in torch
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,16 @@ class Fold:
     bias: str = ""  # of the layer, where it is not the shift itself
 
     @property
+    def of_mean(self) -> bool:
+        """Whether the mean, which is subtracted, holds the shift."""
+        return bool(self.mean) and self.shift == self.mean
+
+    @property
+    def of_variance(self) -> bool:
+        """Whether the variance, of which the root divides, holds the scale."""
+        return bool(self.variance) and self.scale == self.variance
+
+    @property
     def left(self) -> tuple[str, ...]:
         """The kernel or the scale, and the shift if there is one: what the other side's file has as well."""
         return tuple(name for name in (self.kernel or self.scale, self.shift) if name)
@@ -50,13 +62,13 @@ class Fold:
     @property
     def shifts(self) -> tuple[str, ...]:
         """The weights that make the shift."""
-        return tuple(name for name in (self.shift, self.mean, self.bias) if name)
+        return tuple(dict.fromkeys(name for name in (self.shift, self.mean, self.bias) if name))
 
     @property
     def dropped(self) -> tuple[str, ...]:
         """The weights that do nothing once all is folded."""
         own = (self.mean, self.variance, self.bias, self.scale if self.kernel else "")
-        return tuple(name for name in own if name and name != self.shift)
+        return tuple(name for name in own if name and name not in (self.shift, "" if self.kernel else self.scale))
 
     def made(self, held: Mapping[str, Array]) -> dict[str, Array]:
         """Return the weights as folded, float32, and those that are left as what does nothing."""
@@ -73,10 +85,24 @@ class Fold:
         """Return the numbers with which the weights that were folded away do nothing."""
         values = {name: 0.0 for name in (self.mean, self.bias) if name in self.dropped}
         found: dict[str, Array] = {n: np.full(held[n].shape, v, np.float32) for n, v in values.items()}
-        if self.variance:  # in float64, which a twin holds: float32 rounds it, as it does every sum with eps
+        if self.variance in self.dropped:  # in float64, which a twin holds: float32 rounds it, and its sum with eps
             found[self.variance] = np.full(held[self.variance].shape, 1.0 - self.eps)
         if self.scale in self.dropped:
             found[self.scale] = np.ones(held[self.scale].shape, np.float32)
+        return found
+
+    def as_held(self, given: Mapping[str, Array]) -> dict[str, Array]:
+        """Return what a mean or a variance must be to shift by and scale with the numbers given for it."""
+        found = dict[str, Array]()
+        scale: Array = np.ones(1)
+        if not self.kernel and self.scale in given:
+            scale = given[self.scale].astype(np.float64)
+        if self.of_variance and self.scale in given:
+            with np.errstate(divide="ignore"):
+                found[self.variance] = 1.0 / np.square(scale) - self.eps
+        if self.of_mean and self.shift in given:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                found[self.mean] = -given[self.shift].astype(np.float64) / scale
         return found
 
     def near(self, held: Mapping[str, Array], others: Mapping[str, Array]) -> bool:
@@ -94,7 +120,8 @@ class Fold:
         )
 
     def _gain(self, held: Mapping[str, Array]) -> Array:
-        gain = held[self.scale].astype(np.float64).reshape(-1) if self.scale else np.ones(1)
+        own = self.scale and not self.of_variance
+        gain = held[self.scale].astype(np.float64).reshape(-1) if own else np.ones(1)
         if not self.variance:
             return gain
         return gain / np.sqrt(held[self.variance].astype(np.float64).reshape(-1) + self.eps)
@@ -104,7 +131,7 @@ class Fold:
         given = {name: held[name].astype(np.float64).reshape(-1) for name in self.shifts}
         if self.shift == self.bias:
             return [given[self.bias] * gain]
-        terms = [given[self.shift]]
+        terms = [] if self.of_mean else [given[self.shift]]
         if self.mean:
             terms.append(-given[self.mean] * gain)
         return [*terms, given[self.bias] * gain] if self.bias else terms
@@ -144,7 +171,7 @@ def folded(sides: Sequence[Whole], matching: Matching, files: Sequence[bool]) ->
     nothing is folded: the other side's are where the file's are not, which is a difference.
     """
     units = [_units(side.trace, is_file) for side, is_file in zip(sides, files, strict=True)]
-    pairs = {pair.tensorflow: pair.torch for pair in matching.pairs}
+    pairs = _in_place(units, {pair.tensorflow: pair.torch for pair in matching.pairs})
     ways = pairs, {torch: tensorflow for tensorflow, torch in pairs.items()}
     left = [[unit for unit in some if unit.op.index not in way] for some, way in zip(units, ways, strict=True)]
     found = [Side(side) for side in sides]
@@ -165,6 +192,31 @@ def folded(sides: Sequence[Whole], matching: Matching, files: Sequence[bool]) ->
     return found[0], found[1]
 
 
+def _in_place(units: Sequence[Sequence[_Unit]], pairs: Mapping[int, int]) -> dict[int, int]:
+    """Return pairs without those of a normalisation behind a layer with one that is not behind the layer's partner.
+
+    Where a file has only some of the norms, those of one size are easily mistaken for each other. The ones that stand
+    behind no layer are taken in order then, if there are as many.
+    """
+    mine, theirs = ({unit.op.index: unit for unit in some if unit.op.kind == "batch_norm"} for some in units)
+    kept = dict(pairs)
+    for one, other in pairs.items():
+        if one not in mine or other not in theirs:
+            continue
+        before, behind = mine[one].linear, theirs[other].linear
+        wanted = pairs.get(before.index) if before is not None else None
+        if wanted != (behind.index if behind is not None else None):
+            del kept[one]
+    if len(kept) == len(pairs):
+        return kept
+    taken = set(kept.values())
+    free = (
+        [unit.op.index for unit in mine.values() if unit.linear is None and unit.op.index not in kept],
+        [unit.op.index for unit in theirs.values() if unit.linear is None and unit.op.index not in taken],
+    )
+    return kept | dict(zip(*free, strict=True)) if len(free[0]) == len(free[1]) else kept
+
+
 def _as_written(own: Sequence[_Unit], theirs: Sequence[_Unit], partner: Mapping[int, int]) -> list[tuple[_Unit, _Unit]]:
     """Return layers and the products that a file has in their place.
 
@@ -177,20 +229,13 @@ def _as_written(own: Sequence[_Unit], theirs: Sequence[_Unit], partner: Mapping[
     found = []
     for unit in layers:
         other = behind.get(partner.get(unit.linear.index, -1)) if unit.linear is not None else None
-        if other is not None and _fits(unit, other):
+        if other is not None:
             found.append((unit, other))
     taken = {id(unit) for pair in found for unit in pair}
     open_ = [[u for u in some if id(u) not in taken and u.linear is None] for some in (layers, products)]
-    if len(open_[0]) == len(open_[1]) and all(map(_fits, *open_)):
+    if len(open_[0]) == len(open_[1]):
         found += zip(*open_, strict=True)
     return found
-
-
-def _fits(layer: _Unit, product: _Unit) -> bool:
-    """Return whether a layer has what the product and the sum want: a scale, and a shift if there is one."""
-    roles = layer.op.weights
-    wanted = ("scale", "shift") if product.added is not None else ("scale",)
-    return all(_role(roles, one) for one in wanted)
 
 
 def _role(weights: Mapping[str, str], what: str) -> str:
@@ -230,12 +275,7 @@ def _goes_into(unit: _Unit, trace: Trace, partner: Mapping[int, int]) -> bool:
     """
     if unit.linear is None or unit.linear.index not in partner:
         return False
-    shifts = (
-        _role(unit.op.weights, "shift")
-        if unit.op.kind == "batch_norm"
-        else unit.added or unit.linear.weights.get("bias")
-    )
-    if not shifts:
+    if unit.op.kind != "batch_norm" and unit.added is None and "bias" not in unit.linear.weights:
         return False
     if unit.linear.kind == "conv_transpose" and unit.linear.config.get("groups", 1) != 1:
         return False
@@ -284,7 +324,7 @@ def _terms(linear: Op, trace: Trace, axes: Sequence[int]) -> int:
 
 def _together(whole: Whole, units: Sequence[_Unit], channels_first: bool) -> Whole:
     """Return a file's products and sums as the layers that they were."""
-    names = ("weight", "bias") if channels_first else ("gamma", "beta")
+    names = _NAMES[not channels_first]
     groups = []
     for unit in units:
         steps = (unit.op,) if unit.added is None else (unit.op, unit.added)
@@ -300,7 +340,7 @@ def _as_products(side: Side, units: Sequence[_Unit], tensorflow: bool) -> Side:
     folds, other = list[Fold](), dict[int, Op]()
     for unit in units:
         fold = _fold(unit, None, tensorflow)
-        kept = {role: name for role, name in unit.op.weights.items() if name in fold.left}
+        kept = dict(zip(_NAMES[tensorflow], (fold.scale, fold.shift), strict=True))
         other[unit.op.index] = replace(unit.op, weights=kept, config={**unit.op.config, FOLDED: True, TERMS: 0})
         folds.append(fold)
     return _seen(side, folds, other)
@@ -330,7 +370,12 @@ def _into_layers(side: Side, units: Sequence[_Unit], tensorflow: bool) -> Side:
 def _seen(side: Side, folds: Sequence[Fold], other: Mapping[int, Op]) -> Side:
     """Return a side with other operations, and without the weights that do nothing any more."""
     trace, gone = side.whole.trace, {name for fold in folds for name in fold.dropped}
-    weights = {name: weight for name, weight in trace.weights.items() if name not in gone}
+    seen = {name for fold in folds for name in fold.left}
+    weights = {
+        name: replace(weight, trainable=weight.trainable or name in seen)
+        for name, weight in trace.weights.items()
+        if name not in gone
+    }
     ops = tuple(other.get(op.index, op) for op in trace.ops)
     return Side(replace(side.whole, trace=replace(trace, ops=ops, weights=weights)), (*side.folds, *folds))
 
@@ -343,4 +388,5 @@ def _fold(unit: _Unit, linear: Op | None, tensorflow: bool) -> Fold:
         shift = unit.added.weights["other"] if unit.added is not None else bias
         return Fold(unit.op.weights["other"], shift, kernel=kernel, axes=axes, bias=bias)
     scale, shift, mean, variance = (_role(unit.op.weights, one) for one in _ROLES)
+    scale, shift = scale or ("" if kernel else variance), shift or mean
     return Fold(scale, shift, mean, variance, float(unit.op.config["eps"]), kernel, axes, bias)

@@ -60,10 +60,12 @@ def _carried(
             " shift and no scale for the check, as the ONNX file has none: exporters leave out those that do nothing"
         )
     if options.fresh:
+        alone = weight_plan.unmatched_tensorflow if to_torch else weight_plan.unmatched_torch
+        filled_in = not to_torch or models.builders[source].lower().endswith(".onnx")  # an ONNX norm has both
         lone = [
             *left_out,
             *folding.shifts(models, source, left_out),
-            *(() if to_torch else left_neutral(weight_plan.unmatched_torch, held[TORCH], models[TORCH])),
+            *(left_neutral(alone, held[source], models[source]) if filled_in else ()),
         ]
         changed = trained_like(held[source], models[source], options.seed, lone)
         held[source].update(changed)

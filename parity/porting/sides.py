@@ -409,9 +409,12 @@ class Models:
         return dict(self.workers.call(side, "get_model_weights"))
 
     def set_weights(self, side: str, weights: Mapping[str, Array]) -> None:
-        """Replace some or all weights of one side."""
-        if weights:
-            self.workers.call(side, "set_model_weights", weights=dict(weights))
+        """Replace some or all weights of one side; those of a folded normalisation are given as seen once folded."""
+        given = dict(weights)
+        for fold in self.folds.get(family(side), ()):
+            given |= fold.as_held(weights)
+        if given:
+            self.workers.call(side, "set_model_weights", weights=given)
 
 
 # A cast to the dtype that a tensor has already leaves no trace, and one to float32 does none in float64.

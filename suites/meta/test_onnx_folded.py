@@ -42,6 +42,15 @@ def fresh(eps=1e-3):
     x = L.ReLU(name="r6")(L.BatchNormalization(epsilon=eps, name="b6")(x))
     return keras.Model(i, L.Dense(3, name="head")(x), name="m")
 
+def bare():
+    # Norms without a shift, without a scale, and without both: behind a convolution, and behind none.
+    x = i = keras.Input((12, 12, 3))
+    for n, (center, scale) in enumerate(((False, True), (True, False), (False, False)), 1):
+        words = {"center": center, "scale": scale}
+        x = L.BatchNormalization(name=f"b{n}", **words)(L.Conv2D(4, 3, use_bias=n == 2, name=f"c{n}")(x))
+        x = L.BatchNormalization(name=f"a{n}", **words)(L.ReLU(6.0, name=f"r{n}")(x))
+    return filled(keras.Model(i, L.Dense(3, name="head")(L.GlobalAveragePooling2D(name="gap")(x)), name="m"))
+
 def trained():
     return filled(fresh())
 
@@ -51,7 +60,7 @@ def other_eps():
 def write():
     import tf2onnx
 
-    for make in (fresh, trained, other_eps):
+    for make in (fresh, trained, other_eps, bare):
         model = make()
         call = tf.function(
             lambda x, model=model: model(x, training=False),
@@ -94,6 +103,29 @@ class Net(nn.Module):
         x = F.relu(self.b5(self.c5(F.max_pool2d(x, 2)))).mean((2, 3))
         return self.layers(F.relu(self.b6(self.f6(x))))
 
+class Bare(nn.Module):
+    def __init__(self, act=F.relu6):
+        super().__init__()
+        for n, (center, scale) in enumerate(((False, True), (True, False), (False, False)), 1):
+            setattr(self, f"c{n}", nn.Conv2d(3 if n == 1 else 4, 4, 3, bias=n == 2))
+            for name in "ba":
+                norm = nn.BatchNorm2d(4, eps=1e-3)
+                norm.bias, norm.weight = norm.bias if center else None, norm.weight if scale else None
+                setattr(self, f"{name}{n}", norm)
+        self.head, self.__dict__["act"] = nn.Linear(4, 3), act
+
+    def forward(self, x):
+        for n in (1, 2, 3):
+            c, b, a = (getattr(self, f"{name}{n}") for name in "cba")
+            x = a((F.relu6 if n < 3 else self.__dict__["act"])(b(c(x))))
+        return self.head(x.mean((2, 3)))
+
+def bare():
+    return filled(Bare())
+
+def bare_relu():
+    return filled(Bare(act=F.relu))
+
 def net():
     return Net().eval()
 
@@ -103,7 +135,7 @@ def net_relu():
 def write():
     x = (torch.zeros(2, 3, 12, 12),)
     made = {"fresh": Net().eval(), "trained": filled(Net()), "relu": filled(Net(act=F.relu)),
-            "unnormed": filled(Net(without=("b2",)))}
+            "unnormed": filled(Net(without=("b2",))), "bare": bare()}
     for name, model in made.items():
         if name != "unnormed":
             old = {"dynamo": False, "input_names": ["x"], "dynamic_axes": {"x": {0: "n"}}}
@@ -150,6 +182,10 @@ def asked(folder: Path, workers: Workers, tensorflow: str, torch: str, **words: 
         ("trained", "tf_trained.onnx", {**FIRST, "weights": "as-is"}),
         ("tf_trained.onnx", "pt_trained.onnx", {}),
         ("tf_trained.onnx", "pt_trained_script.onnx", {}),
+        ("bare", "pt_bare.onnx", {}),
+        ("bare", "tf_bare.onnx", {**FIRST, "weights": "as-is"}),
+        ("tf_bare.onnx", "bare", {}),
+        ("tf_bare.onnx", "bare", {"weights": "torch-to-tf"}),
     ],
 )
 def test_a_file_without_its_norms_is_the_function_that_it_was_exported_from(
@@ -166,6 +202,7 @@ def test_a_file_without_its_norms_is_the_function_that_it_was_exported_from(
         ("trained", "pt_relu.onnx", {}, {"relu6-missing"}, ["r2"]),
         ("trained", "pt_relu_script.onnx", {}, {"relu6-missing"}, ["r2"]),
         ("tf_trained.onnx", "net_relu", {}, {"relu6-missing"}, None),
+        ("tf_bare.onnx", "bare_relu", {}, {"relu6-missing"}, None),
         # As they are, the file's numbers are those of another eps.
         ("trained", "tf_other_eps.onnx", {**FIRST, "weights": "as-is"}, {"batchnorm-eps"},
          ["c1", "b2", "b3", "b4", "b5", "b6"]),
