@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from parity.adapters.onnx_graph_directions import joined_directions
+from parity.adapters.onnx_graph_loops import STEPS, joined_loops
 from parity.adapters.onnx_graph_norms import (
     joined_activations,
     joined_biases,
@@ -83,11 +85,6 @@ class Graph:
 
         self.source = source
         graph = model.graph
-        unknown = sorted({node.op_type for node in graph.node if node.op_type not in known})
-        if unknown:
-            raise UsageError(
-                f"{source} uses the ONNX operators {', '.join(unknown)}, which cannot be run here: name a builder"
-            )
         self.arrays: dict[str, Array] = {n.name: onnx.numpy_helper.to_array(n).copy() for n in graph.initializer}
         self.nodes = [Node(node, onnx) for node in graph.node]
         for one in self.nodes:
@@ -103,7 +100,14 @@ class Graph:
         self._evaluators: dict[str, Any] = {}
         self.sizes = _sizes(model, onnx)
         self.ranks = {name: len(shape) for name, shape in self.sizes.items()}
+        joined_loops(self)
+        unknown = sorted({node.kind for node in self.nodes if node.kind not in known})
+        if unknown:
+            raise UsageError(
+                f"{source} uses the ONNX operators {', '.join(unknown)}, which cannot be run here: name a builder"
+            )
         self._fold()
+        joined_directions(self)
         self._join_rows()
         self._part_copies()
         self._part_equals()
@@ -503,15 +507,34 @@ def window_pads(a: Mapping[str, Any], sizes: Sequence[int], kernel: Sequence[int
     return [[flat[axis], flat[axis + rank]] for axis in range(rank)]
 
 
+def bends(attributes: Mapping[str, Any]) -> str:
+    """Return what a plain recurrence bends by: `relu` or `tanh`."""
+    said = {str(one.decode() if isinstance(one, bytes) else one) for one in attributes.get("activations") or ()}
+    return "relu" if said == {"Relu"} else "tanh"
+
+
+def refuse_steps(attributes: Mapping[str, Any], steps: int) -> None:
+    """Refuse a sequence that is longer or shorter than a loop ran.
+
+    Raises:
+        UsageError: it is.
+    """
+    ran = attributes.get(STEPS, steps)
+    if ran != steps:
+        raise UsageError(f"a loop of {ran} steps over a sequence of {steps} cannot be run here: name a builder")
+
+
 def refuse_recurrent(kind: str, attributes: Mapping[str, Any], directions: int, reset_before: bool) -> None:
     """Refuse a recurrent node that no layer is; `reset_before` tells whether a GRU may reset before its product.
+
+    A plain recurrence may bend by a ReLU.
 
     Raises:
         UsageError: it has other activations, a clip, or the like.
     """
     said = [str(one.decode() if isinstance(one, bytes) else one) for one in attributes.get("activations") or ()]
     odd = [key for key in ("clip", "activation_alpha", "activation_beta", "input_forget") if attributes.get(key)]
-    if said and said != _USUAL[kind] * directions:
+    if said and said != _USUAL[kind] * directions and not (kind == "RNN" and bends(attributes) == "relu"):
         odd.append(f"activations {', '.join(said)}")
     if kind == "GRU" and not attributes.get("linear_before_reset") and not reset_before:
         odd.append("the reset gate before the product, which no torch layer has")

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from parity.adapters.onnx_graph import Array, Node, attribute, refuse_recurrent, window_pads
+from parity.adapters.onnx_graph import Array, Node, attribute, bends, refuse_recurrent, refuse_steps, window_pads
 from parity.adapters.tensorflow_onnx_layout import Laid, array_in_order
 from parity.errors import UsageError
 
@@ -241,6 +241,7 @@ def recurrent(model: OnnxModel, node: Node, given: Sequence[Any]) -> list[Laid |
     batch_first = bool(a.get("layout", 0))
     x = given[0] if batch_first else given[0].permuted((1, 0, 2))
     x = x.in_order((0, 1, 2)) if None not in x.order else x.settled()
+    refuse_steps(a, x.shape[1])
     states = [_state(one, batch_first) for one in given[5:7] if _moves(one)]
     if both and states:
         raise UsageError(
@@ -262,6 +263,8 @@ def recurrent(model: OnnxModel, node: Node, given: Sequence[Any]) -> list[Laid |
         words: dict[str, Any] = {"return_sequences": sequence, "return_state": last, "use_bias": bias is not None}
         if node.kind == "GRU":
             words["reset_after"] = after
+        if node.kind == "RNN":
+            words["activation"] = bends(a)
         kind = {"LSTM": keras.layers.LSTM, "GRU": keras.layers.GRU, "RNN": keras.layers.SimpleRNN}[node.kind]
         backwards = a.get("direction") == "reverse"
         one = kind(recurrent_kernel.shape[-1], go_backwards=backwards, name=name, **words)

@@ -348,6 +348,13 @@ def _concat(model: OnnxModel, node: Node, given: Given) -> Any:
     return same[0].like(tf.concat([one.tensor for one in same], same[0].axes([axis])[0]))
 
 
+def _reverse_sequence(model: OnnxModel, node: Node, given: Given) -> Any:
+    x, axis = given[0], int(node.attributes.get("time_axis", 0))
+    if isinstance(given[1], Laid) or (np.asarray(given[1]) != x.shape[axis]).any():
+        raise UsageError("an ONNX ReverseSequence of a part cannot be run here: name a builder instead")
+    return x.like(tf.reverse(x.tensor, x.axes([axis]))) if x.order[axis] is not None else x
+
+
 def _split(model: OnnxModel, node: Node, given: Given) -> list[Laid]:
     x, axis = given[0], int(node.attributes.get("axis", 0))
     x = x if x.order[axis % x.rank] is not None else x.settled()
@@ -535,7 +542,7 @@ NODES: Mapping[str, Runner] = {
     "Identity": lambda model, node, given: given[0], "Dropout": lambda model, node, given: given[0],
     "Cast": _with(lambda a, x: tf.cast(x, _TYPES[int(a["to"])])),
     "CastLike": lambda _, __, given: _cast_like(*given),
-    "Trilu": _trilu, "CumSum": _cumsum, "Sign": _unary(lambda x: tf.sign(x)),
+    "ReverseSequence": _reverse_sequence, "Trilu": _trilu, "CumSum": _cumsum, "Sign": _unary(lambda x: tf.sign(x)),
     "DepthToSpace": _depth_to_space, "ArgMax": _argmax, "Shape": lambda model, node, given: given[0],
     "Size": lambda model, node, given: np.asarray(math.prod(given[0].shape)),
     "Einsum": _einsum,

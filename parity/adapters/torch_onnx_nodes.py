@@ -242,6 +242,13 @@ def _constant(a: Attributes) -> Any:
     return made.to(torch.get_default_dtype()) if made.is_floating_point() else made
 
 
+def _reverse_sequence(a: Attributes, x: Tensor, lengths: Tensor) -> Tensor:
+    axis = int(a.get("time_axis", 0))
+    if bool((lengths != x.shape[axis]).any()):
+        raise UsageError("an ONNX ReverseSequence of a part cannot be run here: name a builder instead")
+    return x.flip(axis)
+
+
 def _split(a: Attributes, x: Tensor, *given: Any) -> Any:
     axis = int(a.get("axis", 0))
     sizes = _ints(given[0]) if given and given[0] is not None else list(a.get("split") or ())
@@ -367,7 +374,7 @@ NODES: Mapping[str, Callable[..., Any]] = {
     "LRN": lambda a, x: F.local_response_norm(
         x, int(a["size"]), attribute(a, "alpha", 1e-4), attribute(a, "beta", 0.75), attribute(a, "bias", 1.0)
     ),
-    "Trilu": _trilu, "CumSum": _cumsum, "Sign": _one(torch.sign),
+    "ReverseSequence": _reverse_sequence, "Trilu": _trilu, "CumSum": _cumsum, "Sign": _one(torch.sign),
     "ReduceL2": _reduce("norm"), "ReduceL1": _reduce("sum", torch.abs), "ReduceLogSumExp": _reduce("logsumexp"),
     "ReduceSumSquare": _reduce("sum", torch.square),
     "DepthToSpace": _depth_to_space, "ArgMax": lambda a, x: x.argmax(int(a.get("axis", 0)), bool(a.get("keepdims", 1))),

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from parity.adapters.onnx_graph import GATES, refuse_recurrent
+from parity.adapters.onnx_graph import GATES, bends, refuse_recurrent, refuse_steps
 from parity.errors import UsageError
 
 
@@ -23,7 +23,11 @@ class OnnxRecurrent(nn.Module):
         refuse_recurrent(kind, attributes, len(kernel), reset_before=False)
         hidden = int(recurrent.shape[-1])
         made = {"LSTM": nn.LSTM, "GRU": nn.GRU, "RNN": nn.RNN}[kind]
-        self.layer = made(int(kernel.shape[-1]), hidden, bias=bias is not None, bidirectional=len(kernel) == 2)
+        words: dict[str, Any] = {"bias": bias is not None, "bidirectional": len(kernel) == 2}
+        if kind == "RNN":
+            words["nonlinearity"] = bends(attributes)
+        self.layer = made(int(kernel.shape[-1]), hidden, **words)
+        self.__dict__["attributes"] = attributes
         self.__dict__["backwards"] = attributes.get("direction") == "reverse"
         self.__dict__["batch_first"] = bool(attributes.get("layout", 0))
         with torch.no_grad():
@@ -39,6 +43,7 @@ class OnnxRecurrent(nn.Module):
         """Return all steps, with an axis of directions, and the last states."""
         given = tuple(state for state in states if state is not None)
         x = x.transpose(0, 1) if self.__dict__["batch_first"] else x
+        refuse_steps(self.__dict__["attributes"], x.shape[0])
         x = x.flip(0) if self.__dict__["backwards"] else x
         made, last = self.layer(x, given if len(given) == 2 else given[0]) if given else self.layer(x)
         made = made.flip(0) if self.__dict__["backwards"] else made

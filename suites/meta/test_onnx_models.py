@@ -92,6 +92,14 @@ def colours():
     x = L.PReLU(shared_axes=[1, 2], name="a2")(L.Conv2D(4, 1, name="c2")(x))
     return filled(keras.Model(i, x, name="m"))
 
+def steps():
+    # tf2onnx writes both as loops over time.
+    keras.utils.set_random_seed(3)
+    x = i = keras.Input((7, 6))
+    x = L.Bidirectional(L.GRU(4, return_sequences=True), name="both")(x)
+    x = L.SimpleRNN(5, activation="relu", name="plain")(x)
+    return filled(keras.Model(i, L.Dense(3, name="head")(x), name="m"))
+
 def copies():
     keras.utils.set_random_seed(3)
     x = i = keras.Input((8,))
@@ -109,7 +117,7 @@ def write():
 
     for make, shape in (
         (image, (12, 12, 3)), (tokens, (6, 8)), (fresh, (9,)), (fresh_norms, (5, 7)), (marked, (5, 8)),
-        (colours, (10, 8, 3)),
+        (colours, (10, 8, 3)), (steps, (7, 6)),
     ):
         model = make()
         call = tf.function(
@@ -219,6 +227,15 @@ class Colours(nn.Module):
         x = self.ln(self.c1(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         return self.a2(self.c2(self.a1(self.dw(x))))
 
+class Steps(nn.Module):
+    def __init__(self, bend="relu"):
+        super().__init__()
+        self.both = nn.GRU(6, 4, batch_first=True, bidirectional=True)
+        self.plain, self.head = nn.RNN(8, 5, batch_first=True, nonlinearity=bend), nn.Linear(5, 3)
+
+    def forward(self, x):
+        return self.head(self.plain(self.both(x)[0])[0][:, -1])
+
 class Layers(nn.Module):
     def __init__(self, one):
         super().__init__()
@@ -258,6 +275,12 @@ def colours():
 
 def colours_eps():
     return filled(Colours(1e-3))
+
+def steps():
+    return filled(Steps())
+
+def steps_tanh():
+    return filled(Steps("tanh"))
 
 def copies():
     return Layers(one=False).eval()
@@ -357,6 +380,8 @@ SAME = {"torch_layout": "same"}
         ("tf_marked.onnx", "marked", "5x8", {}),
         ("tf_colours.onnx", "colours", "10x8x3", {}),
         ("colours", "tf_colours.onnx", "10x8x3", SAME),
+        ("tf_steps.onnx", "steps", "7x6", {}),
+        ("steps", "tf_steps.onnx", "7x6", {"weights": "as-is"}),
         ("copies", "pt_copies.onnx", "8", {}),
         ("shared", "pt_shared.onnx", "8", {}),
         ("pt_odd.onnx", "odd", "3x8x7", SAME),
@@ -381,6 +406,7 @@ def test_a_file_is_the_function_that_it_was_exported_from(
         ("marked_eps", "pt_marked.onnx", "5x8", {}, "layernorm-eps", ("ln", "ln")),
         ("marked_eps", "pt_marked_new.onnx", "5x8", {}, "layernorm-eps", ("ln", "ln")),
         ("marked_gelu", "pt_marked.onnx", "5x8", {}, "gelu-approximation", None),
+        ("tf_steps.onnx", "steps_tanh", "7x6", {}, "activation-missing", ("plain_1", "plain")),
         ("tf_colours.onnx", "colours_eps", "10x8x3", {}, "layernorm-eps", ("ln_1", "ln")),
     ],
 )
