@@ -37,6 +37,7 @@ _MOVES = frozenset(
 _NUMBERED = re.compile(r"\w+__\d+")
 MOVED = frozenset({"Expand", "Tile", "Transpose", "Slice"})  # what weights are brought into shape by
 _PARAMETER = re.compile(r"(?!val_|lifted_|_)[A-Za-z]\w*(\.\w+)*")  # as torch names those of its modules
+_IN_SCOPE = re.compile(r"\S+/\S+:\d+")  # a result of an operation inside a model of TensorFlow's
 _MASKED = 1e8
 _UNREGISTERED = "No Op registered for"
 _IMAGE = 4  # axes of a batch of images
@@ -108,6 +109,8 @@ class Graph:
             )
         self._fold()
         joined_directions(self)
+        if side == "tensorflow":
+            self._part_groups()
         self._join_rows()
         self._part_copies()
         self._part_equals()
@@ -152,6 +155,13 @@ class Graph:
         """
         if len(shapes) != len(self.takes):
             names = ", ".join(self.takes)
+            lost = [name for name in self.takes if _IN_SCOPE.fullmatch(name)]
+            if len(shapes) == len(self.takes) - len(lost):
+                raise UsageError(
+                    f"{self.source} takes {', '.join(lost)}, too: constants that tf2onnx took for inputs, so that the"
+                    " file lacks their numbers. Export it by way of a SavedModel: model.export(FOLDER), then python -m"
+                    " tf2onnx.convert --saved-model FOLDER"
+                )
             raise UsageError(f"the ONNX graph takes {names}, but {len(shapes)} inputs were given")
         for name, declared, given in zip(self.takes, self.shapes, shapes, strict=True):
             if declared is None or _fits(declared, given):
@@ -298,6 +308,29 @@ class Graph:
             self.arrays[own], readers[own] = np.array(array), readers[output]
             for other in self.nodes:
                 other.inputs = [own if given == output else given for given in other.inputs]
+
+    def _part_groups(self) -> None:
+        """Let every group of a transposed convolution be one of its own: Keras has none in groups."""
+        import onnx
+
+        found = list[Node]()
+        for node in self.nodes:
+            group, weight = int(node.attributes.get("group", 1)), self.arrays.get((*node.inputs, "", "")[1])
+            if node.kind != "ConvTranspose" or group == 1 or weight is None:
+                found.append(node)
+                continue
+            words = {key: value for key, value in node.attributes.items() if key != "group"}
+            pieces = [[f"{node.outputs[0]}_{which}{number}" for number in range(group)] for which in ("from", "to")]
+            for name in node.inputs[1:]:
+                parts = np.split(self.arrays[name], group)
+                self.arrays |= {f"{name}_{number}": part for number, part in enumerate(parts)}
+            made = [onnx.helper.make_node("Split", node.inputs[:1], pieces[0], axis=1, name=f"{node.name}_apart")]
+            for number, (given, output) in enumerate(zip(*pieces, strict=True)):
+                names = [given, *(f"{name}_{number}" for name in node.inputs[1:])]
+                made.append(onnx.helper.make_node(node.kind, names, [output], name=node.name, **words))
+            made.append(onnx.helper.make_node("Concat", pieces[1], node.outputs, axis=1, name=f"{node.name}_beside"))
+            found += [Node(one, onnx) for one in made]
+        self.nodes = found
 
     def _part_equals(self) -> None:
         """Give every node a vector of its own where one number throughout is kept once for all: a fresh model's."""
@@ -476,20 +509,6 @@ def _fits(declared: Sequence[int | None], given: Sequence[int]) -> bool:
 def attribute(a: Mapping[str, Any], key: str, default: float) -> float:
     """Return a float32 attribute as it was written: 1e-5 is stored as 9.99999974737875e-06."""
     return float(f"{float(a.get(key, default)):.7g}")
-
-
-def nearest(a: Mapping[str, Any], size: int, wanted: int) -> Array:
-    """Return which of `size` places the nearest neighbours of `wanted` are, by a Resize node's own rule."""
-    where, how = a.get("coordinate_transformation_mode", "half_pixel"), a.get("nearest_mode", "round_prefer_floor")
-    x = np.arange(wanted)
-    at = {
-        "asymmetric": x * size / wanted, "align_corners": x * (size - 1) / max(wanted - 1, 1),
-        "tf_half_pixel_for_nn": (x + 0.5) * size / wanted,
-    }.get(where, (x + 0.5) * size / wanted - 0.5)  # fmt: skip
-    found = {
-        "floor": np.floor(at), "ceil": np.ceil(at), "round_prefer_ceil": np.floor(at + 0.5),
-    }.get(how, np.ceil(at - 0.5))  # fmt: skip
-    return np.clip(found, 0, size - 1).astype(np.int64)
 
 
 def window_pads(a: Mapping[str, Any], sizes: Sequence[int], kernel: Sequence[int]) -> list[list[int]]:

@@ -98,7 +98,9 @@ def conv_transpose(model: OnnxModel, node: Node, given: Sequence[Any]) -> Any:
     x, weight, bias = given[0].channels_last(), _array(given[1], node), _array((*given, None)[2], node)
     a = node.attributes
     if weight is None or a.get("group", 1) != 1 or a.get("output_shape"):
-        raise UsageError("an ONNX ConvTranspose with groups or output_shape cannot be run here: name a builder instead")
+        raise UsageError(
+            "an ONNX ConvTranspose of output_shape, or of computed weights in groups, cannot run here: name a builder"
+        )
     kernel, strides, dilations, pads = windows(x, node, weight.shape[2:])
     extra = kept(x, a.get("output_padding") or [0] * (weight.ndim - 2))
     sizes = [int(n) for n in x.tensor.shape[1:-1]]

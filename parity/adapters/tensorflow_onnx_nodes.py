@@ -12,9 +12,11 @@ import numpy as np
 import tensorflow as tf
 
 from parity.adapters import tensorflow_onnx_layers as layers
-from parity.adapters.onnx_graph import Array, Node, attribute, nearest
+from parity.adapters.onnx_graph import Array, Node, attribute
 from parity.adapters.onnx_graph_numbers import numbers
+from parity.adapters.onnx_graph_resize import coefficient, nearest, shares
 from parity.adapters.tensorflow_onnx_layout import Laid, aligned, array_in_order, plainly
+from parity.adapters.tensorflow_onnx_written import resized, spread_pool
 from parity.errors import UsageError
 
 if TYPE_CHECKING:
@@ -127,16 +129,19 @@ def _pool(kind: str) -> Runner:
         found = layers.windows(x, node, list(a["kernel_shape"]))
         kernel, strides, dilations, pads = found
         rank = len(kernel)
-        if any(one != 1 for one in dilations):
+        spread = any(one != 1 for one in dilations)
+        if spread and kind == "avg":
             raise UsageError(f"an ONNX {node.kind} with dilations cannot be run here: name a builder instead")
         pads = [list(pair) for pair in pads]
         counted = [list(pair) for pair in pads]
         if a.get("ceil_mode"):
             for axis, n in enumerate(int(n) for n in x.tensor.shape[1:-1]):
-                over = n + sum(pads[axis]) - kernel[axis]
+                over = n + sum(pads[axis]) - (kernel[axis] - 1) * dilations[axis] - 1
                 steps = -(-over // strides[axis])
                 steps -= steps * strides[axis] >= n + pads[axis][0]
                 pads[axis][1] += max(0, steps * strides[axis] - over)
+        if spread:
+            return x.like(spread_pool(x.tensor, kernel, strides, dilations, pads))
         same = layers.same_of(x, (kernel, strides, dilations, pads))
         include = kind == "avg" and bool(a.get("count_include_pad", 0))
         padding = "valid" if not np.any(pads) else "same" if same and not include else "pad"
@@ -383,10 +388,14 @@ def _resize(model: OnnxModel, node: Node, given: Given) -> Any:
         return x.like(_nearest(x.tensor, a, here, wanted))
     corners, half = where == "align_corners", where in ("half_pixel", "pytorch_half_pixel")
     known = len(wanted) == 2 and (corners or half or where == "asymmetric")
-    if not known or (how == "cubic" and (abs(float(a.get("cubic_coeff_a", -0.75)) + 0.5) > 1e-6 or not half)):
-        raise UsageError(
-            f"an ONNX Resize ({how}, {where}, {len(wanted)} axes) cannot be run here: name a builder instead"
-        )
+    if not known or a.get("exclude_outside") or (how == "cubic" and (coefficient(a) != -0.5 or not half)):
+        parts = [shares(a, n, m) for n, m in zip(here, wanted, strict=True)]
+        found = [part for part in parts if part is not None]
+        if len(found) < len(parts):
+            raise UsageError(
+                f"an ONNX Resize ({how}, {where}, {len(wanted)} axes) cannot be run here: name a builder instead"
+            )
+        return x.like(resized(x.tensor, found))
     method = "bilinear" if how == "linear" else "bicubic"
     if a.get("antialias"):
         return x.like(tf.image.resize(x.tensor, wanted, method, antialias=True))

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from parity.adapters.onnx_graph import attribute, nearest, window_pads
+from parity.adapters.onnx_graph import attribute, window_pads
 from parity.adapters.onnx_graph_numbers import numbers
+from parity.adapters.onnx_graph_resize import CUBIC, coefficient, nearest, shares
 from parity.errors import UsageError
 
 Attributes = Mapping[str, Any]
@@ -269,10 +270,14 @@ def _resize(a: Attributes, x: Tensor, *given: Any) -> Tensor:
     if how == "nearest":
         return _nearest(a, x, sizes)
     mode = {"linear": ("linear", "bilinear", "trilinear")[rank - 1], "cubic": "bicubic"}[how]
-    if where not in ("half_pixel", "pytorch_half_pixel", "align_corners"):
-        raise UsageError(f"an ONNX Resize with {where} coordinates cannot be run here: name a builder instead")
-    if how == "cubic" and abs(float(a.get("cubic_coeff_a", -0.75)) + 0.75) > 1e-6:
-        raise UsageError("an ONNX Resize with another cubic coefficient than -0.75 cannot be run here: name a builder")
+    usual = where in ("half_pixel", "pytorch_half_pixel", "align_corners") and not a.get("exclude_outside")
+    if not usual or (how == "cubic" and (coefficient(a) != CUBIC or rank != 2)):
+        parts = [shares(a, n, m) for n, m in zip(x.shape[2:], sizes, strict=True)]
+        if any(part is None for part in parts):
+            raise UsageError(f"an ONNX Resize ({how}, {where}) cannot be run here: name a builder instead")
+        for axis, part in enumerate(parts, 2):
+            x = torch.matmul(x.transpose(axis, -1), torch.from_numpy(part.T.copy()).to(x.dtype)).transpose(axis, -1)
+        return x
     antialias = bool(a.get("antialias", 0))
     return F.interpolate(x, size=sizes, mode=mode, align_corners=where == "align_corners", antialias=antialias)
 

@@ -227,6 +227,16 @@ class Colours(nn.Module):
         x = self.ln(self.c1(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         return self.a2(self.c2(self.a1(self.dw(x))))
 
+class Spread(nn.Module):
+    def __init__(self, how="bicubic"):
+        super().__init__()
+        self.c1, self.head = nn.Conv2d(3, 5, 3, padding=1), nn.Conv2d(5, 4, 1)
+        self.__dict__["how"] = how
+
+    def forward(self, x):
+        x = F.max_pool2d(F.relu(self.c1(x)), 3, 2, 1, dilation=2)
+        return self.head(F.interpolate(x, scale_factor=2, mode=self.__dict__["how"], align_corners=False))
+
 class Steps(nn.Module):
     def __init__(self, bend="relu"):
         super().__init__()
@@ -275,6 +285,12 @@ def colours():
 
 def colours_eps():
     return filled(Colours(1e-3))
+
+def spread():
+    return filled(Spread())
+
+def spread_linear():
+    return filled(Spread("bilinear"))
 
 def steps():
     return filled(Steps())
@@ -326,6 +342,7 @@ def write():
     torch.onnx.export(tokens(), (torch.zeros(2, 6, 8),), "FOLDER/pt_tokens.onnx", **how)
     torch.onnx.export(twice().eval(), (torch.zeros(3, 7),), "FOLDER/pt_twice.onnx", verbose=False)
     torch.onnx.export(marked(), (torch.zeros(2, 5, 8),), "FOLDER/pt_marked.onnx", **how)
+    torch.onnx.export(spread(), (torch.zeros(2, 3, 12, 10),), "FOLDER/pt_spread.onnx", **how)
     for make, size in ((marked, (3, 5, 8)), (copies, (3, 8)), (shared, (3, 8)), (odd, (3, 3, 8, 7))):
         name = "pt_marked_new" if make is marked else f"pt_{make.__name__}"
         torch.onnx.export(make(), (torch.zeros(size),), f"FOLDER/{name}.onnx", verbose=False)
@@ -385,6 +402,7 @@ SAME = {"torch_layout": "same"}
         ("copies", "pt_copies.onnx", "8", {}),
         ("shared", "pt_shared.onnx", "8", {}),
         ("pt_odd.onnx", "odd", "3x8x7", SAME),
+        ("pt_spread.onnx", "spread", "3x12x10", SAME),
     ],
 )
 def test_a_file_is_the_function_that_it_was_exported_from(
@@ -406,6 +424,7 @@ def test_a_file_is_the_function_that_it_was_exported_from(
         ("marked_eps", "pt_marked.onnx", "5x8", {}, "layernorm-eps", ("ln", "ln")),
         ("marked_eps", "pt_marked_new.onnx", "5x8", {}, "layernorm-eps", ("ln", "ln")),
         ("marked_gelu", "pt_marked.onnx", "5x8", {}, "gelu-approximation", None),
+        ("pt_spread.onnx", "spread_linear", "3x12x10", SAME, "unknown", None),
         ("tf_steps.onnx", "steps_tanh", "7x6", {}, "activation-missing", ("plain_1", "plain")),
         ("tf_colours.onnx", "colours_eps", "10x8x3", {}, "layernorm-eps", ("ln_1", "ln")),
     ],
@@ -435,6 +454,7 @@ def test_a_norm_that_the_file_holds_folded_is_nothing_to_train(folder: Path, wor
         ("image", "tf_image.onnx", "12x12x3", "write --torch-layout same"),
         ("none.onnx", "image", "12x12x3", "there is no such file"),
         ("text.onnx", "image", "12x12x3", r"text\.onnx is no valid ONNX file"),
+        ("lost.onnx", "image", "4", r"takes m/norm/Sub/y:0, too: constants that tf2onnx took for inputs"),
         ("odd.onnx", "image", "4", "uses the ONNX operators StringNormalizer, which cannot be run here"),
     ],
 )
@@ -448,6 +468,10 @@ def test_what_cannot_be_compared_is_one_line(
     out = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.STRING, [4])
     node = onnx.helper.make_node("StringNormalizer", ["x"], ["y"])
     onnx.save(onnx.helper.make_model(onnx.helper.make_graph([node], "g", [string], [out])), str(folder / "odd.onnx"))
+    both = [onnx.helper.make_tensor_value_info(name, 1, [None, 4]) for name in ("x", "m/norm/Sub/y:0", "y")]
+    node = onnx.helper.make_node("Sub", ["x", "m/norm/Sub/y:0"], ["y"])
+    graph = onnx.helper.make_graph([node], "g", both[:2], both[2:])
+    onnx.save(onnx.helper.make_model(graph), str(folder / "lost.onnx"))
     with pytest.raises(UsageError, match=says) as caught:
         asked(folder, workers, tensorflow, torch, shape)
     assert "\n" not in str(caught.value)
