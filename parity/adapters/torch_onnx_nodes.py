@@ -272,10 +272,10 @@ def _resize(a: Attributes, x: Tensor, *given: Any) -> Tensor:
     mode = {"linear": ("linear", "bilinear", "trilinear")[rank - 1], "cubic": "bicubic"}[how]
     usual = where in ("half_pixel", "pytorch_half_pixel", "align_corners") and not a.get("exclude_outside")
     if not usual or (how == "cubic" and (coefficient(a) != CUBIC or rank != 2)):
-        parts = [shares(a, n, m) for n, m in zip(x.shape[2:], sizes, strict=True)]
-        if any(part is None for part in parts):
-            raise UsageError(f"an ONNX Resize ({how}, {where}) cannot be run here: name a builder instead")
-        for axis, part in enumerate(parts, 2):
+        for axis, (n, m) in enumerate(zip(x.shape[2:], sizes, strict=True), 2):
+            part = shares(a, n, m)
+            if part is None:
+                raise UsageError(f"an ONNX Resize ({how}, {where}) cannot be run here: name a builder instead")
             x = torch.matmul(x.transpose(axis, -1), torch.from_numpy(part.T.copy()).to(x.dtype)).transpose(axis, -1)
         return x
     antialias = bool(a.get("antialias", 0))
