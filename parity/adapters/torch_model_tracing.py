@@ -107,8 +107,7 @@ class Recorder(TorchFunctionMode):
             made = [list(leaves((args, kwargs)))[place]]
         elif not made or self._nothing_new(result, args, name):
             return result
-        cut = place is None and name not in _CUT_FROM_GRADIENT
-        if cut and all(self._is_rows(one, given) for one in made):
+        if place is None and not self._cuts(name, given) and all(self._is_rows(one, given) for one in made):
             return result
         call = Call(
             index=len(self.found.calls), function=function, name=name, args=taken_args, kwargs=taken_kwargs,
@@ -181,6 +180,11 @@ class Recorder(TorchFunctionMode):
     def _nothing_new(self, result: Any, args: Any, name: str) -> bool:
         same = isinstance(result, torch.Tensor) and any(result is one for one in tensors(args))
         return same and name != "no_dropout"
+
+    def _cuts(self, name: str, given: Sequence[Any]) -> bool:
+        """Whether a call cuts a weight off from its gradient; a buffer has none, and its `.data` is the buffer."""
+        held = [self.parameters.get(one.name) for one in given if isinstance(one, Par)]
+        return name in _CUT_FROM_GRADIENT and (not held or any(isinstance(one, torch.nn.Parameter) for one in held))
 
     def _is_rows(self, made: Tensor, given: Sequence[Any]) -> bool:
         """Whether a result is nothing but some rows of one weight: then it is known by that name.

@@ -180,3 +180,9 @@ def turned_by_halves():
     x = x * cosine + ops.concatenate([-second, first], -1) * sine
     x = layers.Reshape((5, 12))(layers.Permute((2, 1, 3))(x))
     return keras.Model(numbers, layers.Dense(4, name="head")(x))
+
+
+def kept():
+    image = keras.Input((6, 5, 3))
+    x = layers.Conv2D(4, 3, name="conv")(image)
+    return keras.Model(image, layers.ReLU()(layers.BatchNormalization(momentum=0.9, name="norm")(x)))

@@ -280,3 +280,28 @@ class TurnedByHalves(nn.Module):
 
 def turned_by_halves():
     return TurnedByHalves()
+
+
+class Biased(nn.BatchNorm2d):
+    """Torch's own, whose variance is then made the biased one that Keras keeps."""
+
+    def __init__(self, size, turned):
+        super().__init__(size, eps=1e-3, momentum=0.1)
+        self.turned = turned
+
+    def forward(self, x):
+        before = self.running_var.clone()
+        y = super().forward(x)
+        if self.training:
+            count = x.numel() // x.shape[1]
+            share = count / (count - 1) if self.turned else (count - 1) / count
+            self.running_var.data.copy_(0.9 * before + (self.running_var - 0.9 * before) * share)
+        return y
+
+
+def kept(turned=False):
+    return nn.Sequential(nn.Conv2d(3, 4, 3), Biased(4, turned), nn.ReLU())
+
+
+def kept_the_other_way():
+    return kept(True)
