@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -14,6 +14,11 @@ from parity.porting.fresh import left_neutral, neutral_values, trained_like
 from parity.porting.options import AS_IS, TENSORFLOW_TO_TORCH, Array
 from parity.porting.sides import LABELS, TENSORFLOW, TORCH, Models, family
 
+TURNS: Mapping[frozenset[str], Callable[[Array], Array]] = {
+    frozenset(("add", "subtract")): np.negative,
+    frozenset(("multiply", "divide")): np.reciprocal,
+}
+ROUNDINGS = 4 * float(np.finfo(np.float32).eps)
 HELD = 1e-5  # of its largest number: how near a computed weight comes to one that it can hold
 
 
@@ -79,6 +84,7 @@ def _carried(
         notes.append(waking.note(sorted(instead)))
     notes += folding.fold(models, held, source)
     carried = (weight_plan.to_torch if to_torch else weight_plan.to_tensorflow)(held[source])
+    carried |= _turned(models, weight_plan, held[target], carried, to_torch)
     held[target].update({**carried, **of_constants})
     notes += folding.rest(models, held, target)
     if to_torch:
@@ -90,6 +96,31 @@ def _carried(
             for name in made
         ]
     return notes
+
+
+def _turned(
+    models: Models, weight_plan: WeightPlan, own: Mapping[str, Array], carried: Mapping[str, Array], to_torch: bool
+) -> dict[str, Array]:
+    """Return the numbers that an ONNX file adds where the other side subtracts these, or multiplies by and divides.
+
+    Exporters write x - mean as x + (-mean). Only what nobody trains is taken so, and what was so in both as built.
+    """
+    if not any(models.builders[side].lower().endswith(".onnx") for side in (TENSORFLOW, TORCH)):
+        return {}
+    kinds = [{op.index: op.kind for op in models[side].ops} for side in (TENSORFLOW, TORCH)]
+    known = [models[side].weights for side in (TENSORFLOW, TORCH)]
+    found = dict[str, Array]()
+    for link in weight_plan.links:
+        turn = TURNS.get(frozenset((kinds[0].get(link.pair.tensorflow, ""), kinds[1].get(link.pair.torch, ""))))
+        name = link.torch if to_torch else link.tensorflow
+        sides = zip(known, (link.tensorflow, link.torch), strict=True)
+        if turn is None or name not in carried or all(one not in some or some[one].trainable for some, one in sides):
+            continue
+        with np.errstate(divide="ignore"):
+            value = turn(carried[name].astype(np.float64))
+        if value.shape == own[name].shape and np.allclose(value, own[name], rtol=ROUNDINGS, atol=0.0):
+            found[name] = value
+    return found
 
 
 def _left_out(models: Models, weight_plan: WeightPlan, held: Held, target: str) -> list[str]:
