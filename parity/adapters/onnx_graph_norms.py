@@ -31,8 +31,9 @@ def joined_layer_norms(graph: Graph) -> None:
 
 def joined_activations(graph: Graph) -> None:
     """Put together every x * sigmoid(x), and every GELU that was written with an error function or tanh."""
-    look = _Look(graph)
+    look, readers = _Look(graph), graph.readers()
     for node in [one for one in graph.nodes if one.kind == "Mul"]:
+        look.scaled_behind(node, readers)
         for first, second in (node.inputs, node.inputs[::-1]):
             maker = look.makers.get(second)
             if maker is not None and maker.kind == "Sigmoid" and maker.inputs[0] == first:
@@ -188,6 +189,18 @@ class _Look:
                 if minus.inputs[0] == spread[2]:
                     return self._checked(spread, gamma, beta)
         return None
+
+    def scaled_behind(self, node: Node, readers: Mapping[str, list[Node]]) -> None:
+        """Let x * (sigmoid(x) * numbers), as TensorFlow's optimiser writes it, be scaled behind its activation."""
+        for x, second in (node.inputs, node.inputs[::-1]):
+            inner = self.makers.get(second)
+            if inner is None or inner.kind != "Mul" or len(readers[second]) != 1 or second in self.graph.gives:
+                continue
+            gate, numbers = self._apart(inner, "Sigmoid")
+            if gate is not None and gate.inputs[0] == x:
+                inner.kind, inner.inputs, inner.attributes = "Swish", [x], {}
+                node.inputs = [second, numbers]
+                return
 
     def of_negative(self, name: str) -> tuple[str, NDArray[Any]] | None:
         """Return x and the factors of relu(-x) * factors, which may stand in another order of axes in between."""

@@ -100,6 +100,13 @@ def steps():
     x = L.SimpleRNN(5, activation="relu", name="plain")(x)
     return filled(keras.Model(i, L.Dense(3, name="head")(x), name="m"))
 
+def swished():
+    # TensorFlow's optimiser scales the sigmoid in place of what it is multiplied with.
+    x = i = keras.Input((10, 8, 3))
+    x = L.Conv2D(4, 3, activation="swish", name="c1")(L.Rescaling(0.25, offset=[-0.5, -0.3, 0.2], name="scale")(x))
+    x = L.GlobalAveragePooling2D(name="gap")(L.Rescaling([0.5, 2.0, 3.0, 0.75], name="again")(x))
+    return filled(keras.Model(i, L.Dense(3, name="head")(x), name="m"))
+
 def copies():
     keras.utils.set_random_seed(3)
     x = i = keras.Input((8,))
@@ -117,7 +124,7 @@ def write():
 
     for make, shape in (
         (image, (12, 12, 3)), (tokens, (6, 8)), (fresh, (9,)), (fresh_norms, (5, 7)), (marked, (5, 8)),
-        (colours, (10, 8, 3)), (steps, (7, 6)),
+        (colours, (10, 8, 3)), (steps, (7, 6)), (swished, (10, 8, 3)),
     ):
         model = make()
         call = tf.function(
@@ -237,6 +244,16 @@ class Spread(nn.Module):
         x = F.max_pool2d(F.relu(self.c1(x)), 3, 2, 1, dilation=2)
         return self.head(F.interpolate(x, scale_factor=2, mode=self.__dict__["how"], align_corners=False))
 
+class Swished(nn.Module):
+    def __init__(self, act=F.silu):
+        super().__init__()
+        self.c1, self.head, self.__dict__["act"] = nn.Conv2d(3, 4, 3), nn.Linear(4, 3), act
+        self.register_buffer("mean", torch.tensor([0.5, 0.3, -0.2])[:, None, None])
+        self.register_buffer("scale", torch.tensor([0.5, 2.0, 3.0, 0.75])[:, None, None])
+
+    def forward(self, x):
+        return self.head((self.__dict__["act"](self.c1(x / 4 - self.mean)) * self.scale).mean((2, 3)))
+
 class Steps(nn.Module):
     def __init__(self, bend="relu"):
         super().__init__()
@@ -291,6 +308,12 @@ def spread():
 
 def spread_linear():
     return filled(Spread("bilinear"))
+
+def swished():
+    return Swished()
+
+def swished_relu():
+    return Swished(F.relu)
 
 def steps():
     return filled(Steps())
@@ -399,6 +422,7 @@ SAME = {"torch_layout": "same"}
         ("colours", "tf_colours.onnx", "10x8x3", SAME),
         ("tf_steps.onnx", "steps", "7x6", {}),
         ("steps", "tf_steps.onnx", "7x6", {"weights": "as-is"}),
+        ("tf_swished.onnx", "swished", "10x8x3", {}),
         ("copies", "pt_copies.onnx", "8", {}),
         ("shared", "pt_shared.onnx", "8", {}),
         ("pt_odd.onnx", "odd", "3x8x7", SAME),
@@ -425,6 +449,7 @@ def test_a_file_is_the_function_that_it_was_exported_from(
         ("marked_eps", "pt_marked_new.onnx", "5x8", {}, "layernorm-eps", ("ln", "ln")),
         ("marked_gelu", "pt_marked.onnx", "5x8", {}, "gelu-approximation", None),
         ("pt_spread.onnx", "spread_linear", "3x12x10", SAME, "unknown", None),
+        ("tf_swished.onnx", "swished_relu", "10x8x3", {}, "activation-missing", ("c1_1/swish", "relu")),
         ("tf_steps.onnx", "steps_tanh", "7x6", {}, "activation-missing", ("plain_1", "plain")),
         ("tf_colours.onnx", "colours_eps", "10x8x3", {}, "layernorm-eps", ("ln_1", "ln")),
     ],
