@@ -375,11 +375,15 @@ def _constants(trace: Trace) -> set[str]:
 
     They are part of what a model computes, as a number in its code is; the other side may well have written it as one.
     """
-    trained = {name for name, weight in trace.weights.items() if weight.trainable}
+    return {name for name in operands(trace) if not trace.weights[name].trainable}
+
+
+def operands(trace: Trace) -> set[str]:
+    """Return the weights that are but operands, whoever trains them."""
     roles: dict[str, set[str]] = {}
     for op, role, name in used_weights(trace.ops):
         roles.setdefault(name, set()).add(role.partition("_")[0] if op.kind != "op:weight" else "other")
-    return {name for name, found in roles.items() if found == {"other"} and name not in trained}
+    return {name for name, found in roles.items() if found == {"other"}}
 
 
 def _added(op: Op, producers: Mapping[int, Op], shapes: Mapping[str, Shape]) -> str | None:

@@ -14,10 +14,9 @@ from parity.porting.fresh import left_neutral, neutral_values, trained_like
 from parity.porting.options import AS_IS, TENSORFLOW_TO_TORCH, Array
 from parity.porting.sides import LABELS, TENSORFLOW, TORCH, Models, family
 
-TURNS: Mapping[frozenset[str], Callable[[Array], Array]] = {
-    frozenset(("add", "subtract")): np.negative,
-    frozenset(("multiply", "divide")): np.reciprocal,
-}
+TURNS: Mapping[str, Callable[[Array], Array]] = {
+    "add": np.negative, "subtract": np.negative, "multiply": np.reciprocal, "divide": np.reciprocal,
+}  # fmt: skip
 ROUNDINGS = 4 * float(np.finfo(np.float32).eps)
 HELD = 1e-5  # of its largest number: how near a computed weight comes to one that it can hold
 
@@ -69,6 +68,7 @@ def _carried(
         filled_in = not to_torch or models.builders[source].lower().endswith(".onnx")  # an ONNX norm has both
         lone = [
             *left_out,
+            *models.constants.get(source, ()),
             *folding.shifts(models, source, left_out),
             *(left_neutral(alone, held[source], models[source]) if filled_in else ()),
         ]
@@ -101,9 +101,10 @@ def _carried(
 def _turned(
     models: Models, weight_plan: WeightPlan, own: Mapping[str, Array], carried: Mapping[str, Array], to_torch: bool
 ) -> dict[str, Array]:
-    """Return the numbers that an ONNX file adds where the other side subtracts these, or multiplies by and divides.
+    """Return the numbers that are an ONNX file's with the other sign, or its reciprocals, as they stand on this side.
 
-    Exporters write x - mean as x + (-mean). Only what nobody trains is taken so, and what was so in both as built.
+    Exporters write x - mean as x + (-mean). Only what nobody trains is taken so, and what was so in both as built:
+    where one side should subtract what it adds that is to be seen.
     """
     if not any(models.builders[side].lower().endswith(".onnx") for side in (TENSORFLOW, TORCH)):
         return {}
@@ -111,7 +112,8 @@ def _turned(
     known = [models[side].weights for side in (TENSORFLOW, TORCH)]
     found = dict[str, Array]()
     for link in weight_plan.links:
-        turn = TURNS.get(frozenset((kinds[0].get(link.pair.tensorflow, ""), kinds[1].get(link.pair.torch, ""))))
+        turns = [TURNS.get(kinds[0].get(link.pair.tensorflow, "")), TURNS.get(kinds[1].get(link.pair.torch, ""))]
+        turn = turns[0] if turns[0] is turns[1] else None
         name = link.torch if to_torch else link.tensorflow
         sides = zip(known, (link.tensorflow, link.torch), strict=True)
         if turn is None or name not in carried or all(one not in some or some[one].trainable for some, one in sides):

@@ -13,6 +13,7 @@ import numpy as np
 from parity.errors import ParityError, UsageError, WorkerCrash, WorkerTimeout
 from parity.model import draws
 from parity.model.trace import BOTH_WAYS, Op, Trace
+from parity.pairing.copying import operands
 from parity.pairing.folded import Fold, folded
 from parity.pairing.match import Matching
 from parity.pairing.norms import norms_as_one
@@ -154,6 +155,7 @@ class Models:
         self._draws_alike = False
         self._parts: dict[str, Mapping[int, tuple[Op, ...]]] = {}
         self.folds: dict[str, tuple[Fold, ...]] = {}
+        self.constants: dict[str, frozenset[str]] = {}  # of an ONNX file, in which they look like weights
         self.other_eps: dict[tuple[str, str], tuple[float, float]] = {}  # by side and weight: its eps, the file's
         self.tables_apart = 0.0  # how far tables of constants that both models hold in float32 are apart
 
@@ -263,6 +265,27 @@ class Models:
             self.traces[side], self._parts[side] = found.whole.trace, found.whole.parts
             self.folds[side] = found.folds
         return any(self.folds.values())
+
+    def see_constants(self, alone: Mapping[str, Sequence[str]]) -> bool:
+        """Take operands without a partner in an ONNX file for numbers of the code, and return whether there are any.
+
+        A file keeps weights and such numbers alike, and does not tell which of them train.
+        """
+        for side, names in alone.items():
+            if self.options.train or not self.builders[side].lower().endswith(".onnx"):
+                continue
+            trace = self.traces[side]
+            found = operands(trace).intersection(names)
+            changed = {name: replace(trace.weights[name], trainable=False) for name in found}
+            self.traces[side] = replace(trace, weights={**trace.weights, **changed})
+            self.constants[side] = frozenset(found)
+            if found:
+                names = ", ".join(f"`{name}`" for name in sorted(found)[:3]) + (" and others" if len(found) > 3 else "")
+                self.notes.append(
+                    f"{LABELS[side]} {names}, without a partner: taken for numbers of the code, for an ONNX file does"
+                    " not tell whether they train"
+                )
+        return any(self.constants.values())
 
     def parts(self, framework: str, ops: Sequence[Op]) -> list[Op]:
         """Return the operations as the model runs them, the steps of what is seen as one on their own."""

@@ -39,6 +39,7 @@ SAFETY = 16.0
 CLEARED = 0.9  # of a difference: what is left of it, at most, in the order of axes that is the right one
 OF_NORM = 6.0  # roundings of a normalisation with nothing to do but a shift: a sum, a root, products, a difference
 POWER = 4.0  # roundings of TensorFlow's pow(x, 2), which is no product; torch's rule for its own has as many
+ROOT = 1.5  # roundings of the deviation that Keras makes of a variance: of the root, and half of what it is taken of
 
 
 class Walk:
@@ -352,8 +353,9 @@ class Walk:
             notes.append(f"no rule bounds it ({answer.get('bounds_unknown')}): bounded by how perturbed inputs answer")
             low = self._perturbed(cut, values[TWIN_TORCH], fed)
             high = low * (UNIT_ROUNDOFF["float64"] / UNIT_ROUNDOFF["float32"])
-        if _is_power(cut.main_tensorflow) and not _is_power(cut.main_torch):
-            magnitude = POWER * np.abs(values[TWIN_TORCH].astype(np.float64))
+        unseen = _roundings_unseen(cut)
+        if unseen:
+            magnitude = unseen * np.abs(values[TWIN_TORCH].astype(np.float64))
             low, high = (
                 bound + magnitude * UNIT_ROUNDOFF[name]
                 for bound, name in ((low, "float32"), (high, "float64"))
@@ -440,6 +442,17 @@ def _as_read(value: Array, dtype: str) -> Array:
     if dtype == "bool" and not truth and bool(np.isin(value, (0, 1)).all()):
         return value.astype(np.bool_)
     return value.astype(np.float32) if truth and dtype.startswith("float") else value
+
+
+def _roundings_unseen(cut: Cut) -> float:
+    """Return how many roundings of the result TensorFlow's layer makes that torch's operations, which bound it, do not.
+
+    A power where torch has products; the root of a variance, and the variance, where torch has their result.
+    """
+    mine, theirs = cut.main_tensorflow, cut.main_torch
+    if _is_power(mine) and not _is_power(theirs):
+        return POWER
+    return ROOT if mine is not None and mine.kind == "standardize" else 0.0
 
 
 def _is_power(op: Op | None) -> bool:

@@ -100,12 +100,16 @@ def steps():
     x = L.SimpleRNN(5, activation="relu", name="plain")(x)
     return filled(keras.Model(i, L.Dense(3, name="head")(x), name="m"))
 
-def swished():
+def swished(red=-0.5):
     # TensorFlow's optimiser scales the sigmoid in place of what it is multiplied with.
     x = i = keras.Input((10, 8, 3))
-    x = L.Conv2D(4, 3, activation="swish", name="c1")(L.Rescaling(0.25, offset=[-0.5, -0.3, 0.2], name="scale")(x))
+    x = L.Rescaling(0.25, offset=[red, -0.3, 0.2], name="scale")(x)
+    x = L.Conv2D(4, 3, activation="swish", name="c1")(x)
     x = L.GlobalAveragePooling2D(name="gap")(L.Rescaling([0.5, 2.0, 3.0, 0.75], name="again")(x))
     return filled(keras.Model(i, L.Dense(3, name="head")(x), name="m"))
+
+def swished_red():
+    return swished(0.5)
 
 def copies():
     keras.utils.set_random_seed(3)
@@ -245,14 +249,16 @@ class Spread(nn.Module):
         return self.head(F.interpolate(x, scale_factor=2, mode=self.__dict__["how"], align_corners=False))
 
 class Swished(nn.Module):
-    def __init__(self, act=F.silu):
+    def __init__(self, act=F.silu, sign=1):
         super().__init__()
         self.c1, self.head, self.__dict__["act"] = nn.Conv2d(3, 4, 3), nn.Linear(4, 3), act
+        self.__dict__["sign"] = sign
         self.register_buffer("mean", torch.tensor([0.5, 0.3, -0.2])[:, None, None])
         self.register_buffer("scale", torch.tensor([0.5, 2.0, 3.0, 0.75])[:, None, None])
 
     def forward(self, x):
-        return self.head((self.__dict__["act"](self.c1(x / 4 - self.mean)) * self.scale).mean((2, 3)))
+        x = x / 4 - self.mean if self.__dict__["sign"] == 1 else x / 4 + self.mean
+        return self.head((self.__dict__["act"](self.c1(x)) * self.scale).mean((2, 3)))
 
 class Steps(nn.Module):
     def __init__(self, bend="relu"):
@@ -311,6 +317,9 @@ def spread_linear():
 
 def swished():
     return Swished()
+
+def swished_sign():
+    return Swished(sign=-1)
 
 def swished_relu():
     return Swished(F.relu)
@@ -423,6 +432,7 @@ SAME = {"torch_layout": "same"}
         ("tf_steps.onnx", "steps", "7x6", {}),
         ("steps", "tf_steps.onnx", "7x6", {"weights": "as-is"}),
         ("tf_swished.onnx", "swished", "10x8x3", {}),
+        ("swished", "tf_swished.onnx", "10x8x3", SAME),
         ("copies", "pt_copies.onnx", "8", {}),
         ("shared", "pt_shared.onnx", "8", {}),
         ("pt_odd.onnx", "odd", "3x8x7", SAME),
@@ -449,6 +459,8 @@ def test_a_file_is_the_function_that_it_was_exported_from(
         ("marked_eps", "pt_marked_new.onnx", "5x8", {}, "layernorm-eps", ("ln", "ln")),
         ("marked_gelu", "pt_marked.onnx", "5x8", {}, "gelu-approximation", None),
         ("pt_spread.onnx", "spread_linear", "3x12x10", SAME, "unknown", None),
+        ("swished_red", "tf_swished.onnx", "10x8x3", SAME, "unknown", None),
+        ("tf_swished.onnx", "swished_sign", "10x8x3", {}, "weight-scale", None),
         ("tf_swished.onnx", "swished_relu", "10x8x3", {}, "activation-missing", ("c1_1/swish", "relu")),
         ("tf_steps.onnx", "steps_tanh", "7x6", {}, "activation-missing", ("plain_1", "plain")),
         ("tf_colours.onnx", "colours_eps", "10x8x3", {}, "layernorm-eps", ("ln_1", "ln")),
