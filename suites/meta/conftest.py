@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -40,6 +41,14 @@ SMALL = ModelSpec(
         LayerSpec("sigmoid", "sigmoid"),
     ),
 )
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Let this process and those that it starts be interrupted: a background job starts with that ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

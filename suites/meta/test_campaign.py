@@ -165,6 +165,7 @@ def test_a_worker_killed_in_mid_run_is_reported_and_the_rest_goes_on(tmp_path: P
 
 
 @pytest.mark.whole_run
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_leaves_no_process_and_keeps_what_was_measured(tmp_path: Path) -> None:
     process = subprocess.Popen(
         command(*TINY, "-k", "forward_parity", "--report-dir", str(tmp_path)),

@@ -275,6 +275,7 @@ def test_gradients_and_statistics_are_dumped_too(tmp_path: Path) -> None:
     assert np.array_equal(found["torch.state.bn.running_mean"], 3 * one)
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_ends_workers_that_would_not_answer(capsys: pytest.CaptureFixture[str]) -> None:
     from parity import cli
 
