@@ -2,8 +2,8 @@
 
 `name@lo:hi` are rows, `name@last:lo:hi` columns along the last axis, `name@dim1:lo:hi` places along another; several
 ranges stand with commas between them, and places along two axes behind one another; `@t` at the end turns a matrix.
-`a+b` is a sum, `a&b` are two side by side along the first axis, `a^b` along the last, `a|b` two of one shape stacked; the
-later binds less.
+`a+b` is a sum, `a&b` are two side by side along the first axis, `a^b` along the last, `a|b` two of one shape stacked;
+the later binds less.
 """
 
 from __future__ import annotations
