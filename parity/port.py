@@ -9,8 +9,8 @@ from typing import Any
 from parity.errors import PairingError, ParityError, UsageError
 from parity.model.trace import Trace, made_of_inputs
 from parity.pairing import batches
-from parity.pairing.copying import WeightPlan, plan
-from parity.pairing.match import Matching, match_all, match_weighted
+from parity.pairing.copying import plan
+from parity.pairing.match import match_all, match_weighted
 from parity.porting import baked, divided, outputs, reshaping, stacking, training, waking
 from parity.porting.causes import Bank
 from parity.porting.convert import Conversion, directions, write
@@ -113,9 +113,9 @@ def prepare(models: Models, tell: Progress) -> Prepared:
         weighted = match_weighted(models[TENSORFLOW], models[TORCH], options.by_hand)
     orders = Orders(models, options)
     reshaped = reshaping.find(models, weighted, orders)
-    weight_plan = _plan(models, weighted, orders)
-    if models.see_constants({TENSORFLOW: weight_plan.unmatched_tensorflow, TORCH: weight_plan.unmatched_torch}):
-        weight_plan = _plan(models, weighted, orders)
+    weight_plan = plan(models[TENSORFLOW], models[TORCH], weighted, orders.rows, orders.columns,
+                       lambda one: stacking.units(models, one))  # fmt: skip
+    weight_plan = weight_plan.knowing(*models.see_constants(weight_plan))
     built = dict(models.workers.each(models.weights, (TENSORFLOW, TORCH)))
     tables = baked.find(models, weight_plan) if options.weights == TENSORFLOW_TO_TORCH else {}
     in_tables = {name: table for name, (table, _) in tables.items()}
@@ -142,11 +142,6 @@ def prepare(models: Models, tell: Progress) -> Prepared:
         models, fed, matching, weight_plan, walked, given.weights, built,
         (prints[TWIN_TENSORFLOW], prints[TWIN_TORCH]), tuple(notes), frozenset(tables),
     )  # fmt: skip
-
-
-def _plan(models: Models, weighted: Matching, orders: Orders) -> WeightPlan:
-    mine, theirs = models[TENSORFLOW], models[TORCH]
-    return plan(mine, theirs, weighted, orders.rows, orders.columns, lambda one: stacking.units(models, one))
 
 
 def compare(prepared: Prepared, tell: Progress) -> Verdict:

@@ -357,6 +357,14 @@ def check_names(side: str, given: Mapping[str, Array], expected: Mapping[str, tu
         raise UsageError(f"{side} weights do not fit the built model: {'; '.join(misfits)}")
 
 
+def said(error: BaseException) -> str:
+    """Return an exception's text; nothing where somebody's own code for it raises."""
+    try:
+        return str(error)
+    except Exception:
+        return ""
+
+
 def atomically(path: str, write: Callable[[str], Any]) -> None:
     """Let `write` fill a temporary file beside `path` with the same ending, then move it into place."""
     target = Path(path)

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from parity.adapters.base import said
 from parity.adapters.tensorflow_model_names import is_keras_layer
 from parity.errors import UsageError
 
@@ -31,11 +32,7 @@ _NUMBERS = re.compile(r"\[\[[-+\d.,\sefain\[\]]*\]\]")  # a whole tensor within 
 
 def first_line(error: BaseException) -> str:
     """Return an exception's text in one line."""
-    try:
-        plain = _COLOUR.sub("", str(error))  # Keras colours its messages, for a terminal or not
-    except Exception:  # somebody's own __str__
-        plain = ""
-    plain = _NUMBERS.sub("[...]", plain)
+    plain = _NUMBERS.sub("[...]", _COLOUR.sub("", said(error)))  # Keras colours its messages, for a terminal or not
     lines = [line.strip() for line in plain.splitlines() if line.strip()]
     text = " ".join(lines[:3]) if lines else "(no message)"
     return text if len(text) <= 400 else text[:396] + " ..."

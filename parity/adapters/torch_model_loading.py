@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from parity.adapters.base import said
 from parity.errors import UsageError
 
 MODEL_FILES = (".pth", ".pt", ".pt2", ".onnx", ".bin")
@@ -154,10 +155,7 @@ def told(error: BaseException, near: str = "") -> str:
 
 def first_line(error: BaseException) -> str:
     """Return an exception's message as one line of bounded length."""
-    try:
-        text = " ".join(str(error).split()) or "(no message)"
-    except Exception:  # somebody's own __str__
-        text = "(no message)"
+    text = " ".join(said(error).split()) or "(no message)"
     return text if len(text) <= 400 else f"{text[:400]} ..."
 
 

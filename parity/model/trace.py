@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+JOINTS = re.compile(r"[|&^+]")  # between the parts of a reference to weights
 MOVES = "moves"  # the same numbers in another order or shape, or nothing at all: reshape, transpose, identity
 BOTH_WAYS = "both-ways"  # to look into recurrent layers that run in both directions
 ELEMENTWISE = "elementwise"  # every number on its own: an activation, a scale
@@ -139,7 +140,7 @@ class Trace:
 def weight_names(reference: str) -> tuple[str, ...]:
     """Return the weights that a reference names, once each: `a+b`, `a&b` and `a|b` name two, `a@0:8` one."""
     found: list[str] = []
-    for part in re.split(r"[|&^+]", reference):
+    for part in JOINTS.split(reference):
         found.append(part.partition("@")[0])
     return tuple(dict.fromkeys(found))
 

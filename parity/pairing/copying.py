@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -60,6 +60,14 @@ class WeightPlan:
     tensorflow_shapes: Mapping[str, Shape] = field(default_factory=dict, repr=False)
     torch_shapes: Mapping[str, Shape] = field(default_factory=dict, repr=False)
     misfits: tuple[frozenset[str], frozenset[str]] = (frozenset(), frozenset())  # of a pair, but of another size
+
+    def knowing(self, tensorflow: Container[str], torch: Container[str]) -> WeightPlan:
+        """Return the plan without those weights among the ones that should have had a partner."""
+        return replace(
+            self,
+            unmatched_tensorflow=tuple(name for name in self.unmatched_tensorflow if name not in tensorflow),
+            unmatched_torch=tuple(name for name in self.unmatched_torch if name not in torch),
+        )
 
     def to_torch(self, weights: Mapping[str, Array]) -> dict[str, Array]:
         """Return torch's arrays from TensorFlow's; a weight that is not given moves nothing."""

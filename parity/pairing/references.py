@@ -8,7 +8,6 @@ the later binds less.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 
 from parity.errors import PairingError
 from parity.model.layout import Array
+from parity.model.trace import JOINTS
 
 Shape = tuple[int, ...]
 _LAST, _DIM, _TURNED = "last:", "dim", "t"
@@ -153,7 +153,7 @@ def ranges_of(indices: Array) -> str:
 
 def parts(reference: str) -> list[str]:
     """Return the parts of a reference, each a name with or without rows."""
-    return re.split(r"[|&^+]", reference)
+    return JOINTS.split(reference)
 
 
 def _shape_of_joined(reference: str, shapes: Mapping[str, Shape]) -> Shape | None:

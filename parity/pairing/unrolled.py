@@ -179,14 +179,13 @@ class _Chain:
         kinds = [len(some) if self.two_biases else min(len(some), 1) for some in per_gate]
         if len(set(kinds)) > 1:
             return None
+        if not kinds[0]:
+            return []
         if not self.two_biases:
-            sums = [[one[1:] for one in some] for some in per_gate]
-        elif any([one[0] for one in some] not in ([], [False, True]) for some in per_gate):
+            return [self._joined([[one[1:] for one in some] for some in per_gate])]
+        if any([one[0] for one in some] != [False, True] for some in per_gate):
             return [self._joined([[some[0][1:]] for some in per_gate])]
-        else:
-            fed, past = ([[one[1:] for one in some if one[0] == state] for some in per_gate] for state in (False, True))
-            return [self._joined(fed), self._joined(past)] if kinds[0] else []
-        return [self._joined(sums)] if kinds[0] else []
+        return [self._joined([[some[place][1:]] for some in per_gate]) for place in (0, 1)]
 
     def _biases_of(self, step: Step, gate: str) -> list[tuple[bool, str, int, int]]:
         """Return whether it is the state's, and the reference and the units of each bias of a gate."""

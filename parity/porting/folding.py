@@ -11,7 +11,7 @@ from parity.pairing.folded import Fold
 from parity.porting.cuts import Step
 from parity.porting.options import Array
 from parity.porting.sides import LABELS, TENSORFLOW, TORCH, Models
-from parity.porting.verdict import Source, layer_name, message
+from parity.porting.verdict import Source, layer_name, listed, message
 
 EPS = "batchnorm-eps"
 USUAL_EPS = (1e-3, 1e-5, 1e-6, 1e-4, 1e-2)  # those of Keras, torch and published networks
@@ -88,8 +88,7 @@ def _of_eps(models: Models, step: Step) -> Iterator[tuple[str, float, float]]:
 
 def _note(side: str, folds: Sequence[Fold]) -> str:
     names = [one.left[0] for one in folds]
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return (
-        f"{LABELS[side]}'s {', '.join(f'`{name}`' for name in names[:3])}{more}: with the batch normalisation folded in"
+        f"{LABELS[side]}'s {listed(names)}: with the batch normalisation folded in"
         " for the check, as the ONNX file has it; its eps and statistics cannot be seen any more"
     )

@@ -12,7 +12,7 @@ from parity.errors import UsageError
 from parity.judge.traps.lint import Difference, comparable, compare, compare_optimizers, with_padding
 from parity.model.trace import AFTER, Op, Trace
 from parity.pairing.match import Matching, match_all, match_weighted
-from parity.porting.options import IMAGE_AXES, CheckOptions
+from parity.porting.options import IMAGE_AXES, CheckOptions, is_onnx
 from parity.porting.sides import TENSORFLOW, TORCH, PlainWorkers
 
 PLAIN = (TENSORFLOW, TORCH)
@@ -82,7 +82,7 @@ def lint(tensorflow: str, torch: str, options: CheckOptions, optimizers: tuple[s
     alike = [pair for pair in pairs if comparable(*pair)]
     found = [difference for pair in alike for difference in compare(*pair)]
     paired = [{op.index for op in side} for side in zip(*alike, strict=True)] or [set(), set()]
-    files = [name.lower().endswith(".onnx") for name in (tensorflow, torch)]
+    files = [is_onnx(name) for name in (tensorflow, torch)]
     if any(files):
         found = [one for one in found if one.trap not in OF_TRAINING]
         for ops, is_file, known, which in zip((mine, theirs), reversed(files), paired, PLAIN, strict=True):

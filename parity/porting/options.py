@@ -193,6 +193,11 @@ def writable(option: str, path: Path, folder: bool = False) -> None:
         raise UsageError(f"{option} {path} cannot be written: {error.strerror or error}") from None
 
 
+def is_onnx(builder: str) -> bool:
+    """Whether a builder is an exported file."""
+    return builder.lower().endswith(".onnx")
+
+
 def _is_stream(path: Path) -> bool:
     """Whether a path is no file to be replaced; /dev/stdout may point to one that the shell writes to."""
     return path.exists() and (

@@ -11,8 +11,9 @@ from parity.pairing.copying import WeightPlan, settling
 from parity.porting import folding, waking
 from parity.porting.folding import Held
 from parity.porting.fresh import left_neutral, neutral_values, trained_like
-from parity.porting.options import AS_IS, TENSORFLOW_TO_TORCH, Array
+from parity.porting.options import AS_IS, TENSORFLOW_TO_TORCH, Array, is_onnx
 from parity.porting.sides import LABELS, TENSORFLOW, TORCH, Models, family
+from parity.porting.verdict import listed
 
 TURNS: Mapping[str, Callable[[Array], Array]] = {
     "add": np.negative, "subtract": np.negative, "multiply": np.reciprocal, "divide": np.reciprocal,
@@ -60,12 +61,12 @@ def _carried(
     left_out = _left_out(models, weight_plan, held, target)
     if left_out:
         notes.append(
-            f"{', '.join(f'`{name}`' for name in left_out[:3])}{' and others' if len(left_out) > 3 else ''}: no"
+            f"{listed(left_out)}: no"
             " shift and no scale for the check, as the ONNX file has none: exporters leave out those that do nothing"
         )
     if options.fresh:
         alone = weight_plan.unmatched_tensorflow if to_torch else weight_plan.unmatched_torch
-        filled_in = not to_torch or models.builders[source].lower().endswith(".onnx")  # an ONNX norm has both
+        filled_in = not to_torch or is_onnx(models.builders[source])  # an ONNX norm has both
         lone = [
             *left_out,
             *models.constants.get(source, ()),
@@ -106,7 +107,7 @@ def _turned(
     Exporters write x - mean as x + (-mean). Only what nobody trains is taken so, and what was so in both as built:
     where one side should subtract what it adds that is to be seen.
     """
-    if not any(models.builders[side].lower().endswith(".onnx") for side in (TENSORFLOW, TORCH)):
+    if not any(map(is_onnx, models.builders.values())):
         return {}
     kinds = [{op.index: op.kind for op in models[side].ops} for side in (TENSORFLOW, TORCH)]
     known = [models[side].weights for side in (TENSORFLOW, TORCH)]
@@ -133,7 +134,7 @@ def _left_out(models: Models, weight_plan: WeightPlan, held: Held, target: str) 
     found: list[str] = []
     alone = {TENSORFLOW: weight_plan.unmatched_tensorflow, TORCH: weight_plan.unmatched_torch}
     for side, other in ((TENSORFLOW, TORCH), (TORCH, TENSORFLOW)):
-        if not models.builders[other].lower().endswith(".onnx"):
+        if not is_onnx(models.builders[other]):
             continue
         for name, value in neutral_values(alone[side], models[side]).items():
             terms = folding.shifts(models, side, [name])

@@ -13,7 +13,7 @@ import numpy as np
 from parity.errors import ParityError, UsageError, WorkerCrash, WorkerTimeout
 from parity.model import draws
 from parity.model.trace import BOTH_WAYS, Op, Trace
-from parity.pairing.copying import operands
+from parity.pairing.copying import WeightPlan, operands
 from parity.pairing.folded import Fold, folded
 from parity.pairing.match import Matching
 from parity.pairing.norms import norms_as_one
@@ -22,7 +22,8 @@ from parity.pairing.sums import sums_as_one
 from parity.pairing.unrolled import cells_as_one
 from parity.pairing.whole import Whole
 from parity.porting.memory import MemoryGuard, resident_bytes, room_bytes, too_large
-from parity.porting.options import CHANNELS_FIRST, IMAGE_AXES, Array, CheckOptions
+from parity.porting.options import CHANNELS_FIRST, IMAGE_AXES, Array, CheckOptions, is_onnx
+from parity.porting.verdict import listed
 from parity.workers.client import Worker, WorkerOptions, usable_cpus
 
 TENSORFLOW, TORCH = "tensorflow", "torch"
@@ -257,7 +258,7 @@ class Models:
 
     def see_folded(self, matching: Matching) -> bool:
         """Take normalisations as the other side's ONNX file has them, and return whether there are any."""
-        files = [self.builders[side].lower().endswith(".onnx") for side in (TENSORFLOW, TORCH)]
+        files = [is_onnx(self.builders[side]) for side in (TENSORFLOW, TORCH)]
         if self.options.train or not any(files):
             return False
         wholes = [Whole(self.traces[side], self._parts[side]) for side in (TENSORFLOW, TORCH)]
@@ -266,26 +267,23 @@ class Models:
             self.folds[side] = found.folds
         return any(self.folds.values())
 
-    def see_constants(self, alone: Mapping[str, Sequence[str]]) -> bool:
-        """Take operands without a partner in an ONNX file for numbers of the code, and return whether there are any.
+    def see_constants(self, plan: WeightPlan) -> tuple[frozenset[str], frozenset[str]]:
+        """Take operands without a partner in an ONNX file for numbers of the code, and return their names by side.
 
         A file keeps weights and such numbers alike, and does not tell which of them train.
         """
-        for side, names in alone.items():
-            if self.options.train or not self.builders[side].lower().endswith(".onnx"):
-                continue
+        for side, names in ((TENSORFLOW, plan.unmatched_tensorflow), (TORCH, plan.unmatched_torch)):
             trace = self.traces[side]
-            found = operands(trace).intersection(names)
+            of_file = is_onnx(self.builders[side]) and not self.options.train
+            found = self.constants[side] = frozenset(operands(trace).intersection(names) if of_file else ())
             changed = {name: replace(trace.weights[name], trainable=False) for name in found}
             self.traces[side] = replace(trace, weights={**trace.weights, **changed})
-            self.constants[side] = frozenset(found)
             if found:
-                names = ", ".join(f"`{name}`" for name in sorted(found)[:3]) + (" and others" if len(found) > 3 else "")
                 self.notes.append(
-                    f"{LABELS[side]} {names}, without a partner: taken for numbers of the code, for an ONNX file does"
-                    " not tell whether they train"
+                    f"{LABELS[side]} {listed(sorted(found))}, without a partner: taken for numbers of the code, for an"
+                    " ONNX file does not tell whether they train"
                 )
-        return any(self.constants.values())
+        return self.constants[TENSORFLOW], self.constants[TORCH]
 
     def parts(self, framework: str, ops: Sequence[Op]) -> list[Op]:
         """Return the operations as the model runs them, the steps of what is seen as one on their own."""

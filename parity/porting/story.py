@@ -16,10 +16,10 @@ from parity.porting import elsewhere, folding, freezing, kept, moved, outputs, s
 from parity.porting.causes import UNKNOWN, Bank
 from parity.porting.cuts import Cut, Step, extras
 from parity.porting.fresh import SHIFTS, neutral, untouched, untrained
-from parity.porting.options import AS_IS, Array
+from parity.porting.options import AS_IS, Array, is_onnx
 from parity.porting.orders import Orders
 from parity.porting.sides import LABELS, TENSORFLOW, TORCH, Models
-from parity.porting.verdict import LayerVerdict, Source, Verdict, at_every_call, decide, layer_name
+from parity.porting.verdict import LayerVerdict, Source, Verdict, at_every_call, decide, layer_name, listed
 
 Progress = Callable[[str, Any], None]
 
@@ -163,7 +163,7 @@ class Story:
         for side, other in ((TENSORFLOW, TORCH), (TORCH, TENSORFLOW)):
             models = self.prepared.models
             found.append(set())
-            if not models.builders[other].lower().endswith(".onnx"):
+            if not is_onnx(models.builders[other]):
                 continue
             makers = models[side].producers()
             norms = [op for op in models[side].ops if op.index in alone[side] and op.kind == "batch_norm"]
@@ -354,23 +354,18 @@ def _without_partner(prepared: Prepared, settled: Container[str] = ()) -> tuple[
         found.append([name for name in names if name not in {*quiet, *fixed, *known, *idle}])
         if idle:
             notes.append(
-                f"{label} {_some(idle)} without a partner: nobody trains it, and no output depends on it in evaluation"
+                f"{label} {listed(idle)} without a partner: nobody trains it, and no output depends on it in evaluation"
             )
         if fixed:
             notes.append(
-                f"{label} {_some(fixed)} without a partner: nobody trains it, and its layer was compared with it"
+                f"{label} {listed(fixed)} without a partner: nobody trains it, and its layer was compared with it"
             )
         if quiet:
             notes.append(
-                f"{label} {_some(quiet)} without a partner: scales of one and shifts of zero change nothing until they"
+                f"{label} {listed(quiet)} without a partner: scales of one and shifts of zero change nothing until they"
                 " train"
             )
     return (found[0], found[1]), notes
-
-
-def _some(names: Sequence[str], count: int = 3) -> str:
-    more = f" and {len(names) - count} more" if len(names) > count else ""
-    return ", ".join(f"`{name}`" for name in names[:count]) + more
 
 
 def _unmatched_line(models: Models, tensorflow: Sequence[str], torch: Sequence[str]) -> str:
@@ -380,5 +375,5 @@ def _unmatched_line(models: Models, tensorflow: Sequence[str], torch: Sequence[s
             continue
         used = weights_that_matter(models[side])
         idle = "" if set(names) & used else " (no output depends on them)"
-        parts.append(f"{LABELS[side]} weights without a partner: {_some(names, 4)}{idle}")
+        parts.append(f"{LABELS[side]} weights without a partner: {listed(names, 4)}{idle}")
     return "; ".join(parts)

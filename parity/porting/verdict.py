@@ -199,6 +199,12 @@ def message(
     return "\n".join([*lines, *("  " + one.message().replace("\n", "\n  ") for one in findings)])
 
 
+def listed(names: Sequence[str], count: int = 3) -> str:
+    """Return the first of several names, and how many more there are."""
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(f"`{name}`" for name in names[:count]) + more
+
+
 def names(tensorflow: str | None, torch: str | None) -> str:
     """Return how messages call a pair of layers."""
     if tensorflow and torch:

@@ -22,6 +22,8 @@ Blocked = NDArray[np.bool_]
 
 def propose(scene: Scene) -> Iterator[Remedy]:
     """Yield the remedies for a mask that says the reverse, stands on its head, or is missing."""
+    if np.iscomplexobj(scene.expected) or np.iscomplexobj(scene.got):
+        return
     yield from _turned_round(scene)
     wanted, held = _blocked(scene.expected), _blocked(scene.got)
     if wanted is None or held is None or wanted.shape != held.shape:
@@ -37,8 +39,6 @@ def propose(scene: Scene) -> Iterator[Remedy]:
 
 def _turned_round(scene: Scene) -> Iterator[Remedy]:
     """A mask by itself that has its two values the other way round."""
-    if np.iscomplexobj(scene.expected) or np.iscomplexobj(scene.got):
-        return
     expected, got = (one.astype(np.float64) for one in (scene.expected, scene.got))
     if expected.shape != got.shape or scene.wanted is None or not expected.size or not np.isfinite(expected).all():
         return
@@ -68,8 +68,6 @@ def _is_of_scores(trace: Trace, tensor: int) -> bool:
 
 def _blocked(scores: Array) -> Blocked | None:
     """Return which scores are blocked, or which shares of a softmax are none; None if these are neither."""
-    if np.iscomplexobj(scores):
-        return None
     x = np.asarray(scores, dtype=np.float64)
     if x.ndim < 2 or np.isnan(x).any() or not x.size:
         return None
