@@ -97,7 +97,8 @@ def steps():
     keras.utils.set_random_seed(3)
     x = i = keras.Input((7, 6))
     x = L.Bidirectional(L.GRU(4, return_sequences=True), name="both")(x)
-    x = L.SimpleRNN(5, activation="relu", name="plain")(x)
+    x = L.SimpleRNN(5, activation="relu", return_sequences=True, name="plain")(x)
+    x = L.Bidirectional(L.GRU(4), name="ends")(x)
     return filled(keras.Model(i, L.Dense(3, name="head")(x), name="m"))
 
 def swished(red=-0.5):
@@ -264,10 +265,12 @@ class Steps(nn.Module):
     def __init__(self, bend="relu"):
         super().__init__()
         self.both = nn.GRU(6, 4, batch_first=True, bidirectional=True)
-        self.plain, self.head = nn.RNN(8, 5, batch_first=True, nonlinearity=bend), nn.Linear(5, 3)
+        self.plain = nn.RNN(8, 5, batch_first=True, nonlinearity=bend)
+        self.ends, self.head = nn.GRU(5, 4, batch_first=True, bidirectional=True), nn.Linear(8, 3)
 
     def forward(self, x):
-        return self.head(self.plain(self.both(x)[0])[0][:, -1])
+        ends = self.ends(self.plain(self.both(x)[0])[0])[1]
+        return self.head(torch.cat([ends[0], ends[1]], 1))
 
 class Layers(nn.Module):
     def __init__(self, one):
