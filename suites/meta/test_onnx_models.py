@@ -98,7 +98,7 @@ def steps():
     x = i = keras.Input((7, 6))
     x = L.Bidirectional(L.GRU(4, return_sequences=True), name="both")(x)
     x = L.SimpleRNN(5, activation="relu", return_sequences=True, name="plain")(x)
-    x = L.Bidirectional(L.GRU(4), name="ends")(x)
+    x = L.Bidirectional(L.LSTM(4), name="ends")(x)  # tf2onnx writes this one as a node of both directions
     return filled(keras.Model(i, L.Dense(3, name="head")(x), name="m"))
 
 def swished(red=-0.5):
@@ -266,10 +266,10 @@ class Steps(nn.Module):
         super().__init__()
         self.both = nn.GRU(6, 4, batch_first=True, bidirectional=True)
         self.plain = nn.RNN(8, 5, batch_first=True, nonlinearity=bend)
-        self.ends, self.head = nn.GRU(5, 4, batch_first=True, bidirectional=True), nn.Linear(8, 3)
+        self.ends, self.head = nn.LSTM(5, 4, batch_first=True, bidirectional=True), nn.Linear(8, 3)
 
     def forward(self, x):
-        ends = self.ends(self.plain(self.both(x)[0])[0])[1]
+        ends = self.ends(self.plain(self.both(x)[0])[0])[1][0]
         return self.head(torch.cat([ends[0], ends[1]], 1))
 
 class Layers(nn.Module):
