@@ -249,6 +249,15 @@ class Spread(nn.Module):
         x = F.max_pool2d(F.relu(self.c1(x)), 3, 2, 1, dilation=2)
         return self.head(F.interpolate(x, scale_factor=2, mode=self.__dict__["how"], align_corners=False))
 
+class Grouped(nn.Module):
+    def __init__(self, turned=False):
+        super().__init__()
+        self.up, self.head = nn.ConvTranspose2d(4, 6, 3, stride=2, groups=2), nn.Conv2d(6, 2, 1)
+        self.__dict__["turned"] = turned
+
+    def forward(self, x):
+        return self.head(F.relu(self.up(x.flip(1) if self.__dict__["turned"] else x)))
+
 class Swished(nn.Module):
     def __init__(self, act=F.silu, sign=1):
         super().__init__()
@@ -321,6 +330,12 @@ def spread_linear():
 def swished():
     return Swished()
 
+def grouped():
+    return filled(Grouped())
+
+def grouped_turned():
+    return filled(Grouped(turned=True))
+
 def swished_sign():
     return Swished(sign=-1)
 
@@ -377,6 +392,7 @@ def write():
     torch.onnx.export(tokens(), (torch.zeros(2, 6, 8),), "FOLDER/pt_tokens.onnx", **how)
     torch.onnx.export(twice().eval(), (torch.zeros(3, 7),), "FOLDER/pt_twice.onnx", verbose=False)
     torch.onnx.export(marked(), (torch.zeros(2, 5, 8),), "FOLDER/pt_marked.onnx", **how)
+    torch.onnx.export(grouped(), (torch.zeros(2, 4, 7, 6),), "FOLDER/pt_grouped.onnx", **how)
     torch.onnx.export(spread(), (torch.zeros(2, 3, 12, 10),), "FOLDER/pt_spread.onnx", **how)
     for make, size in ((marked, (3, 5, 8)), (copies, (3, 8)), (shared, (3, 8)), (odd, (3, 3, 8, 7))):
         name = "pt_marked_new" if make is marked else f"pt_{make.__name__}"
@@ -440,6 +456,7 @@ SAME = {"torch_layout": "same"}
         ("shared", "pt_shared.onnx", "8", {}),
         ("pt_odd.onnx", "odd", "3x8x7", SAME),
         ("pt_spread.onnx", "spread", "3x12x10", SAME),
+        ("pt_grouped.onnx", "grouped", "4x7x6", {**SAME, "weights": "as-is"}),
     ],
 )
 def test_a_file_is_the_function_that_it_was_exported_from(
@@ -461,6 +478,7 @@ def test_a_file_is_the_function_that_it_was_exported_from(
         ("marked_eps", "pt_marked.onnx", "5x8", {}, "layernorm-eps", ("ln", "ln")),
         ("marked_eps", "pt_marked_new.onnx", "5x8", {}, "layernorm-eps", ("ln", "ln")),
         ("marked_gelu", "pt_marked.onnx", "5x8", {}, "gelu-approximation", None),
+        ("pt_grouped.onnx", "grouped_turned", "4x7x6", {**SAME, "weights": "as-is"}, "unknown", None),
         ("pt_spread.onnx", "spread_linear", "3x12x10", SAME, "unknown", None),
         ("swished_red", "tf_swished.onnx", "10x8x3", SAME, "unknown", None),
         ("tf_swished.onnx", "swished_sign", "10x8x3", {}, "weight-scale", None),

@@ -66,6 +66,11 @@ def _cases() -> Iterator[Case]:
     yield _port("rooted", "rooted_not_at_all", "5x6", "attention-scale-or-heads", ("sought/divide", "div"))
     yield _port("graded", "graded_twice_as_steep", "9", "weight-scale", ("body", "linear"))
     yield _port("graded", "graded_otherwise", "9", "output-permutation", ("head", "getitem"))
+    place = "attention", "attention"
+    case = _port("drawn_heads", "drawn_heads", "5x12", "attention-scale-or-heads", place)
+    yield replace(case, options=("--weights", "as-is"))
+    said = ("is made of none of its inputs by operations of TensorFlow",)
+    yield replace(_port("through_numpy", inputs="9"), verdict="error", says=said)
     yield replace(_port("kept", inputs="6x5x3"), options=("--train",))
     case = _port("kept", "kept_the_other_way", "6x5x3", "unknown", ("norm", "1*"))
     yield replace(case, options=("--train",))

@@ -164,6 +164,29 @@ def rooted():
     return keras.Model(numbers, Sought(name="sought")(numbers))
 
 
+def drawn_heads():
+    sequence = keras.Input((5, 12))
+    attention = layers.MultiHeadAttention(3, 4, name="attention")
+    model = keras.Model(sequence, attention(sequence, sequence))
+    rng = np.random.default_rng(5)
+    attention.set_weights([rng.normal(size=weight.shape) * 0.3 for weight in attention.weights])
+    return model
+
+
+class ThroughNumpy(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.body = layers.Dense(4, name="body")
+
+    def call(self, x):
+        y = self.body(x)
+        return tf.numpy_function(np.tanh, [y], y.dtype)
+
+
+def through_numpy():
+    return ThroughNumpy()
+
+
 def graded():
     return keras.Sequential(
         [keras.Input((9,)), layers.Dense(7, activation="relu", name="body"), layers.Dense(4, name="head")]

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
@@ -22,6 +23,37 @@ def keys_first():
 
 def keys_first_with_another_eps():
     return Attended(1e-3)
+
+
+def drawn_heads():
+    """Take the weights of the three heads as if their units stood side by side: kernels and biases."""
+    attention, rng = nn.MultiheadAttention(12, 3, batch_first=True), np.random.default_rng(5)
+    kernels, biases = [], []
+    for _ in range(3):
+        kernels.append(rng.normal(size=(12, 3, 4)).transpose(0, 2, 1).reshape(12, 12).T)
+        biases.append(rng.normal(size=(3, 4)).T.reshape(12))
+    last = rng.normal(size=(3, 4, 12)).reshape(12, 12).T, rng.normal(size=12)
+    with torch.no_grad():
+        for weight, value in zip(
+            (attention.in_proj_weight, attention.in_proj_bias, attention.out_proj.weight, attention.out_proj.bias),
+            (np.concatenate(kernels), np.concatenate(biases), *last),
+            strict=True,
+        ):
+            weight.copy_(torch.from_numpy(value * 0.3))
+    return OfItself(attention)
+
+
+class OfItself(nn.Module):
+    def __init__(self, attention):
+        super().__init__()
+        self.attention = attention
+
+    def forward(self, x):
+        return self.attention(x, x, x)[0]
+
+
+def through_numpy():
+    return nn.Sequential(nn.Linear(9, 4), nn.Tanh())
 
 
 class JoinedHeads(nn.Module):

@@ -113,7 +113,8 @@ def _unrolled() -> Iterator[Case]:
     cause, place = "unknown", ("reader", "cell")
     yield port("lstm", "unsquashed", cause=cause, place=place)
     yield port("lstm_hard", "apart", cause=cause, place=place)
-    yield port("lstm", "gates_shifted", cause=cause, place=place)
+    for name in ("gates_shifted", "gates_inverted"):
+        yield port("lstm", name, cause=cause, place=place)
     yield port("gru", "shares_exchanged", cause=cause, place=place)
     film = partial(port, "film", inputs="4x8x9x3")
     yield film("film")

@@ -131,18 +131,22 @@ class Plain(Gated):
 
 
 class Gates(Cell):
-    """Layers of its own for each gate, as formulas are copied; `added` goes to what the forget gate squashes."""
+    """Layers of its own for each gate, as formulas are copied; `added` goes to what the forget gate squashes.
 
-    def __init__(self, added=0.0):
+    With `inverted`, it forgets what it should keep.
+    """
+
+    def __init__(self, added=0.0, inverted=False):
         super().__init__()
         del self.i2h, self.h2h
-        self.added = added
+        self.added, self.inverted = added, inverted
         self.fed = nn.ModuleDict({gate: nn.Linear(5, 6) for gate in "ogif"})
         self.past = nn.ModuleDict({gate: nn.Linear(6, 6) for gate in "ogif"})
 
     def forward(self, x, state, memory):
         gates = {gate: self.fed[gate](x) + self.past[gate](state) for gate in "ifgo"}
         forget = torch.sigmoid(gates["f"] + self.added) if self.added else torch.sigmoid(gates["f"])
+        forget = 1 - forget if self.inverted else forget
         memory = forget * memory + torch.sigmoid(gates["i"]) * torch.tanh(gates["g"])
         return torch.sigmoid(gates["o"]) * torch.tanh(memory), memory
 
@@ -173,6 +177,10 @@ def gates():
 
 def gates_shifted():
     return Reader(Gates(1.0))
+
+
+def gates_inverted():
+    return Reader(Gates(inverted=True))
 
 
 def opened():
