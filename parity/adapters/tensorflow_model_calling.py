@@ -10,11 +10,14 @@ from typing import Any
 import numpy as np
 
 from parity.adapters.base import Array
+from parity.adapters.tensorflow_model_layers import known_class
 from parity.adapters.tensorflow_model_loading import entry_point, first_line, place_of
 from parity.adapters.tensorflow_model_names import Names, is_keras_layer
 from parity.errors import ParityError, UsageError
+from parity.model import draws
 
 _MODES = ("training", "is_training", "train")
+_DROPOUTS = ("Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D")
 
 
 def cast_for(array: Array, dtype: str) -> Array:
@@ -120,12 +123,16 @@ _PREPROCESSING = ("keras.src.layers.preprocessing", "tf_keras.src.layers.preproc
 def dropout_off(names: Names, training: bool) -> list[str]:
     """Let nothing be dropped in training mode; a layer's own rate is kept aside for its description.
 
-    In training Keras's layers that change pictures at random do what they do in inference; returns their names.
+    In training Keras's layers that change pictures at random do what they do in inference; returns their names. In
+    inference what drops all the same, because its call says so, drops what `parity.model.draws` says.
     """
     still = list[str]()
+    if not training:
+        _drop_alike(names)
+        return still
     for layer in names.layers:
         kind = type(layer)
-        if training and kind.__module__.startswith(_PREPROCESSING) and kind.__name__.startswith("Random"):
+        if kind.__module__.startswith(_PREPROCESSING) and kind.__name__.startswith("Random"):
             still.append(str(layer.name))
             if "call" not in layer.__dict__:
                 layer.__dict__["call"] = _as_in_inference(layer.call)
@@ -137,6 +144,55 @@ def dropout_off(names: Names, training: bool) -> list[str]:
                     layer.__dict__["_parity_rate"] = float(held)
                 layer.__dict__[name] = 0.0
     return still
+
+
+def _drop_alike(names: Names) -> None:
+    for layer in names.layers:
+        kind = known_class(layer)
+        if kind is None or kind.__name__ not in _DROPOUTS or getattr(layer, "noise_shape", None) is not None:
+            continue
+        if "call" not in layer.__dict__:
+            layer.__dict__["call"] = _dropping_alike(layer, kind.__name__ != "Dropout")
+
+
+def _dropping_alike(layer: Any, whole_channels: bool) -> Callable[..., Any]:
+    own = layer.call
+
+    @functools.wraps(own)
+    def call(inputs: Any, training: Any = None) -> Any:
+        if not training or not layer.rate:
+            return own(inputs, training=training)
+        return dropped_alike(inputs, layer.rate, whole_channels)
+
+    return call
+
+
+def dropped_alike(x: Any, rate: float, whole_channels: bool = False) -> Any:
+    """Return what a dropout that works in inference gives, with the same numbers dropped at every call."""
+    shape = tuple(int(size) for size in x.shape)
+    kept = draws.kept(shape, float(rate), channels_first=False, whole_channels=whole_channels)
+    return x * kept.astype(x.dtype.as_numpy_dtype) * (1.0 / (1.0 - float(rate)))
+
+
+def built_in_training_mode(names: Names) -> list[str]:
+    """Return a note on the layers that a functional model calls with `training=True`, if any does.
+
+    `model(x)` then does what they do in training; `model.predict`, `model.evaluate` and the check say
+    `training=False` to all of them.
+    """
+    found = [
+        f"`{layer.name}`"
+        for layer in names.layers
+        for node in getattr(layer, "_inbound_nodes", ())
+        if getattr(getattr(node, "arguments", None), "kwargs", {}).get("training") is True
+    ]
+    if not found:
+        return []
+    listed = ", ".join(dict.fromkeys(found))
+    return [
+        f"TensorFlow's {listed} was called with training=True while the model was built: model(x) still does what it"
+        " does in training, but model.predict(x) and this check, which say training=False, do not"
+    ]
 
 
 def _as_in_inference(own: Callable[..., Any]) -> Callable[..., Any]:

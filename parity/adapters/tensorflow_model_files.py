@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from parity.adapters.base import Array, WorkerSettings, atomically
-from parity.adapters.tensorflow_model_calling import input_tensors
+from parity.adapters.tensorflow_model_calling import call_model, input_tensors
+from parity.adapters.tensorflow_model_replay import restored
 from parity.adapters.tensorflow_model_tensors import filled
 from parity.errors import ExportError, UsageError
 
@@ -23,11 +24,18 @@ class TensorflowModelFiles:
     keras: Any
     _user: Any
     _user_training: bool
+    _hooks: Any
 
-    def model_outputs(self, inputs: Sequence[Array]) -> list[Array]:
-        """Return the model's outputs, called as its user calls it, in the order of the trace."""
+    def model_outputs(self, inputs: Sequence[Array], calls: int = 1) -> list[Array]:
+        """Return the model's outputs, called as its user calls it, in the order of the trace.
+
+        Of several calls in a row the last one's; what they change in the model is put back only behind them.
+        """
         given = input_tensors(self.tf, self._loaded_model(), inputs, self.settings.dtype)
-        with self._user_code(self._user_training):
+        with self._user_code(self._user_training), restored(self._model_variables()):
+            for _ in range(calls - 1):
+                self._hooks.draws = 0
+                call_model(self._loaded_model(), given, self._user_training)
             return [np.asarray(array) for array in self._answer(given, self._user_training)]
 
     def operands(self, op: int) -> list[Array]:
@@ -81,6 +89,9 @@ class TensorflowModelFiles:
             raise UsageError(f"tensorflow cannot write `{path}`: use .keras, .h5 or .safetensors")
 
     def _loaded_model(self) -> Any:
+        raise NotImplementedError
+
+    def _model_variables(self) -> list[Any]:
         raise NotImplementedError
 
     def _steps_traced(self) -> Sequence[Any]:

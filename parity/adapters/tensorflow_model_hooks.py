@@ -14,6 +14,7 @@ from typing import Any
 
 from parity.adapters import tensorflow_model_freeing
 from parity.adapters.tensorflow_model_activations import activation_of, named_activation
+from parity.adapters.tensorflow_model_calling import dropped_alike
 from parity.adapters.tensorflow_model_names import is_keras_layer, plain_variable
 from parity.adapters.tensorflow_model_tensors import is_tensor, tensors_in
 from parity.adapters.tensorflow_model_tracing import Recorder
@@ -146,7 +147,14 @@ class Hooks:
 
         @functools.wraps(original)
         def call(x: Any, *args: Any, **kwargs: Any) -> Any:
-            return hooks.tf.identity(x) if hooks.no_dropout else original(x, *args, **kwargs)
+            if hooks.no_dropout:
+                return hooks.tf.identity(x)
+            rate, recorder = kwargs.get("rate", args[0] if args else None), hooks.recorder
+            if not isinstance(rate, float) or not rate or len(args) > 1 or {*kwargs} - {"rate", "seed", "name"}:
+                return original(x, *args, **kwargs)
+            if recorder is None or not recorder.listening or recorder.known(x) is None:
+                return dropped_alike(hooks.tf.convert_to_tensor(x), rate)
+            return recorder.function(dropped_alike, (x, rate), {}, ("op:dropout", {"rate": rate}, {}), "dropout")
 
         return call
 

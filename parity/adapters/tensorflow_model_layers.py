@@ -470,10 +470,11 @@ def _softmax(layer: Any, call: Call) -> Leaf:
     return Leaf("softmax", softmax_config(layer.axis, len(call.x) if call.x is not None else None, False))
 
 
-def _dropout(layer: Any, _: Call) -> Leaf:
-    rate: Any = getattr(layer, "_parity_rate", None)
-    rate = getattr(layer, "rate", getattr(layer, "stddev", 0.0)) if rate is None else rate
-    return Leaf("dropout", {"rate": float(rate)})
+def _dropout(layer: Any, call: Call) -> Leaf:
+    aside: Any = getattr(layer, "_parity_rate", None)
+    rate = getattr(layer, "rate", getattr(layer, "stddev", 0.0)) if aside is None else aside
+    drops = call.training and aside is None and bool(rate)  # in inference, as its call asks for
+    return Leaf("op:dropout" if drops else "dropout", {"rate": float(rate)})
 
 
 def _reshape(layer: Any, call: Call) -> Leaf:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from parity.adapters.base import Array
-from parity.adapters.tensorflow_model_calling import call_model, dropout_off, input_tensors
+from parity.adapters.tensorflow_model_calling import built_in_training_mode, call_model, dropout_off, input_tensors
 from parity.adapters.tensorflow_model_declared import declared_arguments, declared_shapes
 from parity.adapters.tensorflow_model_layers import Call, describe, initializer
 from parity.adapters.tensorflow_model_loading import (
@@ -76,7 +76,7 @@ class TensorflowModels(TensorflowModelSession):
                 self.set_model_weights(arrays)
         notes += self._doubled()
         dropout_off(self._user_names, training)
-        notes += self._mixed()
+        notes += [*self._mixed(), *([] if training else built_in_training_mode(self._user_names))]
         kind = type(model)
         return {
             "class": f"{kind.__module__}.{kind.__qualname__}",

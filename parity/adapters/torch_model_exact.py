@@ -6,12 +6,14 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from parity.adapters.torch_model_draws import DRAWS, NAMES
+from parity.model import draws
 
 Called = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
@@ -32,6 +34,7 @@ def plain_name(function: Callable[..., Any]) -> str:
     return name
 
 
+_WHOLE_CHANNELS = frozenset({"dropout1d", "dropout2d", "dropout3d", "feature_dropout", "feature_dropout_"})
 _ON_BY_DEFAULT = frozenset({"dropout", "dropout1d", "dropout2d", "dropout3d"})  # of torch.nn.functional
 
 
@@ -88,7 +91,7 @@ def _undropped(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict
         return _native_dropout, (source,), {}
     on = kwargs.get("training", args[2] if len(args) > 2 else plain_name(function) in _ON_BY_DEFAULT)
     if on and rate and not training:
-        return active_dropout, (source, float(rate)), {}
+        return active_dropout, (source, float(rate), plain_name(function) in _WHOLE_CHANNELS), {}
     return no_dropout, (source, rate, inplace), {}
 
 
@@ -97,11 +100,10 @@ def no_dropout(x: Tensor, p: float, inplace: bool = False) -> Tensor:  # noqa: A
     return x.view_as(x)
 
 
-def active_dropout(x: Tensor, p: float) -> Tensor:
+def active_dropout(x: Tensor, p: float, whole_channels: bool = False) -> Tensor:
     """Return what a dropout that nobody switched off gives, with the same numbers dropped at every call."""
-    generator = torch.Generator().manual_seed(0)
-    kept = torch.rand(x.shape, generator=generator, dtype=torch.float64) >= p
-    return x * (kept.to(x.device, x.dtype) / (1.0 - p))
+    kept = draws.kept(x.shape, p, channels_first=True, whole_channels=whole_channels and x.ndim > 2)
+    return x * torch.from_numpy(np.ascontiguousarray(kept)).to(x.device, x.dtype) * (1.0 / (1.0 - p))
 
 
 def _native_dropout(x: Tensor) -> tuple[Tensor, torch.Tensor]:

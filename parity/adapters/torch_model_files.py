@@ -15,12 +15,17 @@ class TorchModelFiles:
 
     torch: Any
 
-    def model_outputs(self, inputs: Sequence[Array]) -> list[Array]:
-        """Return the model's outputs, called as its user calls it, in the order of the trace."""
+    def model_outputs(self, inputs: Sequence[Array], calls: int = 1) -> list[Array]:
+        """Return the model's outputs, called as its user calls it, in the order of the trace.
+
+        Of several calls in a row the last one's; what they change in the model is put back only behind them.
+        """
         from parity.adapters.torch_model_calls import named_outputs
 
         session = self._loaded()
         with session.unchanged(), self.torch.no_grad():
+            for _ in range(calls - 1):
+                session.forward(session.inputs(inputs))
             return [self._told(one) for _, one in named_outputs(session.forward(session.inputs(inputs)))]
 
     def operands(self, op: int) -> list[Array]:

@@ -59,7 +59,7 @@ _TEXTS: Mapping[str, str] = {
     "hardshrink": "input lambd=0.5",
     "logsigmoid": "input",
     "no_dropout": "input p inplace=False",
-    "active_dropout": "input p",
+    "active_dropout": "input p whole_channels=False",
     "leaky_relu": "input negative_slope=0.01",
     "elu": "input alpha=1.0",
     "celu": "input alpha=1.0",

@@ -29,3 +29,16 @@ def normal(shape: Sequence[int], number: int, channels_first: bool) -> NDArray[A
     own = (shape[0], *shape[2:], shape[1]) if moved else tuple(shape)
     found = np.random.default_rng(number).normal(size=own).astype(np.float32)
     return np.moveaxis(found, -1, 1) if moved else found
+
+
+def kept(shape: Sequence[int], rate: float, channels_first: bool, whole_channels: bool = False) -> NDArray[Any]:
+    """Return which numbers a dropout that works in evaluation keeps, the same for both frameworks; bool.
+
+    Of 4-D and larger arrays, and where whole channels are dropped, the same places of the same channel are kept in
+    either order of axes.
+    """
+    moved = channels_first and (whole_channels or len(shape) >= IMAGE_RANK)
+    own = (shape[0], *shape[2:], shape[1]) if moved else tuple(shape)
+    drawn = (own[0], *(1 for _ in own[1:-1]), own[-1]) if whole_channels else own
+    found = np.broadcast_to(np.random.default_rng(0).random(drawn) >= rate, own)
+    return np.moveaxis(found, -1, 1) if moved else found

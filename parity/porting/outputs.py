@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,13 +14,14 @@ from parity.model.trace import Trace
 from parity.pairing.relations import Relation
 from parity.porting.options import Array
 from parity.porting.orders import Orders
-from parity.porting.sides import SIDES, TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH, Models, family
+from parity.porting.sides import LABELS, SIDES, TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH, Models, family
 from parity.porting.verdict import Source, layer_name, message
 
 # Rounding errors of a whole run scale with the unit roundoff; what float32 loses against its own twin therefore says
 # what the twins may lose against each other. The factor covers that signs of errors are chance.
 SAFETY = 256.0
-
+# Sums in another order, as threads make them, move a float32 result of the same call by less.
+STEADY = 1e-4
 
 IMAGE_RANK = 4
 FLATTENING = frozenset({"flatten", "reshape"})
@@ -28,11 +29,15 @@ FLATTENING = frozenset({"flatten", "reshape"})
 
 @dataclass(frozen=True)
 class Ends:
-    """The verdicts that the outputs add, one line on what decided, and the sources that only outputs show."""
+    """The verdicts that the outputs add, one line on what decided, and the sources that only outputs show.
+
+    `unsteady` says which model gives other outputs when it is called again, if one does: that is no function.
+    """
 
     verdicts: tuple[str, ...]
     why: str
     sources: tuple[Source, ...] = ()
+    unsteady: str = ""
 
 
 NOT_LOOKED_AT = Ends((), "")
@@ -68,7 +73,42 @@ def compare(models: Models, inputs: Mapping[str, list[Array]], orders: Orders) -
                 f"`{name}` of the two models called as a whole differs by {gap:.2g} of its scale in float64, where "
                 f"rounding explains {allowed:.1g}"
             )
-    return Ends(tuple(verdicts), why, tuple(sources))
+    return Ends(tuple(verdicts), why, tuple(sources), _unsteady(models, inputs, found))
+
+
+def _unsteady(models: Models, inputs: Mapping[str, list[Array]], first: Mapping[str, Sequence[Array]]) -> str:
+    """Return which model gives other outputs when it is called twice in a row, and how far these are apart.
+
+    In training each call may move statistics, which are put back here; what code keeps to itself nobody can put back.
+    """
+    calls = 1 if models.options.train else 2
+
+    def again(side: str) -> list[Array]:
+        found: list[Array] = models.workers.call(side, "model_outputs", inputs=list(inputs[side]), calls=calls)
+        return found
+
+    # Torch's generator starts anew at each call; what TensorFlow draws has been told, and is no function in any case.
+    sides = [side for side in (TENSORFLOW, TORCH) if side == TORCH or not models.draws_on_its_own(side)]
+    for side, second in models.workers.each(again, sides).items():
+        names = models.as_returned(side, models[side].output_names)
+        for name, one, two in zip(names, first[side], second, strict=False):
+            gap = _moved(doubles(one), doubles(two))
+            if gap > STEADY:
+                return (
+                    f"the {LABELS[side]} model gives something else at every call (`{name}`, called again on the same"
+                    f" input, is {gap:.2g} of its scale away): it changes itself or draws random numbers; return one"
+                    " from the builder that does neither. What is said of layers holds for one call"
+                )
+    return ""
+
+
+def _moved(first: Array, second: Array) -> float:
+    """Return how far two answers of one model are apart, as a share of the first one's largest number."""
+    if first.shape != second.shape or not np.array_equal(np.isfinite(first), np.isfinite(second)):
+        return float("inf")
+    kept = np.isfinite(first)
+    largest = float(np.abs(first[kept]).max(initial=0.0)) or 1.0
+    return float(np.abs(first[kept] - second[kept]).max(initial=0.0)) / largest
 
 
 def _disordered(

@@ -219,7 +219,7 @@ class Models:
         self._look_into()
         if self._expand:
             self._trace(inputs)
-        if all(any(note.startswith(draws.NOTE) for note in self[side].notes) for side in (TENSORFLOW, TORCH)):
+        if all(self.draws_on_its_own(side) for side in (TENSORFLOW, TORCH)):
             self._draws_alike = True
             self._trace(inputs)
             self.notes.append("both models draw random numbers as they run: both got the same for the check")
@@ -228,6 +228,10 @@ class Models:
             self._same_path(name)
             self.notes += [note for note in self[name].notes if note not in self.notes]
         self._see_whole()
+
+    def draws_on_its_own(self, framework: str) -> bool:
+        """Return whether a model draws random numbers as it runs that the check does not choose for it."""
+        return not self._draws_alike and any(note.startswith(draws.NOTE) for note in self[framework].notes)
 
     def _look_into(self) -> None:
         """Find layers that the other side writes out, so that the next run looks into them."""
@@ -303,7 +307,7 @@ class Models:
                 self.traces[side], outputs=tuple(ends[place] for place in self.places), output_names=mine
             )
 
-    def as_returned(self, framework: str, values: Sequence[Array]) -> list[Array]:
+    def as_returned(self, framework: str, values: Sequence[Any]) -> list[Any]:
         """Return what belongs to the outputs, one each, in the order in which the framework's model returns them."""
         places = self.places if framework == TORCH else list(range(len(values)))
         return [values[places.index(place)] for place in range(len(values))]

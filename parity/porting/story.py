@@ -284,13 +284,13 @@ def verdict_of(story: Story) -> Verdict:
     unmatched, idle = _without_partner(prepared, story.kept.settled)
     # Whole outputs and steps differ by the weights, where some could not be carried.
     extra = [] if story.uncarried else [*story.ends.verdicts, *(finding.verdict for finding in story.step)]
-    why = story.broken.partition("\n")[0] or story.uncarried or story.ends.why
+    why = story.ends.unsteady or story.broken.partition("\n")[0] or story.uncarried or story.ends.why
     if story.broken:
         extra.append(NOT_COMPARED)
     if any(unmatched) and models.options.weights != AS_IS:
         extra.append(NOT_COMPARED)
         why = why or _unmatched_line(models, *unmatched)
-    verdict = decide(layers, extra)
+    verdict = NOT_COMPARED if story.ends.unsteady else decide(layers, extra)
     if verdict == NOT_COMPARED and not why:
         why = next((f"`{row.tensorflow}`: {row.forced.note}" for row in layers if row.verdict == NOT_COMPARED), "")
     names = ({op.index: op for op in models[TENSORFLOW].ops}, {op.index: op for op in models[TORCH].ops})

@@ -8,6 +8,7 @@ from typing import Any
 from suites.meta.ports.case import Case
 
 IMAGE, VECTOR = "9x8x3", "8"
+_ALWAYS = "gives something else at every call"
 _ANY = ("unknown", "residual-scale")  # of models that are no functions, nobody can say where they differ
 
 
@@ -16,14 +17,14 @@ def _wrong(
 ) -> Case:
     """Return a case that must end with status 2, or with `verdict`, and with these words on stderr or in the notes."""
     return Case(
-        name=f"bad-{name}",
+        name=f"bad-{name}" + "".join(one.replace("--", "-") for one in options if one == "--train"),
         tensorflow=tensorflow if ":" in tensorflow else f"bad_tensorflow.py:{tensorflow}",
         torch=torch if ":" in torch else f"bad_torch.py:{torch}",
         inputs=tuple(inputs.split()),
         options=options,
         verdict=more.get("verdict", "error"),
         says=says,
-        tolerated=_ANY if more.get("verdict") == "different" else (),
+        tolerated=_ANY if more.get("verdict") == "different" or _ALWAYS in says else (),
         note=more.get("note", ""),
     )
 
@@ -87,8 +88,12 @@ def _models() -> Iterator[Case]:
     yield on_vectors("not-finite", "not_finite", "not_finite", "error", "ot finite")
     yield on_vectors("drawing", "drawing", "one_dense", "different", "random")
     yield on_vectors("drawing-torch", "one_dense", "drawing", "different", "random")
-    yield on_vectors("counting", "counting", "one_dense", "different", "calls")
-    yield on_vectors("counting-torch", "scaled_dense", "counting", "different", "calls")
+    yield on_vectors("counting", "counting", "one_dense", "error", "calls", _ALWAYS)
+    yield on_vectors("counting-torch", "scaled_dense", "counting", "error", "calls", _ALWAYS)
+    for options in ((), ("--train",)):
+        yield on_vectors("remembering", "remembering", "one_dense", "error", _ALWAYS, options=options)
+        yield on_vectors("remembering-torch", "scaled_dense", "remembering", "error", _ALWAYS, options=options)
+    yield on_vectors("growing", "scaled_dense", "growing", "error", _ALWAYS)
     yield on_vectors("branching", "one_dense", "branching", "same", "__bool__")
 
 

@@ -106,6 +106,22 @@ def counting():
     return Counting()
 
 
+class Remembering(keras.Model):
+    """Counts its calls where nobody can see it."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense, self.calls = layers.Dense(3), 0
+
+    def call(self, x):
+        self.calls += 1
+        return self.dense(x) * float(self.calls)
+
+
+def remembering():
+    return Remembering()
+
+
 class Unhooked(layers.Dense):
     """Overrides what hooks would go by."""
 

@@ -110,6 +110,41 @@ def counting():
     return Counting()
 
 
+class Remembering(nn.Module):
+    """Counts its calls where nobody can see it."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense, self.calls = nn.Linear(8, 3), 0
+
+    def forward(self, x):
+        self.calls += 1
+        return self.dense(x) * self.calls
+
+
+def remembering():
+    return Remembering()
+
+
+class Growing(nn.Module):
+    """Gets a further layer at every call."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense, self.more = nn.Linear(8, 3), nn.ModuleList()
+
+    def forward(self, x):
+        x = self.dense(x)
+        for layer in self.more:
+            x = layer(x)
+        self.more.append(nn.Linear(3, 3))
+        return x
+
+
+def growing():
+    return Growing()
+
+
 class Branching(nn.Module):
     """Takes another way for other numbers."""
 

@@ -74,6 +74,19 @@ def _activations() -> Iterator[Case]:
     yield port("two_pools", "one_pool_twice", cause="unknown", place=("mean", "adaptive_max_pool2d"))
 
 
+def _dropping() -> Iterator[Case]:
+    """Yield dropouts that work in evaluation, as Monte Carlo dropout asks for."""
+    port = partial(_port, inputs=IMAGE)
+    yield port("drops", "drops")
+    yield port("drops", "drops_always", cause="dropout-active", place=("*", "*dropout"))
+    yield port("drops_always", "drops_always")
+    yield port("drops_always", "drops_always", options=("--train",))
+    yield port("drops_always", "drops", cause="unknown", place=("drop", "*"))
+    yield port("drops_channels", "drops_channels")
+    yield port("drops_by_function", "drops_always")
+    yield port("drops_by_function", "drops", cause="unknown", place=("dropout", "*"))
+
+
 def _spectra() -> Iterator[Case]:
     """Yield complex numbers inside a model, which TensorFlow's code casts to."""
     port = partial(_port, inputs="6x4")
@@ -122,4 +135,4 @@ def _unrolled() -> Iterator[Case]:
     yield film("film_unsquashed", cause=cause, place=("second", "second"))
 
 
-GAPS = (*_unrolled(), *_frozen(), *_statistics(), *_kernels(), *_activations(), *_lengths(), *_spectra())
+GAPS = (*_unrolled(), *_frozen(), *_statistics(), *_kernels(), *_activations(), *_dropping(), *_lengths(), *_spectra())

@@ -145,3 +145,32 @@ def spectrum():
     sequence = keras.Input((6, 4))
     x = Spectrum(name="spectrum")(layers.Dense(5, name="first")(sequence))
     return keras.Model(sequence, layers.Dense(3, name="last")(x))
+
+
+class Drops(keras.Model):
+    """Drops numbers between two convolutions, in training or always."""
+
+    def __init__(self, drop, always=None):
+        super().__init__()
+        self.first, self.drop, self.always = layers.Conv2D(6, 3, name="first"), drop, always
+        self.second, self.head = layers.Conv2D(5, 3, name="second"), layers.Dense(4, name="head")
+
+    def call(self, x, training=None):
+        x = self.drop(self.first(x), training=self.always or training)
+        return self.head(tf.reduce_mean(self.second(x), (1, 2)))
+
+
+def drops():
+    return Drops(layers.Dropout(0.4, name="drop"))
+
+
+def drops_always():
+    return Drops(layers.Dropout(0.4, name="drop"), True)
+
+
+def drops_channels():
+    return Drops(layers.SpatialDropout2D(0.4, name="drop"), True)
+
+
+def drops_by_function():
+    return Drops(lambda x, training: tf.nn.dropout(x, 0.4))  # noqa: ARG005

@@ -209,3 +209,26 @@ def spectrum():
 
 def spectrum_of_one_axis():
     return Spectrum((2,))
+
+
+class Drops(nn.Module):
+    """Drops numbers between two convolutions, in training or always."""
+
+    def __init__(self, drop):
+        super().__init__()
+        self.first, self.second, self.head, self.drop = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 5, 3), nn.Linear(5, 4), drop
+
+    def forward(self, x):
+        return self.head(self.second(self.drop(self.first(x))).mean((2, 3)))
+
+
+def drops():
+    return Drops(nn.Dropout(0.4))
+
+
+def drops_always():
+    return Drops(lambda x: F.dropout(x, 0.4))
+
+
+def drops_channels():
+    return Drops(lambda x: F.dropout2d(x, 0.4))
