@@ -34,7 +34,7 @@ from parity.adapters.tensorflow_model_session import TensorflowModelSession
 from parity.adapters.tensorflow_model_tensors import named_outputs
 from parity.adapters.tensorflow_model_tracing import Recorder
 from parity.errors import UsageError
-from parity.model.trace import Op, Trace
+from parity.model.trace import REPLAY, Op, Trace
 
 # Sums in another order move a float32 result by less than this; for float64 by far less.
 EMULATED = {"float32": 1e-5, "float64": 1e-13}
@@ -281,14 +281,14 @@ class TensorflowModels(TensorflowModelSession):
             with self._user_code(self._user_training):
                 made = {tensor: np.asarray(run.advance(tensor).numpy()) for tensor in dict.fromkeys(outputs)}
         except UsageError as error:
-            return [f"replay: the recorded operations cannot be made again: {error}"]
+            return [f"{REPLAY} the recorded operations cannot be made again: {error}"]
         for index, (tensor, expected) in enumerate(zip(outputs, own, strict=False)):
             if np.array_equal(made[tensor], expected, equal_nan=made[tensor].dtype.kind == "f"):
                 continue
             apart = _distance(made[tensor], expected)
             limit = EMULATED[self.settings.dtype] if self._watched().emulated else 0.0
             if not apart <= limit:
-                return [f"replay: output {index} made again differs from the model's own by {apart:.3g} of its largest"]
+                return [f"{REPLAY} output {index} made again differs from the model's by {apart:.3g} of its largest"]
         return []
 
     def _trace(self, output_names: list[str], notes: list[str]) -> Trace:

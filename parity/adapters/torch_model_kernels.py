@@ -58,7 +58,7 @@ def _of_weights(calls: Iterable[Call]) -> dict[int, Call]:
 def _kernel(call: Call, makers: Mapping[int, Call]) -> int | None:
     """Return the tensor that a layer reads as its kernel, if it is made of weights and what the layer is fed is not."""
     name = base_name(call.name)
-    if name in _CONVOLUTIONS or name == "linear":
+    if name in _CONVOLUTIONS or name in ("linear", "addmm"):
         given = bound(call, name)
         fed, kernel = given.get("input"), given.get("weight")
     elif name in _PRODUCTS and len(call.args) > 1:
@@ -88,17 +88,26 @@ def _weights(chain: Iterable[Call]) -> list[str]:
     return list(dict.fromkeys(held))
 
 
+def _turns(call: Call) -> bool:
+    """Return whether a call exchanges the two axes of a matrix."""
+    if base_name(call.name) == "permute":
+        return [leaf for leaf in leaves((call.args, call.kwargs)) if isinstance(leaf, int)] in ([1, 0], [-1, -2])
+    return base_name(call.name) in _TURNS
+
+
 def _hold(call: Call, maker: Call, weights: list[str]) -> None:
     name = base_name(call.name)
-    turned = base_name(maker.name) in _TURNS and not maker.inputs and len(weights) == 1
-    if name in _PRODUCTS and turned:
+    turned = _turns(maker) and not maker.inputs and len(weights) == 1
+    given: dict[str, Any] = bound(call, name)
+    if (name in _PRODUCTS or name == "addmm") and turned:
         shape = next(leaf.shape for leaf in leaves((maker.args, maker.kwargs)) if isinstance(leaf, Par))
         if len(shape) == 2:  # x @ weight.T is what a linear layer computes
-            call.kind, call.config = "dense", {"units": shape[0], "bias": False}
+            call.kind, call.config = "dense", {"units": shape[0], "bias": given.get("bias") is not None}
             call.weights = {"weight": weights[0]}
+            if isinstance(given.get("bias"), Par):
+                call.weights["bias"] = given["bias"].reference
             return
     if name == "linear":
-        given: dict[str, Any] = bound(call, name)
         call.kind = "dense"
         call.config = {"units": given["weight"].shape[0], "bias": given.get("bias") is not None}
         if isinstance(given.get("bias"), Par):

@@ -59,14 +59,23 @@ def _conv_transpose(seen: Seen) -> Described:
     }  # fmt: skip
 
 
-@describes("linear", "addmm")
+@describes("linear")
 def _dense(seen: Seen) -> Described | None:
     if not isinstance(seen.given.get("weight"), Par) or isinstance(seen.given.get("input"), Par):
         return None
-    if seen.name == "addmm":
-        return None
     seen.weight("weight")
     return "dense", {"units": seen.shape("weight")[0], "bias": seen.weight("bias")}
+
+
+@describes("addmm")
+def _product_and_sum(seen: Seen) -> Described | None:
+    """A product with a matrix as it is, not transposed as a linear layer's, and what is added to it."""
+    if not isinstance(seen.given.get("weight"), Par) or isinstance(seen.given.get("input"), Par):
+        return None
+    if any(seen.given.get(factor, 1) != 1 for factor in ("alpha", "beta")):
+        return None
+    seen.roles["other"] = seen.given["weight"].reference
+    return "matmul", {"transpose_a": False, "transpose_b": False, "bias": seen.weight("bias")}
 
 
 @describes("batch_norm", "batch_norm_no_training")

@@ -25,7 +25,7 @@ from parity.adapters.torch_model_tracing import STATISTICS, Recorder, Recording,
 from parity.adapters.torch_model_updates import tell_updates
 from parity.errors import UsageError
 from parity.model import draws
-from parity.model.trace import MOVING_KINDS
+from parity.model.trace import MOVING_KINDS, REPLAY
 
 _CLOSE = {torch.float64: 1e-12, torch.float32: 1e-5}  # rounding by another order of summing, relative to the largest
 
@@ -250,7 +250,7 @@ class Session:
             seen = next((note for note in recording.notes if "into Python" in note), "")
             reason = seen or "a view written to in place, or code that torch functions do not see"
             recording.notes.append(
-                f"replay: the recorded operations do not give the torch model's own outputs for {which} ({reason})"
+                f"{REPLAY} the recorded operations do not give the torch model's own outputs for {which} ({reason})"
             )
         elif apart > limit / 100:
             recording.notes.append(f"the recorded operations agree with the model to {apart:.1e}")

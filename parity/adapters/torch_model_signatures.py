@@ -99,10 +99,14 @@ def _literal(text: str) -> Any:
 _KNOWN = {name: _parsed(text) for name, text in _TEXTS.items()}
 
 
+_ADDMM = {"input": "bias", "mat1": "input", "mat2": "weight"}  # torch's own names, and what they are
+
+
 def bound(call: Call, name: str) -> dict[str, Any]:
     """Return a call's arguments by name, defaults included; those without a known name as `arg0`, `arg1` ..."""
     if isinstance(call.function, torch._ops.OpOverload):
-        return _by_schema(call)
+        given = _by_schema(call)
+        return {_ADDMM.get(key, key): value for key, value in given.items()} if name == "addmm" else given
     if inspect.isfunction(call.function) and not name.startswith("__"):
         found = _by_signature(call)
         if found is not None:
@@ -112,7 +116,8 @@ def bound(call: Call, name: str) -> dict[str, Any]:
     names = list(known)
     for index, value in enumerate(call.args):
         given[names[index] if index < len(names) else f"arg{index}"] = value
-    return given | {("input" if key == "self" else key): value for key, value in call.kwargs.items()}
+    ours = _ADDMM if name == "addmm" else {"self": "input"}
+    return given | {ours.get(key, key): value for key, value in call.kwargs.items()}
 
 
 def _by_schema(call: Call) -> dict[str, Any]:

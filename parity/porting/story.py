@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from parity.judge.verdict import NOT_COMPARED, SEMANTIC, Finding
-from parity.model.trace import MOVES, Op, used_weights, weight_names, weights_that_matter
+from parity.model.trace import MOVES, REPLAY, Op, used_weights, weight_names, weights_that_matter
 from parity.pairing.copying import WeightPlan
 from parity.pairing.families import family
 from parity.pairing.match import Matching
@@ -291,13 +291,16 @@ def verdict_of(story: Story) -> Verdict:
         extra.append(NOT_COMPARED)
         why = why or _unmatched_line(models, *unmatched)
     verdict = NOT_COMPARED if story.ends.unsteady else decide(layers, extra)
+    unlike = _unlike_its_record(story) if verdict == SEMANTIC else ""
+    if unlike:
+        verdict, why = NOT_COMPARED, unlike
     if verdict == NOT_COMPARED and not why:
         why = next((f"`{row.tensorflow}`: {row.forced.note}" for row in layers if row.verdict == NOT_COMPARED), "")
     names = ({op.index: op for op in models[TENSORFLOW].ops}, {op.index: op for op in models[TORCH].ops})
     return Verdict(
         verdict=verdict,
         layers=tuple(layers),
-        sources=tuple(moved.as_one(story.sources, models)),
+        sources=() if unlike else tuple(moved.as_one(story.sources, models)),
         copied=len(weight_plan.links),
         unmatched_tensorflow=tuple(unmatched[0]),
         unmatched_torch=tuple(unmatched[1]),
@@ -328,6 +331,16 @@ def verdict_of(story: Story) -> Verdict:
             "train": models.options.train,
         },
     )
+
+
+def _unlike_its_record(story: Story) -> str:
+    """Return what to say where layers differ of a model whose recorded operations are not it, but the outputs do not.
+
+    What such a record shows is then the record's fault and no layer's.
+    """
+    traces = [story.prepared.models[side] for side in (TENSORFLOW, TORCH)]
+    told = next((note for trace in traces for note in trace.notes if note.startswith(REPLAY)), "")
+    return "" if SEMANTIC in story.ends.verdicts or SEMANTIC in (one.verdict for one in story.step) else told
 
 
 def _without_partner(prepared: Prepared, settled: Container[str] = ()) -> tuple[tuple[list[str], list[str]], list[str]]:

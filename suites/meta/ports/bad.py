@@ -83,6 +83,8 @@ def _models() -> Iterator[Case]:
     yield on_vectors("scripted", "two_dense", "scripted", "same", options=("--weights", "torch-to-tf"))
     yield on_vectors("traced", "two_dense", "traced", "same")
     yield on_vectors("in-place", "two_dense", "in_place", "same")
+    yield on_vectors("unseen", "two_dense", "unseen", "error", "replay: the recorded operations do not give")
+    yield on_vectors("summed", "two_dense", "summed", "same")
     yield on_vectors("compiled", "two_dense", "compiled", "same")
     yield on_vectors("halved", "two_dense", "halved", "same", "it is compared in float32")
     yield on_vectors("not-finite", "not_finite", "not_finite", "error", "ot finite")

@@ -210,6 +210,36 @@ def in_place():
     return InPlace()
 
 
+class Unseen(InPlace):
+    """Rectifies where torch functions do not see it."""
+
+    def forward(self, x):
+        y = self.a(x)
+        y.data.clamp_(min=0)
+        return self.b(y)
+
+
+def unseen():
+    return Unseen()
+
+
+class Summed(nn.Module):
+    """Multiplies and adds in one call, with kernels as they are in Keras and, transposed, as in a linear layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.kernel, self.bias = nn.Parameter(torch.randn(8, 4)), nn.Parameter(torch.randn(4))
+        self.b = nn.Linear(4, 3)
+
+    def forward(self, x):
+        x = torch.addmm(self.bias, x, self.kernel).relu()
+        return torch.addmm(self.b.bias, mat1=x, mat2=self.b.weight.T)
+
+
+def summed():
+    return Summed()
+
+
 def halved():
     """Return a module in half precision."""
     return two_dense().half()
