@@ -211,6 +211,8 @@ def _arithmetic(name: str, scale: Callable[[float, bool], tuple[float, float] | 
                 found = scale(number, right)
                 if found is not None:
                     return "rescale", {"scale": found[0], "offset": found[1]}, {}
+        if name in ("subtract", "divide") and first.what == "weight" and second.what == "tensor":
+            return name, {"reversed": True}, {}
         return name, constant_operand(first, False) or constant_operand(second, True), {}
 
     return make

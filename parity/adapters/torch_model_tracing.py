@@ -28,6 +28,11 @@ _BY_SHAPE_ONLY = frozenset(
     | {"size", "sym_size", "numel", "dim"}
 )
 STATISTICS = ("running_mean", "running_var")
+# What people call these in layers of their own, as Keras does, too.
+_NAMES_OF_STATISTICS = (
+    frozenset({"running_mean", "moving_mean"}),
+    frozenset({"running_var", "running_variance", "moving_var", "moving_variance"}),
+)
 _CUT_FROM_GRADIENT = frozenset({"detach", "data"})
 
 
@@ -272,7 +277,10 @@ def _beside_statistics(weights: Mapping[str, Tensor]) -> frozenset[int]:
 
     Other buffers are constants of the code, as are positions and masks.
     """
-    owners = [{name.rpartition(".")[0] for name in weights if name.rpartition(".")[2] == one} for one in STATISTICS]
+    owners = [
+        {name.rpartition(".")[0] for name in weights if name.rpartition(".")[2] in known}
+        for known in _NAMES_OF_STATISTICS
+    ]
     inside = set.intersection(*owners)
     return frozenset(
         id(tensor)

@@ -19,7 +19,7 @@ from parity.pairing.moving import SHAPING as SHAPING
 from parity.pairing.references import Shape, shape_of
 from parity.pairing.whole import Whole
 
-_AFFINE = {"multiply": "gamma", "add": "beta", "subtract": "beta"}
+_AFFINE = {"multiply": "gamma", "divide": "gamma", "add": "beta", "subtract": "beta"}
 _AVERAGES = frozenset({"reduce", "global_avg_pool", "op:var_mean", "op:std_mean", "op:norm", "op:linalg_vector_norm"})
 _STEPS = _AVERAGES | {*_AFFINE, "divide", "rescale", "power", "squared_difference", "op:weight"}
 _ROOTS = frozenset({"sqrt", "rsqrt"})
@@ -56,13 +56,19 @@ class _Graph:
     beside: tuple[Op, ...] = ()  # operations that no output depends on
 
     def weight_of(self, op: Op) -> str | None:
-        """Return the one weight that an operation multiplies by, or adds."""
-        if op.kind not in _AFFINE:
+        """Return the one weight that an operation multiplies by, adds, or divides."""
+        if op.kind not in _AFFINE or (op.kind == "divide" and not self.divides_weight(op)):
             return None
         if op.weights:
             return next(iter(op.weights.values())) if len(op.weights) == len(op.inputs) == 1 else None
         found = [self.held[tensor] for tensor in op.inputs if tensor in self.held]
         return found[0] if len(found) == 1 and len(op.inputs) == 2 else None
+
+    def divides_weight(self, op: Op) -> bool:
+        """Return whether an operation divides a weight by another tensor: a scale and a root in one step."""
+        if op.weights:
+            return bool(op.config.get("reversed"))
+        return len(op.inputs) == 2 and op.inputs[0] in self.held
 
     def size(self, reference: str) -> int:
         """Return how many numbers a weight has."""
@@ -391,6 +397,8 @@ def _what(op: Op, graph: _Graph) -> str | None:
         held = [tensor for tensor in op.inputs if tensor in graph.held]
         if not set(held) <= graph.plain or "alpha" in config:
             return None
+        if op.kind == "divide":
+            return "reciprocal"
         backwards = op.kind == "subtract"
         return "scale" if op.kind == "multiply" else "shift by" if backwards else "shift"
     if op.kind == "multiply" and len(set(op.inputs)) == 1 and "constant" not in config and not op.weights:

@@ -124,6 +124,8 @@ def _does_nothing(op: Op, role: str, array: Array) -> bool:
 def _neutral_value(op: Op, role: str) -> float | None:
     if role in SHIFTS or (op.kind == "add" and op.config.get(FOLDED)):
         return 0.0
+    if op.kind == "attention" and role.replace("_", ".").endswith(".bias"):  # of its projections
+        return 0.0
     return 1.0 if op.kind in NORMS and role in SCALES else None
 
 

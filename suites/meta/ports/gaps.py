@@ -87,6 +87,17 @@ def _dropping() -> Iterator[Case]:
     yield port("drops_by_function", "drops", cause="unknown", place=("dropout", "*"))
 
 
+def _norms() -> Iterator[Case]:
+    """Yield normalisations whose scale is divided by the deviation before anything else, and other unusual ones."""
+    port = partial(_port, inputs="7x6")
+    for options in ((), ("--train",)):
+        yield port("layer_norm", "norm_scale_first", options=options)
+        yield port("norm_scale_first", "layer_norm", options=options)
+    yield port("norm_scale_first", "layer_norm_eps", cause="layernorm-eps", place=("norm", "norm"))
+    yield port("attention_unbiased", "attention_biased")
+    yield _port("normalised_without_batch", "named_as_in_keras", IMAGE)
+
+
 def _spectra() -> Iterator[Case]:
     """Yield complex numbers inside a model, which TensorFlow's code casts to."""
     port = partial(_port, inputs="6x4")
@@ -135,4 +146,14 @@ def _unrolled() -> Iterator[Case]:
     yield film("film_unsquashed", cause=cause, place=("second", "second"))
 
 
-GAPS = (*_unrolled(), *_frozen(), *_statistics(), *_kernels(), *_activations(), *_dropping(), *_lengths(), *_spectra())
+GAPS = (
+    *_unrolled(),
+    *_frozen(),
+    *_statistics(),
+    *_kernels(),
+    *_activations(),
+    *_dropping(),
+    *_norms(),
+    *_lengths(),
+    *_spectra(),
+)

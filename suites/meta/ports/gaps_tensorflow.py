@@ -174,3 +174,41 @@ def drops_channels():
 
 def drops_by_function():
     return Drops(lambda x, training: tf.nn.dropout(x, 0.4))  # noqa: ARG005
+
+
+def _around(layer):
+    sequence = keras.Input((7, 6))
+    return keras.Model(sequence, layers.Dense(3, name="head")(layer(layers.Dense(5, name="first")(sequence))))
+
+
+def layer_norm():
+    return _around(layers.LayerNormalization(epsilon=1e-5, name="norm"))
+
+
+class ScaleFirst(layers.Layer):
+    """Normalises by a scale that was divided by the deviation."""
+
+    def build(self, shape):
+        self.scale = self.add_weight(shape=(shape[-1],), initializer="ones", name="scale")
+        self.shift = self.add_weight(shape=(shape[-1],), initializer="zeros", name="shift")
+
+    def call(self, x):
+        mean = tf.reduce_mean(x, -1, keepdims=True)
+        scale = self.scale / tf.sqrt(tf.math.reduce_variance(x, -1, keepdims=True) + 1e-5)
+        return x * scale + (self.shift - mean * scale)
+
+
+def norm_scale_first():
+    return _around(ScaleFirst(name="norm"))
+
+
+def attention_unbiased():
+    sequence = keras.Input((7, 6))
+    attention = layers.MultiHeadAttention(2, 3, use_bias=False, name="attention")
+    return keras.Model(sequence, layers.Dense(3, name="head")(attention(sequence, sequence)))
+
+
+def normalised_without_batch():
+    image = keras.Input((12, 10, 3))
+    x = layers.BatchNormalization(epsilon=1e-3, name="norm")(layers.Conv2D(6, 3, name="first")(image))
+    return keras.Model(image, layers.Dense(4, name="head")(layers.GlobalAveragePooling2D()(x)))

@@ -1,5 +1,7 @@
 """Ports of the models in `gaps_tensorflow.py`, right and wrong."""
 
+from collections import OrderedDict
+
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
@@ -232,3 +234,69 @@ def drops_always():
 
 def drops_channels():
     return Drops(lambda x: F.dropout2d(x, 0.4))
+
+
+def _around(norm):
+    return nn.Sequential(OrderedDict(first=nn.Linear(6, 5), norm=norm, head=nn.Linear(5, 3)))
+
+
+def layer_norm():
+    return _around(nn.LayerNorm(5))
+
+
+def layer_norm_eps():
+    return _around(nn.LayerNorm(5, eps=1e-3))
+
+
+class ScaleFirst(nn.Module):
+    """Normalises by a scale that was divided by the deviation."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale, self.shift = nn.Parameter(torch.ones(5)), nn.Parameter(torch.zeros(5))
+
+    def forward(self, x):
+        scale = self.scale / torch.sqrt(x.var(-1, unbiased=False, keepdim=True) + 1e-5)
+        return (x - x.mean(-1, keepdim=True)) * scale + self.shift
+
+
+def norm_scale_first():
+    return _around(ScaleFirst())
+
+
+class AttentionBiased(nn.Module):
+    """Attends with biases, which are zeros as long as nobody trains them."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention, self.head = nn.MultiheadAttention(6, 2, batch_first=True), nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.head(self.attention(x, x, x, need_weights=False)[0])
+
+
+def attention_biased():
+    return AttentionBiased()
+
+
+class NamedAsInKeras(nn.Module):
+    """Normalises by statistics that are called as in Keras."""
+
+    def __init__(self):
+        super().__init__()
+        self.gamma, self.beta = nn.Parameter(torch.ones(6)), nn.Parameter(torch.zeros(6))
+        self.register_buffer("moving_mean", torch.zeros(6))
+        self.register_buffer("moving_variance", torch.ones(6))
+
+    def forward(self, x):
+        mean, variance, gamma, beta = (
+            one[None, :, None, None] for one in (self.moving_mean, self.moving_variance, self.gamma, self.beta)
+        )
+        return gamma * (x - mean) / torch.sqrt(variance + 1e-3) + beta
+
+
+def named_as_in_keras():
+    pooled = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return nn.Sequential(
+        OrderedDict(first=nn.Conv2d(3, 6, 3), norm=NamedAsInKeras(), pool=pooled, head=nn.Linear(6, 4))
+    )
