@@ -150,7 +150,7 @@ class Session:
         DRAWS.begin()
         try:
             with self.precision(), Rewritten(self.twin, self.model.training), contextlib.redirect_stdout(sys.stderr):
-                return self.model(*inputs)
+                return self.model(*self._arranged(inputs))
         except Exception as error:
             raise self.refused(error, inputs) from error
 
@@ -158,6 +158,9 @@ class Session:
         """Return the message for a forward that raised."""
         if isinstance(error, UsageError):
             return error
+        misfit = self._misfit(inputs) if len(inputs) > 1 else ""
+        if misfit:  # a list is no input of its, either
+            return UsageError(f"the torch model's forward takes {misfit} (nor does it take them as one list)")
         shapes = ", ".join(str(tuple(x.shape)) for x in inputs)
         place = failing_place(error, self.paths)
         return UsageError(
@@ -165,18 +168,26 @@ class Session:
             f" {'inputs' if len(inputs) > 1 else 'an input'} of shape {shapes}"
         )
 
-    def _check_inputs(self, inputs: Sequence[Tensor]) -> None:
+    def _arranged(self, inputs: Sequence[Tensor]) -> Sequence[Any]:
+        """Return the arguments of a call: several inputs as one list, where the model takes a single argument."""
+        return [list(inputs)] if len(inputs) > 1 and self._misfit(inputs) and not self._misfit([inputs]) else inputs
+
+    def _misfit(self, arguments: Sequence[Any]) -> str:
+        """Return why the model cannot be called with these, and what it takes; nothing if it can be."""
         try:
             signature = inspect.signature(self.model.forward)
         except (TypeError, ValueError):
-            return
+            return ""
         try:
-            signature.bind(*inputs)
+            signature.bind(*arguments)
         except TypeError as error:
-            raise UsageError(
-                f"the torch model's forward takes {signature}, but it was given {len(inputs)}"
-                f" input{'s' if len(inputs) != 1 else ''}: {error}"
-            ) from error
+            return f"{signature}, but it was given {len(arguments)} input{'s' if len(arguments) != 1 else ''}: {error}"
+        return ""
+
+    def _check_inputs(self, inputs: Sequence[Tensor]) -> None:
+        why = self._misfit(self._arranged(inputs))
+        if why:
+            raise UsageError(f"the torch model's forward takes {why}")
 
     # Recording.
 
@@ -227,7 +238,7 @@ class Session:
         try:
             with self.precision(), recorder.watching(self.model, self.paths), torch.enable_grad():
                 with recorder, contextlib.redirect_stdout(sys.stderr):
-                    result = self.model(*inputs)
+                    result = self.model(*self._arranged(inputs))
                 recorder.finish(result)
         except Exception as error:
             raise self.refused(error, inputs) from error

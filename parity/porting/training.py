@@ -305,7 +305,7 @@ def _upstreams(models: Models, orders: Orders) -> dict[str, list[Array]]:
     given: dict[str, list[Array]] = {TENSORFLOW: [], TORCH: []}
     for mine, theirs in zip(models[TENSORFLOW].outputs, models[TORCH].outputs, strict=True):
         shape = models[TENSORFLOW].shapes[mine]
-        upstream = (rng.uniform(0.3, 1.5, shape) * rng.choice([-1.0, 1.0], shape)).astype(np.float32)
+        upstream = np.asarray(rng.uniform(0.3, 1.5, shape) * rng.choice([-1.0, 1.0], shape), np.float32)
         relation = orders.of(mine, theirs)
         given[TENSORFLOW].append(upstream)
         given[TORCH].append(upstream if relation is None else relation.to_torch(upstream))

@@ -322,7 +322,7 @@ class Walk:
             return None
         rng = np.random.default_rng(cut.tensorflow + 1)
         shape = self.models[TENSORFLOW].shapes[cut.tensorflow]
-        mine = (rng.uniform(0.3, 1.5, shape) * rng.choice([-1.0, 1.0], shape)).astype(np.float32)
+        mine = np.asarray(rng.uniform(0.3, 1.5, shape) * rng.choice([-1.0, 1.0], shape), np.float32)
         return {TENSORFLOW: mine, TORCH: relation.to_torch(mine)}
 
     def _refused(

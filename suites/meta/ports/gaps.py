@@ -98,6 +98,12 @@ def _norms() -> Iterator[Case]:
     yield _port("normalised_without_batch", "named_as_in_keras", IMAGE)
 
 
+def _calls() -> Iterator[Case]:
+    """Yield models that take their inputs as one list, and return a single number beside a tensor."""
+    for options in ((), ("--train",)):
+        yield _port("listed_and_summed", "listed_and_summed", "6 4", options=options)
+
+
 def _spectra() -> Iterator[Case]:
     """Yield complex numbers inside a model, which TensorFlow's code casts to."""
     port = partial(_port, inputs="6x4")
@@ -154,6 +160,7 @@ GAPS = (
     *_activations(),
     *_dropping(),
     *_norms(),
+    *_calls(),
     *_lengths(),
     *_spectra(),
 )

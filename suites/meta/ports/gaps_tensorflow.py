@@ -212,3 +212,19 @@ def normalised_without_batch():
     image = keras.Input((12, 10, 3))
     x = layers.BatchNormalization(epsilon=1e-3, name="norm")(layers.Conv2D(6, 3, name="first")(image))
     return keras.Model(image, layers.Dense(4, name="head")(layers.GlobalAveragePooling2D()(x)))
+
+
+class ListedAndSummed(keras.Model):
+    """Takes a list of two inputs, and returns the mean of what it computes beside it."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = layers.Dense(5, name="first"), layers.Dense(5, name="second")
+
+    def call(self, inputs):
+        made = tf.nn.relu(self.first(inputs[0]) + self.second(inputs[1]))
+        return made, tf.reduce_mean(made)
+
+
+def listed_and_summed():
+    return ListedAndSummed()

@@ -300,3 +300,20 @@ def named_as_in_keras():
     return nn.Sequential(
         OrderedDict(first=nn.Conv2d(3, 6, 3), norm=NamedAsInKeras(), pool=pooled, head=nn.Linear(6, 4))
     )
+
+
+class ListedAndSummed(nn.Module):
+    """Takes a list of two inputs, and returns the mean of what it computes beside it."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(6, 5), nn.Linear(4, 5)
+
+    def forward(self, inputs):
+        left, right = inputs
+        made = F.relu(self.first(left) + self.second(right))
+        return made, made.mean()
+
+
+def listed_and_summed():
+    return ListedAndSummed()
