@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 from suites.meta.ports.case import Case, Source
@@ -83,6 +84,8 @@ def _dropping() -> Iterator[Case]:
     yield port("drops_always", "drops_always", options=("--train",))
     yield port("drops_always", "drops", cause="unknown", place=("drop", "*"))
     yield port("drops_channels", "drops_channels")
+    built = port("drops_as_built", "drops")
+    yield replace(built, says=("with training=True while the model was built",))
     yield port("drops_by_function", "drops_always")
     yield port("drops_by_function", "drops", cause="unknown", place=("dropout", "*"))
 

@@ -164,6 +164,13 @@ def drops():
     return Drops(layers.Dropout(0.4, name="drop"))
 
 
+def drops_as_built():
+    image = keras.Input((12, 10, 3))
+    x = layers.Dropout(0.4, name="drop")(layers.Conv2D(6, 3, name="first")(image), training=True)
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(5, 3, name="second")(x))
+    return keras.Model(image, layers.Dense(4, name="head")(x))
+
+
 def drops_always():
     return Drops(layers.Dropout(0.4, name="drop"), True)
 
