@@ -32,7 +32,7 @@ class TensorflowModelFiles:
         Of several calls in a row the last one's; what they change in the model is put back only behind them.
         """
         given = input_tensors(self.tf, self._loaded_model(), inputs, self.settings.dtype)
-        with self._user_code(self._user_training), restored(self._model_variables()):
+        with self._user_code(self._user_training), restored(self._model_variables() if calls > 1 else ()):
             for _ in range(calls - 1):
                 self._hooks.draws = 0
                 call_model(self._loaded_model(), given, self._user_training)
