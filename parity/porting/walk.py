@@ -174,6 +174,8 @@ class Walk:
             return self._refused(cut, fed, fed_torch, str(broken), ahead)
         values = {side: np.asarray(answers[side]["value"]) for side in SIDES}
         relation = self.orders.of(cut.tensorflow, cut.torch)
+        if relation is None:  # a shape that depends on values, which were others when the models were first seen
+            relation = self._relation(cut, values, None)
         bounds = self._bounds(cut, answers[TWIN_TORCH], values, fed_torch, notes)
         finding, bound64 = self._judge(cut, values, bounds, relation, notes)
         open_ = not self.orders.sure(cut.tensorflow, cut.torch) and not self._keeps_axes(cut)

@@ -102,9 +102,11 @@ def _norms() -> Iterator[Case]:
 
 
 def _calls() -> Iterator[Case]:
-    """Yield models that take their inputs as one list, and return a single number beside a tensor."""
+    """Yield models whose inputs are one list, who return a single number, and as many rows as their values say."""
     for options in ((), ("--train",)):
         yield _port("listed_and_summed", "listed_and_summed", "6 4", options=options)
+    yield _port("rows_kept", "rows_kept", "6")
+    yield _port("rows_kept", "rows_left_out", "6", "residual-scale", ("stridedslice", "mul"))
 
 
 def _spectra() -> Iterator[Case]:

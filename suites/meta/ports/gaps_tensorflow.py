@@ -235,3 +235,19 @@ class ListedAndSummed(keras.Model):
 
 def listed_and_summed():
     return ListedAndSummed()
+
+
+class RowsKept(keras.Model):
+    """Keeps the rows that begin with a positive number, however many these are."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.head = layers.Dense(5, name="first"), layers.Dense(3, name="head")
+
+    def call(self, x):
+        x = self.first(x)
+        return self.head(tf.boolean_mask(x, x[:, 0] > 0))
+
+
+def rows_kept():
+    return RowsKept()

@@ -317,3 +317,23 @@ class ListedAndSummed(nn.Module):
 
 def listed_and_summed():
     return ListedAndSummed()
+
+
+class RowsKept(nn.Module):
+    """Keeps the rows that begin with a positive number, however many these are."""
+
+    def __init__(self, sign=1.0):
+        super().__init__()
+        self.first, self.head, self.sign = nn.Linear(6, 5), nn.Linear(5, 3), sign
+
+    def forward(self, x):
+        x = self.first(x)
+        return self.head(x[x[:, 0] * self.sign > 0])
+
+
+def rows_kept():
+    return RowsKept()
+
+
+def rows_left_out():
+    return RowsKept(-1.0)
