@@ -258,7 +258,7 @@ def _versions(baseline: Record, record: Record) -> list[str]:
 
 def _line(row: Mapping[str, Any]) -> tuple[str, ...]:
     between = "–" if row["low"] is None else f"{row['low']:.3f} to {row['high']:.3f}"
-    said = row["decision"] + (" (preliminary)" if row["preliminary"] and row["decision"] != "undecided" else "")
+    said = row["decision"] + (" (preliminary)" if row["preliminary"] else "")
     size = f"{row['height']}x{row['width']}x{row['channels']}"
     times = f"{1000 * row['then_s']:.4g}", f"{1000 * row['now_s']:.4g}"
     return row["lane"], row["work"], str(row["batch"]), size, *times, f"{row['ratio']:.3f}", between, said

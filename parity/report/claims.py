@@ -55,11 +55,15 @@ def why_no_winner(ratio: Mapping[str, Any], record: Record) -> str | None:
     """Say why a ratio names no winner, or None when it may: decided, enough blocks, like conditions, seen clearly."""
     if ratio.get("withheld"):
         return f"withheld: {ratio['withheld']}"
+    preliminary = is_preliminary(ratio, record)
     if ratio.get("decision") not in DECIDED:
-        return "undecided"
-    blocks = number(ratio.get("blocks")) or 0
-    if ratio.get("preliminary", blocks < SETTLED_BLOCKS) or record["benchmarks"].get("preliminary"):
+        return f"undecided{' (preliminary)' * preliminary}"
+    if preliminary:
         return "preliminary"
+    if not _borne_out(ratio):
+        return "its own interval does not bear out the decision"
+    if _failed_against_itself(ratio, record):
+        return "the A/A check failed here"
     unlike = _unlike(ratio, record) if ratio.get("headline", True) else None
     if unlike:
         return unlike
@@ -73,6 +77,27 @@ def why_no_winner(ratio: Mapping[str, Any], record: Record) -> str | None:
     return None
 
 
+def is_preliminary(ratio: Mapping[str, Any], record: Record) -> bool:
+    """Say whether too few blocks stand behind a ratio, whatever is flagged, or whether it or its run is flagged so."""
+    few = (number(ratio.get("blocks")) or 0) < SETTLED_BLOCKS
+    return bool(few or ratio.get("preliminary") or record["benchmarks"].get("preliminary"))
+
+
+def _borne_out(ratio: Mapping[str, Any]) -> bool:
+    """Say whether a ratio's figures are those of its decision: a word in a record is not yet a finding."""
+    value, low, high = (number(ratio.get(key)) for key in ("ratio", "low", "high"))
+    if value is None or low is None or high is None or not 0 < low <= value <= high:
+        return False
+    if ratio["decision"] == "within margin":
+        margin = 1 + _margin(ratio)
+        return 1 / margin <= low and high <= margin
+    return low > 1 if ratio["decision"] == "faster" else high < 1
+
+
+def _failed_against_itself(ratio: Mapping[str, Any], record: Record) -> bool:
+    return (_aa_setting(ratio, record) or {}).get("passed") is False
+
+
 def _margin(ratio: Mapping[str, Any]) -> float:
     return number(ratio.get("margin")) or DEFAULT_MARGIN
 
@@ -83,15 +108,23 @@ def detection_limit(ratio: Mapping[str, Any], record: Record) -> float | None:
     A record without the settings of its A/A check gives the limit of the work, else that of the run.
     """
     benchmarks = record["benchmarks"]
-    check = benchmarks.get("aa_check")
-    settings = (check.get("settings") or []) if isinstance(check, Mapping) else []
-    if settings:
-        same = (row for row in settings if all(row.get(name) == ratio.get(name) for name in SETTING))
-        return next((number(row.get("half_width")) for row in same), None)
+    if _aa_settings(record):
+        return number((_aa_setting(ratio, record) or {}).get("half_width"))
     if not is_own(ratio, own_setting(record)):
         return None
     by_work = benchmarks.get("detection_limits") or {}
     return number(by_work.get(ratio.get("work"), benchmarks.get("detection_limit")))
+
+
+def _aa_settings(record: Record) -> Sequence[Row]:
+    check = record["benchmarks"].get("aa_check")
+    return (check.get("settings") or []) if isinstance(check, Mapping) else []
+
+
+def _aa_setting(ratio: Mapping[str, Any], record: Record) -> Row | None:
+    """Give what the A/A check found at a ratio's own setting, or None where it did not look."""
+    same = (row for row in _aa_settings(record) if all(row.get(name) == ratio.get(name) for name in SETTING))
+    return next(same, None)
 
 
 def limit_words(limit: float | None) -> str:
@@ -171,7 +204,7 @@ def _seen(ratio: Mapping[str, Any], record: Record) -> str:
     limit = detection_limit(ratio, record)
     if limit is not None:
         return f"; detection limit {limit_words(limit)}"
-    return "; detection limit not measured here" if record["benchmarks"].get("aa_check") else ""
+    return f"; detection limit not measured{' here' if record['benchmarks'].get('aa_check') else ''}"
 
 
 def _within(low: float | None, high: float | None, blocks: str) -> str:

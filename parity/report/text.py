@@ -15,7 +15,12 @@ _WIDEST_PADDED_CELL: Final = 40  # longer cells are not padded to: one path woul
 
 def number(value: Any) -> float | None:
     """Give a recorded number, or None for null, text and booleans."""
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        return float(value)
+    except OverflowError:  # an integer that no float holds
+        return None
 
 
 def small(value: Any) -> str:

@@ -658,7 +658,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     for row in wide["benchmarks"]["samples"]:
         row["seconds"] = [time * (1 + row["block"]) for time in row["seconds"]]
     assert main([then, written(tmp_path, "wide.json", wide)]) == 0
-    assert re.search(r" undecided\n", capsys.readouterr().out), "as in the report: what is open is not preliminary"
+    assert re.search(r" undecided \(preliminary\)\n", capsys.readouterr().out), "few blocks are said so of every row"
     assert "moved by 0.0 %" in out
     assert "All settings together: then / now 0.93" in out
     slower = written(tmp_path, "now.json", record({"torch-eager": 0.115, "tf-graph": 0.12}))

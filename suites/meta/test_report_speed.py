@@ -161,12 +161,64 @@ def test_a_withheld_ratio_says_why(record: Record) -> None:
     assert ratio_phrase(row, record).endswith("withheld: the A/A check failed, no winner")
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"low": 0.95},
+        {"ratio": 0.8, "low": 0.78, "high": 0.82},
+        {"decision": "slower"},
+        {"decision": "within margin"},
+        {"low": None, "high": None},
+        {"ratio": None},
+    ],
+)
+def test_a_decision_that_its_own_interval_contradicts_is_no_winner(record: Record, changes: Record) -> None:
+    row = record["benchmarks"]["ratios"][1]
+    assert settled(row, record)
+    row.update(changes)
+    assert ratio_phrase(row, record).endswith("its own interval does not bear out the decision, no winner")
+    assert "train: torch-eager is 1.20 times as fast" not in answer(record)
+    assert "Why the winner wins" not in _part(record, "Where the time of a training step goes")
+
+
+def test_few_blocks_are_preliminary_whatever_is_flagged(record: Record) -> None:
+    row = record["benchmarks"]["ratios"][1] | {"blocks": 5, "preliminary": False}
+    assert ratio_phrase(row, record).endswith("preliminary, no winner")
+    row["decision"] = "undecided"
+    assert ratio_phrase(row, record).endswith("undecided (preliminary), no winner")
+
+
+def test_an_a_a_check_that_failed_at_one_setting_names_no_winner_there(record: Record) -> None:
+    row, check = record["benchmarks"]["ratios"][1], record["benchmarks"]["aa_check"]
+    next(found for found in check["settings"] if found["work"] == "train")["passed"] = False
+    assert check["passed"] is True
+    assert ratio_phrase(row, record).endswith("the A/A check failed here, no winner")
+
+
+def test_a_claim_without_an_a_a_lane_says_that_nothing_is_known_of_what_can_be_seen(record: Record) -> None:
+    record["benchmarks"] |= {"aa_check": None, "detection_limit": None, "detection_limits": {}}
+    assert "(1.14 to 1.26, 11 blocks; detection limit not measured)" in answer(record)
+
+
+def test_an_a_a_check_that_could_see_nothing_has_not_simply_passed(record: Record) -> None:
+    for row in record["benchmarks"]["aa_check"]["settings"]:
+        row["half_width"] = 5.3
+    part = _part(record, "A/A check and detection limits")
+    assert "The A/A check found no difference, but is **too wide to tell** one (" in part
+    assert "check passed" not in part
+
+
+def test_a_count_that_no_float_holds_is_no_figure(record: Record) -> None:
+    record["benchmarks"]["ratios"][1]["ratio"] = 10**400
+    assert "train: tf-graph takes – times as long as torch-eager" in answer(record)
+
+
 def test_a_difference_below_the_detection_limit_is_not_claimed(record: Record) -> None:
     row = record["benchmarks"]["ratios"][1] | {"ratio": 1.07, "low": 1.01, "high": 1.13}
     assert settled(row, record)
     record["benchmarks"]["aa_check"]["settings"][1]["half_width"] = 0.08
     assert ratio_phrase(row, record).endswith("below the detection limit, no winner")
-    slower = row | {"ratio": 1 / 1.07, "decision": "slower"}
+    slower = row | {"ratio": 1 / 1.07, "low": 1 / 1.13, "high": 1 / 1.01, "decision": "slower"}
     assert ratio_phrase(slower, record).endswith("below the detection limit, no winner")
 
 
@@ -526,7 +578,8 @@ def test_an_early_record_renders(tmp_path: Path) -> None:
         "parity_gate": {"passed": True}, "lanes": {"torch-eager": "eager modules"},
     }  # fmt: skip
     text = write_report(record, tmp_path).read_text()
-    assert "train: tf-graph takes 1.20 times as long as torch-eager (1.10 to 1.30, 3 blocks): preliminary" in text
+    assert "train: tf-graph takes 1.20 times as long as torch-eager (1.10 to 1.30, 3 blocks" in text
+    assert "; detection limit not measured): preliminary, no winner" in text
     assert {path.name for path in tmp_path.glob("*.png")} == {"ratios.png", "speed.png", "warmup.png"}
 
 

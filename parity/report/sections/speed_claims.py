@@ -93,7 +93,7 @@ def _said(row: Row, record: Record) -> str:
     why = why_no_winner(row, record)
     if why is None:
         return prose(row["decision"])
-    return why if why == "undecided" else f"{prose(why)}, no winner"
+    return why if why.startswith("undecided") else f"{prose(why)}, no winner"
 
 
 def render_check(record: Record) -> list[str]:
@@ -102,13 +102,15 @@ def render_check(record: Record) -> list[str]:
     check = benchmarks.get("aa_check")
     if not check:
         return _bare_limit(benchmarks, label)
+    rows = check.get("settings") or []
     passed = {True: "passed", False: "**failed**"}.get(check.get("passed"), "tells nothing yet")
+    if check.get("passed") is True and rows and all(map(_blind, rows)):
+        passed = "found no difference, but is **too wide to tell** one"
     parts = [
         f"The A/A check {passed} ({label}): {code(check.get('lane'))} ran in every block a second time as"
         f" {code(check.get('again'))}. A sound clock finds no difference between the two. Half the width of that"
         " interval is the detection limit: a smaller difference cannot be seen on this machine and is not claimed."
     ]
-    rows = check.get("settings") or []
     if rows:
         header = ("work", "batch", "image", "ratio", "95 % interval", "blocks", "detection limit", "check")
         parts.append(table(header, [_check_line(row) for row in rows], "<>>>>>><"))
@@ -128,9 +130,13 @@ def _bare_limit(benchmarks: Row, label: str) -> list[str]:
     return [f"No lane ran twice, so the detection limit was not measured ({label})."]
 
 
+def _blind(row: Row) -> bool:
+    return (number(row.get("half_width")) or 0.0) > _BLIND
+
+
 def _check_line(row: Row) -> tuple[str, ...]:
     word: dict[Any, str] = {True: "passed", False: "**failed**"}
-    if (number(row.get("half_width")) or 0.0) > _BLIND and row.get("passed") is True:
+    if _blind(row) and row.get("passed") is True:
         word = {True: "too wide to tell"}
     return (
         prose(row.get("work")), inline(row.get("batch")), image_words(row), factor(row.get("ratio"), 3),

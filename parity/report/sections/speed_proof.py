@@ -87,10 +87,9 @@ def _verdict(rows: Sequence[Row]) -> str:
 
 def _baseline_line(row: Row) -> tuple[str, ...]:
     said = prose(row.get("decision") or NONE)
-    preliminary = row.get("preliminary") and row.get("decision") != "undecided"
     return (
         code(row.get("lane")), prose(row.get("work")), inline(row.get("batch")), image_words(row),
         seconds(row.get("then_s")), seconds(row.get("now_s")), factor(row.get("ratio"), 3),
         factor_interval(row.get("low"), row.get("high"), 3), integer(row.get("blocks")),
-        f"{said} (preliminary)" if preliminary else f"**{said}**" if said == "slower" else said,
+        f"{said} (preliminary)" if row.get("preliminary") else f"**{said}**" if said == "slower" else said,
     )  # fmt: skip
