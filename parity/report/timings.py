@@ -202,6 +202,7 @@ def _lane(samples: Sequence[Row], impossible: frozenset[str]) -> Lane:
     first = samples[0]
     setting = _setting_of(first)
     per_step = number(first.get("images_per_step"))
+    middle = quartiles(step_s)
     by_block: dict[Any, list[float]] = {}
     for sample in samples:
         by_block.setdefault(sample.get("block"), []).extend(numbers(sample["seconds"]))
@@ -212,7 +213,7 @@ def _lane(samples: Sequence[Row], impossible: frozenset[str]) -> Lane:
         setting=setting,
         conditions=_conditions(first),
         step_s=step_s,
-        stats=quartiles(step_s),
+        stats=middle,
         blocks=len(by_block),
         block_medians_s=[statistics.median(times) for times in by_block.values()],
         warmups=[sample for sample in samples if sample.get("warmup_seconds")],
@@ -226,14 +227,24 @@ def _lane(samples: Sequence[Row], impossible: frozenset[str]) -> Lane:
         cpu_per_wall=_median_of(samples, "cpu_per_wall"),
         host_reads_per_step=_median_of(samples, "host_reads_per_step"),
         floor_s=_median_of(samples, "floor_s"),
-        roof_share=_median_of(samples, "roof_share"),
-        roofline_share=_median_of(samples, "roofline_share"),
+        roof_share=_share_of(samples, "roof_share", middle.median),
+        roofline_share=_share_of(samples, "roofline_share", middle.median),
         refused=str(first["lane"]) in impossible,
     )
 
 
 def _median_of(samples: Sequence[Row], name: str) -> float | None:
     return median(sample.get(name) for sample in samples)
+
+
+def _share_of(samples: Sequence[Row], name: str, step_s: float) -> float | None:
+    """Give a limit as a share of a lane's median step, which is the time that stands beside it.
+
+    Each sample holds the limit's share of its own median, and so the limit itself.
+    """
+    shares = ((number(sample.get(name)), median(sample["seconds"])) for sample in samples)
+    limit_s = median(share * own_s for share, own_s in shares if share is not None and own_s is not None)
+    return limit_s / step_s if limit_s is not None and step_s > 0 else None
 
 
 def _place(name: str, order: Sequence[str]) -> int:

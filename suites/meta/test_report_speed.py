@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import re
+import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -257,6 +258,26 @@ def test_a_refused_step_is_printed_nowhere_as_a_speed(record: Record, how: str) 
     assert "`torch-compile`" not in _part(record, "Batch and image size")
     assert "torch-compile" not in [row.lane for row in taken_apart(record)]
     assert _row(_part(record, "Claims"), "compiled", "train")[4:9] == ["refused", "–", "11", "–", "refused"]
+
+
+def test_no_page_says_both_that_a_step_beats_the_limit_and_that_none_does(record: Record) -> None:
+    for row in record["benchmarks"]["samples"]:
+        if row["lane"] == "torch-compile":
+            row["seconds"] = [row["floor_s"] / 10] * 3
+    assert record["benchmarks"]["limits"]["passed"] is True
+    part = _part(record, "Limits of this machine")
+    assert "**Refused: `torch-compile`** is faster than this machine's limit" in part
+    assert "No step is faster" not in part
+
+
+def test_the_share_of_a_roof_is_the_floor_over_the_median_beside_it(record: Record) -> None:
+    uneven = [row for row in record["benchmarks"]["samples"] if (row["lane"], row["work"]) == ("tf-graph", "train")]
+    for block, row in enumerate(uneven):
+        row["seconds"] = [0.3] * 9 if block % 2 else [0.1] * 3
+        row["roof_share"] = row["floor_s"] / row["seconds"][0]
+    lane = next(lane for lane in lanes(record) if lane.lane == "tf-graph" and lane.work == "train")
+    assert lane.stats.median != statistics.median(lane.block_medians_s)
+    assert lane.roof_share == pytest.approx((lane.floor_s or 0.0) / lane.stats.median)
 
 
 def test_refused_measurements_are_listed_without_their_times(record: Record) -> None:

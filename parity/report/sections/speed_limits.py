@@ -22,7 +22,7 @@ from parity.report.text import (
     seconds,
     table,
 )
-from parity.report.timings import Lane, image_words, own_lanes
+from parity.report.timings import Lane, image_words, impossible_lanes, own_lanes
 
 _UNITS: Final = (("_gflops", "GFLOP/s"), ("_gb_s", "GB/s"))
 _NOT_CEILINGS: Final = frozenset({"measured", "passed", "refused"})
@@ -33,14 +33,16 @@ def render(record: Record) -> list[str]:
     label = markdown_label(record)
     limits = record["benchmarks"].get("limits") or {}
     floors = record["benchmarks"].get("floors") or []
-    parts = [*_refused(limits, label), *_ceilings(limits, label)]
+    parts = [*_refused(limits, sorted(impossible_lanes(record)), label), *_ceilings(limits, label)]
     parts += [*_shares(record, label), *_floors(floors, label)]
     return parts
 
 
-def _refused(limits: Mapping[str, Any], label: str) -> list[str]:
+def _refused(limits: Mapping[str, Any], impossible: Sequence[str], label: str) -> list[str]:
     """Name the steps that were faster than the machine allows, without their times: those are not speeds."""
     rows = limits.get("refused") or []
+    if not rows and impossible:  # by the samples themselves, whatever the check says
+        return [f"**Refused: {', '.join(map(code, impossible))}** is faster than this machine's limit ({label})."]
     if not rows:
         return [f"No step is faster than this machine's limit ({label})."] if limits.get("passed") is True else []
     lines = [(prose(row.get("work")), code(row.get("lane")), inline(row.get("block")), seconds(row.get("floor_s")))
