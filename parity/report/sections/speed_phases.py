@@ -54,8 +54,8 @@ def _ms(value: float | None) -> str:
 
 def _reasons(why: Sequence[Row], record: Record, label: str) -> list[str]:
     """Say for each settled pair which part carries the difference, and show the parts of all pairs."""
-    claimed = {(str(row["a"]), str(row["b"])) for row in _claimed(record)}
-    told = [_sentence(row) for row in why if (str(row.get("a")), str(row.get("b"))) in claimed]
+    claimed = {(str(row["a"]), str(row["b"])): str(row["decision"]) for row in _claimed(record)}
+    told = [_sentence(row, claimed[pair]) for row in why if (pair := (str(row.get("a")), str(row.get("b")))) in claimed]
     phases = [phase for phase in _NAMES if any(phase in (row.get("by_phase") or {}) for row in why)]
     header = ("a", "b", "work", "batch", "blocks", "b minus a", *(_NAMES[phase] for phase in phases))
     parts = [f"**Why the winner wins** ({label})\n\n" + "\n".join(f"- {text}" for text in told)] if told else []
@@ -78,8 +78,11 @@ def _claimed(record: Record) -> list[Row]:
     ]  # fmt: skip
 
 
-def _sentence(row: Row) -> str:
+def _sentence(row: Row, decision: str) -> str:
     difference, share = number(row.get("difference_s")) or 0.0, number(row.get("share"))
+    if (difference > 0) != (decision == "faster"):  # a mean and a ratio may differ where a few blocks are far off
+        winner, other = (row["a"], row["b"]) if decision == "faster" else (row["b"], row["a"])
+        return f"{prose(winner)} does not take less than {prose(other)} in the mean over blocks: no phase is named."
     fast, slow = (row["a"], row["b"]) if difference > 0 else (row["b"], row["a"])
     carrier = f"{row.get('carrier')}_s"
     name = _NAMES.get(carrier, str(row.get("carrier")).replace("_", " "))
