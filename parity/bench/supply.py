@@ -136,7 +136,7 @@ def measure(
 
 
 def demand_of(samples: Sequence[Mapping[str, Any]], image: tuple[int, int, int]) -> list[dict[str, Any]]:
-    """Return how many images per second each timed training lane eats: the median over its blocks, per batch size.
+    """Return how many images per second each timed training lane eats at its median step, per batch size.
 
     `image`: (height, width, channels) of the images that are supplied; steps on others are no demand for them. Nor is
     a lane with a step below its physical limit.
@@ -146,11 +146,10 @@ def demand_of(samples: Sequence[Mapping[str, Any]], image: tuple[int, int, int])
     for sample in samples:
         size = tuple(sample[name] for name in ("height", "width", "channels"))
         if sample["work"] == "train" and size == image and sample["lane"] not in impossible:
-            rate = sample["batch"] / statistics.median(sample["seconds"])
-            found.setdefault((sample["lane"], "train", sample["batch"]), []).append(rate)
+            found.setdefault((sample["lane"], "train", sample["batch"]), []).extend(sample["seconds"])
     return [
-        {"lane": lane, "work": work, "batch": batch, "images_per_s": statistics.median(rates)}
-        for (lane, work, batch), rates in found.items()
+        {"lane": lane, "work": work, "batch": batch, "images_per_s": batch / statistics.median(seconds)}
+        for (lane, work, batch), seconds in found.items()
     ]
 
 
