@@ -162,6 +162,8 @@ def _compare(baseline: Record, record: Record, margin: float) -> dict[str, Any]:
             skipped[lane] = ", ".join(unlike)
         else:
             comparable.append(key)
+    gone = {lane for _, lane in medians[0]} - {lane for _, lane in medians[1]}
+    skipped |= {lane: "this run did not time it" for _, lane in medians[0] if lane in gone}
     found["settings"] = [_setting_row(medians, key, margin, found, len(comparable)) for key in comparable]
     if comparable:
         found["together"] = _geometric_mean([row["ratio"] for row in found["settings"]])

@@ -645,6 +645,12 @@ def test_a_record_that_cannot_be_a_baseline_is_known_at_once() -> None:
             regression.check(wrong)
 
 
+def test_a_lane_that_only_the_earlier_run_timed_is_named() -> None:
+    both, one = record(WINNER), record({"torch-eager": WINNER["torch-eager"]})
+    found = compare(both, one)
+    assert found["not_compared"] == [{"lane": "tf-graph", "why": "this run did not time it"}]
+
+
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     then = written(tmp_path, "then.json", record(WINNER))
     assert main([then, then]) == 0
