@@ -28,8 +28,10 @@ from parity.report import record as records
 from parity.report.render import write_report
 from parity.workers.client import Worker, WorkerOptions, usable_cpus
 
-_TUNING = re.compile(  # TF_CLI_..., TF_VAR_... and TF_LOG are Terraform's
-    r"(TF(?!_CLI|_VAR|_LOG)|XLA|ONEDNN|DNNL|MKL|KMP|OMP|GOMP|OPENBLAS|ATEN|TORCH|TORCHINDUCTOR|PYTORCH|MALLOC|CUDA|CUDNN|NVIDIA)_"
+# TF_CLI_..., TF_VAR_... and TF_LOG are Terraform's. scikit-learn sets the two of KMP_ as soon as it is imported, which
+# depends on what tests were collected; they change no figure.
+_TUNING = re.compile(
+    r"(TF(?!_CLI|_VAR|_LOG)|XLA|ONEDNN|DNNL|MKL|KMP(?!_DUPLICATE_LIB_OK|_INIT_AT_FORK)|OMP|GOMP|OPENBLAS|ATEN|TORCH|TORCHINDUCTOR|PYTORCH|MALLOC|CUDA|CUDNN|NVIDIA)_"
     r"|LD_PRELOAD$|GLIBC_TUNABLES$"
 )
 PARTIAL_NAME = "comparison.partial.json"

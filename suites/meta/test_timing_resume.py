@@ -69,6 +69,21 @@ def test_a_run_of_other_options_in_between_is_passed_over(tmp_path: Path) -> Non
         resumed(options(tmp_path, resume=True, blocks=2))
 
 
+def test_what_an_import_sets_is_no_other_campaign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run of all suites has scikit-learn in it, which sets this; going on with the timing alone has not."""
+    asked = options(tmp_path, resume=True)
+    for name in ("KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK", "KMP_BLOCKTIME"):
+        monkeypatch.delenv(name, raising=False)
+    with monkeypatch.context() as imported:
+        imported.setenv("KMP_DUPLICATE_LIB_OK", "True")
+        imported.setenv("KMP_INIT_AT_FORK", "FALSE")
+        left(asked, INTERRUPTED_NAME, 1, at_s=1000.0)
+    assert resumed(asked)[1] == 1
+    monkeypatch.setenv("KMP_BLOCKTIME", "0")
+    with pytest.raises(UsageError, match=r"differs in variables\.KMP_BLOCKTIME"):
+        resumed(asked)
+
+
 def test_nothing_left_is_said_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nothing to resume: there is no record of an interrupted campaign"):
         resumed(options(tmp_path, resume=True))
