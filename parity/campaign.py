@@ -310,9 +310,11 @@ class Campaign:
     def interrupted(self) -> list[Path]:
         """Return the records that `--resume` may go on with, the latest first: of a run cut off, and of the last one.
 
-        A run that was killed leaves the one, a run that ended or was ended by Ctrl-C the other.
+        A run that was killed leaves the one, a run that ended or was ended by Ctrl-C the other. What could not be
+        read to be set aside is among them: that it is damaged is for the reader to say.
         """
-        records_of = (self.options.report_dir / name for name in (INTERRUPTED_NAME, records.RECORD_NAME))
+        names = (INTERRUPTED_NAME, PARTIAL_NAME, records.RECORD_NAME)
+        records_of = (self.options.report_dir / name for name in names)
         return sorted((path for path in records_of if path.exists()), key=lambda path: -path.stat().st_mtime)
 
     def checkpoint(self) -> None:
@@ -340,7 +342,7 @@ class Campaign:
         """Keep what a run that was killed had timed: this run's own checkpoints would write over it."""
         partial = self.options.report_dir / PARTIAL_NAME
         try:
-            benchmarks = records.read(partial)["benchmarks"]
+            benchmarks = records.read(partial).get("benchmarks") or {}
         except ParityError:  # no such file, or none that can be read
             return
         if benchmarks.get("samples"):

@@ -89,6 +89,17 @@ def test_nothing_left_is_said_in_one_line(tmp_path: Path) -> None:
         resumed(options(tmp_path, resume=True))
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [('{"schema": 1, "bench', "comparison.partial.json cannot be read"), ('{"schema": 1}', "nothing to resume")],
+)
+def test_a_damaged_record_of_a_killed_run_is_not_called_none(tmp_path: Path, content: str, said: str) -> None:
+    (tmp_path / PARTIAL_NAME).write_text(content)
+    with pytest.raises(UsageError, match=said) as raised:
+        resumed(options(tmp_path, resume=True))
+    assert "there is no record" not in str(raised.value)
+
+
 @pytest.mark.parametrize("name", [INTERRUPTED_NAME, RECORD_NAME])
 def test_what_was_gone_on_with_is_in_the_new_record_and_the_rest_stays(tmp_path: Path, name: str) -> None:
     asked = options(tmp_path, resume=True)
