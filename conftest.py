@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from functools import partial
@@ -289,7 +290,7 @@ def _command(config: pytest.Config) -> str:
     """Return what to type to repeat the run; folders of this machine are shortened to their names."""
     words = [str(word) for word in config.invocation_params.args]
     shown = [re.sub(r"(^|=)((/|\.\./|~/).*/)(?=[^/]+/?$)", r"\1.../", word) for word in words]
-    return " ".join(["pytest", *shown])
+    return shlex.join(["pytest", *shown])
 
 
 def _data_folder(config: pytest.Config) -> Path | None:

@@ -79,10 +79,12 @@ def test_an_empty_folder_ends_the_run_with_one_line(tmp_path: Path) -> None:
 
 def test_switched_off_nothing_is_timed_and_the_record_says_so(tmp_path: Path) -> None:
     """Neither the lanes nor the supply of images, whose figures would take the reason's place."""
-    chosen = ["-k", "test_speed", "--lanes", "torch-eager"]
+    chosen = ["-k", "test_speed and not no_such", "--lanes", "torch-eager"]
     done = run(*TINY, *chosen, "--benchmark-disable", "--report-dir", str(tmp_path))
     assert done.returncode == 0, done.stdout
-    held = json.loads((tmp_path / "comparison.json").read_text())["benchmarks"]
+    record = json.loads((tmp_path / "comparison.json").read_text())
+    held = record["benchmarks"]
+    assert "-k 'test_speed and not no_such'" in record["command"], "as it must be typed"
     assert held == {"not_run": "skipped: timing was switched off by --benchmark-disable"}
     assert "Speed: not measured:** skipped: timing was switched off" in (tmp_path / "comparison.md").read_text()
 
