@@ -223,6 +223,14 @@ def pytest_benchmark_update_machine_info(machine_info: dict[str, Any]) -> None:
     machine_info.get("cpu", {}).pop("hz_actual", None)
 
 
+def pytest_benchmark_update_json(output_json: dict[str, Any]) -> None:
+    """Name a timing's parameters by its id: an object would be written as UNSERIALIZABLE, with its place in the run."""
+    for row in output_json["benchmarks"]:
+        plain = {name: value if isinstance(value, str | int | float) else row["param"]
+                 for name, value in (row.get("params") or {}).items()}  # fmt: skip
+        row["params"] = plain or row.get("params")
+
+
 @pytest.fixture(scope="session")
 def campaign(request: pytest.FixtureRequest) -> Campaign:
     """The shared workers, data and record of this run."""

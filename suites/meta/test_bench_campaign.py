@@ -114,6 +114,7 @@ def check_autosave(folder: Path, record: dict[str, Any]) -> None:
         assert entry["stats"]["data"] == pytest.approx(sample["seconds"], rel=1e-9)
         assert (entry["extra_info"]["order"], entry["extra_info"]["block"]) == (sample["order"], sample["block"])
         assert entry["extra_info"]["seed"] == record["plan"]["seed"] == SEED
+        assert entry["params"] == {"row": entry["param"]}
     shown = subprocess.run(
         [
             Path(sys.executable).with_name("pytest-benchmark"),
