@@ -277,7 +277,7 @@ def _finite(values: Sequence[float], name: str) -> NDArray[np.float64]:
         raise UsageError(f"{name} hides some of its numbers behind a mask: a block counts in both lanes or in neither")
     try:
         array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise UsageError(f"{name} must be a sequence of numbers, in seconds") from None
     if array.ndim != 1 or array.size == 0:
         raise UsageError(f"{name} must be a non-empty flat sequence of numbers, not of shape {array.shape}")

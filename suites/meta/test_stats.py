@@ -126,6 +126,7 @@ def test_nominal_95_percent_covers_at_least_93(blocks: int) -> None:
         ([1.0], [math.nan], r"b\[0\] \(=nan\) is not finite"),
         ([math.inf], [1.0], r"a\[0\] \(=inf\) is not finite"),
         (["fast"], [1.0], "a must be a sequence of numbers"),
+        ([10**400], [1.0], "a must be a sequence of numbers"),
         ([[1.0]], [1.0], r"not of shape \(1, 1\)"),
     ],
 )
