@@ -121,7 +121,12 @@ class LaneRun:
         clock.advance(done["step_s"])
 
     def sample(self, setting: Setting) -> dict[str, Any]:
-        """Return the record's entry for one setting: every raw sample, in seconds per step, with its circumstances."""
+        """Return the record's entry for one setting: every raw sample, in seconds per step, with its circumstances.
+
+        Raises
+            UsageError: the process does not run the threads any more that it was given.
+        """
+        verify_threads(self.lane, self.worker, self.threads)
         done = self.rounds[setting]
         seconds = [entry["step_s"] for entry in done]
         steps = sum(entry["steps"] for entry in done)
@@ -237,9 +242,7 @@ def open_lane(
     )  # fmt: skip
     worker = Worker(options)
     try:
-        seen = worker.call("environment")["threads"]
-        if seen != threads:
-            raise UsageError(f"{lane.name} runs {seen} threads where {threads} were asked for")
+        verify_threads(lane, worker, threads)
         if graph is not None:
             worker.call("load", path=str(graph))
         else:
@@ -251,6 +254,17 @@ def open_lane(
         worker.close()
         raise
     return LaneRun(lane, timing, worker, *place, facts=facts)
+
+
+def verify_threads(lane: Lane, worker: Worker, threads: int) -> None:
+    """Ask a lane's process how many threads it runs: before its clock, and after it, since a library may change them.
+
+    Raises
+        UsageError: not as many as it was given.
+    """
+    seen = worker.call("environment")["threads"]
+    if seen != threads:
+        raise UsageError(f"{lane.name} runs {seen} threads where {threads} were asked for")
 
 
 def lane_options(lane: Lane) -> dict[str, Any]:

@@ -138,3 +138,11 @@ class ThreadLiar(HonestLane):
     """Runs one thread more than it was given."""
 
     threads_over = 1
+
+
+class ThreadChanger(HonestLane):
+    """Runs the threads that it was given until its first step, and one more from then on."""
+
+    def first_step(self, work: str) -> float:
+        self.threads_over = 1
+        return super().first_step(work)

@@ -460,3 +460,15 @@ def test_compiling_during_the_warm_up_is_no_error() -> None:
 def test_a_lane_with_other_threads_than_it_was_given_is_refused() -> None:
     with pytest.raises(UsageError, match="ThreadLiar runs 2 threads where 1 were asked for"):
         opened("ThreadLiar")
+
+
+def test_a_lane_that_changes_its_threads_once_it_has_begun_is_refused() -> None:
+    """What was verified before the clock need not be what was timed."""
+    run = opened("ThreadChanger")
+    try:
+        run.warm_up(TRAIN)
+        run.round(TRAIN)
+        with pytest.raises(UsageError, match="ThreadChanger runs 2 threads where 1 were asked for"):
+            run.sample(TRAIN)
+    finally:
+        run.close()
