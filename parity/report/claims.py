@@ -212,7 +212,8 @@ def _within(low: float | None, high: float | None, blocks: str) -> str:
 
 
 def _unlike(ratio: Mapping[str, Any], record: Record) -> str | None:
-    """Say under which unlike conditions the two lanes of a ratio ran; a lane may differ in what its kind says."""
+    """Say under which unlike conditions the two lanes of a headline ran, or that they are of unlike kinds."""
+    conditions = ("kind", *CONDITIONS)
     sides: list[dict[str, set[str]]] = []
     for lane in (ratio["a"], ratio["b"]):
         samples = [
@@ -220,8 +221,8 @@ def _unlike(ratio: Mapping[str, Any], record: Record) -> str | None:
             if sample.get("lane") == lane
             and all(ratio.get(name) is None or sample.get(name) == ratio[name] for name in SETTING)
         ]  # fmt: skip
-        sides.append({name: {_condition(sample.get(name)) for sample in samples} for name in CONDITIONS})
-    for name in CONDITIONS:
+        sides.append({name: {_condition(sample.get(name)) for sample in samples} for name in conditions})
+    for name in conditions:
         a, b = (sorted(side[name]) for side in sides)
         if a and b and a != b:
             return f"unlike {name}: {' and '.join(a)} against {' and '.join(b)}"

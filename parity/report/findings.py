@@ -17,6 +17,7 @@ VERDICTS: Final = ("identical", "rounding", "precision", "not-compared", "semant
 SAME_FUNCTION: Final = frozenset({"identical", "rounding", "precision"})
 STEP_CHECKS: Final = ("forced", "propagated")
 FUNCTION_CHECKS: Final = (*STEP_CHECKS, "training-mode")
+_GATE_FIGURES: Final = ("logit", "loss", "step_loss")  # of a lane: `<name>_error` may be `<name>_allowed` at most
 STORAGE_CHECKS: Final = ("weights", "format")
 FRAMEWORKS: Final = {"tensorflow": "TensorFlow", "torch": "PyTorch"}
 FORWARD: Final = "forward"
@@ -165,7 +166,7 @@ def no_winner_reason(record: Record) -> str | None:
     if finding.same is None and why_not_run(record, "parity") is None:
         return "parity is not established (comparisons are missing)"
     benchmarks = record["benchmarks"]
-    if not _gate_passed(benchmarks.get("parity_gate")):
+    if not gate_passed(benchmarks.get("parity_gate")):
         return "the parity gate before the timing did not pass, or is not recorded"
     if _failed(benchmarks.get("aa_check")):
         return f"the A/A check failed{_aa_evidence(benchmarks['aa_check'], own_setting(record))}"
@@ -190,13 +191,24 @@ def _aa_evidence(check: Mapping[str, Any], own: Mapping[str, Any]) -> str:
     return f": {check.get('lane')} under a second name took another time ({'; '.join(shown)})" if shown else ""
 
 
-def _gate_passed(gate: Any) -> bool:
+def gate_passed(gate: Any) -> bool:
+    """Say whether the gate before the timing passed: by its word, by every verdict and by every lane's own figures."""
     if not isinstance(gate, Mapping):
         return False
-    if "passed" in gate:
-        return gate["passed"] is True
     verdicts = list(_verdicts_in(gate))
-    return bool(verdicts) and all(verdict in SAME_FUNCTION for verdict in verdicts)
+    passed = gate["passed"] is True if "passed" in gate else bool(verdicts)
+    return passed and all(verdict in SAME_FUNCTION for verdict in verdicts) and not _beyond_allowed(gate.get("lanes"))
+
+
+def _beyond_allowed(lanes: Any) -> bool:
+    """Say whether a lane is recorded to have been further off than the gate allows, whatever the gate's own word."""
+    rows = lanes.values() if isinstance(lanes, Mapping) else []
+    for row in rows:
+        for name in _GATE_FIGURES if isinstance(row, Mapping) else ():
+            error, allowed = number(row.get(f"{name}_error")), number(row.get(f"{name}_allowed"))
+            if error is not None and allowed is not None and error > allowed:
+                return True
+    return False
 
 
 def _verdicts_in(value: Any) -> Iterable[object]:

@@ -189,9 +189,10 @@ def _conditions(sample: Row) -> dict[str, str]:
 
 def _beats_the_floor(sample: Row) -> bool:
     share, floor_s = number(sample.get("roof_share")), number(sample.get("floor_s"))
-    if share is not None and share > 1:
+    shortest = min(numbers(sample["seconds"]))
+    if shortest <= 0 or (share is not None and share > 1):
         return True
-    if floor_s is None or min(numbers(sample["seconds"])) >= floor_s:
+    if floor_s is None or shortest >= floor_s:
         return False
     middle = median(sample["seconds"])
     return middle is not None and middle < floor_s

@@ -182,6 +182,32 @@ def test_a_decision_that_its_own_interval_contradicts_is_no_winner(record: Recor
     assert "Why the winner wins" not in _part(record, "Where the time of a training step goes")
 
 
+def test_lanes_of_unlike_kinds_are_no_comparison(record: Record) -> None:
+    row = record["benchmarks"]["ratios"][1] | {"a": "torch-compile"}
+    assert ratio_phrase(row, record).endswith("unlike kind: compiled against step, no winner")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda gate: gate.update(layers="semantic"),
+        lambda gate: gate["lanes"]["tf-graph"].update(logit_error=1e-4),
+        lambda gate: gate["lanes"]["torch-fit"].update(step_loss_error=1.0),
+    ],
+)
+def test_a_gate_that_passed_in_word_only_has_not_passed(record: Record, damage: Callable[[Any], Any]) -> None:
+    damage(record["benchmarks"]["parity_gate"])
+    assert "**Speed: no winner is named**, because the parity gate before the timing did not pass" in answer(record)
+    assert "The parity gate before timing **did not pass**" in _part(record, "Parity gate")
+
+
+@pytest.mark.parametrize("time", [0.0, -0.1])
+def test_a_step_that_took_no_time_is_refused(record: Record, time: float) -> None:
+    row = sample(record, "train", "tf-graph")
+    row["seconds"][0] = time
+    assert "**Speed: no winner is named**, because tf-graph is faster than the machine's limit" in answer(record)
+
+
 def test_few_blocks_are_preliminary_whatever_is_flagged(record: Record) -> None:
     row = record["benchmarks"]["ratios"][1] | {"blocks": 5, "preliminary": False}
     assert ratio_phrase(row, record).endswith("preliminary, no winner")

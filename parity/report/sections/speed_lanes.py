@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from parity.report.findings import markdown_label
+from parity.report.findings import gate_passed, markdown_label
 from parity.report.record import Record
 from parity.report.text import NONE, code, folded, hypertext, inline, integer, number, percent, prose, table
 from parity.report.timings import lane_order
@@ -19,7 +19,8 @@ def render_gate(record: Record) -> list[str]:
     gate, label = record["benchmarks"].get("parity_gate"), markdown_label(record)
     if not isinstance(gate, Mapping) or not gate:
         return [f"Parity gate before timing ({label}): not recorded."] if record["benchmarks"].get("samples") else []
-    passed = {True: "passed", False: "**did not pass**"}.get(gate.get("passed"), "has no recorded outcome")  # type: ignore[arg-type]
+    known = isinstance(gate.get("passed"), bool)
+    passed = ("passed" if gate_passed(gate) else "**did not pass**") if known else "has no recorded outcome"
     rest = {key: value for key, value in gate.items() if key not in _GATE_SHOWN}
     facts = f": {inline(rest)}" if rest else ""
     parts = [f"The parity gate before timing {passed} ({label}){facts}."]
