@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import json
 import os
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -34,6 +35,7 @@ _TUNING = re.compile(
     r"(TF(?!_CLI|_VAR|_LOG)|XLA|ONEDNN|DNNL|MKL|KMP(?!_DUPLICATE_LIB_OK|_INIT_AT_FORK)|OMP|GOMP|OPENBLAS|ATEN|TORCH|TORCHINDUCTOR|PYTORCH|MALLOC|CUDA|CUDNN|NVIDIA)_"
     r"|LD_PRELOAD$|GLIBC_TUNABLES$"
 )
+ROOT: Final = Path(__file__).resolve().parent.parent
 PARTIAL_NAME = "comparison.partial.json"
 INTERRUPTED_NAME = "comparison.interrupted.json"
 KERMANY = (
@@ -415,7 +417,7 @@ def environment(options: CampaignOptions, device: str, note: str | None) -> dict
         "gpu": _gpu_name() if device == "gpu" else None,
         "threads": options.threads,
         "variables": _variables(),
-        "git_commit": _git_commit(),
+        "git_commit": git_commit(),
         "packages": _versions(),
         "workers": {},
     }
@@ -465,16 +467,26 @@ def _gpu_name() -> str | None:
     return done.stdout.strip().splitlines()[0] if done.stdout.strip() else None
 
 
-def _git_commit() -> str | None:
-    root = Path(__file__).resolve().parent.parent
+def git_commit(root: Path = ROOT) -> str | None:
+    """Return the commit of this code, or None outside git; `-dirty` carries a digest of what is not committed.
+
+    Without it a campaign that was killed could be gone on with by other code, so long as neither was committed.
+    """
     try:
-        done = subprocess.run(
-            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"],
-            capture_output=True, text=True, timeout=20, check=True, env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
-        )  # fmt: skip
+        commit = _git(root, "describe", "--always", "--dirty", "--abbrev=12").decode().strip()
+        if not commit.endswith("-dirty"):
+            return commit
+        return f"{commit}-{hashlib.sha256(_git(root, 'diff', 'HEAD', '--binary')).hexdigest()[:8]}"
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()
+
+
+def _git(root: Path, *words: str) -> bytes:
+    done = subprocess.run(
+        ["git", "-C", str(root), *words],
+        capture_output=True, timeout=20, check=True, env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+    )  # fmt: skip
+    return done.stdout
 
 
 def interpreter_versions(python: str) -> dict[str, str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from parity.campaign import INTERRUPTED_NAME, PARTIAL_NAME, Campaign, CampaignOptions
+from parity.campaign import INTERRUPTED_NAME, PARTIAL_NAME, Campaign, CampaignOptions, git_commit
 from parity.errors import UsageError
 from parity.report import new_record
 from parity.report.record import RECORD_NAME, read, write
@@ -82,6 +83,25 @@ def test_what_an_import_sets_is_no_other_campaign(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("KMP_BLOCKTIME", "0")
     with pytest.raises(UsageError, match=r"differs in variables\.KMP_BLOCKTIME"):
         resumed(asked)
+
+
+def test_two_states_that_nobody_committed_are_told_apart(tmp_path: Path) -> None:
+    def git(*words: str) -> None:
+        who = ("-c", "user.name=n", "-c", "user.email=e@example.org")
+        subprocess.run(["git", "-C", tmp_path, *who, *words], check=True, capture_output=True)
+
+    assert git_commit(tmp_path) is None
+    code = tmp_path / "step.py"
+    code.write_text("1\n")
+    git("init", "-q")
+    git("add", "step.py")
+    git("commit", "-q", "-m", "first")
+    found = [git_commit(tmp_path)]
+    for text in ("2\n", "3\n", "2\n"):
+        code.write_text(text)
+        found.append(git_commit(tmp_path))
+    assert found[1] == found[3] != found[2]
+    assert str(found[2]).startswith(f"{found[0]}-dirty-")
 
 
 def test_nothing_left_is_said_in_one_line(tmp_path: Path) -> None:
