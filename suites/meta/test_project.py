@@ -256,6 +256,12 @@ def test_workflow_is_readable_and_careful() -> None:
     assert all(re.fullmatch(r"actions/[\w/-]+@v\d+", value) for value in uses)
 
 
+def test_why_nothing_is_compared_gets_into_the_summary_too() -> None:
+    """It is said on stderr, and a block of nothing would look like nothing to say."""
+    (line,) = (line for line in WORKFLOW.read_text(encoding="utf-8").splitlines() if "parity.bench.regression" in line)
+    assert line.endswith("2>&1 || true")
+
+
 @pytest.mark.parametrize("line", ["\truns-on: x", "   name: x", "just words", "if: a: b"])
 def test_a_broken_workflow_would_be_noticed(line: str) -> None:
     with pytest.raises(ValueError, match="line 2"):
