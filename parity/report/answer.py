@@ -64,7 +64,10 @@ def function_sentence(record: Record) -> str:
 def _same(finding: FunctionFinding, label: str) -> str:
     rows = finding.rows
     forward, step = (twin_gap(found) for found in _parted(rows))
-    text = f"**Same function? Yes:** all {len(rows)} comparisons agree ({_spread_of(rows)}; {label})."
+    whole = any(row.get("check") != "forced" for row in rows)
+    alone = "" if whole else ", layer by layer (the whole network was not compared)"
+    agree = f"all {len(rows)} comparisons agree" if len(rows) > 1 else "the only comparison agrees"
+    text = f"**Same function? Yes{alone}:** {agree} ({_spread_of(rows)}; {label})."
     if forward is not None or step is not None:
         first = step if forward is None else forward
         text += f" The float64 twins differ by at most {small(first)} of a tensor's scale"

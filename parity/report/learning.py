@@ -18,6 +18,7 @@ from parity.report.findings import (
 from parity.report.record import Record, shape_guard, why_not_run
 from parity.report.sections import kills, losses, zoo
 from parity.report.sections.step import by_stage
+from parity.report.sections.trajectory import twins_part
 from parity.report.text import code, integer, number, prose, small
 
 _NAMED_AT_MOST: Final = 4
@@ -111,6 +112,7 @@ def _trajectory(record: Record) -> _Part | None:
 
 def _courses(found: Row) -> _Part:
     steps, horizon, twins = integer(found.get("steps")), found.get("horizon"), found.get("twin_first")
+    apart = twins_part(found)
     if not found.get("distance"):
         return _Part("no step of a trajectory is recorded", None)
     text = f"over {steps} steps"
@@ -121,11 +123,13 @@ def _courses(found: Row) -> _Part:
         text += f" the float32 weights part at step {integer(horizon)}{at}"
     if twins:
         text += f", the float64 twins at step {integer(twins['step'])} in {code(twins['tensor'])}"
+    elif apart:
+        text += f", the float64 twins by {small(found['twin_distance'])}"
     elif number(found.get("twin_distance")) is not None:
         text += f" and the float64 twins within {small(found['twin_distance'])}"
     noisy = [framework_name(side) for side in found.get("unsteady") or []]
     text += f"; {' and '.join(noisy)} did not repeat the same run" if noisy else ""
-    inside = horizon is None and not twins
+    inside = horizon is None and not apart
     return _Part(text, None if inside and len(noisy) > 1 else inside)
 
 

@@ -780,6 +780,23 @@ def test_a_leaving_trajectory_is_no_equal_learning(learning: dict[str, Any]) -> 
     assert "same? Not established:**" in _learned(learning)
 
 
+@pytest.mark.parametrize("bound", [1e-12, None])
+def test_twins_that_drift_apart_are_no_equal_learning_whoever_noted_the_step(
+    learning: dict[str, Any], bound: float | None
+) -> None:
+    learning["trajectory"] |= {"horizon": None, "twin_first": None, "twin_bound": bound, "twin_distance": 0.5}
+    assert "same? No:**" in _learned(learning)
+    assert "the float64 twins by 0.5" in _learned(learning)
+    assert "**In float64 they part**: up to 0.5" in render(learning)
+
+
+def test_layers_that_were_compared_alone_are_not_yet_a_network(record: dict[str, Any]) -> None:
+    record["parity"] = [row for row in record["parity"] if row["check"] == "forced"]
+    assert "**Same function? Yes, layer by layer (the whole network was not compared):** all" in render(record)
+    record["parity"] = record["parity"][:1]
+    assert "**Same function? Yes, layer by layer (the whole network was not compared):** the only" in render(record)
+
+
 def test_no_learning_suite_is_no_answer(record: dict[str, Any]) -> None:
     gone = {"not_run": "deselected"}
     record |= dict.fromkeys(("trajectory", "zoo", "losses", "optimizers", "modes", "kill_matrix"), gone)
