@@ -182,6 +182,16 @@ def test_a_decision_that_its_own_interval_contradicts_is_no_winner(record: Recor
     assert "Why the winner wins" not in _part(record, "Where the time of a training step goes")
 
 
+def test_a_warm_up_that_came_to_its_limit_is_said_beside_the_claims(record: Record) -> None:
+    samples, said = record["benchmarks"]["samples"], "spans the warm-up came to its limit"
+    assert f"In 2 of {len(samples)} {said} before" in _part(record, "Claims")
+    record["benchmarks"]["timing"]["warmup_limit"] = 60
+    assert f"{said} of 60 steps before" in _part(record, "Claims")
+    for row in samples:
+        row["warmup_settled"] = True
+    assert said not in _part(record, "Claims")
+
+
 def test_lanes_of_unlike_kinds_are_no_comparison(record: Record) -> None:
     row = record["benchmarks"]["ratios"][1] | {"a": "torch-compile"}
     assert ratio_phrase(row, record).endswith("unlike kind: compiled against step, no winner")

@@ -53,6 +53,7 @@ def render(record: Record) -> list[str]:
         f" {percent(DEFAULT_MARGIN)}. Each row is judged by itself: did no two lanes differ, a false winner would"
         f" be expected in at most {(1 - firm_confidence()) * len(ratios):.1f} of the {len(ratios)} rows"
         f" ({label}).",
+        *_unsettled(record, label),
     ]
     if own:
         parts.append(_table(own, record))
@@ -70,6 +71,20 @@ def render(record: Record) -> list[str]:
                 folded(f"{title}: {len(rows)} ratio{'s' * (len(rows) != 1)} ({hypertext(label)})", _table(rows, record))
             )
     return parts
+
+
+def _unsettled(record: Record, label: str) -> list[str]:
+    """Say in how many spans the clock began before the steps were steady: it is what every ratio rests on."""
+    rows = [row for row in record["benchmarks"].get("samples") or [] if row.get("warmup_settled") is not None]
+    moving = sum(not row["warmup_settled"] for row in rows)
+    if not moving:
+        return []
+    limit = integer((record["benchmarks"].get("timing") or {}).get("warmup_limit"))
+    return [
+        f"In {moving} of {len(rows)} spans the warm-up came to its limit{'' if limit == NONE else f' of {limit} steps'}"
+        " before its last five medians agreed within 2 %: what still moved then, or never rests on this machine, is in"
+        f" the figures ({label})."
+    ]
 
 
 def _table(rows: Sequence[Row], record: Record) -> str:
