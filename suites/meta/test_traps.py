@@ -687,3 +687,22 @@ def test_lint_of_optimizers() -> None:
     assert compare_optimizers(plain, {"name": "SGD", "lr": 0.01}) == []
     (other,) = compare_optimizers(plain, {"name": "SGD", "lr": 0.1})
     assert (other.trap, other.what) == ("optimizer-defaults", "learning_rate 0.01 against 0.1")
+
+
+def test_lint_of_optimizers_by_what_they_mean() -> None:
+    held = {"name": "SGD", "learning_rate": float(np.float32(0.01))}  # as Keras gives it back
+    assert compare_optimizers(held, {"name": "SGD", "lr": 0.01}) == []
+    keras = {"name": "Adam", "learning_rate": 1e-3, "weight_decay": 0.01}
+    port = {"name": "AdamW", "lr": 1e-3, "weight_decay": 0.01, "decoupled_weight_decay": True}
+    assert compare_optimizers(keras, port) == []
+    (other,) = compare_optimizers({**keras, "weight_decay": None}, port)
+    assert (other.trap, other.what) == ("weight-decay-coupling", "weight_decay 0 against 0.01")
+    (coupled,) = compare_optimizers(
+        {**keras, "name": "AdamW"}, {**port, "name": "Adam", "decoupled_weight_decay": False}
+    )
+    assert coupled.what == "weight_decay 0.01, decoupled, against 0.01 in the gradient"
+    for switch in ("amsgrad", "nesterov", "use_ema"):
+        (other,) = compare_optimizers({**keras, switch: True}, {**port, switch: False})
+        assert other.what == f"{switch} True against False"
+    assert compare_optimizers({**keras, "amsgrad": False}, port) == []
+    assert compare_optimizers({**keras, "name": "Muon"}, {"name": "Muon", "lr": 1e-3, "weight_decay": 0.01}) == []

@@ -275,7 +275,15 @@ EFFECTS: Mapping[str, tuple[str, str]] = {
     "clipnorm": ("clip-norm-kind", "gradients are clipped otherwise"),
     "global_clipnorm": ("clip-norm-kind", "gradients are clipped otherwise"),
     "clipvalue": ("clip-norm-kind", "gradients are clipped otherwise"),
+    "dampening": ("optimizer-defaults", "gradients enter the velocity by another share"),
+    "nesterov": ("optimizer-defaults", "one side looks ahead of its velocity"),
+    "amsgrad": ("optimizer-defaults", "one side never divides by less than it did before"),
+    "centered": ("optimizer-defaults", "one side takes the mean off the squared gradients"),
+    "use_ema": ("optimizer-defaults", "one side ends with averaged weights"),
 }
+OFF = ("clipnorm", "global_clipnorm", "clipvalue", "dampening", "nesterov", "amsgrad", "centered", "use_ema")
+DECOUPLED = ("adamw", "muon", "adafactor")  # of torch.optim; others may be told so
+ONE_FORMULA: Mapping[str, str] = {"adamw": "adam"}  # Keras's Adam with a decay is its AdamW
 
 
 def _setting(config: Config, key: str) -> Any:
@@ -292,31 +300,32 @@ def compare_optimizers(tensorflow: Config, torch: Config) -> list[Difference]:
     def differs(trap: str, what: str, effect: str) -> None:
         found.append(Difference(trap, what, effect, *names))
 
-    kind = names[0].lower()
-    if kind != names[1].lower():
+    kind, other = (ONE_FORMULA.get(name.lower(), name.lower()) for name in names)
+    if kind != other:
         differs("optimizer-defaults", f"{names[0]} against {names[1]}", "they are different optimizers")
     for key in ALIASES:
         mine, theirs = _setting(tensorflow, key), _setting(torch, key)
-        if key in EFFECTS and (mine is not None or theirs is not None) and not same(mine, theirs):
-            unset = key not in ("clipnorm", "global_clipnorm", "clipvalue") and (mine is None or theirs is None)
-            if not unset:
-                trap, effect = EFFECTS[key]
-                differs(trap, f"{key} {number(mine)} against {number(theirs)}", effect)
+        if key in OFF and not mine and not theirs:  # switched off and unknown are one
+            continue
+        known = key in OFF or (mine is not None and theirs is not None)
+        if key in EFFECTS and known and not _equal(mine, theirs):
+            trap, effect = EFFECTS[key]
+            differs(trap, f"{key} {number(mine)} against {number(theirs)}", effect)
     _epsilons(kind, tensorflow, torch, differs)
-    _decays(kind, tensorflow, torch, differs)
+    _decays(tensorflow, torch, differs)
     return found
 
 
 def _epsilons(kind: str, mine: Config, theirs: Config, differs: Callable[[str, str, str], None]) -> None:
     values = (_setting(mine, "epsilon"), _setting(theirs, "epsilon"))
     shown = f"epsilon {number(values[0])} against {number(values[1])}"
-    if kind in ("adam", "adamw", "nadam", "adamax") and None not in values:
+    if kind in ("adam", "nadam", "adamax") and None not in values:
         differs("adam-epsilon", f"{shown}; torch adds it after the bias correction, Keras before",
                 "the first steps differ most: Keras's acts as epsilon / sqrt(1 - beta_2^t)")  # fmt: skip
     elif kind == "rmsprop" and None not in values:
         differs("rmsprop-epsilon", f"{shown}; inside the root in Keras, outside in torch",
                 "steps differ where squared gradients are small")  # fmt: skip
-    elif None not in values and not same(*values):
+    elif None not in values and not _equal(*values):
         differs("optimizer-defaults", shown, "steps differ where squared gradients are small")
     if kind == "nadam":
         decay = theirs.get("momentum_decay", 4e-3)
@@ -329,12 +338,14 @@ def _epsilons(kind: str, mine: Config, theirs: Config, differs: Callable[[str, s
                 "equal until the learning rate changes")  # fmt: skip
 
 
-def _decays(kind: str, mine: Config, theirs: Config, differs: Callable[[str, str, str], None]) -> None:
+def _decays(mine: Config, theirs: Config, differs: Callable[[str, str, str], None]) -> None:
+    """Compare weight decay, which is decoupled in all of Keras's optimizers and in some of torch's."""
     values = [float(_setting(config, "weight_decay") or 0.0) for config in (mine, theirs)]
-    if any(values) and kind != "adamw":
+    decoupled = theirs.get("decoupled_weight_decay") or str(theirs.get("name", "")).lower() in DECOUPLED
+    if any(values) and not decoupled:
         shown = f"weight_decay {number(values[0])}, decoupled, against {number(values[1])} in the gradient"
         differs("weight-decay-coupling", shown, "weights shrink otherwise wherever gradients are scaled")
-    elif not same(*values):
+    elif not _equal(*values):
         differs("weight-decay-coupling", f"weight_decay {number(values[0])} against {number(values[1])}",
                 "weights shrink at another pace")  # fmt: skip
     factor = _setting(mine, "l2")
