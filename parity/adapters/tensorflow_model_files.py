@@ -51,8 +51,10 @@ class TensorflowModelFiles:
             held = ()
         return [{"shape": list(tensor.shape)[1:], "dtype": str(tensor.dtype)} for tensor in held]
 
-    def optimizer_settings(self, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what `keras.optimizers.<name>(**given)` is set to, defaults included.
+    def optimizer_settings(
+        self, name: str, order: Sequence[Any] = (), given: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Return what `keras.optimizers.<name>(*order, **given)` is set to, defaults included.
 
         Raises
             UsageError: there is no such optimizer, or it does not take these words.
@@ -61,7 +63,7 @@ class TensorflowModelFiles:
         if not isinstance(kind, type):
             raise UsageError(f"keras.optimizers has no {name}")
         try:
-            config = kind(**given).get_config()
+            config = kind(*order, **(given or {})).get_config()
         except Exception as error:
             raise UsageError(f"keras.optimizers.{name}: {str(error).splitlines()[0]}") from error
         return {key: value for key, value in config.items() if isinstance(value, (int, float, bool, type(None)))}

@@ -48,8 +48,10 @@ class TorchModelFiles:
         """Return nothing: a module does not say what it is fed."""
         return []
 
-    def optimizer_settings(self, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what `torch.optim.<name>(parameters, **given)` is set to, defaults included.
+    def optimizer_settings(
+        self, name: str, order: Sequence[Any] = (), given: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Return what `torch.optim.<name>(parameters, *order, **given)` is set to, defaults included.
 
         Raises
             UsageError: there is no such optimizer, or it does not take these words.
@@ -58,7 +60,8 @@ class TorchModelFiles:
         if not isinstance(kind, type):
             raise UsageError(f"torch.optim has no {name}")
         try:
-            defaults = kind([self.torch.zeros(1, requires_grad=True)], **given).defaults
+            weight = self.torch.zeros((1, 1), requires_grad=True)  # Muon takes matrices only
+            defaults = kind([weight], *order, **(given or {})).defaults
         except Exception as error:
             raise UsageError(f"torch.optim.{name}: {str(error).splitlines()[0]}") from error
         return {

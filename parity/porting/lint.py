@@ -67,7 +67,7 @@ def lint(tensorflow: str, torch: str, options: CheckOptions, optimizers: tuple[s
     Raises
         ParityError: a builder that cannot be used, or an optimizer that cannot be read.
     """
-    calls = dict(zip(PLAIN, map(_call, optimizers), strict=True)) if optimizers else {}
+    calls = {side: _call(text, side == TORCH) for side, text in zip(PLAIN, optimizers or (), strict=False)}
     sources = {TENSORFLOW: tensorflow, TORCH: torch}
     with PlainWorkers(options) as workers:
         about = workers.each(lambda side: workers.call(side, "load_model", source=sources[side]))
@@ -176,24 +176,37 @@ def _like(tensorflow: Trace, torch: Trace) -> Trace:
 
 def _settings(workers: PlainWorkers, side: str, call: Mapping[str, Any]) -> dict[str, Any]:
     """Return an optimizer's name and all its settings, as its framework fills them in."""
-    given = {key: value for key, value in call.items() if key != "name"}
-    found = workers.call(side, "optimizer_settings", name=call["name"], given=given)
+    found = workers.call(side, "optimizer_settings", **call)
     return {**found, "name": call["name"]}
 
 
-def _call(text: str) -> dict[str, Any]:
-    """Return `{"name": ..., keyword: value}` of `Name(keyword=value, ...)` or of a bare name."""
+def _call(text: str, has_parameters: bool = False) -> dict[str, Any]:
+    """Return the name and the arguments of `Name(value, keyword=value, ...)` or of a bare name.
+
+    It may be pasted as code has it: the name behind a module's, and where it `has_parameters`, these before all else.
+    """
     wrong = f"an optimizer is written as a call such as Adam(lr=1e-3), not {text!r}"
     try:
-        node = ast.parse(text, mode="eval").body
-    except SyntaxError:
+        node = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError):
         raise UsageError(wrong) from None
-    if isinstance(node, ast.Name):
-        return {"name": node.id}
-    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.args:
+    called = node.func if isinstance(node, ast.Call) else node
+    name = called.attr if isinstance(called, ast.Attribute) and _dotted(called) else getattr(called, "id", None)
+    if name is None:
         raise UsageError(wrong)
+    values, keywords = (node.args, node.keywords) if isinstance(node, ast.Call) else ([], [])
+    if has_parameters and values and isinstance(values[0], (ast.Call, ast.Name, ast.Attribute)):
+        values = values[1:]
     try:
-        given = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in node.keywords}
+        order = [ast.literal_eval(value) for value in values]
+        given = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in keywords}
     except ValueError:
         raise UsageError(f"{wrong}: its values must be plain numbers") from None
-    return {"name": node.func.id, **given}
+    return {"name": name, "order": order, "given": given}
+
+
+def _dotted(node: ast.expr) -> bool:
+    """Whether a name stands behind names of modules alone."""
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return isinstance(node, ast.Name)

@@ -350,9 +350,13 @@ def test_a_model_finds_its_own_neighbours_and_not_an_earlier_ones(tmp_path: Path
 
 
 def test_optimizers_are_written_as_calls() -> None:
-    assert _call("Adam") == {"name": "Adam"}
-    assert _call("Adam(learning_rate=1e-3, amsgrad=True)") == {"name": "Adam", "learning_rate": 1e-3, "amsgrad": True}
-    for text in ("Adam(1e-3)", "Adam(lr=open('x'))", "a b", "f()(x=1)"):
+    assert _call("Adam") == {"name": "Adam", "order": [], "given": {}}
+    told = _call("Adam(1e-3, epsilon=1e-8)")
+    assert told == {"name": "Adam", "order": [1e-3], "given": {"epsilon": 1e-8}}
+    assert _call("keras.optimizers.Adam(1e-3, epsilon=1e-8)") == told
+    for text in ("torch.optim.Adam(model.parameters(), lr=1e-3)", "optim.Adam(weights, lr=1e-3)"):
+        assert _call(text, has_parameters=True) == {"name": "Adam", "order": [], "given": {"lr": 1e-3}}
+    for text in ("Adam(lr=open('x'))", "a b", "f()(x=1)", "f().Adam(x=1)", "Adam(Decay(1e-3))", "3"):
         with pytest.raises(UsageError, match="written as a call"):
             _call(text)
 
