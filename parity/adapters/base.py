@@ -357,6 +357,16 @@ def check_names(side: str, given: Mapping[str, Array], expected: Mapping[str, tu
         raise UsageError(f"{side} weights do not fit the built model: {'; '.join(misfits)}")
 
 
+@contextmanager
+def staying() -> Iterator[None]:
+    """Come back to the present folder when somebody's code has gone to another: files are named from this one."""
+    here = Path.cwd()
+    try:
+        yield
+    finally:
+        os.chdir(here)
+
+
 def said(error: BaseException) -> str:
     """Return an exception's text; nothing where somebody's own code for it raises."""
     try:

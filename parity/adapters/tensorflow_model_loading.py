@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from parity.adapters.base import said
+from parity.adapters.base import said, staying
 from parity.adapters.tensorflow_model_names import is_keras_layer
 from parity.errors import UsageError
 
@@ -58,8 +58,8 @@ def _is_users(filename: str) -> bool:
 
 @contextlib.contextmanager
 def to_stderr() -> Iterator[None]:
-    """Send what somebody's code prints to stderr."""
-    with contextlib.redirect_stdout(sys.stderr):
+    """Send what somebody's code prints to stderr, and come back from wherever it goes."""
+    with contextlib.redirect_stdout(sys.stderr), staying():
         yield
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from parity.adapters.base import said
+from parity.adapters.base import said, staying
 from parity.errors import UsageError
 
 MODEL_FILES = (".pth", ".pt", ".pt2", ".onnx", ".bin")
@@ -30,7 +30,7 @@ _PREFIXES = ("module.", "_orig_mod.")
 
 def load(source: str, seed: int, notes: list[str]) -> Any:
     """Return the module that `source` names: `file.py:function`, `package.module:function`, or a model file."""
-    with importable(str(Path.cwd())), contextlib.redirect_stdout(sys.stderr):
+    with importable(str(Path.cwd())), contextlib.redirect_stdout(sys.stderr), staying():
         if Path(source).suffix in MODEL_FILES and ":" not in Path(source).name:
             made = _from_file(Path(source))
         else:

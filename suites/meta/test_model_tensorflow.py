@@ -483,3 +483,14 @@ def test_a_segment_that_lacks_an_input_is_refused(workers: dict[str, Worker], bu
     trace = traced(workers["plain"], builders, "network")
     with pytest.raises(UsageError, match="model input 0"):
         workers["plain"].call("run_segment", feed={}, want=trace.ops[0].outputs[0])
+
+
+def test_a_builder_that_goes_to_another_folder_comes_back(workers: dict[str, Worker], tmp_path: Path) -> None:
+    (tmp_path / "wanderer.py").write_text(
+        "import keras, os\nHERE = os.environ.setdefault('HERE', os.getcwd())\n"
+        "def build():\n    os.chdir('/')\n    return keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])\n"
+        "def place():\n    raise OSError('there' if os.getcwd() == HERE else 'lost')\n"
+    )
+    workers["plain"].call("load_model", source=f"{tmp_path}/wanderer.py:build")
+    with pytest.raises(UsageError, match="there"):
+        workers["plain"].call("load_model", source=f"{tmp_path}/wanderer.py:place")

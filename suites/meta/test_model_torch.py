@@ -777,3 +777,14 @@ def test_weights_that_do_not_fit_are_refused_in_one_line(
 def test_a_state_dict_is_no_model(plain: Worker, files: Callable[[str], Path]) -> None:
     with pytest.raises(UsageError, match="state dict, weights without a model: name a builder"):
         plain.call("load_model", source=str(files("state.pth")))
+
+
+def test_a_builder_that_goes_to_another_folder_comes_back(plain: Worker, tmp_path: Path) -> None:
+    (tmp_path / "wanderer.py").write_text(
+        "import os\nfrom torch import nn\nHERE = os.environ.setdefault('HERE', os.getcwd())\n"
+        "def build():\n    os.chdir('/')\n    return nn.Linear(2, 2)\n"
+        "def place():\n    raise OSError('there' if os.getcwd() == HERE else 'lost')\n"
+    )
+    plain.call("load_model", source=f"{tmp_path}/wanderer.py:build")
+    with pytest.raises(UsageError, match="there"):
+        plain.call("load_model", source=f"{tmp_path}/wanderer.py:place")
