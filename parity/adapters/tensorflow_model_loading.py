@@ -9,6 +9,7 @@ import importlib.util
 import inspect
 import re
 import sys
+import tempfile
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -295,10 +296,34 @@ def read_weights(model: Any, path: str, keras: Any, tf: Any) -> dict[str, Any] |
         with to_stderr():
             if path.endswith(".keras"):
                 model.set_weights(keras.models.load_model(path, compile=False).get_weights())
-            elif is_keras_layer(model) and hasattr(model, "load_weights"):
-                model.load_weights(path)
+            elif Path(f"{path}.index").exists() and _is_double(model, tf):
+                _restore_doubles(model, path, tf)
             else:
-                tf.train.Checkpoint(model=model).restore(path).expect_partial()
+                _restore(model, path, tf)
     except Exception as error:
         raise UsageError(f"{path}: these weights do not fit the model: {first_line(error)}") from error
     return None
+
+
+def _is_double(model: Any, tf: Any) -> bool:
+    return any(one.dtype == tf.float64 for one in getattr(model, "variables", ()))
+
+
+def _restore(model: Any, path: str, tf: Any) -> None:
+    """Load a checkpoint of TensorFlow's own kind as its framework does."""
+    if is_keras_layer(model) and hasattr(model, "load_weights"):
+        model.load_weights(path)
+    else:
+        tf.train.Checkpoint(model=model).restore(path).expect_partial()
+
+
+def _restore_doubles(model: Any, path: str, tf: Any) -> None:
+    """Load a checkpoint into a twin: by way of a second one in float64, for nothing is converted as it is restored."""
+    reader = tf.train.load_checkpoint(path)
+    names = list(reader.get_variable_to_shape_map())
+    held = [tf.constant(reader.get_tensor(name)) for name in names]
+    doubles = [tf.cast(one, tf.float64) if one.dtype == tf.float32 else one for one in held]
+    with tempfile.TemporaryDirectory() as folder:
+        second = str(Path(folder) / "doubles")
+        tf.raw_ops.SaveV2(prefix=second, tensor_names=names, shape_and_slices=[""] * len(names), tensors=doubles)
+        _restore(model, second, tf)

@@ -494,3 +494,25 @@ def test_a_builder_that_goes_to_another_folder_comes_back(workers: dict[str, Wor
     workers["plain"].call("load_model", source=f"{tmp_path}/wanderer.py:build")
     with pytest.raises(UsageError, match="there"):
         workers["plain"].call("load_model", source=f"{tmp_path}/wanderer.py:place")
+
+
+def test_a_checkpoint_of_tensorflow_is_loaded_into_the_twin_too(workers: dict[str, Worker], tmp_path: Path) -> None:
+    (tmp_path / "checkpointed.py").write_text(
+        "import tensorflow as tf, tf_keras\n"
+        "def legacy():\n    return tf_keras.Sequential([tf_keras.Input((3,)), tf_keras.layers.Dense(2)])\n"
+        "class Scale(tf.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n        self.w = tf.Variable(tf.random.normal((3,)))\n"
+        "    def __call__(self, x):\n        return x * self.w\n"
+        f"def write():\n    legacy().save_weights({str(tmp_path / 'legacy')!r})\n    model = Scale()\n"
+        f"    tf.train.Checkpoint(model=model).write({str(tmp_path / 'Scale')!r})\n    return model\n"
+    )
+    workers["plain"].call("load_model", source=f"{tmp_path}/checkpointed.py:write")
+    for name in ("legacy", "Scale"):
+        found = []
+        for role in ("plain", "twin"):
+            source = f"{tmp_path}/checkpointed.py:{name}"
+            workers[role].call("load_model", source=source, weights=str(tmp_path / name))
+            workers[role].call("trace_model", inputs=[np.ones((2, 3))])
+            found.append(workers[role].call("get_model_weights"))
+        assert found[0]
+        assert all(np.array_equal(found[0][key], found[1][key]) for key in found[0])
