@@ -187,7 +187,7 @@ def _add_convert(commands: Any) -> None:
     )
     _add_pair(convert, weights=False)
     convert.add_argument("--from", dest="source", metavar="FILE", type=Path, required=True,
-                         help="trained weights: .keras, .h5, .pth, .pt or .safetensors")  # fmt: skip
+                         help="trained weights: .keras, .h5, checkpoint, .pth, .pt, .pt2, .safetensors")  # fmt: skip
     convert.add_argument("--to", dest="target", metavar="FILE", type=Path, required=True,
                          help="the file to write, of the other framework")  # fmt: skip
     convert.set_defaults(run=_convert, quiet=True)

@@ -177,12 +177,7 @@ def _from_file(path: Path) -> Any:
     if _is_torchscript(path):
         from parity.adapters.torch_script import ScriptedGraph
 
-        try:
-            return ScriptedGraph(torch.jit.load(str(path), map_location="cpu"))
-        except Exception as error:
-            raise UsageError(
-                f"{path} is no TorchScript archive that this torch can read: {first_line(error)}"
-            ) from error
+        return ScriptedGraph(_script(path))
     try:
         # A whole module is code: the user named this very file as his model.
         return torch.load(path, map_location="cpu", weights_only=False)
@@ -204,11 +199,22 @@ def _is_torchscript(path: Path) -> bool:
         return any(name.endswith("/constants.pkl") or "/code/" in name for name in archive.namelist())
 
 
-def _exported(path: Path) -> Any:
+def _script(path: Path) -> Any:
     try:
-        program = torch.export.load(str(path))
+        return torch.jit.load(str(path), map_location="cpu")
+    except Exception as error:
+        raise UsageError(f"{path} is no TorchScript archive that this torch can read: {first_line(error)}") from error
+
+
+def _program(path: Path) -> Any:
+    try:
+        return torch.export.load(str(path))
     except Exception as error:
         raise UsageError(f"{path} is no exported program that this torch can read: {first_line(error)}") from error
+
+
+def _exported(path: Path) -> Any:
+    program = _program(path)
     try:
         return torch.export.unflatten(program)  # with the modules' own names
     except Exception:
@@ -299,8 +305,12 @@ def _state_of(path: Path, notes: list[str]) -> dict[str, Any]:
             return dict(load_file(str(path)))
         except (SafetensorError, OSError) as error:
             raise UsageError(f"{path} is no safetensors file: {first_line(error)}") from error
+    if path.suffix == ".pt2":
+        return dict(_program(path).state_dict)
     if path.suffix not in (".pth", ".pt", ".bin", ".ckpt"):
-        raise UsageError(f"torch cannot read weights from {path}: use .pth, .pt or .safetensors")
+        raise UsageError(f"torch cannot read weights from {path}: use .pth, .pt, .pt2 or .safetensors")
+    if _is_torchscript(path):
+        return dict(_script(path).state_dict())
     try:
         # weights_only: a state dict is data, and loading one must not run code that a stranger put into it.
         found = torch.load(path, map_location="cpu", weights_only=True)

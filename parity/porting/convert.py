@@ -19,6 +19,7 @@ ENDINGS: Mapping[str, tuple[str, ...]] = {
     TENSORFLOW: (".keras", ".h5", ".safetensors"),
     TORCH: (".pth", ".pt", ".safetensors"),
 }
+READ_ONLY: Mapping[str, str] = {".pt2": TORCH}
 TWIN = {TENSORFLOW: TWIN_TENSORFLOW, TORCH: TWIN_TORCH}
 
 
@@ -56,7 +57,7 @@ def directions(source: Path, target: Path) -> tuple[str, str]:
     Raises
         UsageError: no such file, an unknown ending, or both of one framework.
     """
-    if not source.is_file():
+    if not (source.is_file() or _is_checkpoint(source)):
         raise UsageError(f"--from {source}: no such file")
     if target.exists() and target.samefile(source):
         raise UsageError(f"--to {target}: that is the file of --from, which would be overwritten")
@@ -85,8 +86,17 @@ def _framework(option: str, path: Path) -> str:
     for framework, endings in ENDINGS.items():
         if path.suffix in endings:
             return framework
-    known = sorted({ending for endings in ENDINGS.values() for ending in endings})
+    if path.suffix in READ_ONLY:
+        return READ_ONLY[path.suffix]
+    if _is_checkpoint(path):
+        return TENSORFLOW
+    known = sorted({*READ_ONLY, *(ending for endings in ENDINGS.values() for ending in endings)})
     raise UsageError(f"{option} {path}: the ending says which framework, one of {', '.join(known)}")
+
+
+def _is_checkpoint(path: Path) -> bool:
+    """Whether TensorFlow's own kind of checkpoint has this name, which is the beginning of its files' names."""
+    return path.with_name(f"{path.name}.index").is_file()
 
 
 def settings(options: CheckOptions, mine: str, source: Path) -> CheckOptions:

@@ -150,6 +150,13 @@ def test_files_say_which_framework_they_belong_to(tmp_path: Path) -> None:
     odd.write_bytes(b"")
     assert convert.directions(keras, tmp_path / "x.pth") == (TENSORFLOW, TORCH)
     assert convert.directions(port, tmp_path / "x.keras") == (TORCH, TENSORFLOW)
+    exported = tmp_path / "c.pt2"
+    for beside in (exported, tmp_path / "old.index", tmp_path / "old.data-00000-of-00001"):
+        beside.write_bytes(b"")
+    assert convert.directions(exported, tmp_path / "x.keras") == (TORCH, TENSORFLOW)
+    assert convert.directions(tmp_path / "old", tmp_path / "x.pth") == (TENSORFLOW, TORCH)
+    with pytest.raises(UsageError, match="so the result is a torch file"):
+        convert.directions(keras, exported)
     with pytest.raises(UsageError, match="so the result is a torch file"):
         convert.directions(keras, tmp_path / "x.keras")
     with pytest.raises(UsageError, match="the ending says which framework"):

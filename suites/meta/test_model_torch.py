@@ -747,7 +747,7 @@ def test_onnx_writes_some_layers_in_its_own_way(
     assert np.abs(outputs[0] - outputs[1]).max() < 1e-12
 
 
-@pytest.mark.parametrize("name", ["state.pth", "parallel.pth", "state.safetensors"])
+@pytest.mark.parametrize("name", ["state.pth", "parallel.pth", "state.safetensors", "exported.pt2", "scripted.pt"])
 def test_weights_from_a_file(plain: Worker, folder: Path, files: Callable[[str], Path], name: str) -> None:
     plain.call("load_model", source=str(files("whole.pth")))
     expected = plain.call("get_model_weights")
