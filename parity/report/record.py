@@ -108,7 +108,7 @@ def read(path: str | os.PathLike[str]) -> Record:
     """Load a record and check its schema version and the kind of each section.
 
     Raises: RecordError, in one line, for a file that is missing, unreadable, not JSON, not an object, of
-    another schema version, or whose sections are not of the kind they must be.
+    another schema version, without any section, or whose sections are not of the kind they must be.
     """
     try:
         loaded = json.loads(Path(path).read_bytes(), parse_constant=lambda _: None)
@@ -123,6 +123,9 @@ def read(path: str | os.PathLike[str]) -> Record:
     schema = loaded.get("schema")
     if type(schema) is not int or schema != SCHEMA:
         raise RecordError(f"{path} has schema {schema!r}, and this version reads schema {SCHEMA}")
+    if not any(section in loaded for section in SECTIONS):
+        hint = ": it is the verdict of one check, which needs no rendering" if "layers" in loaded else ""
+        raise RecordError(f"{path} holds no section of a record{hint}")
     for section in SECTIONS:
         _check_kind(loaded, section, path)
     return loaded

@@ -405,6 +405,7 @@ def test_a_report_is_readable_by_others(tmp_path: Path) -> None:
         (b'{"schema": 2}', "has schema 2, and this version reads schema 1"),
         (b'{"schema": true}', "has schema True"),
         (b'{"schema": "1"}', "has schema '1'"),
+        (b'{"schema": 1, "layers": []}', "holds no section of a record: it is the verdict of one check"),
         (b'{"schema": 1, "parity": 3}', "its section 'parity' is a int, not a list"),
         (b'{"schema": 1, "training": []}', "its section 'training' is a list, not a dict"),
     ],
