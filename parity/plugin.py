@@ -71,7 +71,7 @@ def parity_check(request: pytest.FixtureRequest) -> Iterator[Callable[..., Verdi
     """
     run = Checks(request)
     yield run
-    if not run.count:
+    if not run.called:
         request.node.warn(pytest.PytestWarning("parity_check was asked for and never called"))
 
 
@@ -79,7 +79,7 @@ class Checks:
     """What the fixture gives: a callable that checks one pair, and keeps workers for the next."""
 
     def __init__(self, request: pytest.FixtureRequest) -> None:
-        self.request, self.count = request, 0
+        self.request, self.count, self.called = request, 0, False
         self.defaults = _marked(request.node)
 
     def __call__(
@@ -91,6 +91,7 @@ class Checks:
         from parity.port import check
         from parity.porting.verdict import no_verdict
 
+        self.called = True
         _known(options, "parity_check")
         if expect not in ("same", "different"):
             raise UsageError(f"expect (={expect!r}) must be 'same' or 'different'")

@@ -76,6 +76,11 @@ def test_bad_input(parity_check):
         parity_check("keras_model.py:no_such", "torch_model.py:good", inputs=["9x7x3"])
 
 
+def test_misspelt(parity_check):
+    with pytest.raises(UsageError, match="does not know wieghts"):
+        parity_check("keras_model.py:build", "torch_model.py:good", inputs=["9x7x3"], wieghts="as-is")
+
+
 def test_no_builder(parity_check):
     parity_check("keras_model.py:none_such", "torch_model.py:good", inputs=["9x7x3"])
 
@@ -95,7 +100,8 @@ def test_a_repository_of_ones_own(tmp_path: Path) -> None:
         [sys.executable, "-m", "pytest", "-q", "--junitxml", "junit.xml", "--parity-json", "verdicts", "test_port.py"],
         cwd=tmp_path, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
-    assert "2 failed, 4 passed, 1 error" in found.stdout, found.stdout
+    assert "2 failed, 5 passed, 1 error" in found.stdout, found.stdout
+    assert "never called" not in found.stdout
     for said in ("batchnorm-eps", "`bn` / `bn` computes something else", "d64 falls from", "eps=0.001 in `bn`"):
         assert said in found.stdout
     assert "the parity marker does not know weight; it knows" in found.stdout
