@@ -19,6 +19,14 @@ class _Parser(argparse.ArgumentParser):
         self.exit(UsageError.exit_status, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from importlib.metadata import version
+
+        print(f"parity {version('parity')}")
+        parser.exit()
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and give its exit status; what goes wrong is one line on stderr."""
     options = _parser().parse_args(arguments)
@@ -46,6 +54,7 @@ def _own_fault(error: Exception) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="parity", description=__doc__)
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_check(commands)
     _add_convert(commands)
@@ -235,6 +244,7 @@ def _lint(options: argparse.Namespace) -> int:
     from parity.porting.lint import lint
     from parity.porting.options import CheckOptions, InputSpec, read_map, writable
     from parity.porting.verdict import write_json
+    from parity.report.terminal import say
 
     optimizers = (options.tensorflow_optimizer, options.torch_optimizer)
     if options.json:
@@ -250,7 +260,7 @@ def _lint(options: argparse.Namespace) -> int:
     found = lint(options.tensorflow, options.torch, settings, optimizers if all(optimizers) else None)
     if options.json:
         write_json(options.json, found.to_dict())
-    print("\n".join(found.lines()))
+    say("\n".join(found.lines()))
     if found.exit == UsageError.exit_status:
         said = "no layers of the two have a partner before anything runs; `parity check` runs them"
         print(f"parity lint: nothing could be compared: {said}", file=sys.stderr)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
-from parity.report.terminal import VERDICT_COLOURS, pad, paint
+from parity.report.terminal import VERDICT_COLOURS, pad, paint, say
 
 CLEAR = "\r\x1b[2K"
 WIDE, NARROW = 34, 18  # characters of a name: on a terminal of 120 columns or where nothing is cut, and on smaller ones
@@ -74,7 +74,7 @@ class CheckTable:
 
     def _print(self, text: str) -> None:
         self._clear()
-        print(text, flush=True)
+        say(text)
 
     def _say(self, text: str) -> None:
         if not self.quiet and sys.stderr.isatty():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import unicodedata
 from collections.abc import Sequence
 from typing import Final, TextIO
@@ -47,6 +48,16 @@ def table(rows: Sequence[Sequence[object]], header: Sequence[str] | None = None,
         lines.insert(1, ["-" * width for width in widths])
     sides = align.ljust(len(widths), "<")[: len(widths)]
     return "\n".join("  ".join(pad(*cell) for cell in zip(line, widths, sides, strict=True)).rstrip() for line in lines)
+
+
+def say(text: str) -> None:
+    """Print to stdout; where the reader has left (`| head`), what follows is computed and told nobody."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def supports_colour(stream: TextIO) -> bool:

@@ -6,6 +6,7 @@ import _thread
 import importlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -406,3 +407,19 @@ def test_a_fault_of_the_tool_itself_says_nothing_about_the_models(
     monkeypatch.setenv("PARITY_TRACEBACK", "1")
     with pytest.raises(KeyError):
         cli.main(["check", "a.py:build", "b.py:build"])
+
+
+def test_a_reader_who_leaves_does_not_end_a_check() -> None:
+    code = (
+        "import os, sys; from parity.report.check_table import CheckTable\n"
+        "end, start = os.pipe(); os.close(end); os.dup2(start, 1)\n"
+        "with CheckTable() as table:\n    table._print('one'); table._print('two')\n"
+        "print('the verdict is known', file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "the verdict is known\n")
+
+
+def test_the_command_is_also_a_module_and_knows_its_version() -> None:
+    done = subprocess.run([sys.executable, "-m", "parity", "--version"], capture_output=True, text=True, timeout=60)
+    assert re.fullmatch(r"parity \d+\.\d+\.\d+\n", done.stdout), done.stderr

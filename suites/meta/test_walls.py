@@ -81,7 +81,7 @@ ROOMS: Mapping[str, tuple[str, ...]] = {
 CHILD_SIDE = ("parity.adapters", "parity.workers.worker", "parity.workers.jobs", "parity.workers.jobs_memory")
 MAY_KNOW_PYTEST = ("parity.plugin", "parity.cli", "parity.optimizers")
 # The one page that tells the story must not depend on the faces that call it.
-FACES = ("parity.cli", "parity.plugin")
+FACES = ("parity.cli", "parity.__main__", "parity.plugin")
 
 
 def module_name(path: Path) -> str:
