@@ -16,7 +16,7 @@ from parity.judge.traps.remedy import Remedy, change, compatible, insert, merged
 from parity.judge.traps.scene import STATE, Scene, axis_maps, exact_numbers, same
 from parity.judge.traps.weight_forms import factor_per_row, is_flatten_order, order_along, relaid
 from parity.model.layout import Array
-from parity.model.trace import Op, Trace
+from parity.model.trace import AFTER, Op, Trace
 
 RNG = np.random.default_rng(11)
 CONV: Mapping[str, Any] = {
@@ -667,7 +667,19 @@ def test_lint_says_nothing_of_what_is_written_otherwise() -> None:
     assert kinds("lstm", "gru")[0].what == "lstm against gru"
 
 
+def test_lint_compares_axes_as_far_as_both_layouts_allow_it() -> None:
+    assert "norm-axes" in linted("layer_norm", {"axes": [1, 2]}, {"axes": [2]})
+    assert linted("layer_norm", {"axes": [3]}, {"axes": [1]}) == {}
+    runs = {AFTER: (0, "0")}
+    assert "axis-mismatch" in linted("softmax", {"axis": 1}, {"axis": 0, **runs})
+    assert linted("softmax", {"axis": 3}, {"axis": 1, **runs}) == {}
+    assert linted("softmax", {"axis": 1}, {"axis": 0}) == {}, "without a run nobody knows how many axes there are"
+
+
 def test_lint_knows_what_no_setting_shows() -> None:
+    bicubic = {"method": "bicubic", "antialias": False}
+    assert "-0.75" in linted("resize", bicubic, bicubic)["resize-coordinates"]
+    assert linted("resize", {**bicubic, "antialias": True}, {**bicubic, "antialias": True}) == {}
     assert "batchnorm-running-variance" in linted("batch_norm", {}, {})
     assert "two" in linted("lstm", {}, {})["bias-missing-or-doubled"]
     assert "gru-gate-order" in linted("gru", {}, {})

@@ -9,7 +9,7 @@ from typing import Any
 from parity.judge.traps.activation import FUNCTIONS, trap_of
 from parity.judge.traps.remedy import number
 from parity.judge.traps.scene import same
-from parity.model.trace import SLOPES, Op
+from parity.model.trace import AFTER, SLOPES, Op
 
 Config = Mapping[str, Any]
 NORMS = ("layer_norm", "group_norm", "instance_norm", "rms_norm")
@@ -232,6 +232,9 @@ def _facts(tensorflow: Op, torch: Op, differs: Callable[[str, str, str], None]) 
         if counts[0] != counts[1]:
             differs("avgpool-count-pad", f"count_include_pad {counts[0]} against {counts[1]}",
                     "averages at the border are smaller")  # fmt: skip
+    if kind == "resize" and all(one.get("method") == "bicubic" and not one.get("antialias") for one in configs):
+        differs("resize-coordinates", "bicubic bends by -0.5 against -0.75", "pixels are interpolated otherwise")
+    _axes(tensorflow, torch, differs)
     forms = [str(config.get("form")) for config in configs]
     if kind == "l2_normalize" and len({"norm" if form in FLOORED else form for form in forms}) > 1:
         differs("l2-normalize-eps", f"{forms[0]} against {forms[1]}", "short vectors are divided by another floor")
@@ -240,6 +243,17 @@ def _facts(tensorflow: Op, torch: Op, differs: Callable[[str, str, str], None]) 
         differs(
             "init-distribution", f"{mine} against {theirs}", "training from scratch starts from another distribution"
         )
+
+
+def _axes(tensorflow: Op, torch: Op, differs: Callable[[str, str, str], None]) -> None:
+    """Compare axes as far as both layouts allow it: how many there are, and whether samples are mixed."""
+    mine, theirs = (op.config.get("axes") for op in (tensorflow, torch))
+    if tensorflow.kind in ("layer_norm", "rms_norm") and mine and theirs and len(mine) != len(theirs):
+        differs("norm-axes", f"normalised over {len(mine)} axes against {len(theirs)}",
+                "the same only where axes are flattened before it, which no setting shows")  # fmt: skip
+    mine, theirs = (op.config.get("axis") for op in (tensorflow, torch))
+    if tensorflow.kind == "softmax" and AFTER in torch.config and (mine == 0) != (theirs == 0):
+        differs("axis-mismatch", f"axis {mine} against {theirs}", "one side mixes the samples of a batch")
 
 
 def with_padding(ops: Sequence[Op]) -> list[Op]:
