@@ -9,7 +9,7 @@ from itertools import combinations, pairwise
 from typing import Any
 
 from parity.errors import UsageError
-from parity.judge.traps.lint import Difference, comparable, compare, compare_optimizers, with_padding
+from parity.judge.traps.lint import FAMILIES, Difference, comparable, compare, compare_optimizers, with_padding
 from parity.model.trace import AFTER, Op, Trace
 from parity.pairing.match import Matching, match_all, match_weighted
 from parity.porting.options import IMAGE_AXES, CheckOptions, is_onnx
@@ -79,6 +79,7 @@ def lint(tensorflow: str, torch: str, options: CheckOptions, optimizers: tuple[s
     torch_trace, matching = _best(traces[TENSORFLOW][0], traces[TORCH], options.by_hand)
     mine, theirs = ({op.index: op for op in trace.ops} for trace in (traces[TENSORFLOW][0], torch_trace))
     pairs = _in_either_order([(mine[pair.tensorflow], theirs[pair.torch]) for pair in matching.pairs])
+    pairs += _droppers(list(mine.values()), list(theirs.values()), pairs)
     alike = [pair for pair in pairs if comparable(*pair)]
     found = [difference for pair in alike for difference in compare(*pair)]
     paired = [{op.index for op in side} for side in zip(*alike, strict=True)] or [set(), set()]
@@ -96,6 +97,31 @@ def lint(tensorflow: str, torch: str, options: CheckOptions, optimizers: tuple[s
         unpaired_torch=tuple(op.name for index, op in theirs.items() if index not in paired[1]),
         notes=tuple(dict.fromkeys([*notes, *matching.ambiguous, *matching.notes])),
     )
+
+
+def _droppers(tensorflow: Sequence[Op], torch: Sequence[Op], pairs: Sequence[tuple[Op, Op]]) -> list[tuple[Op, Op]]:
+    """Return the dropouts that stand alone behind partners: they move nothing, so that values pair none of them.
+
+    Only where torch's operations are known in the order in which they run.
+    """
+    partners = {mine.index: theirs.index for mine, theirs in pairs if AFTER in theirs.config}
+    behind = _dropouts_behind(torch, partners.values())
+    found = []
+    for place, mine in _dropouts_behind(tensorflow, partners).items():
+        theirs = behind.get(partners.get(place, -1), [])
+        found += [(mine[0], theirs[0])] if len(mine) == len(theirs) == 1 else []
+    return found
+
+
+def _dropouts_behind(ops: Sequence[Op], paired: Container[int]) -> dict[int, list[Op]]:
+    """Return the dropouts by the last paired operation before them."""
+    found: dict[int, list[Op]] = {}
+    place = -1
+    for op in ops:
+        place = op.index if op.index in paired else place
+        if op.kind == "dropout":
+            found.setdefault(place, []).append(op)
+    return found
 
 
 def _before_folded(ops: Sequence[Op], paired: Container[int]) -> set[str]:
@@ -169,9 +195,14 @@ def _fed(declared: Mapping[str, Any], channels_first: bool) -> dict[str, Any]:
 
 
 def _like(tensorflow: Trace, torch: Trace) -> Trace:
-    """Return torch's operations without those of kinds that Keras has no layers of: additions, products, moves."""
+    """Return torch's operations without those of kinds that Keras has no layers of: additions, products, moves.
+
+    A layer that Keras's side may have forgotten stays, to be named, where that has none that could be taken for it.
+    """
     kinds = {op.kind for op in tensorflow.ops}
-    return replace(torch, ops=tuple(op for op in torch.ops if op.weights or op.kind in kinds | {"zero_pad"}))
+    alone = {kind for family in (*FAMILIES, ("dropout",)) if not kinds & set(family) for kind in family}
+    kept = kinds | alone | {"zero_pad"}
+    return replace(torch, ops=tuple(op for op in torch.ops if op.weights or op.kind in kept))
 
 
 def _settings(workers: PlainWorkers, side: str, call: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -21,10 +22,10 @@ import pytest
 
 from parity.adapters.base import UsersCode
 from parity.errors import UsageError, WorkerCrash, WorkerTimeout
-from parity.model.trace import Op, Trace
+from parity.model.trace import AFTER, Op, Trace
 from parity.port import _seen_alike
 from parity.porting import convert, memory
-from parity.porting.lint import _call
+from parity.porting.lint import _call, _droppers, _like
 from parity.porting.options import (
     CheckOptions,
     InputSpec,
@@ -423,3 +424,25 @@ def test_a_reader_who_leaves_does_not_end_a_check() -> None:
 def test_the_command_is_also_a_module_and_knows_its_version() -> None:
     done = subprocess.run([sys.executable, "-m", "parity", "--version"], capture_output=True, text=True, timeout=60)
     assert re.fullmatch(r"parity \d+\.\d+\.\d+\n", done.stdout), done.stderr
+
+
+def test_lint_pairs_dropouts_that_stand_alone_behind_partners() -> None:
+    def model(*parts: tuple[str, str, float]) -> list[Op]:
+        return [
+            Op(i, name, kind, (), (), {"rate": rate, AFTER: (i, "0")}) for i, (name, kind, rate) in enumerate(parts)
+        ]
+
+    mine = model(("a", "dense", 0.0), ("x", "dropout", 0.3), ("b", "dense", 0.0), ("y", "dropout", 0.1))
+    theirs = model(("0", "dense", 0.0), ("1", "dropout", 0.5), ("2", "dense", 0.0), ("3", "dropout", 0.1))
+    theirs += [replace(theirs[3], index=4)]  # of two behind one layer nobody knows which is which
+    partners = [(mine[0], theirs[0]), (mine[2], theirs[2])]
+    assert [(one.name, other.name) for one, other in _droppers(mine, theirs, partners)] == [("x", "1")]
+    unordered = [(one, replace(other, config={})) for one, other in partners]
+    assert _droppers(mine, theirs, unordered) == []
+
+
+def test_lint_names_what_only_torch_has() -> None:
+    mine = Trace((), (), (), (Op(0, "a", "dense", (), (), {}, {"kernel": "a/kernel"}),), {}, {}, {})
+    names = ("dropout", "activation", "binary", "dense")
+    theirs = Trace((), (), (), tuple(Op(i, kind, kind, (), ()) for i, kind in enumerate(names)), {}, {}, {})
+    assert [op.kind for op in _like(mine, theirs).ops] == ["dropout", "activation", "dense"]
