@@ -18,7 +18,8 @@ _CORES: Mapping[str, tuple[int, ...]] = {  # the role of each argument
     "op:AdditiveAttention": (QUERY, VALUE, KEY),
 }
 _PRODUCTS = frozenset({"matmul", "einsum", "op:bmm", "op:baddbmm"})
-_ON_THE_WAY = frozenset({"add", "subtract", "multiply", "divide", "rescale", "where", "masked_fill", "op:masked_fill"})
+_MASKING = frozenset({"where", "op:where", "op:SelectV2", "masked_fill", "op:masked_fill"})
+_ON_THE_WAY = _MASKING | {"add", "subtract", "multiply", "divide", "rescale"}
 Core = tuple[tuple[int, int], ...]  # (tensor, role)
 
 

@@ -128,7 +128,7 @@ def _attention() -> Iterator[Case]:
     ways = "self_attention self_attention_with_weights self_attention_by_hand self_attention_stacked"
     yield from _pairs("attention", "self_attention", ways, size)
     yield from _pairs("attention", "cross_attention", inputs="7x12 5x12")
-    ways = "causal_attention causal_attention_added causal_attention_stacked"
+    ways = "causal_attention causal_attention_added causal_attention_by_hand causal_attention_stacked"
     yield from _pairs("attention", "causal_attention", ways, size)
     yield from _pairs("attention", "causal_attention_in_one_product", inputs=size)
     yield from _pairs("attention", "masked_attention", inputs=size)
