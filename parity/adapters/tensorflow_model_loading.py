@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import difflib
 import importlib
+import importlib.abc
 import importlib.util
 import inspect
 import re
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -75,6 +77,42 @@ def is_model_file(source: str) -> bool:
     """Tell whether a source names a model file or a SavedModel folder, not a builder."""
     path = Path(source)
     return path.suffix.lower() in FILES or (path.is_dir() and (path / "saved_model.pb").is_file())
+
+
+@contextlib.contextmanager
+def on_import(name: str, then: Callable[[], None]) -> Iterator[None]:
+    """Call a function as soon as a module has been imported, wherever in somebody's code that is."""
+    finder = _Awaited(name, then)
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+
+
+class _Awaited(importlib.abc.MetaPathFinder):
+    """Lets the others find modules, and has something done behind the one that is waited for."""
+
+    def __init__(self, name: str, then: Callable[[], None]) -> None:
+        self._name, self._then = name, then
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != self._name:
+            return None
+        others = (finder.find_spec(fullname, path, target) for finder in sys.meta_path if finder is not self)
+        spec = next((found for found in others if found is not None), None)
+        if spec is None or spec.loader is None:
+            return spec
+        run = spec.loader.exec_module
+
+        def run_and_tell(module: ModuleType) -> None:
+            run(module)
+            self._then()
+
+        spec.loader.exec_module = run_and_tell  # type: ignore[method-assign]  # this module's own loader
+        return spec
 
 
 def find_builder(source: str) -> tuple[Any, str | None]:

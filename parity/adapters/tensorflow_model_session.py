@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import random
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +18,7 @@ from parity.adapters.tensorflow_model_hooks import Hooks
 from parity.adapters.tensorflow_model_loading import (
     call_builder,
     find_builder,
+    on_import,
     to_stderr,
 )
 from parity.adapters.tensorflow_model_names import Names, plain_variable
@@ -71,13 +70,11 @@ class TensorflowModelSession:
             self._hooks.recorder.single = True
 
     def _built_by(self, source: str) -> Any:
-        path = Path(source.rpartition(":")[0])
-        if path.is_file() and "tf_keras" in path.read_text(errors="replace"):
-            importlib.import_module("tf_keras")  # before the user's code: its default dtype is then the worker's
         self._legacy_ready()
-        function, file = find_builder(source)
-        self._legacy_ready()
-        return call_builder(source, function, file)
+        # Its default dtype must be the worker's before the user's code makes a layer, in whichever module that is.
+        with on_import("tf_keras", self._legacy_ready):
+            function, file = find_builder(source)
+            return call_builder(source, function, file)
 
     def _legacy_ready(self) -> None:
         legacy = sys.modules.get("tf_keras")

@@ -85,3 +85,10 @@ def centred_apart():
         return (x - mean) / tf.sqrt(tf.math.reduce_variance(x, (1, 2), keepdims=True) + 1e-5)
 
     return _standardised(standard)
+
+
+def legacy_elsewhere():
+    """Return a model of another module's, whose function is the first to import the older Keras."""
+    from further_tensorflow import legacy_norms
+
+    return legacy_norms()

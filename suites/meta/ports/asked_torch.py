@@ -266,3 +266,9 @@ def centred_first():
 
 def centred_first_by_one_less():
     return Standardised(lambda x: _centred_first(x, True))
+
+
+def legacy_elsewhere():
+    from further_torch import legacy_norms
+
+    return legacy_norms()

@@ -360,6 +360,7 @@ def _functions() -> Iterator[Case]:
 def _training() -> Iterator[Case]:
     """Yield Keras 2's norms: behind a Dense the moving variance is divided by the count, in torch by one less."""
     yield _port("legacy_norms", inputs="9x8x3")
+    yield _port("legacy_elsewhere", inputs="9x8x3", family="asked")
     place = ("batch_normalization_1", "5")
     train = ("--train",)
     yield _port("legacy_norms", inputs="9x8x3", options=train, cause="batchnorm-running-variance", place=place)
