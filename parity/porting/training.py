@@ -269,16 +269,19 @@ def whole_step(models: Models, inputs: Mapping[str, list[Array]], plan: WeightPl
             reference = link.tensorflow if mine else link.torch
             change = read(reference, after[side]).astype(np.float64) - read(reference, start)
             moved[side] = change if mine else np.asarray(link.to_tensorflow(change))
-        findings.append(_moved(link, moved, models))
+        largest = float(np.abs(read(link.tensorflow, before[TWIN_TENSORFLOW])).max(initial=0.0))
+        findings.append(_moved(link, moved, largest, models))
     return findings
 
 
-def _moved(link: WeightLink, moved: Mapping[str, Array], models: Models) -> Finding:
+def _moved(link: WeightLink, moved: Mapping[str, Array], largest: float, models: Models) -> Finding:
     a64, b64 = moved[TWIN_TENSORFLOW], moved[TWIN_TORCH]
     scale = max(float(np.abs(a64).max(initial=0.0)), float(np.abs(b64).max(initial=0.0))) or 1.0
+    # A step below the last place of what it is added to, as of a bias before a norm, shows in neither number format.
     lost = max(
-        float(np.abs(moved[TENSORFLOW] - a64).max(initial=0.0)), float(np.abs(moved[TORCH] - b64).max(initial=0.0))
-    )
+        float(np.abs(moved[TENSORFLOW] - a64).max(initial=0.0)), float(np.abs(moved[TORCH] - b64).max(initial=0.0)),
+        UNIT_ROUNDOFF["float32"] * largest,
+    )  # fmt: skip
     ratio = UNIT_ROUNDOFF["float64"] / UNIT_ROUNDOFF["float32"]
     allowed = max(SAFETY * ratio * lost / scale + 1e-12, models.slack(lost / scale))
     gap = float(np.abs(a64 - b64).max(initial=0.0)) / scale

@@ -13,6 +13,16 @@ def normed():
     return keras.Model(image, layers.Dense(2)(layers.GlobalAveragePooling2D()(x)))
 
 
+def normed_away():
+    """Return convolutions whose biases the norms behind them take away again: they have no gradient but rounding."""
+    image = keras.Input((12, 10, 3))
+    x = layers.BatchNormalization(name="norm1")(layers.Conv2D(6, 3, name="conv1")(image))
+    x = shortcut = layers.ReLU()(x)
+    x = layers.BatchNormalization(name="norm2")(layers.Conv2D(6, 3, padding="same", name="conv2")(x))
+    x = layers.ReLU()(layers.Add()([x, shortcut]))
+    return keras.Model(image, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
+
+
 def _drawn(model):
     """Give a model weights that its port can draw, too."""
     rng = np.random.default_rng(7)

@@ -57,6 +57,21 @@ def normed_by_hand():
     return Normed(BiasedBatchNorm)
 
 
+class NormedAway(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.conv2, self.head = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 6, 3, 1, 1), nn.Linear(6, 3)
+        self.norm1, self.norm2 = (BiasedBatchNorm(6, eps=1e-3, momentum=0.01) for _ in range(2))
+
+    def forward(self, x):
+        x = F.relu(self.norm1(self.conv1(x)))
+        return self.head(F.relu(self.norm2(self.conv2(x)) + x).mean((2, 3)))
+
+
+def normed_away():
+    return NormedAway()
+
+
 def normed_by_hand_in_place():
     return Normed(InPlace)
 

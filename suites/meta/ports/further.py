@@ -598,6 +598,7 @@ def _trained() -> Iterator[Case]:
     by_hand = partial(port, "normed", inputs=image, place=norm)
     for torch in ("normed_by_hand", "normed_by_hand_in_place"):
         yield by_hand(torch)
+    yield port("normed_away", inputs=image)
     yield by_hand("normed_by_hand_other_eps", cause="batchnorm-eps")
     yield by_hand("normed_by_hand_other_momentum", cause="batchnorm-momentum")
     yield by_hand("normed_by_hand_in_place_other_momentum", cause="unknown")
