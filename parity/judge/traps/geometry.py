@@ -89,6 +89,7 @@ def propose(scene: Scene) -> Iterator[Remedy]:
             yield from _padding(scene, mine, theirs)
             yield from _steps(scene, mine, theirs, around(scene, mine, "tensorflow"), around(scene, theirs, "torch"))
             yield from _groups(scene, mine, theirs)
+            yield from _turned(scene, mine, theirs)
         elif mine.kind == theirs.kind == "conv_transpose":
             yield from _crops(scene, mine, theirs)
         elif mine.kind == theirs.kind == "zero_pad":
@@ -201,9 +202,31 @@ def _kernel_of_groups(scene: Scene, mine: Op) -> dict[str, Array]:
     kernel = scene.tensorflow_weights.get("kernel") if mine is scene.tensorflow else None
     if kernel is None or kernel.ndim < MIN_KERNEL:
         return {}
-    if mine.kind == "depthwise_conv":  # (k.., C, M) to (C * M, 1, k..)
-        return {"weight": np.moveaxis(kernel, (-2, -1), (0, 1)).reshape(-1, 1, *kernel.shape[:-2])}
-    return {"weight": np.moveaxis(kernel, (-1, -2), (0, 1))}
+    return {"weight": _in_torch_layout(mine, kernel)}
+
+
+def _in_torch_layout(op: Op, kernel: Array) -> Array:
+    if op.kind == "depthwise_conv":  # (k.., C, M) to (C * M, 1, k..)
+        return np.moveaxis(kernel, (-2, -1), (0, 1)).reshape(-1, 1, *kernel.shape[:-2])
+    return np.moveaxis(kernel, (-1, -2), (0, 1))
+
+
+def _turned(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
+    """Yield the remedy for a kernel of TensorFlow's sizes in the reverse order, padded so that its result fits."""
+    sizes = [list(op.config.get("kernel") or []) for op in (mine, theirs)]
+    kernel = scene.tensorflow_weights.get("kernel") if mine is scene.tensorflow and theirs is scene.torch else None
+    if kernel is None or sizes[0] == sizes[1] or sizes[0] != sizes[1][::-1] or kernel.ndim != len(sizes[0]) + 2:
+        return
+    wanted, rank = around(scene, mine, "tensorflow"), len(sizes[0])
+    words = {"strides": "stride", "dilation": "dilation"}
+    steps = {key: per_axis(mine.config, key, rank) for key in words}
+    steps = {key: value for key, value in steps.items() if value != per_axis(theirs.config, key, rank)}
+    said = [f"{words[key]}={numbers(value)}" for key, value in steps.items()]
+    told = ", ".join([f"kernel_size={numbers(sizes[0])}", *said])
+    fix = f"{told} in `{theirs.name}`, and {padding_line(theirs, wanted)}"
+    says = f"with a kernel of {numbers(sizes[0])}"
+    config, weights = {"kernel": sizes[0], "pads": wanted, **steps}, {"weight": _in_torch_layout(mine, kernel)}
+    yield with_pads(scene, theirs, change(theirs, "kernel-spatial-swap", says, fix, config, weights))
 
 
 def _crops(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:

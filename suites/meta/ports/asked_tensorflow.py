@@ -102,3 +102,9 @@ def legacy_elsewhere():
     from further_tensorflow import legacy_norms
 
     return legacy_norms()
+
+
+def oblong():
+    image = keras.Input((13, 11, 3))
+    x = layers.Conv2D(6, (5, 3), strides=(2, 1), padding="same", activation="relu", name="tall")(image)
+    return keras.Model(image, layers.Dense(2)(layers.GlobalMaxPooling2D()(x)))

@@ -287,3 +287,9 @@ def legacy_elsewhere():
     from further_torch import legacy_norms
 
     return legacy_norms()
+
+
+def oblong_lying():
+    """Return a port that has height and width in the other order, as images of (x, y) do."""
+    tall = nn.Conv2d(3, 6, (3, 5), (1, 2), (1, 2))
+    return nn.Sequential(tall, nn.ReLU(), nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(6, 2))

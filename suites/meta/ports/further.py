@@ -589,6 +589,10 @@ def asked() -> Iterator[Case]:
     yield from _merged()
     yield from _exported()
     yield from _standardised()
+    oblong = partial(_port, "oblong", "oblong_lying", "13x11x3", family="asked", place=("tall", "0"))
+    yield oblong(cause="kernel-spatial-swap")
+    back = oblong(cause="kernel-spatial-swap", options=("--weights", "torch-to-tf"))
+    yield replace(back, name=f"{back.name}-back")
 
 
 def _trained() -> Iterator[Case]:
