@@ -8,7 +8,7 @@ from math import prod
 
 import numpy as np
 
-from parity.judge.traps import masks
+from parity.judge.traps import heads, masks
 from parity.judge.traps.remedy import Remedy, called, change, insert, number, together
 from parity.judge.traps.scene import PRODUCTS, Scene, exact_numbers, leading_to, same
 from parity.model.layout import Array
@@ -30,6 +30,7 @@ def propose(scene: Scene) -> Iterator[Remedy]:
             yield from _scale(mine, theirs)
     yield from _written_out(scene)
     yield from masks.propose(scene)
+    yield from heads.propose(scene)
     yield from _other_way_round(scene)
     yield from _along_the_keys(scene)
 

@@ -97,6 +97,22 @@ def self_attention_by_hand():
     return ByHand()
 
 
+def self_attention_of_two_heads():
+    return ByHand(heads=2)
+
+
+class EverySoMany(ByHand):
+    """The same whose heads take every third of the numbers each."""
+
+    def split(self, x):
+        batch, length, width = x.shape
+        return x.view(batch, length, width // self.heads, self.heads).permute(0, 3, 1, 2)
+
+
+def self_attention_every_so_many():
+    return EverySoMany()
+
+
 class CausalByHand(ByHand):
     """The same with torch's fused function, which looks at nothing that comes later."""
 
@@ -129,6 +145,20 @@ class Stacked(nn.Module):
 
 def self_attention_stacked():
     return Stacked()
+
+
+def self_attention_stacked_of_two_heads():
+    return Unbound(heads=2)
+
+
+class Unbound(Stacked):
+    """The same with its products written out."""
+
+    def forward(self, x):
+        batch, length, width = x.shape
+        q, k, v = self.qkv(x).reshape(batch, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        shares = torch.softmax(q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5, dim=-1)
+        return self.proj((shares @ v).transpose(1, 2).reshape(batch, length, width))
 
 
 class QueriesScaled(Stacked):

@@ -1,0 +1,138 @@
+"""Heads of an attention whose steps torch's own code has: another number of them, or every so many numbers for one."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from parity.judge.traps.remedy import Remedy, insert, together
+from parity.judge.traps.scene import PRODUCTS, Scene
+from parity.model.trace import MOVES, Op, Trace
+
+TRAP = "attention-scale-or-heads"
+SPLIT = 4  # axes of what has heads: batch, places, heads, size
+Axes = tuple[int, int, int]  # of places, heads and size
+
+
+def propose(scene: Scene) -> Iterator[Remedy]:
+    """Yield the remedies for heads that torch's code divides in another way than TensorFlow's."""
+    for theirs in scene.torch_ops:
+        if theirs.kind in PRODUCTS and len(theirs.inputs) == 2 and not theirs.weights:
+            yield from _another_number(scene, theirs)
+            yield from _every_so_many(scene, theirs)
+    yield from _as_they_are_made(scene)
+
+
+def _another_number(scene: Scene, theirs: Op) -> Iterator[Remedy]:
+    """Scores of queries and keys, of as many places, but of another number of heads."""
+    wanted = () if scene.expected_tensorflow is None else scene.expected_tensorflow.shape
+    held, axes = scene.shapes.get(theirs.outputs[0], ()), _axes(scene, theirs)
+    if len(wanted) != SPLIT or len(held) != SPLIT or len(axes) != 2 or wanted[1] == held[1]:
+        return
+    if (wanted[0], *wanted[2:]) != (held[0], *held[2:]):
+        return
+    given = list(zip(theirs.inputs, axes, strict=True))
+    if any(_numbers_of(scene, tensor, at) % wanted[1] for tensor, at in given):
+        return
+    split = []
+    for tensor, at in given:
+        shape, numbers = scene.shapes[tensor], _numbers_of(scene, tensor, at)
+        split.append(_divided(tensor, at, (0, *at), (shape[0], shape[at[0]], wanted[1], numbers // wanted[1])))
+    says, fix = f"with {wanted[1]} heads", f"{wanted[1]} heads instead of {held[1]} before `{theirs.name}`"
+    one = dataclasses.replace(split[0], trap=TRAP, says=says, fix=fix, cost=1.1)
+    yield dataclasses.replace(together([one, *split[1:]], one), expects=scene.expected_tensorflow)
+
+
+def _every_so_many(scene: Scene, theirs: Op) -> Iterator[Remedy]:
+    """Heads that took every so many of the numbers, where each has a run of them."""
+    axes = _axes(scene, theirs)
+    if len(axes) != 2:
+        return
+    scores = [_in_runs(scene, theirs, tensor, at) for tensor, at in zip(theirs.inputs, axes, strict=True)]
+    yield together(scores, scores[0])
+    yield from scores
+    places, heads, size = axes[1]  # shares and values are summed over the places
+    yield _in_runs(scene, theirs, theirs.inputs[1], (size, heads, places))
+
+
+def _in_runs(scene: Scene, theirs: Op, tensor: int, at: Axes) -> Remedy:
+    places, heads, size = at
+    shape = scene.shapes[tensor]
+    sizes = (shape[0], shape[places], shape[heads], shape[size])
+    divided = _divided(tensor, at, (0, places, size, heads), sizes)
+    fix = f"view(n, places, {sizes[2]}, {sizes[3]}), a run of numbers for each head, before `{theirs.name}`"
+    return dataclasses.replace(divided, says="with a run of numbers for each head", fix=fix)
+
+
+def _as_they_are_made(scene: Scene) -> Iterator[Remedy]:
+    """What TensorFlow's layer makes with its heads as an axis, and torch's code divides behind a linear layer."""
+    expected, tensor = scene.expected_tensorflow, scene.wanted
+    if expected is None or expected.ndim != SPLIT or tensor is None or not _meets_another(scene.torch_trace, tensor):
+        return
+    n, places, heads, size = expected.shape
+    held = scene.shapes.get(tensor, ())
+    for at in ((2, 1, 3), (1, 2, 3)):
+        fits = len(held) == SPLIT and (held[0], held[at[0]]) == (n, places)
+        if fits and held[at[1]] != heads and held[at[1]] * held[at[2]] == heads * size:
+            divided = _divided(tensor, at, (0, *at), (n, places, heads, size))
+            maker = scene.maker(tensor)
+            fix = f"{heads} heads instead of {held[at[1]]}" + (f" in `{maker}`" if maker else "")
+            order = np.argsort((0, *at))
+            yield dataclasses.replace(
+                divided, says=f"with {heads} heads", fix=fix, expects=np.transpose(expected, order)
+            )
+
+
+def _divided(tensor: int, at: Axes, order: Sequence[int], sizes: Sequence[int]) -> Remedy:
+    """Return the remedy that puts a tensor's axes in an order, divides anew, and puts places, heads and size back."""
+    steps = [
+        {"kind": "permute", "config": {"order": [int(axis) for axis in order]}},
+        {"kind": "reshape", "config": {"shape": [int(size) for size in sizes]}},
+        {"kind": "permute", "config": {"order": [int(axis) for axis in np.argsort((0, *at))]}},
+    ]
+    return insert(tensor, TRAP, "", "", "chain", {"steps": steps}, cost=1.1)
+
+
+def _numbers_of(scene: Scene, tensor: int, at: Axes) -> int:
+    shape = scene.shapes[tensor]
+    return shape[at[1]] * shape[at[2]]
+
+
+def _axes(scene: Scene, op: Op) -> list[Axes]:
+    """Return for each input of a product that has heads, as queries and keys do, which axes mean what."""
+    shapes = [scene.shapes.get(tensor, ()) for tensor in op.inputs]
+    if any(len(shape) != SPLIT for shape in shapes):
+        return []
+    equation = str(op.config.get("equation", ""))
+    if op.kind == "matmul":
+        turned = [bool(op.config.get(key)) for key in ("transpose_a", "transpose_b")]
+        return [(3, 1, 2) if turned[0] else (2, 1, 3), (2, 1, 3) if turned[1] else (3, 1, 2)]
+    if "->" not in equation or "." in equation:
+        return []
+    operands, result = equation.replace(" ", "").split("->")
+    first, _, second = operands.partition(",")
+    common = [letter for letter in result if letter in first and letter in second]
+    summed = [letter for letter in first if letter in second and letter not in result]
+    if len(common) != 2 or len(summed) != 1 or result[:2] != "".join(common):
+        return []
+    found = []
+    for letters in (first, second):
+        (places,) = [one for one in range(SPLIT) if letters[one] not in (*common, *summed)]
+        found.append((places, letters.index(common[1]), letters.index(summed[0])))
+    return found
+
+
+def _meets_another(trace: Trace, tensor: int) -> bool:
+    """Return whether a tensor, moved at most, goes into a product with what is no weight."""
+    readers, open_, seen = trace.consumers(), [tensor], {tensor}
+    while open_:
+        for reader in readers.get(open_.pop(), ()):
+            if reader.kind in PRODUCTS and not reader.weights:
+                return True
+            if reader.effect == MOVES or reader.kind == "rescale":
+                new = [made for made in reader.outputs if made not in seen]
+                seen.update(new)
+                open_ += new
+    return False
