@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Sequence
 from itertools import permutations
 
 import numpy as np
 
-from parity.judge.traps.remedy import Remedy, change, replace
+from parity.judge.traps.remedy import Remedy, called, change, replace
 from parity.judge.traps.scene import Scene
-from parity.model.trace import Op
+from parity.model.trace import Op, Trace
 
 IDS = ("operand-order",)
 ORDERED = ("concat", "stack", "subtract", "divide", "matmul")
@@ -21,7 +22,7 @@ def propose(scene: Scene) -> Iterator[Remedy]:
     """Yield the remedies of this family that fit a scene."""
     for mine, theirs in scene.pairs():
         if mine.kind == theirs.kind and mine.kind in ORDERED:
-            yield from _order(scene, theirs)
+            yield from _order(scene, mine, theirs)
         elif {mine.kind, theirs.kind} == {"add", "average"}:
             word = "the mean" if mine.kind == "average" else "the sum"
             fix = (
@@ -40,20 +41,71 @@ def propose(scene: Scene) -> Iterator[Remedy]:
             )
 
 
-def _order(scene: Scene, theirs: Op) -> Iterator[Remedy]:
+def _order(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
     count = len(theirs.inputs)
     seen = _seen_order(scene, theirs) if count > FEW else None
     orders = permutations(range(count)) if count <= FEW else [seen] if seen else []
     for number, order in enumerate(orders):
-        if order != tuple(range(count)):
-            yield change(
-                theirs,
-                "operand-order",
-                f"with its inputs in the order {order}",
-                f"take the inputs of `{theirs.name}` in the order {order}",
-                {"order": list(order)},
-                cost=2.0 + 0.05 * number,
-            )
+        if order == tuple(range(count)):
+            continue
+        one = change(
+            theirs,
+            "operand-order",
+            f"with its inputs in the order {order}",
+            f"take the inputs of `{theirs.name}` in the order {order}",
+            {"order": list(order)},
+            cost=2.0 + 0.05 * number,
+        )
+        yield one
+        if scene.weights_mode == "as-is":
+            yield from _loaded_crosswise(scene, mine, theirs, order, one)
+
+
+def _loaded_crosswise(scene: Scene, mine: Op, theirs: Op, order: Sequence[int], other: Remedy) -> Iterator[Remedy]:
+    """Two layers side by side that were loaded with one another's weights: what they make stands in the other order.
+
+    No number tells this from branches that are merged in the wrong order; their names may.
+    """
+    moved = [place for place, source in enumerate(order) if place != source]
+    if len(moved) != 2 or len(mine.inputs) != len(theirs.inputs):
+        return
+    first, second = (
+        [_layer_of(trace, op.inputs[place]) for place in moved]
+        for trace, op in ((scene.tensorflow_trace, mine), (scene.torch_trace, theirs))
+    )
+    layers = [*first, *second]
+    if any(chain is None for chain in layers):
+        return
+    here, there = ([chain[-1] for chain in some if chain is not None] for some in (first, second))
+    if [_alike(*[c for c in some if c is not None]) for some in (first, second)] != [True, True]:
+        return
+    names = [[op.name.rpartition("/")[2].rpartition(".")[2] for op in some] for some in (here, there)]
+    if names[0][0] == names[1][1] or names[0][1] == names[1][0]:
+        return
+    what = f"the weights of `{there[0].name}` and `{there[1].name}`"
+    told = dataclasses.replace(
+        other, trap="weight-wrong-layer", says=f"with {what} exchanged", fix=f"exchange {what}", cost=other.cost - 0.5
+    )
+    yield called(told, here[0].name, there[0].name)
+
+
+def _layer_of(trace: Trace, tensor: int) -> list[Op] | None:
+    """Return the operations from a tensor back to the layer with weights that it is made by, through no others."""
+    makers, found = trace.producers(), list[Op]()
+    while True:
+        maker = makers.get(tensor)
+        if maker is None or len(maker.inputs) != 1:
+            return None
+        found.append(maker)
+        if maker.weights:
+            return found
+        tensor = maker.inputs[0]
+
+
+def _alike(one: Sequence[Op], other: Sequence[Op]) -> bool:
+    """Return whether two branches of one tensor are the same but for what their weights hold."""
+    kinds = [[(op.kind, op.config) for op in some] for some in (one, other)]
+    return kinds[0] == kinds[1] and one[-1].inputs == other[-1].inputs
 
 
 def _seen_order(scene: Scene, theirs: Op) -> tuple[int, ...] | None:

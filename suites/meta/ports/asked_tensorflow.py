@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import tensorflow as tf
+from drawn import drawn
 from keras import layers
 
 
@@ -108,3 +109,13 @@ def oblong():
     image = keras.Input((13, 11, 3))
     x = layers.Conv2D(6, (5, 3), strides=(2, 1), padding="same", activation="relu", name="tall")(image)
     return keras.Model(image, layers.Dense(2)(layers.GlobalMaxPooling2D()(x)))
+
+
+def beside():
+    """Return two convolutions of one shape side by side."""
+    image = keras.Input((9, 8, 3))
+    x = layers.Concatenate(name="both")([layers.Conv2D(4, 3, name=name)(image) for name in ("one", "other")])
+    model = keras.Model(image, layers.GlobalMaxPooling2D()(layers.ReLU()(x)))
+    for name in ("one", "other"):
+        model.get_layer(name).set_weights([drawn(f"{name}/kernel", (3, 3, 3, 4)), drawn(f"{name}/bias", (4,))])
+    return model

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
+from drawn import drawn
 from torch import nn
 from torch.nn.utils import parametrizations, spectral_norm, weight_norm
 
@@ -293,3 +294,24 @@ def oblong_lying():
     """Return a port that has height and width in the other order, as images of (x, y) do."""
     tall = nn.Conv2d(3, 6, (3, 5), (1, 2), (1, 2))
     return nn.Sequential(tall, nn.ReLU(), nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(6, 2))
+
+
+class Beside(nn.Module):
+    def __init__(self, loaded=("one", "other"), order=(0, 1)):
+        super().__init__()
+        self.one, self.other, self.order = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3), order
+        for layer, name in zip((self.one, self.other), loaded, strict=True):
+            kernel, bias = drawn(f"{name}/kernel", (3, 3, 3, 4)).transpose(3, 2, 0, 1), drawn(f"{name}/bias", (4,))
+            layer.load_state_dict({"weight": torch.tensor(kernel), "bias": torch.tensor(bias)})
+
+    def forward(self, x):
+        made = self.one(x), self.other(x)
+        return F.relu(torch.cat([made[place] for place in self.order], 1)).amax((2, 3))
+
+
+def beside_crosswise():
+    return Beside(("other", "one"))
+
+
+def beside_in_the_other_order():
+    return Beside(order=(1, 0))
