@@ -597,6 +597,8 @@ def asked() -> Iterator[Case]:
     beside = partial(_port, "beside", inputs="9x8x3", options=("--weights", "as-is"), family="asked")
     yield beside("beside_crosswise", cause="weight-wrong-layer", place=("one", "one"))
     yield beside("beside_in_the_other_order", cause="operand-order", place=("both", "cat"))
+    case = beside("beside_in_the_other_order", options=(), says=("their names say the reverse",))
+    yield replace(case, name=f"{case.name}-carried")
     oblong = partial(_port, "oblong", "oblong_lying", "13x11x3", family="asked", place=("tall", "0"))
     yield oblong(cause="kernel-spatial-swap")
     back = oblong(cause="kernel-spatial-swap", options=("--weights", "torch-to-tf"))
