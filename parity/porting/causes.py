@@ -331,12 +331,14 @@ class Bank:
             if op is not None
         ]
         between = tuple(op.name if op is not None and op.effect != MOVES else None for op in before)
+        segments = step.cut.segment_tensorflow, step.cut.segment_torch
+        moved = frozenset((side, op.index) for side, ops in enumerate(segments) for op in ops if op.effect == MOVES)
         evidence = f"d64 {found.before:.2g}; {names(*mains)} is the same, but not {' and '.join(only)} before it"
         fix = f"give {names(*mains)} the same input on both sides"
         return Source(
             tensorflow=mine, torch=theirs, cause=UNKNOWN, evidence=evidence, fix=fix, kind=step.cut.kind,
             message=self._message(step, mine, theirs, f"{UNKNOWN}: no remedy helps.", evidence, fix),
-            ruled_out=found.ruled_out, between=between if any(between) else (),
+            ruled_out=found.ruled_out, between=between if any(between) else (), moved=moved,
         )  # fmt: skip
 
     def _message(self, step: Step, mine: str | None, theirs: str | None, cause: str, evidence: str, fix: str) -> str:

@@ -57,6 +57,7 @@ class Story:
     tied: list[Source] = field(default_factory=list)  # layers whose gradients differ where inputs are equal, at worst
     kept: kept.Kept = field(default_factory=kept.Kept)  # statistics that only one side keeps
     _blamed: set[tuple[int, int]] = field(default_factory=set)  # operations of either side before an unknown fault
+    _moved: set[tuple[int, int]] = field(default_factory=set)  # what only moves numbers there
     _found: dict[int, list[Source]] = field(default_factory=dict)  # by the tensor of TensorFlow's that differs
 
     def add(self, step: Step) -> LayerVerdict:
@@ -99,13 +100,16 @@ class Story:
         """Return what was found, but nothing where an unknown fault before two results was told at the first of them.
 
         A mean and a deviation read what one side alone computes: until that is mended, nothing is known of either.
+        Nor of what reads numbers that one side may have moved otherwise.
         """
         if any(source.cause != UNKNOWN for source in found):
             return found
         alone = extras(step.cut, self.prepared.matching)
-        ops = {(side, op.index) for side, some in enumerate(alone) for op in some}
-        told = bool(ops & self._blamed)
+        whole = step.cut.segment_tensorflow, step.cut.segment_torch
+        ops, within = ({(side, op.index) for side, some in enumerate(both) for op in some} for both in (alone, whole))
+        told = bool(ops & self._blamed or within & self._moved)
         self._blamed |= ops
+        self._moved |= {op for source in found for op in source.moved}
         return [] if told else found
 
     def _without_ties(self, step: Step, gradients: list[Finding]) -> list[Finding]:

@@ -119,3 +119,15 @@ def beside():
     for name in ("one", "other"):
         model.get_layer(name).set_weights([drawn(f"{name}/kernel", (3, 3, 3, 4)), drawn(f"{name}/bias", (4,))])
     return model
+
+
+def capsules():
+    """Return capsules of four numbers each, whose length is taken three times."""
+
+    def squash(t):
+        shares = tf.reduce_sum(t**2, -1) / (1.0 + tf.reduce_sum(t**2, -1))
+        return shares / tf.sqrt(tf.reduce_sum(t**2, -1) + 1e-7)
+
+    image = keras.Input((8, 7, 3))
+    x = layers.Reshape((-1, 4), name="capsules")(layers.Conv2D(8, 3, name="conv")(image))
+    return keras.Model(image, layers.Dense(2)(layers.Lambda(squash, name="squash")(x)))

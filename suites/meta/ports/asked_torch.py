@@ -315,3 +315,21 @@ def beside_crosswise():
 
 def beside_in_the_other_order():
     return Beside(order=(1, 0))
+
+
+class Capsules(nn.Module):
+    def __init__(self, order=(0, 2, 3, 1)):
+        super().__init__()
+        self.conv, self.head, self.order = nn.Conv2d(3, 8, 3), nn.Linear(60, 2), order
+
+    def forward(self, x):
+        length = self.conv(x).permute(self.order).reshape(len(x), -1, 4).square().sum(-1)
+        return self.head(length / (1.0 + length) / torch.sqrt(length + 1e-7))
+
+
+def capsules():
+    return Capsules()
+
+
+def capsules_of_pixels():
+    return Capsules((0, 1, 2, 3))
