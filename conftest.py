@@ -81,8 +81,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("seed") < 0:
         raise pytest.UsageError("--seed must not be negative")
     baseline = config.getoption("baseline")
-    if baseline and not Path(baseline).is_file():
-        raise pytest.UsageError(f"--baseline {baseline}: no such record")
+    if baseline is not None and not Path(baseline).is_file():  # nothing, as of a variable that is not set, is no record
+        raise pytest.UsageError(f"--baseline {baseline or '(empty)'}: no such record")
     for name in ("tensorflow", "torch", "onnxruntime"):
         python = config.getoption(f"{name}_python")
         if python and not Path(python).exists():

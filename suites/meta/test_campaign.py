@@ -116,6 +116,7 @@ def test_a_baseline_that_cannot_be_compared_ends_the_run_before_anything_is_time
         ("--epochs", "0", "of at least 1"),
         ("--torch-python", "/nowhere/python", "no such interpreter"),
         ("--profile", "huge", "invalid choice"),
+        ("--baseline", "", "no such record"),
     ],
 )
 def test_an_option_that_cannot_be_meant_is_refused(option: str, value: str, words: str) -> None:
