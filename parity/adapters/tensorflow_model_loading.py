@@ -12,6 +12,7 @@ import re
 import sys
 import tempfile
 import traceback
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -279,8 +280,9 @@ def read_model_file(source: str, keras: Any, tf: Any) -> tuple[Any, list[str]]:
         except Exception as error:
             if "No model config found" in str(error):  # an .h5 file of weights, by Keras 2 or 3
                 raise UsageError(f"{source}: {ALONE}") from error
-            if path.suffix.lower() == ".keras":
-                raise UsageError(f"{source}: Keras cannot read it: {first_line(error)}") from error
+            if path.suffix.lower() == ".keras":  # Keras says of a file that is no archive that there is none
+                why = first_line(error) if zipfile.is_zipfile(path) else "it is no zip archive, as .keras files are"
+                raise UsageError(f"{source}: Keras cannot read it: {why}") from error
             return _read_legacy(source, error)
 
 

@@ -516,3 +516,9 @@ def test_a_checkpoint_of_tensorflow_is_loaded_into_the_twin_too(workers: dict[st
             found.append(workers[role].call("get_model_weights"))
         assert found[0]
         assert all(np.array_equal(found[0][key], found[1][key]) for key in found[0])
+
+
+def test_a_file_that_is_no_archive_is_called_so(workers: dict[str, Worker], tmp_path: Path) -> None:
+    (tmp_path / "text.keras").write_text("text")
+    with pytest.raises(UsageError, match="it is no zip archive"):
+        workers["plain"].call("load_model", source=str(tmp_path / "text.keras"))
