@@ -28,6 +28,17 @@ class Dump:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise UsageError(f"--dump {folder}: {error.strerror or error}") from None
+            self._clear(folder)
+
+    def _clear(self, folder: Path) -> None:
+        """Remove what an earlier check kept there, by its index: its tensors must not be taken for this one's."""
+        try:
+            before = [str(row["file"]) for row in json.loads((folder / INDEX).read_text())["tensors"]]
+        except (OSError, ValueError, KeyError, TypeError):
+            return
+        for name in before:
+            if Path(name).name == name and name.endswith(".safetensors"):
+                (folder / name).unlink(missing_ok=True)
 
     def add(self, step: Step) -> None:
         """Write the four sides' tensors, each in its own order of axes, and what they were fed."""

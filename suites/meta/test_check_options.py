@@ -25,6 +25,7 @@ from parity.errors import UsageError, WorkerCrash, WorkerTimeout
 from parity.model.trace import AFTER, Op, Trace
 from parity.port import _seen_alike
 from parity.porting import convert, memory
+from parity.porting.dump import Dump
 from parity.porting.lint import _call, _droppers, _like
 from parity.porting.options import (
     CheckOptions,
@@ -446,3 +447,15 @@ def test_lint_names_what_only_torch_has() -> None:
     names = ("dropout", "activation", "binary", "dense")
     theirs = Trace((), (), (), tuple(Op(i, kind, kind, (), ()) for i, kind in enumerate(names)), {}, {}, {})
     assert [op.kind for op in _like(mine, theirs).ops] == ["dropout", "activation", "dense"]
+
+
+def test_a_dump_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
+    kept = {"mine.safetensors": True, "0000-conv.safetensors": False, "0001-bn.safetensors": False}
+    for name in kept:
+        (tmp_path / name).write_bytes(b"")
+    rows = [{"file": name} for name, stays in kept.items() if not stays] + [{"file": "../mine.safetensors"}]
+    (tmp_path / "index.json").write_text(json.dumps({"schema": 1, "tensors": rows}))
+    Dump(tmp_path)
+    assert {name: (tmp_path / name).exists() for name in kept} == kept
+    (tmp_path / "index.json").write_text("[]")
+    Dump(tmp_path)
