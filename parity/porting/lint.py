@@ -54,8 +54,11 @@ class Lint:
         for side, names in (("TensorFlow", self.unpaired_tensorflow), ("PyTorch", self.unpaired_torch)):
             if names:
                 found.append(f"{side} layers without a partner: {', '.join(names)}")
-        count = len(self.differences)
-        found.append(f"{self.pairs} pairs of layers compared, {count} difference{'' if count == 1 else 's'}.")
+        counted = [
+            f"{n} {word}{'' if n == 1 else 's'}"
+            for n, word in ((self.pairs, "pair"), (len(self.differences), "difference"))
+        ]
+        found.append(f"{counted[0]} of layers compared, {counted[1]}.")
         return found
 
 
