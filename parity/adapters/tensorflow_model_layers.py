@@ -112,7 +112,7 @@ def initializer(layer: Any) -> str | None:
     held = layer if hasattr(layer, "kernel_initializer") else getattr(layer, "cell", layer)
     kernel = getattr(held, "kernel_initializer", None) or getattr(held, "depthwise_initializer", None)
     if kernel is None:
-        table = getattr(layer, "embeddings_initializer", None)
+        table = getattr(layer, "embeddings_initializer", None) or getattr(layer, "alpha_initializer", None)
         return None if table is None else _drawn(table)
     parts = [_drawn(kernel)]
     if getattr(held, "recurrent_initializer", None) is not None:

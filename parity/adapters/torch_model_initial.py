@@ -18,6 +18,11 @@ def initializer(module: nn.Module) -> str | None:
     weight: Any = getattr(module, "weight", None)
     if isinstance(module, nn.Embedding):
         return "normal(0, 1)" if _spread(weight) and abs(float(weight.std()) - 1.0) < 0.2 else None
+    if isinstance(module, nn.PReLU):
+        values = (
+            weight.detach().unique().tolist() if isinstance(weight, Tensor) and not nn.parameter.is_lazy(weight) else []
+        )
+        return None if len(values) != 1 else f"constant({values[0]:g})" if values[0] else "zeros"
     if isinstance(module, _RECURRENT):
         limit = module.hidden_size**-0.5
         drawn = _uniform(module.weight_ih_l0, limit) and _uniform(module.weight_hh_l0, limit)

@@ -522,3 +522,14 @@ def test_a_file_that_is_no_archive_is_called_so(workers: dict[str, Worker], tmp_
     (tmp_path / "text.keras").write_text("text")
     with pytest.raises(UsageError, match="it is no zip archive"):
         workers["plain"].call("load_model", source=str(tmp_path / "text.keras"))
+
+
+def test_the_slopes_of_a_fresh_prelu_are_told(workers: dict[str, Worker], tmp_path: Path) -> None:
+    (tmp_path / "slopes.py").write_text(
+        "import keras\nfrom keras import layers\n"
+        "def build():\n    quarter = keras.initializers.Constant(0.25)\n"
+        "    return keras.Sequential([keras.Input((3,)), layers.PReLU(), layers.PReLU(quarter)])\n"
+    )
+    workers["plain"].call("load_model", source=f"{tmp_path}/slopes.py:build")
+    ops = Trace.from_dict(workers["plain"].call("static_ops")).ops
+    assert [op.config.get("initializer") for op in ops] == ["zeros", "constant(0.25)"]

@@ -788,3 +788,14 @@ def test_a_builder_that_goes_to_another_folder_comes_back(plain: Worker, tmp_pat
     plain.call("load_model", source=f"{tmp_path}/wanderer.py:build")
     with pytest.raises(UsageError, match="there"):
         plain.call("load_model", source=f"{tmp_path}/wanderer.py:place")
+
+
+def test_the_slopes_of_a_fresh_prelu_are_told(plain: Worker, tmp_path: Path) -> None:
+    (tmp_path / "slopes.py").write_text(
+        "from torch import nn\n"
+        "def build():\n    return nn.Sequential(nn.PReLU(), nn.PReLU(3), nn.PReLU(init=0.0), nn.Linear(3, 2))\n"
+    )
+    plain.call("load_model", source=f"{tmp_path}/slopes.py:build")
+    ops = Trace.from_dict(plain.call("static_ops")).ops
+    told = [op.config.get("initializer") for op in ops]
+    assert told == ["constant(0.25)", "constant(0.25)", "zeros", None]
