@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from parity.errors import PairingError, ParityError, UsageError
 from parity.model.trace import Trace, made_of_inputs
@@ -17,7 +17,7 @@ from parity.porting.convert import Conversion, directions, write
 from parity.porting.convert import settings as convert_settings
 from parity.porting.cuts import cuts
 from parity.porting.dump import Dump
-from parity.porting.options import TENSORFLOW_TO_TORCH, Array, CheckOptions, arrays, as_inputs, to_torch
+from parity.porting.options import TENSORFLOW_TO_TORCH, Array, Settings, arrays, settings_of, to_torch
 from parity.porting.orders import Orders
 from parity.porting.repro import Repro
 from parity.porting.sharing import share_weights
@@ -34,19 +34,19 @@ def check(
     *,
     progress: Progress | None = None,
     workers: Workers | None = None,
-    **options: Any,
+    **options: Unpack[Settings],
 ) -> Verdict:
     """Return whether two models are the same function, and if not, where and why they differ.
 
     A builder is `path/file.py:function`, `package.module:function` or a model file. `inputs` holds one item per input:
     text as for `--input` and `--int-input`, a tuple of sizes without the batch axis, or a whole batch as an array in
-    TensorFlow's order. Further options are the fields of `parity.porting.options.CheckOptions`. `workers` may be kept
+    TensorFlow's order. Further options are those of `parity.porting.options.Settings`. `workers` may be kept
     open by the caller to check one pair after another.
 
     Raises
         ParityError: bad input, a builder that raises, a worker that died; one clear line each.
     """
-    settings = CheckOptions(inputs=as_inputs(inputs), **options)
+    settings = settings_of(inputs, options)
     builders = {TENSORFLOW: str(tensorflow_builder), TORCH: str(torch_builder)}
     own = workers or Workers(settings)
     tell = progress or (lambda *_: None)
@@ -66,7 +66,7 @@ def convert(
     inputs: Sequence[Any] | str = (),
     *,
     progress: Progress | None = None,
-    **options: Any,
+    **options: Unpack[Settings],
 ) -> tuple[Verdict, Conversion | None]:
     """Move trained weights from the file `source` of one framework to the file `target` of the other.
 
@@ -78,7 +78,7 @@ def convert(
     """
     tell = progress or (lambda *_: None)
     mine, other = directions(Path(source), Path(target))
-    settings = convert_settings(CheckOptions(inputs=as_inputs(inputs), **options), mine, Path(source))
+    settings = convert_settings(settings_of(inputs, options), mine, Path(source))
     with Workers(settings) as workers:
         models = Models(workers, {TENSORFLOW: str(tensorflow_builder), TORCH: str(torch_builder)}, settings)
         prepared = prepare(models, tell)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from errno import EACCES, EISDIR
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,31 @@ class InputSpec:
         return f"{size}:{self.low}:{self.high}" if self.integer else size
 
 
+_PATHS = ("dump", "repro")
+_TEXTS = ("tensorflow_weights", "torch_weights", "tensorflow_python", "torch_python")
+
+
+class Settings(TypedDict, total=False):
+    """What `parity.check` may be told beside builders and inputs: the fields of `CheckOptions`, paths maybe as text."""
+
+    torch_layout: str
+    weights: str
+    by_hand: Mapping[str, str]
+    train: bool
+    fresh: bool
+    batch: int
+    seed: int
+    dump: str | Path | None
+    repro: str | Path | None
+    tensorflow_python: str | Path | None
+    torch_python: str | Path | None
+    tensorflow_weights: str | Path | None
+    torch_weights: str | Path | None
+    device: str
+    threads: int | None
+    timeout_s: float
+
+
 @dataclass(frozen=True)
 class CheckOptions:
     """Everything about one check beside the two builders; `inputs` may hold arrays (batch axis first) as they are."""
@@ -68,6 +93,10 @@ class CheckOptions:
     timeout_s: float = 3600.0
 
     def __post_init__(self) -> None:
+        for names, kind in ((_PATHS, Path), (_TEXTS, str)):  # a caller of the library may give either
+            for name in names:
+                if getattr(self, name) is not None:
+                    object.__setattr__(self, name, kind(getattr(self, name)))
         if not self.inputs:
             raise UsageError("no input was named: give --input HxWxC (or --int-input SHAPE:LOW:HIGH) once per input")
         _one_of("--weights", self.weights, WEIGHTS)
@@ -80,6 +109,15 @@ class CheckOptions:
             raise UsageError(f"--threads (={self.threads}) must be at least 1")
         if not self.timeout_s > 0:
             raise UsageError(f"--timeout (={self.timeout_s:g}) must be a number of seconds above 0")
+
+
+def settings_of(inputs: Sequence[Any] | str, told: Settings) -> CheckOptions:
+    """Return what a caller of the library says, checked."""
+    words: Mapping[str, Any] = told
+    unknown = sorted(set(words) - set(Settings.__annotations__))
+    if unknown:
+        raise UsageError(f"a check does not know {', '.join(unknown)}; it knows {', '.join(Settings.__annotations__)}")
+    return CheckOptions(inputs=as_inputs(inputs), **words)
 
 
 def _one_of(name: str, value: str, known: Sequence[str]) -> None:

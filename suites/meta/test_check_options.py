@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -30,11 +30,13 @@ from parity.porting.lint import _call, _droppers, _like
 from parity.porting.options import (
     CheckOptions,
     InputSpec,
+    Settings,
     arrays,
     as_inputs,
     parse_input,
     parse_int_input,
     read_map,
+    settings_of,
     writable,
     write_whole,
 )
@@ -459,3 +461,11 @@ def test_a_dump_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
     assert {name: (tmp_path / name).exists() for name in kept} == kept
     (tmp_path / "index.json").write_text("[]")
     Dump(tmp_path)
+
+
+def test_the_library_takes_paths_as_text_and_knows_its_words() -> None:
+    told = settings_of("4", {"dump": "kept", "repro": "first.py", "torch_weights": Path("trained.pth")})
+    assert (told.dump, told.repro, told.torch_weights) == (Path("kept"), Path("first.py"), "trained.pth")
+    assert set(Settings.__annotations__) == {one.name for one in fields(CheckOptions)} - {"inputs"}
+    with pytest.raises(UsageError, match="a check does not know wieghts; it knows torch_layout, weights"):
+        settings_of("4", cast(Any, {"wieghts": "as-is"}))
