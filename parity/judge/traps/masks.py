@@ -35,6 +35,7 @@ def propose(scene: Scene) -> Iterator[Remedy]:
         for place, tensor in enumerate(op.inputs):
             if scene.shapes.get(tensor) == scene.shapes.get(op.outputs[0]) == wanted.shape:
                 yield from _laid(scene, op, place, wanted, told)
+    yield from _left_out(scene, wanted, told)
 
 
 def _turned_round(scene: Scene) -> Iterator[Remedy]:
@@ -98,6 +99,15 @@ def _but_for_whole_rows(wanted: Blocked, held: Blocked) -> bool:
     """
     whole = ~wanted.any(-1) | ~held.any(-1)
     return bool((~whole).any()) and np.array_equal(held[~whole], ~wanted[~whole])
+
+
+def _left_out(scene: Scene, wanted: Blocked, told: tuple[str, str]) -> Iterator[Remedy]:
+    """Yield the remedy that lays a mask over scores where torch's code has none."""
+    for op in scene.torch_ops:
+        if op.kind == "softmax" and scene.shapes.get(op.inputs[0]) == wanted.shape:
+            config, weights = {"input": 0, "how": "fill", "value": -1e9}, {"blocked": wanted.astype(np.float64)}
+            fix = f"{told[1]} before `{op.name}`"
+            yield insert(op.inputs[0], TRAP, told[0], fix, "masked_scores", config, weights=weights)
 
 
 def _laid(scene: Scene, op: Op, place: int, wanted: Blocked, told: tuple[str, str]) -> Iterator[Remedy]:
