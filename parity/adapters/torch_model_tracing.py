@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode, resolve_name
 
 from parity.adapters.torch_model_calls import Call, Par, Ref, leaves, mapped, named_outputs, tensors
 from parity.adapters.torch_model_exact import plain_name, rewrite, widened
+from parity.adapters.torch_model_fused import steps_of
 from parity.adapters.torch_model_leaves import Packing, is_layered, keep_length, layered, leaf, packing_of
 from parity.errors import UsageError
 from parity.model.trace import BOTH_WAYS
@@ -82,6 +83,10 @@ class Recorder(TorchFunctionMode):
         name = plain_name(function)
         if name == "multi_head_attention_forward" and "attention" in self.expand:
             return self._look_into(function, args, kwargs)
+        steps = steps_of(name, kwargs)
+        if steps is not None:
+            with self:
+                return steps(*args, **kwargs)
         if not kwargs and is_layered(name, args):
             with self:  # the cutting and joining of states is seen
                 return layered(name, args, self.leaf_forward, self.packing, BOTH_WAYS in self.expand)

@@ -102,10 +102,12 @@ def _norms() -> Iterator[Case]:
 
 
 def _calls() -> Iterator[Case]:
-    """Yield models whose inputs are one list, who return a single number, and as many rows as their values say."""
+    """Yield models called in unusual ways: inputs in a list, a number or some of the rows returned, fused arithmetic."""
     for options in ((), ("--train",)):
         yield _port("listed_and_summed", "listed_and_summed", "6 4", options=options)
     yield _port("rows_kept", "rows_kept", "6")
+    yield _port("fused", "fused", "6")
+    yield _port("fused", "fused_by_another", "6", "residual-scale", ("multiply*", "mul*"))
     yield _port("rows_kept", "rows_left_out", "6", "residual-scale", ("stridedslice", "mul"))
 
 

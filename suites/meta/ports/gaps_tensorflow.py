@@ -251,3 +251,9 @@ class RowsKept(keras.Model):
 
 def rows_kept():
     return RowsKept()
+
+
+def fused():
+    features = keras.Input((6,))
+    first, second, third = (layers.Dense(4, name=name)(features) for name in ("first", "second", "third"))
+    return keras.Model(features, layers.Dense(3, name="head")(first + 0.5 * (keras.ops.sigmoid(second) * third)))
