@@ -102,7 +102,7 @@ def _norms() -> Iterator[Case]:
 
 
 def _calls() -> Iterator[Case]:
-    """Yield models called in unusual ways: inputs in a list, a number or some of the rows returned, sums of products."""
+    """Yield models called in unusual ways: inputs in a list, a number or some rows returned, sums of products."""
     for options in ((), ("--train",)):
         yield _port("listed_and_summed", "listed_and_summed", "6 4", options=options)
     yield _port("rows_kept", "rows_kept", "6")
