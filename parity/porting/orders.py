@@ -12,7 +12,7 @@ from parity.errors import PairingError, ParityError
 from parity.model.trace import ELEMENTWISE, MOVES, Op
 from parity.pairing.families import COMMUTES
 from parity.pairing.match import OpPair
-from parity.pairing.relations import Relation, candidates, rows_of, through, with_shapes
+from parity.pairing.relations import SAME, Relation, candidates, rows_of, through, with_shapes
 from parity.porting.options import CHANNELS_FIRST, IMAGE_AXES, Array, CheckOptions
 from parity.porting.sides import TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH, Models, is_fatal
 
@@ -25,6 +25,12 @@ KEEPING = frozenset(
     {"batch_norm", "layer_norm", "rms_norm", "l2_normalize", "softmax", "prelu", "dropout", "standardize"}
     | {"add", "subtract", "multiply", "divide", "maximum", "minimum", "average"}
 )
+
+
+# Kinds that only repeat numbers; one side may do it along an axis of its own, which is flattened afterwards.
+REPEATING = frozenset({"op:Tile", "op:tile", "op:repeat", "op:repeat_interleave"})
+JOINING = frozenset({"concat", "stack"})
+VECTOR_AXES = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,18 +229,33 @@ class Orders:
         named = [Relation(name) for name in (wanted, "same", "channels") if Relation(name).fits(shape, other)]
         if named:
             return named[0], all(spatial) or len(shape) < IMAGE_AXES
+        if self._are_repeated(mine, theirs):
+            return Relation.explicit(np.arange(int(np.prod(shape[1:]))), shape[1:], other[1:]), True
         found = candidates(shape, other)
         if not found and len(shape) == len(other) > IMAGE_AXES and shape[-1] == other[1]:
             # A stride that stands elsewhere: images of other sizes, whose channels still mean the same.
             return Relation("channels"), False
         return (found[0], False) if found else (None, False)
 
-    def _way(self, tensor: int, side: int) -> Way:
-        """Follow a tensor back through what moves numbers, or treats each on its own."""
+    def _are_repeated(self, mine: int, theirs: int) -> bool:
+        """Return whether both hold a vector's numbers repeated: then none has changed places in a right port."""
+        way_a, way_b = self._way(mine, 0, repeats=True), self._way(theirs, 1, repeats=True)
+        if not any(_repeats(op) for op in (*way_a[1], *way_b[1])):
+            return False
+        if len(self.models[TENSORFLOW].shapes.get(way_a[0], ())) != VECTOR_AXES:
+            return False
+        start, sure = self._from(way_a[0], way_b[0])
+        return start is not None and start.name == SAME and sure
+
+    def _way(self, tensor: int, side: int, repeats: bool = False) -> Way:
+        """Follow a tensor back through what moves numbers, or treats each on its own; on request, or repeats them."""
         ops: list[Op] = []
         while True:
             maker = self._producers[side].get(tensor)
-            if maker is None or maker.effect not in (MOVES, ELEMENTWISE) or len(maker.inputs) != 1:
+            if maker is None or len(set(maker.inputs)) != 1:
+                return tensor, ops[::-1]
+            one = maker.effect in (MOVES, ELEMENTWISE) and len(maker.inputs) == 1
+            if not one and not (repeats and _repeats(maker)):
                 return tensor, ops[::-1]
             ops.append(maker)
             tensor = maker.inputs[0]
@@ -293,7 +314,12 @@ class Orders:
                 answer = self.models.segment(side, {at: np.ascontiguousarray(probe)}, last)
                 moved = np.asarray(answer["value"])
                 patches = not whole and any(op.kind == "patches" for op in moves)
-                if (moved.size != probe.size and not patches) or not (whole or _samples_alike(moved, shape[:1])):
+                more = bool(moved.size) and not 0 <= moved.min() <= moved.max() < max(count, 1)
+                if (
+                    more
+                    or (moved.size != probe.size and not patches)
+                    or not (whole or _samples_alike(moved, shape[:1]))
+                ):
                     raise ParityError(f"`{moves[0].name}` does more than move numbers within a sample")
                 kept = moved.size // shape[0] if patches else count
                 index = index[moved.reshape(-1)[:kept].astype(np.int64)]
@@ -319,6 +345,10 @@ def _of_all_samples(places: Array, count: int) -> Array | None:
     if rows.min(initial=0) < 0 or rows.max(initial=-1) >= rows.shape[1] or (rows != rows[0]).any():
         return None
     return np.asarray(rows[0])
+
+
+def _repeats(op: Op) -> bool:
+    return op.kind in REPEATING or (op.kind in JOINING and len(set(op.inputs)) == 1)  # with itself
 
 
 def _stretches(ops: Sequence[Op]) -> list[list[Op]]:

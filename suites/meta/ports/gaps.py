@@ -106,6 +106,9 @@ def _calls() -> Iterator[Case]:
     for options in ((), ("--train",)):
         yield _port("listed_and_summed", "listed_and_summed", "6 4", options=options)
     yield _port("rows_kept", "rows_kept", "6")
+    for name in ("repeated", "stacked"):
+        yield _port(name, "repeated", "6")
+        yield _port(name, "tiled", "6", "output-permutation", ("*", "repeat"))
     yield _port("fused", "fused", "6")
     yield _port("fused", "fused_by_another", "6", "residual-scale", ("multiply*", "mul*"))
     yield _port("rows_kept", "rows_left_out", "6", "residual-scale", ("stridedslice", "mul"))

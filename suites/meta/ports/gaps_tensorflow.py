@@ -257,3 +257,17 @@ def fused():
     features = keras.Input((6,))
     first, second, third = (layers.Dense(4, name=name)(features) for name in ("first", "second", "third"))
     return keras.Model(features, layers.Dense(3, name="head")(first + 0.5 * (keras.ops.sigmoid(second) * third)))
+
+
+def _repeating(repeat):
+    features = keras.Input((6,))
+    x = layers.Lambda(repeat, output_shape=(10,), name="repeat")(layers.Dense(5, name="first")(features))
+    return keras.Model(features, layers.Dense(3, name="head")(x))
+
+
+def repeated():
+    return _repeating(lambda x: tf.repeat(x, 2, axis=-1))
+
+
+def stacked():
+    return _repeating(lambda x: tf.reshape(tf.stack([x, x], -1), [-1, 10]))

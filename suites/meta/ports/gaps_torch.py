@@ -358,3 +358,23 @@ def fused():
 
 def fused_by_another():
     return Fused(0.7)
+
+
+class Repeated(nn.Module):
+    """Repeats each number of a vector, or all of it."""
+
+    def __init__(self, each=True):
+        super().__init__()
+        self.first, self.head, self.each = nn.Linear(6, 5), nn.Linear(10, 3), each
+
+    def forward(self, x):
+        x = self.first(x)
+        return self.head(x.repeat_interleave(2, -1) if self.each else x.repeat(1, 2))
+
+
+def repeated():
+    return Repeated()
+
+
+def tiled():
+    return Repeated(each=False)
