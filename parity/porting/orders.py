@@ -149,12 +149,12 @@ class Orders:
             return self._guess(mine, theirs)
 
     def _joined(self, mine: int, theirs: int) -> tuple[Relation, bool] | None:
-        """Return the order behind a concatenation on both sides, made of the orders of what was joined.
+        """Return the order behind a concatenation or a stack on both sides, made of the orders of what was joined.
 
-        A flattened image beside a vector is ordered like neither.
+        A flattened image beside a vector is ordered like neither; images may be stacked along an axis of either side's.
         """
         makers = self._producers[0].get(mine), self._producers[1].get(theirs)
-        if not all(maker is not None and maker.kind == "concat" for maker in makers):
+        if not all(maker is not None and maker.kind in JOINING for maker in makers):
             return None
         parts = list(zip(*(maker.inputs for maker in makers if maker is not None), strict=False))
         relations = [self.of(*part) for part in parts]
@@ -171,7 +171,11 @@ class Orders:
             joined[0].append(numbers)
             joined[1].append(relation.to_torch(numbers))
         try:
-            maps = [np.concatenate(arrays, axis) for arrays, axis in zip(joined, axes, strict=True)]
+            maps = [
+                np.stack(arrays, axis) if maker.kind == "stack" else np.concatenate(arrays, axis)
+                for arrays, axis, maker in zip(joined, axes, makers, strict=True)
+                if maker is not None
+            ]
             if 0 in axes or any(found.shape[1:] != shape[1:] for found, shape in zip(maps, shapes, strict=True)):
                 return None
             return through(with_shapes(Relation("same"), (count,), (count,)), *maps), all(

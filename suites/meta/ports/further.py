@@ -434,6 +434,8 @@ def _pictures() -> Iterator[Case]:
     yield port_("generator_as_keras_has_it", cause="flatten-order", place=("start", "start"))
     case = port_("generator_with_kernels_exchanged", cause="weight-wrong-layer", place=("first", "first"))
     yield replace(case, sources=(*case.sources, Source(("second",), ("second",), ("weight-wrong-layer",))))
+    yield port("selected", inputs="6x6x3")
+    yield port("selected", "selected_by_columns", "6x6x3", cause="axis-mismatch", place=("pool", "mean"))
     yield port("words_as_pictures", "words_as_signals", ids="14:0:29")
     yield port("words", "words_by_mean", ids="14:0:29", cause="unknown", place=("global_max*", "mean*"))
 

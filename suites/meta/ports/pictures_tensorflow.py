@@ -68,3 +68,13 @@ def drawn_generator():
     for weight in model.weights:
         weight.assign(drawn(weight.path, weight.shape))
     return model
+
+
+def selected():
+    """Return a network that chooses between kernels; its pictures are as high and wide as they have channels."""
+    picture = keras.Input((6, 6, 3))
+    sizes = [layers.Conv2D(6, size, padding="same", name=f"by_{size}")(picture) for size in (3, 5)]
+    pooled = layers.GlobalAveragePooling2D(name="pool")(layers.Add(name="both")(sizes))
+    gates = layers.Softmax(axis=3, name="gates")(layers.Reshape((1, 1, 2, 6))(layers.Dense(12, name="gate")(pooled)))
+    chosen = layers.Lambda(lambda x: tf.reduce_sum(tf.stack(x[:2], 3) * x[2], 3), name="chosen")([*sizes, gates])
+    return keras.Model(picture, layers.Conv2D(3, 1, name="head")(chosen))

@@ -225,3 +225,25 @@ def generator_as_keras_has_it():
 
 def generator_with_kernels_exchanged():
     return Generator(first="second", second="first")
+
+
+class Selected(nn.Module):
+    """Chooses between kernels, whose pictures it stacks in front of their channels before it adds them up."""
+
+    def __init__(self, across=-1):
+        super().__init__()
+        self.sizes = nn.ModuleList(nn.Conv2d(3, 6, size, padding="same") for size in (3, 5))
+        self.gate, self.head, self.across = nn.Linear(6, 12), nn.Conv2d(6, 3, 1), across
+
+    def forward(self, x):
+        both = torch.stack([size(x) for size in self.sizes], 1)
+        gates = self.gate(both.sum(1).mean((2, self.across))).view(-1, 2, 6, 1, 1).softmax(1)
+        return self.head((both * gates).sum(1))
+
+
+def selected():
+    return Selected()
+
+
+def selected_by_columns():
+    return Selected(across=1)
