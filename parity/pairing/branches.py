@@ -1,26 +1,37 @@
-"""Branches side by side that differ in a setting alone, such as the rates of an ASPP: each belongs to its like.
+"""Branches side by side that differ in a setting, an activation or their size alone: each belongs to its like.
 
+Such are the rates of an ASPP, the gate of a highway beside what it lets through, the rows beside the columns.
 What joins them may take them in another order: that is one fault, where pairs by place would be a fault in each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 
-from parity.pairing.families import settings
+from parity.model.trace import Op, Trace
+from parity.pairing.families import is_light, settings
 from parity.pairing.skeleton import Skeleton
 
 Branches = dict[Hashable, int]  # the node of each setting
+_BY_SIZE = 2  # of the ways to tell them apart
 
 
-def alike(a: Skeleton, b: Skeleton) -> Iterator[tuple[int, int]]:
-    """Yield the nodes of both sides that belong together for their settings, as no two beside them have the same."""
-    theirs = list(_side_by_side(b))
-    for label, mine in _side_by_side(a):
+def alike(
+    a: Skeleton, b: Skeleton, whole: tuple[Skeleton, Skeleton], traces: tuple[Trace, Trace]
+) -> Iterator[tuple[int, int, bool]]:
+    """Yield the nodes of both sides that belong together for their settings, as no two beside them have the same.
+
+    Where the settings are the same, the activations behind them may tell, which are in `whole`, or their sizes. With
+    each pair comes whether its sizes tell, which those of others can be by no means.
+    """
+    theirs = list(_side_by_side(b, whole[1], traces[1]))
+    for label, mine in _side_by_side(a, whole[0], traces[0]):
         for other_label, others in theirs:
-            if label == other_label and mine.keys() == others.keys():
-                for key, node in mine.items():
-                    yield from _along(a, b, node, others[key])
+            told = [way for way, one in enumerate(mine) if one and one.keys() == others[way].keys()]
+            if label == other_label and told:
+                way = told[0]
+                for key, node in mine[way].items():
+                    yield from ((i, j, way == _BY_SIZE) for i, j in _along(a, b, node, others[way][key]))
 
 
 def _along(a: Skeleton, b: Skeleton, node: int, other: int) -> Iterator[tuple[int, int]]:
@@ -35,13 +46,34 @@ def _along(a: Skeleton, b: Skeleton, node: int, other: int) -> Iterator[tuple[in
             return
 
 
-def _side_by_side(graph: Skeleton) -> Iterator[tuple[Hashable, Branches]]:
-    """Yield layers of one size that read one tensor, several of them, by what sets each apart."""
+def _side_by_side(graph: Skeleton, whole: Skeleton, trace: Trace) -> Iterator[tuple[Hashable, Sequence[Branches]]]:
+    """Yield layers of one size that read one tensor, several of them, by each way to tell them apart, if it does."""
     groups: dict[Hashable, list[int]] = {}
     for node, op in enumerate(graph.ops):
         if op is not None and op.weights and op.inputs:
             groups.setdefault((graph.before[node], graph.labels[node], graph.shapes[node]), []).append(node)
+    places = whole.node_of()
     for (_, *label), nodes in ((key, some) for key, some in groups.items() if isinstance(key, tuple)):
-        found: Branches = {tuple(sorted(settings(op).items())): node for node in nodes if (op := graph.ops[node])}
-        if len(found) == len(nodes) > 1:
-            yield tuple(label), found
+        ops = {node: op for node in nodes if (op := graph.ops[node])}
+        told: list[Branches] = [
+            {_settings(op): node for node, op in ops.items()},
+            {(_settings(op), _activations(whole, places[op.index])): node for node, op in ops.items()},
+            {(_settings(op), _sizes(trace, op)): node for node, op in ops.items()},
+        ]
+        if len(nodes) > 1:
+            yield tuple(label), [found if len(found) == len(nodes) else {} for found in told]
+
+
+def _settings(op: Op) -> Hashable:
+    return tuple(sorted(settings(op).items()))
+
+
+def _activations(whole: Skeleton, node: int) -> Hashable:
+    """Return what bends a layer's result right behind it."""
+    readers = [whole.ops[reader] for reader, _ in whole.after[node]]
+    return tuple(sorted((op.kind, repr(_settings(op))) for op in readers if op is not None and is_light(op)))
+
+
+def _sizes(trace: Trace, op: Op) -> Hashable:
+    """Return how long the axes of a layer's result are, in whatever order."""
+    return tuple(sorted(trace.shapes.get(op.outputs[0], ())))

@@ -28,6 +28,7 @@ _CERTAIN = 100.0  # more than all evidence together
 _EASILY_MOVED = 3.0  # an activation that a port has before a sum, not behind it, is no reason to part two sums
 # Of queries, keys and values, or of one of several branches: more than what tells apart layers that read one tensor.
 _ROLE = 3.0
+_SIZED = 9.0  # more than all likeness of what is around
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,8 @@ def match_weighted(tensorflow: Trace, torch: Trace, by_hand: Mapping[str, str] |
     whole = skeleton(tensorflow, light=True), skeleton(torch, light=True)
     scores = evidence(a, b, whole)
     _attend(scores, a, b, *roles)
-    for i, j in branches.alike(a, b):
-        scores[i, j] += _ROLE
+    for i, j, sized in branches.alike(a, b, whole, (tensorflow, torch)):
+        scores[i, j] += _SIZED if sized else _ROLE
     hand = byhand.resolve(tensorflow, torch, by_hand or {})
     certain = _hold(scores, a, b, hand)
     chosen = {int(i): int(j) for i, j in zip(*assign(a, b, scores), strict=True)}

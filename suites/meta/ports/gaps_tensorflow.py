@@ -271,3 +271,23 @@ def repeated():
 
 def stacked():
     return _repeating(lambda x: tf.reshape(tf.stack([x, x], -1), [-1, 10]))
+
+
+def highway():
+    x = features = keras.Input((6,))
+    for name in ("first", "second"):
+        gate = layers.Dense(6, activation="sigmoid", name=f"{name}_gate")(x)
+        inner = layers.Dense(6, activation="relu", name=f"{name}_inner")(x)
+        x = layers.Add(name=name)([gate * inner, (1.0 - gate) * x])
+    return keras.Model(features, x)
+
+
+def crossed():
+    image = keras.Input((7, 9, 3))
+    x = layers.Conv2D(4, 3, name="stem")(image)
+    both = [keras.ops.mean(x, 2, keepdims=True), keras.ops.transpose(keras.ops.mean(x, 1, keepdims=True), (0, 2, 1, 3))]
+    shared = layers.Conv2D(2, 1, activation="relu", name="shared")(keras.ops.concatenate(both, 1))
+    rows, columns = keras.ops.split(shared, [5], axis=1)
+    rows = layers.Conv2D(4, 1, activation="sigmoid", name="rows")(rows)
+    columns = layers.Conv2D(4, 1, activation="sigmoid", name="columns")(keras.ops.transpose(columns, (0, 2, 1, 3)))
+    return keras.Model(image, x * rows * columns)

@@ -378,3 +378,40 @@ def repeated():
 
 def tiled():
     return Repeated(each=False)
+
+
+class Highway(nn.Module):
+    """Computes what its gates let through before the gates."""
+
+    def __init__(self):
+        super().__init__()
+        self.plain, self.transform = (nn.ModuleList(nn.Linear(6, 6) for _ in range(2)) for _ in range(2))
+
+    def forward(self, x):
+        for plain, transform in zip(self.plain, self.transform, strict=True):
+            x = torch.lerp(x, F.relu(plain(x)), torch.sigmoid(transform(x)))
+        return x
+
+
+def highway():
+    return Highway()
+
+
+class Crossed(nn.Module):
+    """Gates rows and columns, of which it computes the columns first."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.shared = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 1)
+        self.columns, self.rows = nn.Conv2d(2, 4, 1), nn.Conv2d(2, 4, 1)
+
+    def forward(self, x):
+        x = self.stem(x)
+        both = torch.cat([x.mean(3, keepdim=True), x.mean(2, keepdim=True).permute(0, 1, 3, 2)], 2)
+        rows, columns = torch.split(F.relu(self.shared(both)), list(x.shape[2:]), 2)
+        gates = self.columns(columns.permute(0, 1, 3, 2)).sigmoid(), self.rows(rows).sigmoid()
+        return x * gates[0] * gates[1]
+
+
+def crossed():
+    return Crossed()
