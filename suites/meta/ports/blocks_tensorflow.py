@@ -127,3 +127,12 @@ def convnext():
         x = layers.Add()([x, Scale()(y)])
     v = layers.LayerNormalization(epsilon=1e-6)(layers.GlobalAveragePooling2D()(x))
     return keras.Model(image, layers.Dense(5)(v))
+
+
+def highway():
+    """Return two highway layers that make the gate first and write what it lets through as two products."""
+    x = vector = keras.Input((7,))
+    for _ in range(2):
+        gate = layers.Dense(7, activation="sigmoid")(x)
+        x = gate * layers.Dense(7, activation="relu")(x) + (1.0 - gate) * x
+    return keras.Model(vector, layers.Dense(3)(x))

@@ -101,6 +101,7 @@ def _blocks() -> Iterator[Case]:
         "inverted_residual": "23x20x3",
         "squeeze_and_excite": "17x19x3",
         "convnext": "16x12x3",
+        "highway": "7",
     }
     for name, size in sizes.items():
         yield from _pairs("blocks", name, inputs=size)
