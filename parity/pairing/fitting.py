@@ -130,6 +130,10 @@ def _by_shape(tensorflow: Op, torch: Op, mine: Shape, other: Shape) -> Iterator[
     if kind == "gru" and len(mine) == 1 and other == (2, *mine):
         yield from _one_bias_of_two()
     if kind in ("dense", "einsum", "conv", "conv_transpose", "depthwise_conv") and len(mine) > 1 and other:
+        if turned[0] is False and len(mine) == 2 < len(other):
+            yield from (_first_turned(*ways) for ways in _kernels(kind, mine[::-1], other))
+        if turned[1] and len(other) == 2 < len(mine):
+            yield from (_last_turned(*ways) for ways in _kernels(kind, mine, other[::-1]))
         yield from _kernels(kind, mine, other)
     if kind == "depthwise_conv" and torch.kind == "conv" and len(mine) == len(other) > 2:
         yield from _of_groups(mine, other)
@@ -148,11 +152,37 @@ def _rows_are_inputs(op: Op) -> bool | None:
     if op.kind == "dense":
         # Keras's (inputs, units); torch's `weight` is (units, inputs), and so is a tied embedding.
         return "kernel" in op.weights and not op.config.get("transpose_kernel")
+    if op.kind == "einsum":
+        return _summed_along_rows(str(op.config.get("equation", "")).replace(" ", ""))
     if op.kind != "matmul":
         return None
     if "weight" in op.weights:
         return False
     return not op.config.get("transpose_b") and not op.config.get("reversed")
+
+
+def _summed_along_rows(equation: str) -> bool | None:
+    """Whether an equation sums along the rows of its matrix, not along its columns; None where it says neither.
+
+    The matrix may stand before what it is multiplied with, but no equation sums along the batch, which comes first.
+    """
+    given, _, result = equation.partition("->")
+    operands = given.split(",")
+    if len(operands) != 2:
+        return None
+    for matrix, other in (operands[::-1], operands):
+        summed = [letter not in result for letter in matrix]
+        if len(matrix) == 2 and other[:1] in result and sum(summed) == 1:
+            return summed[0]
+    return None
+
+
+def _first_turned(forth: Carry, back: Carry) -> tuple[Carry, Carry]:
+    return (lambda matrix: forth(matrix.T)), (lambda weight: back(weight).T)
+
+
+def _last_turned(forth: Carry, back: Carry) -> tuple[Carry, Carry]:
+    return (lambda kernel: forth(kernel).T), (lambda matrix: back(matrix.T))
 
 
 def _kernels(kind: str, mine: Shape, other: Shape) -> Iterator[tuple[Carry, Carry]]:

@@ -1,7 +1,7 @@
 """The blocks of well-known networks, in Keras."""
 
 import keras
-from keras import layers
+from keras import layers, ops
 
 
 def normed(x, filters, kernel, strides=1, activation="relu"):
@@ -136,3 +136,21 @@ def highway():
         gate = layers.Dense(7, activation="sigmoid")(x)
         x = gate * layers.Dense(7, activation="relu")(x) + (1.0 - gate) * x
     return keras.Model(vector, layers.Dense(3)(x))
+
+
+class Places(layers.Layer):
+    """Mixes as many places as there are by a matrix that stands first: a row for each new place."""
+
+    def build(self, shape):
+        self.kernel = self.add_weight(name="kernel", shape=(shape[1], shape[1]))
+        self.bias = self.add_weight(name="bias", shape=(shape[1], 1), initializer="ones")
+
+    def call(self, x):
+        return ops.einsum("ts,bsd->btd", self.kernel, x) + self.bias
+
+
+def spatial_gate():
+    """Return a gMLP block's gate: half of the channels, mixed along the places, scales the other half."""
+    places = keras.Input((6, 4))
+    kept, mixed = ops.split(layers.Dense(10, activation="gelu")(places), 2, axis=-1)
+    return keras.Model(places, layers.Dense(3)(kept * Places()(mixed)))

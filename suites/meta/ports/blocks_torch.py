@@ -245,3 +245,21 @@ class HighwayLayer(nn.Module):
 
 def highway():
     return nn.Sequential(HighwayLayer(7), HighwayLayer(7), nn.Linear(7, 3))
+
+
+class SpatialGate(nn.Module):
+    """The places are a convolution's channels."""
+
+    def __init__(self):
+        super().__init__()
+        self.wide = nn.Linear(4, 10)
+        self.places = nn.Conv1d(6, 6, 1)
+        self.narrow = nn.Linear(5, 3)
+
+    def forward(self, x):
+        kept, mixed = F.gelu(self.wide(x)).chunk(2, dim=-1)
+        return self.narrow(kept * self.places(mixed))
+
+
+def spatial_gate():
+    return SpatialGate()

@@ -102,6 +102,7 @@ def _blocks() -> Iterator[Case]:
         "squeeze_and_excite": "17x19x3",
         "convnext": "16x12x3",
         "highway": "7",
+        "spatial_gate": "6x4",
     }
     for name, size in sizes.items():
         yield from _pairs("blocks", name, inputs=size)
