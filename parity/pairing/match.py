@@ -310,7 +310,7 @@ def _well_placed(a: Skeleton, b: Skeleton, pairs: Mapping[int, int], certain: Ma
     for i, j in pairs.items():
         same_weights = a.shapes[i] == b.shapes[j] != ()
         placed = above[i, j] + below[i, j]
-        recognised = same_weights and (placed > 0 or (_only_one(a, i) and _only_one(b, j)))
+        recognised = same_weights and (placed > 0 or (_only_layer(a, i) and _only_layer(b, j)))
         if i in ends or certain.get(i) == j or placed >= 1 or recognised:
             found[i] = j
     return found
@@ -318,6 +318,11 @@ def _well_placed(a: Skeleton, b: Skeleton, pairs: Mapping[int, int], certain: Ma
 
 def _only_one(graph: Skeleton, node: int) -> bool:
     return graph.labels.count(graph.labels[node]) == 1
+
+
+def _only_layer(graph: Skeleton, node: int) -> bool:
+    """Whether no other layer looks like a node's from afar; one layer may be called at every step."""
+    return _distinct(graph, [other for other, label in enumerate(graph.labels) if label == graph.labels[node]]) == 1
 
 
 def _unsure(
