@@ -193,6 +193,7 @@ class _Planner:
         self._link(pair, mine, other, rows)
 
     def _link(self, pair: OpPair, mine: Op, other: Op, rows: Rows | None) -> None:
+        mine, other = (_trained_first(op, trace) for op, trace in zip((mine, other), self.traces, strict=True))
         for role, torch_role, link in role_pairs(mine, other):
             refs = mine.weights[role], other.weights[torch_role]
             shapes = references.shape_of(refs[0], self.shapes[0]), references.shape_of(refs[1], self.shapes[1])
@@ -384,6 +385,20 @@ def _constants(trace: Trace) -> set[str]:
     They are part of what a model computes, as a number in its code is; the other side may well have written it as one.
     """
     return {name for name in operands(trace) if not trace.weights[name].trainable}
+
+
+def _trained_first(op: Op, trace: Trace) -> Op:
+    """Return an operation whose operands of no role are in an order that a mask, which nobody trains, does not change.
+
+    One side multiplies a kernel by a mask that it holds, where the other's mask is a number of its code.
+    """
+    held = [role for role in op.weights if role.partition("_")[0] == "other"]
+    if len(held) < 2:
+        return op
+    trained = [any(trace.weights[n].trainable for n in weight_names(op.weights[role]) if n in trace.weights)
+               for role in held]  # fmt: skip
+    ordered = [op.weights[role] for _, role in sorted(zip(trained, held, strict=True), key=lambda one: not one[0])]
+    return replace(op, weights={**op.weights, **dict(zip(held, ordered, strict=True))})
 
 
 def operands(trace: Trace) -> set[str]:

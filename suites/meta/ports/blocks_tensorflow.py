@@ -1,6 +1,7 @@
 """The blocks of well-known networks, in Keras."""
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 
@@ -154,3 +155,46 @@ def spatial_gate():
     places = keras.Input((6, 4))
     kept, mixed = ops.split(layers.Dense(10, activation="gelu")(places), 2, axis=-1)
     return keras.Model(places, layers.Dense(3)(kept * Places()(mixed)))
+
+
+class Masked(layers.Layer):
+    """A Dense whose kernel is multiplied by a mask, which is a number of its code."""
+
+    def __init__(self, mask):
+        super().__init__()
+        self.mask = mask
+
+    def build(self, shape):
+        self.kernel = self.add_weight(name="kernel", shape=(shape[-1], self.mask.shape[1]))
+        self.bias = self.add_weight(name="bias", shape=self.mask.shape[1:], initializer="ones")
+
+    def call(self, x):
+        return ops.matmul(x, self.kernel * self.mask) + self.bias
+
+
+def masked():
+    """Return MADE: each output depends on the inputs before it alone."""
+    places, degrees = np.arange(4), np.arange(9) % 3
+    first = (places[:, None] <= degrees).astype("float32")
+    last = (degrees[:, None] < places).astype("float32")
+    return keras.Sequential([keras.Input((4,)), Masked(first), layers.ReLU(), Masked(last)])
+
+
+class SteppedHead(keras.Model):
+    """A cell stepped by hand, and the head called at every step."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = layers.GRUCell(6)
+        self.head = layers.Dense(2)
+
+    def call(self, x):
+        state, read = ops.zeros_like(x[:, 0, :1]) + ops.zeros((6,), x.dtype), []
+        for step in range(5):
+            state, _ = self.cell(x[:, step], [state])
+            read.append(self.head(state))
+        return ops.stack(read, axis=1)
+
+
+def stepped_head():
+    return SteppedHead()

@@ -263,3 +263,40 @@ class SpatialGate(nn.Module):
 
 def spatial_gate():
     return SpatialGate()
+
+
+class MaskedLinear(nn.Linear):
+    """A Linear that holds a mask as a buffer."""
+
+    def __init__(self, mask):
+        super().__init__(mask.shape[1], mask.shape[0])
+        self.register_buffer("mask", mask.float())
+
+    def forward(self, x):
+        return F.linear(x, self.mask * self.weight, self.bias)
+
+
+def masked():
+    places, degrees = torch.arange(4), torch.arange(9) % 3
+    first, last = degrees[:, None] >= places, places[:, None] > degrees
+    return nn.Sequential(MaskedLinear(first), nn.ReLU(), MaskedLinear(last))
+
+
+class SteppedHead(nn.Module):
+    """A cell stepped by hand, and the head called once for all the steps."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.GRUCell(4, 6)
+        self.head = nn.Linear(6, 2)
+
+    def forward(self, x):
+        state, states = x.new_zeros(len(x), 6), []
+        for given in x.unbind(1):
+            state = self.cell(given, state)
+            states.append(state)
+        return self.head(torch.stack(states, dim=1))
+
+
+def stepped_head():
+    return SteppedHead()

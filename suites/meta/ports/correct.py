@@ -103,6 +103,8 @@ def _blocks() -> Iterator[Case]:
         "convnext": "16x12x3",
         "highway": "7",
         "spatial_gate": "6x4",
+        "masked": "4",
+        "stepped_head": "5x4",
     }
     for name, size in sizes.items():
         yield from _pairs("blocks", name, inputs=size)
