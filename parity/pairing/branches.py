@@ -69,9 +69,19 @@ def _settings(op: Op) -> Hashable:
 
 
 def _activations(whole: Skeleton, node: int) -> Hashable:
-    """Return what bends a layer's result right behind it."""
-    readers = [whole.ops[reader] for reader, _ in whole.after[node]]
-    return tuple(sorted((op.kind, repr(_settings(op))) for op in readers if op is not None and is_light(op)))
+    """Return what bends a layer's result, behind it and further on, until its branch divides or is joined."""
+    found: list[Hashable] = []
+    while True:
+        readers = [whole.ops[reader] for reader, _ in whole.after[node]]
+        light = [op for op in readers if op is not None and is_light(op)]
+        found.append(tuple(sorted((op.kind, repr(_settings(op))) for op in light)))
+        if len(whole.after[node]) != 1:
+            return tuple(found)
+        node = whole.after[node][0][0]
+        op = whole.ops[node]
+        if op is None or len(whole.before[node]) != 1 or not (op.weights or is_light(op)):
+            return tuple(found)
+        found += [whole.labels[node]] if op.weights else []
 
 
 def _sizes(trace: Trace, op: Op) -> Hashable:

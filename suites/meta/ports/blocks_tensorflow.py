@@ -198,3 +198,19 @@ class SteppedHead(keras.Model):
 
 def stepped_head():
     return SteppedHead()
+
+
+def coupling():
+    """Return RealNVP's couplings: two networks that read the same, of which one ends in an activation."""
+    x = given = keras.Input((4,))
+    volume = 0.0
+    for kept in ([0.0, 1.0, 0.0, 1.0], [1.0, 0.0, 1.0, 0.0]):
+        kept = np.asarray(kept, "float32")
+        read = x * kept
+        scale, shift = (
+            layers.Dense(4, activation=last)(layers.Dense(8, activation="relu")(read)) * (1.0 - kept)
+            for last in ("tanh", None)
+        )
+        x = (x * ops.exp(-scale) - shift * ops.exp(-scale)) * (1.0 - kept) + read
+        volume = volume - ops.sum(scale, axis=1)
+    return keras.Model(given, [x, volume])

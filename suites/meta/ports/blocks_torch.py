@@ -300,3 +300,29 @@ class SteppedHead(nn.Module):
 
 def stepped_head():
     return SteppedHead()
+
+
+class Coupling(nn.Module):
+    """Two couplings, the shifts made before the scales."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("kept", torch.tensor([[0.0, 1.0, 0.0, 1.0], [1.0, 0.0, 1.0, 0.0]]))
+        ends = ((), (nn.Tanh(),))
+        self.shift, self.scale = (
+            nn.ModuleList(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 4), *last) for _ in range(2))
+            for last in ends
+        )
+
+    def forward(self, x):
+        volume = x.new_zeros(len(x))
+        for kept, shift, scale in zip(self.kept, self.shift, self.scale, strict=True):
+            free, read = 1 - kept, kept * x
+            t, s = shift(read) * free, scale(read) * free
+            x = free * (x - t) * torch.exp(-s) + read
+            volume = volume - s.sum(dim=1)
+        return x, volume
+
+
+def coupling():
+    return Coupling()

@@ -105,6 +105,7 @@ def _blocks() -> Iterator[Case]:
         "spatial_gate": "6x4",
         "masked": "4",
         "stepped_head": "5x4",
+        "coupling": "4",
     }
     for name, size in sizes.items():
         yield from _pairs("blocks", name, inputs=size)
