@@ -58,6 +58,7 @@ class Orders:
         self._partners: dict[int, int] = {}
         self._reshaped: list[Reshaped] = []
         self._sure: set[tuple[int, int]] = set()
+        self._learned: set[tuple[int, int]] = set()
         self._producers = (models[TENSORFLOW].producers(), models[TORCH].producers())
         for mine, theirs in zip(models[TENSORFLOW].inputs, models[TORCH].inputs, strict=False):
             self._known[(mine, theirs)] = self._of_input(mine, theirs, options)
@@ -86,8 +87,13 @@ class Orders:
         return (mine, theirs) in self._sure
 
     def learn(self, mine: int, theirs: int, relation: Relation) -> None:
-        """Keep what the values showed."""
+        """Keep what the values showed; what was derived of another guess is asked for again."""
+        before = self._known.get((mine, theirs))
         self._known[(mine, theirs)] = relation
+        self._learned.add((mine, theirs))
+        if before is None or before.name != relation.name or not np.array_equal(before.perm, relation.perm):
+            kept = self._sure | self._learned
+            self._known = {key: known for key, known in self._known.items() if key in kept}
 
     def keep(self, reshaped: Sequence[Reshaped]) -> None:
         """Keep which vectors stand in another order since they become images, or are joined with flattened ones."""
@@ -96,6 +102,7 @@ class Orders:
         self._reshaped = list(reshaped)
         inputs = set(zip(self.models[TENSORFLOW].inputs, self.models[TORCH].inputs, strict=False))
         self._known = {key: relation for key, relation in self._known.items() if key in inputs}
+        self._learned.clear()
         self._sure &= inputs  # what was told of a vector behind them may be another order now
 
     def columns(self, pair: OpPair) -> Array | None:
@@ -124,6 +131,9 @@ class Orders:
             if mine in one.tensorflow and theirs in one.torch:
                 sample = self.models[TENSORFLOW].shapes[mine][1:], self.models[TORCH].shapes[theirs][1:]
                 return Relation.explicit(one.order, *sample), True
+        shown = self._shown(mine, theirs)
+        if shown is not None:
+            return shown, False
         way_a, way_b = self._way(mine, 0), self._way(theirs, 1)
         if way_a[0] == mine and way_b[0] == theirs:
             return self._joined(mine, theirs) or self._kept(mine, theirs) or self._guess(mine, theirs)
@@ -147,6 +157,15 @@ class Orders:
             return through(with_shapes(start, *shapes), map_a[None], map_b[None]), sure
         except PairingError:  # what moves numbers left others on one side: a fault that the values will show
             return self._guess(mine, theirs)
+
+    def _shown(self, mine: int, theirs: int) -> Relation | None:
+        """Return what the values showed of the tensors right before two operations that leave each number in place."""
+        makers = self._producers[0].get(mine), self._producers[1].get(theirs)
+        given = [maker.inputs for maker in makers if maker is not None and maker.effect == ELEMENTWISE]
+        if len(given) != len(makers) or any(len(some) != 1 for some in given):
+            return None
+        before = given[0][0], given[1][0]
+        return self._known[before] if before in self._learned else None
 
     def _joined(self, mine: int, theirs: int) -> tuple[Relation, bool] | None:
         """Return the order behind a concatenation or a stack on both sides, made of the orders of what was joined.

@@ -111,6 +111,7 @@ def _calls() -> Iterator[Case]:
         yield _port(name, "tiled", "6", "output-permutation", ("*", "repeat"))
     yield _port("highway", "highway", "6")
     yield _port("crossed", "crossed", "7x9x3")
+    yield _port("involved", "involved", "6x6x3")
     yield _port("fused", "fused", "6")
     yield _port("fused", "fused_by_another", "6", "residual-scale", ("multiply*", "mul*"))
     yield _port("rows_kept", "rows_left_out", "6", "residual-scale", ("stridedslice", "mul"))

@@ -291,3 +291,17 @@ def crossed():
     rows = layers.Conv2D(4, 1, activation="sigmoid", name="rows")(rows)
     columns = layers.Conv2D(4, 1, activation="sigmoid", name="columns")(keras.ops.transpose(columns, (0, 2, 1, 3)))
     return keras.Model(image, x * rows * columns)
+
+
+def involved():
+    image = keras.Input((6, 6, 3))
+    x = layers.Conv2D(4, 3, padding="same", name="stem")(image)
+    kernels = layers.Conv2D(9, 1, name="kernels")(x)
+
+    def weighed(given):
+        patches = tf.image.extract_patches(given[0], [1, 3, 3, 1], [1, 1, 1, 1], [1, 1, 1, 1], "SAME")
+        products = tf.reshape(patches, (-1, 6, 6, 9, 4, 1)) * tf.reshape(given[1], (-1, 6, 6, 9, 1, 1))
+        return tf.reshape(tf.reduce_sum(products, 3), (-1, 6, 6, 4))
+
+    x = layers.ReLU(name="relu")(layers.Lambda(weighed, output_shape=(6, 6, 4), name="weighed")([x, kernels]))
+    return keras.Model(image, layers.Conv2D(2, 1, name="head")(x))
