@@ -13,7 +13,7 @@ from parity.pairing.families import is_light, settings
 from parity.pairing.skeleton import Skeleton
 
 Branches = dict[Hashable, int]  # the node of each setting
-_BY_SIZE = 2  # of the ways to tell them apart
+_BY_SIZE = 3  # of the ways to tell them apart
 
 
 def alike(
@@ -58,6 +58,7 @@ def _side_by_side(graph: Skeleton, whole: Skeleton, trace: Trace) -> Iterator[tu
         told: list[Branches] = [
             {_settings(op): node for node, op in ops.items()},
             {(_settings(op), _activations(whole, places[op.index])): node for node, op in ops.items()},
+            {(_settings(op), _further(whole, places[op.index])): node for node, op in ops.items()},
             {(_settings(op), _sizes(trace, op)): node for node, op in ops.items()},
         ]
         if len(nodes) > 1:
@@ -69,19 +70,21 @@ def _settings(op: Op) -> Hashable:
 
 
 def _activations(whole: Skeleton, node: int) -> Hashable:
-    """Return what bends a layer's result, behind it and further on, until its branch divides or is joined."""
+    """Return what bends a layer's result right behind it."""
+    readers = [whole.ops[reader] for reader, _ in whole.after[node]]
+    return tuple(sorted((op.kind, repr(_settings(op))) for op in readers if op is not None and is_light(op)))
+
+
+def _further(whole: Skeleton, node: int) -> Hashable:
+    """Return what bends a layer's result, and the layers between, until its branch divides or is joined with others."""
     found: list[Hashable] = []
-    while True:
-        readers = [whole.ops[reader] for reader, _ in whole.after[node]]
-        light = [op for op in readers if op is not None and is_light(op)]
-        found.append(tuple(sorted((op.kind, repr(_settings(op))) for op in light)))
-        if len(whole.after[node]) != 1:
-            return tuple(found)
+    while len(whole.after[node]) == 1:
         node = whole.after[node][0][0]
         op = whole.ops[node]
-        if op is None or len(whole.before[node]) != 1 or not (op.weights or is_light(op)):
-            return tuple(found)
-        found += [whole.labels[node]] if op.weights else []
+        if op is None or len(whole.before[node]) != 1 or not (op.weights or op.kind == "activation"):
+            break
+        found.append(whole.labels[node] if op.weights else (op.kind, repr(_settings(op))))
+    return tuple(found)
 
 
 def _sizes(trace: Trace, op: Op) -> Hashable:

@@ -91,7 +91,7 @@ class Orders:
         before = self._known.get((mine, theirs))
         self._known[(mine, theirs)] = relation
         self._learned.add((mine, theirs))
-        if before is None or before.name != relation.name or not np.array_equal(before.perm, relation.perm):
+        if before is None or not _one_order(before, relation):
             kept = self._sure | self._learned
             self._known = {key: known for key, known in self._known.items() if key in kept}
 
@@ -368,6 +368,12 @@ def _of_all_samples(places: Array, count: int) -> Array | None:
     if rows.min(initial=0) < 0 or rows.max(initial=-1) >= rows.shape[1] or (rows != rows[0]).any():
         return None
     return np.asarray(rows[0])
+
+
+def _one_order(one: Relation, other: Relation) -> bool:
+    if one.perm is None or other.perm is None:
+        return one.name == other.name and one.perm is other.perm
+    return one.name == other.name and np.array_equal(one.perm, other.perm)
 
 
 def _repeats(op: Op) -> bool:
