@@ -160,7 +160,8 @@ class Session:
             return error
         misfit = self._misfit(inputs) if len(inputs) > 1 else ""
         if misfit:  # a list is no input of its, either
-            return UsageError(f"the torch model's forward takes {misfit} (nor does it take them as one list)")
+            own = f"{type(error).__name__}: {first_line(error)}"
+            return UsageError(f"the torch model's forward takes {misfit}; with all of them as one list it raised {own}")
         shapes = ", ".join(str(tuple(x.shape)) for x in inputs)
         place = failing_place(error, self.paths)
         return UsageError(

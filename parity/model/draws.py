@@ -1,4 +1,4 @@
-"""The numbers that both models get where each of them draws at random as it runs.
+"""The numbers that both models get where each of them draws at random as it runs, and the gradients that both are sent.
 
 Two generators never draw the same, and a sample that a variational encoder takes, or a branch that is dropped at
 random, makes a right port another function. Uniform numbers are all in the middle, so that masks keep what more than
@@ -42,3 +42,8 @@ def kept(shape: Sequence[int], rate: float, channels_first: bool, whole_channels
     drawn = (own[0], *(1 for _ in own[1:-1]), own[-1]) if whole_channels else own
     found = np.broadcast_to(np.random.default_rng(0).random(drawn) >= rate, own)
     return np.moveaxis(found, -1, 1) if moved else found
+
+
+def upstream(shape: Sequence[int], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Return a gradient with respect to a result of this shape, none of it zero and of either sign; float32."""
+    return np.asarray(rng.uniform(0.3, 1.5, shape) * rng.choice([-1.0, 1.0], shape), dtype=np.float32)

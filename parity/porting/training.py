@@ -10,6 +10,7 @@ import numpy as np
 from parity.judge.bound import UNIT_ROUNDOFF
 from parity.judge.compare import Quartet, judge
 from parity.judge.verdict import IDENTICAL, ROUNDING, SEMANTIC, Finding
+from parity.model import draws
 from parity.model.trace import Op, weight_names
 from parity.pairing.copying import WeightLink, WeightPlan, read
 from parity.pairing.relations import Relation
@@ -308,7 +309,7 @@ def _upstreams(models: Models, orders: Orders) -> dict[str, list[Array]]:
     given: dict[str, list[Array]] = {TENSORFLOW: [], TORCH: []}
     for mine, theirs in zip(models[TENSORFLOW].outputs, models[TORCH].outputs, strict=True):
         shape = models[TENSORFLOW].shapes[mine]
-        upstream = np.asarray(rng.uniform(0.3, 1.5, shape) * rng.choice([-1.0, 1.0], shape), np.float32)
+        upstream = draws.upstream(shape, rng)
         relation = orders.of(mine, theirs)
         given[TENSORFLOW].append(upstream)
         given[TORCH].append(upstream if relation is None else relation.to_torch(upstream))

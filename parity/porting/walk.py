@@ -13,6 +13,7 @@ from parity.errors import PairingError, ParityError
 from parity.judge.bound import UNIT_ROUNDOFF
 from parity.judge.compare import Quartet, doubles, judge
 from parity.judge.verdict import NOT_COMPARED, SEMANTIC, Finding
+from parity.model import draws
 from parity.model.trace import COMPUTES, MOVES, Op
 from parity.pairing.folded import TERMS
 from parity.pairing.relations import Relation, choose
@@ -324,7 +325,7 @@ class Walk:
             return None
         rng = np.random.default_rng(cut.tensorflow + 1)
         shape = self.models[TENSORFLOW].shapes[cut.tensorflow]
-        mine = np.asarray(rng.uniform(0.3, 1.5, shape) * rng.choice([-1.0, 1.0], shape), np.float32)
+        mine = draws.upstream(shape, rng)
         return {TENSORFLOW: mine, TORCH: relation.to_torch(mine)}
 
     def _refused(

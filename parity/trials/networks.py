@@ -14,6 +14,7 @@ import numpy as np
 from parity.judge.bound import UNIT_ROUNDOFF, Doubles
 from parity.judge.compare import Quartet, judge
 from parity.judge.verdict import SEMANTIC, Finding
+from parity.model import draws
 from parity.model.network import FLAT, Array, Network, Node, to_tensorflow, to_torch
 from parity.pair import SIDES, Pair
 from parity.pairing import carry
@@ -131,7 +132,7 @@ def upstream_of(pair: NetworkPair, batch: int, seed: int = 0) -> Array:
     """Return a gradient with respect to the network's output, float32, none of it zero."""
     rng = np.random.default_rng(seed + 1)
     shape = (batch, *pair.shapes[pair.network.output])
-    return np.asarray(rng.uniform(0.3, 1.5, shape) * rng.choice([-1.0, 1.0], shape), dtype=np.float32)
+    return draws.upstream(shape, rng)
 
 
 def forced(pair: NetworkPair, inputs: Mapping[str, Array], upstream: Array, training: bool = True) -> list[Staged]:
