@@ -11,7 +11,14 @@ from typing import Any
 from parity.report.terminal import VERDICT_COLOURS, pad, paint, say
 
 CLEAR = "\r\x1b[2K"
-WIDE, NARROW = 34, 18  # characters of a name: on a terminal of 120 columns or where nothing is cut, and on smaller ones
+HEADER = ("tensorflow", "torch", "kind", "verdict", "d64", "share", "whole run")
+WIDTHS = (34, 34, 16, 12, 8, 7, 9)  # where there is no terminal
+ON_TERMINALS = {  # from how many columns; a width of 0 leaves a column out
+    132: WIDTHS,
+    120: (28, 28, 16, 12, 8, 7, 9),
+    100: (18, 18, 16, 12, 8, 7, 9),
+    0: (16, 16, 10, 12, 7, 0, 9),
+}
 
 
 class CheckTable:
@@ -19,7 +26,7 @@ class CheckTable:
 
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet
-        self.width = WIDE if not sys.stdout.isatty() or shutil.get_terminal_size().columns >= 120 else NARROW
+        self.widths = _widths(shutil.get_terminal_size().columns) if sys.stdout.isatty() else WIDTHS
         self._total = self._done = 0
         self._headed = self._shown = False
 
@@ -49,12 +56,11 @@ class CheckTable:
             return
         if not self._headed:
             self._headed = True
-            self._print(_line(self.width, "tensorflow", "torch", "kind", "verdict", "d64", "share", "whole run"))
+            self._print(_line(self.widths, *HEADER))
         forced = row["forced"]
         line = _line(
-            self.width, row["tensorflow"] or "-", row["torch"] or "-", row["kind"], row["verdict"],
-            _figure(forced["d64"]), "" if forced["share"] is None else f"{100.0 * forced['share']:.2g} %",
-            _figure(row["propagated"]["d32"]),
+            self.widths, row["tensorflow"] or "-", row["torch"] or "-", row["kind"], row["verdict"],
+            _figure(forced["d64"]), _percent(forced["share"]), _figure(row["propagated"]["d32"]),
         )  # fmt: skip
         self._print(paint(line, VERDICT_COLOURS.get(row["verdict"], "red"), sys.stdout))
 
@@ -87,9 +93,14 @@ class CheckTable:
             print(CLEAR, end="", file=sys.stderr, flush=True)
 
 
-def _line(width: int, *cells: str) -> str:
-    widths = (width, width, 16, 12, 8, 7, 9)
-    return "  ".join(pad(_cut(cell, size), size) for cell, size in zip(cells, widths, strict=True)).rstrip()
+def _widths(columns: int) -> tuple[int, ...]:
+    """Return how wide each column is on a terminal, so that no row wraps on one of 80 columns."""
+    return next(widths for least, widths in ON_TERMINALS.items() if columns >= least)
+
+
+def _line(widths: Sequence[int], *cells: str) -> str:
+    shown = [(cell, size) for cell, size in zip(cells, widths, strict=True) if size]
+    return "  ".join(pad(_cut(cell, size), size) for cell, size in shown).rstrip()
 
 
 def _lists(verdict: Mapping[str, Any]) -> list[tuple[str, Sequence[str]]]:
@@ -118,3 +129,8 @@ def _cut(text: str, width: int) -> str:
 
 def _figure(value: float | None) -> str:
     return "" if value is None else ("0" if value == 0 else f"{value:.0e}" if value < 0.01 else f"{value:.2g}")
+
+
+def _percent(share: float | None) -> str:
+    """Return a share of the bound in at most seven characters."""
+    return "" if share is None else f"{100.0 * share:.0e} %" if share >= 10.0 else f"{100.0 * share:.2g} %"

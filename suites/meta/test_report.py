@@ -23,6 +23,7 @@ from parity.report import findings as report_findings
 from parity.report import new_record, read, render, write, write_report
 from parity.report import plots as report_plots
 from parity.report.answer import answer
+from parity.report.check_table import CheckTable
 from parity.report.claims import ratio_phrase
 from parity.report.plots.parity import panels_of, worst_layers
 from parity.report.record import SECTIONS, encode, plain
@@ -1145,6 +1146,24 @@ def test_colour_only_where_it_is_welcome(monkeypatch: pytest.MonkeyPatch) -> Non
     assert paint_verdict("rounding", _Terminal()) == "\x1b[32mrounding\x1b[0m"
     monkeypatch.setenv("NO_COLOR", "1")
     assert paint_verdict("semantic", _Terminal()) == "semantic"
+
+
+@pytest.mark.parametrize("columns", [80, 100, 120, 200])
+def test_no_row_of_a_check_is_wider_than_the_terminal(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    terminal = _Terminal()
+    monkeypatch.setattr("sys.stdout", terminal)
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    forced = {"d64": 0.31, "share": 61234.5}
+    row = {"tensorflow": "encoder/" * 8, "torch": "blocks." * 9, "kind": "separable_conv2d_with_more",
+           "verdict": "not-compared", "forced": forced, "propagated": {"d32": 3.2e-7}}  # fmt: skip
+    CheckTable().row(row)
+    lines = terminal.getvalue().splitlines()
+    assert len(lines) == 2
+    assert max(map(len, lines)) <= columns
+    assert "not-compared" in lines[1]
+    assert "0.31" in lines[1]
+    assert ("6e+06 %" in lines[1]) == (columns >= 100)
 
 
 # --- the command -----------------------------------------------------------------------------------------
