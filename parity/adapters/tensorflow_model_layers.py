@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -104,33 +103,6 @@ def describe(layer: Any, call: Call) -> Leaf | None:
     if leaf is not None and getattr(layer, "data_format", None) == "channels_first":
         leaf.config["data_format"] = "channels_first"
     return leaf
-
-
-def initializer(layer: Any) -> str | None:
-    """Return how a layer's weights are drawn, of those whose partner in torch is drawn otherwise by default."""
-    layer = getattr(layer, "forward_layer", layer)
-    held = layer if hasattr(layer, "kernel_initializer") else getattr(layer, "cell", layer)
-    kernel = getattr(held, "kernel_initializer", None) or getattr(held, "depthwise_initializer", None)
-    if kernel is None:
-        table = getattr(layer, "embeddings_initializer", None) or getattr(layer, "alpha_initializer", None)
-        return None if table is None else _drawn(table)
-    parts = [_drawn(kernel)]
-    if getattr(held, "recurrent_initializer", None) is not None:
-        parts.append(f"recurrent {_drawn(held.recurrent_initializer)}")
-    if getattr(held, "use_bias", False) and getattr(held, "bias_initializer", None) is not None:
-        parts.append(f"bias {_drawn(held.bias_initializer)}")
-    return ", ".join(parts)
-
-
-def _drawn(one: Any) -> str:
-    """Return an initialiser as people write it: `glorot_uniform`, `random_uniform(-0.05, 0.05)`."""
-    name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(one).__name__).lower().removesuffix("_v2")
-    try:
-        config = one.get_config()
-    except Exception:
-        return name
-    ends = [config.get(key) for key in ("minval", "maxval", "mean", "stddev", "value") if config.get(key) is not None]
-    return f"{name}({', '.join(f'{end:g}' for end in ends)})" if ends else name
 
 
 def _unknown(layer: Any, name: str) -> Leaf | None:

@@ -10,7 +10,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from parity.adapters.torch_model_calls import Call
-from parity.adapters.torch_model_initial import initializer
+from parity.adapters.torch_model_initial import initializers
 from parity.adapters.torch_model_kinds import describe, simple
 from parity.adapters.torch_model_leaves import stands_alone
 from parity.adapters.torch_model_session import Session, entitle, prune
@@ -29,9 +29,9 @@ def static_trace(session: Session) -> dict[str, Any]:
         if id(module) in inside or not path or not stands_alone(module):
             continue
         inside |= {id(child) for child in module.modules()}
-        drawn = initializer(module)
+        drawn = initializers(module)
         for title, call in _tried(session, path, module):
-            config = {**call.config, "initializer": drawn} if drawn and call.weights else call.config
+            config = {**call.config, **drawn} if call.weights else call.config
             ops.append(
                 {
                     "index": len(ops), "name": title, "kind": call.kind, "inputs": [], "outputs": [],
@@ -84,11 +84,10 @@ def _first_uses(recording: Recording) -> Iterator[Call]:
 
 
 def _told(index: int, call: Call) -> dict[str, Any]:
-    drawn = initializer(call.module) if call.weights and call.module is not None else None
-    config = {**call.config, "initializer": drawn} if drawn else call.config
+    drawn = initializers(call.module) if call.weights and call.module is not None else {}
     return {
-        "index": index, "name": call.title, "kind": call.kind, "inputs": [], "outputs": [], "config": config,
-        "weights": call.weights, "made_by": call.made_by,
+        "index": index, "name": call.title, "kind": call.kind, "inputs": [], "outputs": [],
+        "config": {**call.config, **drawn}, "weights": call.weights, "made_by": call.made_by,
     }  # fmt: skip
 
 

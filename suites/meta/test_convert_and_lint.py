@@ -281,3 +281,60 @@ def test_a_missing_file_is_one_line(folder: Path) -> None:
     done = _parity(folder, "convert", *PAIR, *INPUT, "--from", "none.keras", "--to", "port.pth")
     assert done.returncode == 2
     assert done.stderr == "parity convert: --from none.keras: no such file\n"
+
+
+WRITTEN_KERAS = """
+import keras
+from keras import layers as L
+from keras.initializers import RandomNormal, VarianceScaling
+def build():
+    x = image = keras.Input((20, 20, 16))
+    x = L.Conv2D(32, 3, kernel_initializer="he_normal", kernel_regularizer="l2", name="he")(x)
+    x = L.Conv2D(32, 3, kernel_initializer=VarianceScaling(2.0, "fan_out", "truncated_normal"), name="out")(x)
+    x = L.DepthwiseConv2D(3, depthwise_initializer="he_normal", name="depthwise")(x)
+    x = L.Conv2D(64, 3, kernel_initializer=RandomNormal(0.0, 0.02), name="normal")(x)
+    x = L.Dense(64, kernel_initializer="lecun_normal", name="lecun")(L.Flatten()(x))
+    return keras.Model(image, L.Dense(10, name="head")(x))
+"""
+WRITTEN_TORCH = """
+import torch
+from torch import nn
+def good():
+    torch.manual_seed(0)
+    convs = [nn.Conv2d(16, 32, 3), nn.Conv2d(32, 32, 3), nn.Conv2d(32, 32, 3, groups=32), nn.Conv2d(32, 64, 3)]
+    model = nn.Sequential(*convs, nn.Flatten(), nn.Linear(9216, 64), nn.Linear(64, 10))
+    for layer in model:
+        if hasattr(layer, "bias"):
+            nn.init.zeros_(layer.bias)
+    nn.init.kaiming_normal_(model[0].weight, nonlinearity="relu")
+    nn.init.kaiming_normal_(model[1].weight, mode="fan_out")
+    nn.init.normal_(model[2].weight, 0.0, (2.0 / 9 / 32) ** 0.5)
+    nn.init.normal_(model[3].weight, 0.0, 0.02)
+    nn.init.normal_(model[5].weight, 0.0, 9216**-0.5)
+    nn.init.xavier_uniform_(model[6].weight)
+    return model
+def careless():
+    model = good()
+    nn.init.kaiming_uniform_(model[0].weight)
+    nn.init.kaiming_normal_(model[2].weight)
+    nn.init.kaiming_normal_(model[3].weight)
+    nn.init.constant_(model[6].bias, 0.1)
+    return model
+"""
+
+
+@pytest.mark.whole_run
+def test_lint_sees_how_weights_were_drawn_and_what_layers_add_to_the_loss(tmp_path: Path) -> None:
+    (tmp_path / "keras_model.py").write_text(WRITTEN_KERAS)
+    (tmp_path / "torch_model.py").write_text(WRITTEN_TORCH)
+    found = {}
+    for port in ("good", "careless"):
+        done = _parity(tmp_path, "lint", "keras_model.py:build", f"torch_model.py:{port}", "--json", "lint.json")
+        told = json.loads((tmp_path / "lint.json").read_text())["differences"]
+        found[port] = {one["tensorflow"]: one["what"] for one in told if one["trap"] == "init-distribution"}
+        assert "`he` (kernel L2(0.01)) adds to Keras's loss" in done.stdout
+    # Torch counts one channel of a depthwise kernel as its inputs, Keras all of them: one name, two widths.
+    assert found["good"] == {}
+    assert set(found["careless"]) == {"he", "depthwise", "normal", "head"}
+    assert "counted over 32 channels" in found["careless"]["depthwise"]
+    assert found["careless"]["head"].endswith("against glorot_uniform, bias constant(0.1)")

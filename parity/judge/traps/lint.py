@@ -239,7 +239,7 @@ def _facts(tensorflow: Op, torch: Op, differs: Callable[[str, str, str], None]) 
     if kind == "l2_normalize" and len({"norm" if form in FLOORED else form for form in forms}) > 1:
         differs("l2-normalize-eps", f"{forms[0]} against {forms[1]}", "short vectors are divided by another floor")
     mine, theirs = (config.get("initializer") for config in configs)
-    if mine is not None and theirs is not None and not same(mine, theirs):
+    if None not in (mine, theirs) and mine not in (theirs, *torch.config.get("initializer_alternatives", ())):
         differs(
             "init-distribution", f"{mine} against {theirs}", "training from scratch starts from another distribution"
         )

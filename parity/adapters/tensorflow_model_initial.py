@@ -1,0 +1,71 @@
+"""What a Keras layer's configuration says of training alone: how weights are drawn, and what adds to the loss."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+_REGULARIZED = ("kernel", "depthwise", "pointwise", "recurrent", "embeddings", "bias", "beta", "gamma", "activity")
+_FAMILIES = {  # of a scale and a mode of VarianceScaling
+    (1.0, "fan_in"): ("lecun", ""), (1.0, "fan_avg"): ("glorot", ""),
+    (2.0, "fan_in"): ("he", ""), (2.0, "fan_out"): ("he", "(mode=fan_out)"),
+}  # fmt: skip
+
+
+def initializer(layer: Any) -> str | None:
+    """Return how a layer's weights are drawn, of those whose partner in torch is drawn otherwise by default."""
+    layer = getattr(layer, "forward_layer", layer)
+    held = layer if hasattr(layer, "kernel_initializer") else getattr(layer, "cell", layer)
+    kernel = getattr(held, "kernel_initializer", None) or getattr(held, "depthwise_initializer", None)
+    if kernel is None:
+        table = getattr(layer, "embeddings_initializer", None) or getattr(layer, "alpha_initializer", None)
+        return None if table is None else _drawn(table)
+    parts = [f"{_drawn(kernel)}{_counted(held)}"]
+    if getattr(held, "recurrent_initializer", None) is not None:
+        parts.append(f"recurrent {_drawn(held.recurrent_initializer)}")
+    if getattr(held, "use_bias", False) and getattr(held, "bias_initializer", None) is not None:
+        parts.append(f"bias {_drawn(held.bias_initializer)}")
+    return ", ".join(parts)
+
+
+def regularizers(layer: Any) -> list[str]:
+    """Return what a layer's regularizers add to Keras's loss, as people write it: `kernel L2(0.001)`."""
+    held = getattr(layer, "cell", None) or layer
+    found = {role: getattr(held, f"{role}_regularizer", None) for role in _REGULARIZED}
+    return [f"{role} {_regularizer(one)}" for role, one in found.items() if one is not None]
+
+
+def _regularizer(one: Any) -> str:
+    try:
+        config = one.get_config()
+    except Exception:
+        config = {}
+    factors = [f"{value:.6g}" for value in config.values() if isinstance(value, float)]
+    return f"{type(one).__name__}({', '.join(factors)})"
+
+
+def _counted(layer: Any) -> str:
+    """Return what tells a depthwise kernel's draw from torch's of that name: Keras takes all channels for inputs."""
+    name = _drawn(layer.depthwise_initializer) if hasattr(layer, "depthwise_initializer") else ""
+    if not name.startswith(("he_", "lecun_")):
+        return ""
+    kernel = layer.depthwise_kernel if hasattr(layer, "depthwise_kernel") else layer.kernel
+    return f", counted over {kernel.shape[-2]} channels" if kernel.shape[-2] > 1 else ""
+
+
+def _drawn(one: Any) -> str:
+    """Return an initialiser as people write it: `glorot_uniform`, `random_uniform(-0.05, 0.05)`."""
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(one).__name__).lower().removesuffix("_v2")
+    try:
+        config = one.get_config()
+    except Exception:
+        return name
+    if name == "variance_scaling":
+        family = _FAMILIES.get((config["scale"], config["mode"]))
+        shape = config["distribution"].rsplit("_", 1)[-1]
+        return (
+            f"{family[0]}_{shape}{family[1]}" if family else f"{name}({config['scale']:g}, {config['mode']}, {shape})"
+        )
+    ends = [config.get(key) for key in ("minval", "maxval", "mean", "stddev", "value") if config.get(key) is not None]
+    told = f"{name}({', '.join(f'{end:g}' for end in ends)})" if ends else name
+    return f"{told} cut at two widths" if name == "truncated_normal" else told
