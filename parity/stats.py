@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Final, Literal
 
 import numpy as np
@@ -263,12 +264,17 @@ def _exp(x: float) -> float:
 
 
 def _check_fraction(confidence: float) -> None:
-    if not 0 < confidence < 1:
+    if not _is_number(confidence) or not 0 < confidence < 1:
         raise UsageError(f"confidence (={confidence}) must lie between 0 and 1, for example 0.95")
 
 
+def _is_number(value: object) -> bool:
+    """Whether a setting is a number, NumPy's included; a text that holds one is not, nor is True."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
 def _check_amount(value: float, name: str) -> None:
-    if not (math.isfinite(value) and value >= 0):
+    if not _is_number(value) or not (math.isfinite(value) and value >= 0):
         raise UsageError(f"{name} (={value}) must be a finite fraction, zero or more")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -136,8 +137,8 @@ def test_impossible_times_are_refused_in_one_line(a: list[float], b: list[float]
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("confidence", [0.0, 1.0, 95.0, math.nan])
-def test_impossible_confidence_is_refused(confidence: float) -> None:
+@pytest.mark.parametrize("confidence", [0.0, 1.0, 95.0, math.nan, "0.95", None, True])
+def test_impossible_confidence_is_refused(confidence: Any) -> None:
     with pytest.raises(UsageError, match="confidence"):
         paired_ratio([1.0, 2.0], [1.0, 2.0], confidence)
     with pytest.raises(UsageError, match="confidence"):
