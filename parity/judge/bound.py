@@ -34,6 +34,9 @@ FLUSHED = 2.0**-116
 """Below this float32 promises nothing: TensorFlow computes with subnormal numbers, those below 2**-126, as with zero,
 and what is lost so may have been multiplied since, or be one of many terms."""
 
+FLUSHED64 = 2.0**-1012
+"""The same for float64, whose subnormal numbers lie below 2**-1022: the sigmoid of -709 is one."""
+
 PROBABLE_LAMBDA = 9.0
 
 SIGMOID_ULPS = 8.0

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from parity.judge.bound import FLUSHED, UNIT_ROUNDOFF, Doubles
+from parity.judge.bound import FLUSHED, FLUSHED64, UNIT_ROUNDOFF, Doubles
 from parity.judge.verdict import IDENTICAL, NOT_COMPARED, PRECISION, ROUNDING, SEMANTIC, Finding
 from parity.model.layout import Array
 
@@ -181,7 +181,7 @@ class _Extremes:
         self.allowed64 = _larger(self.allowed64, high.max())
         gap = np.abs(a64 - b64)
         self.gap64 = _larger(self.gap64, gap.max())
-        self.apart = self.apart or bool((gap > high).any())
+        self.apart = self.apart or bool((gap > high + FLUSHED64).any())
         gap = np.abs(a32 - b32)
         self.mismatched += int(np.count_nonzero(gap))
         place = int(gap.argmax())

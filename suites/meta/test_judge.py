@@ -515,6 +515,16 @@ def test_a_subnormal_number_that_is_flushed_to_zero_is_no_lack_of_precision() ->
     assert (finding.verdict, finding.side) == ("precision", "tensorflow")
 
 
+def test_twins_of_which_one_flushes_what_is_nearly_subnormal_are_one_function() -> None:
+    # silu(-709) is -709 times a sigmoid that is subnormal: zero in TensorFlow, -8.6e-306 in torch.
+    kept, flushed = np.array([300.0, -8.6e-306]), np.array([300.0, -0.0])
+    single = kept.astype(np.float32)
+    bounds = 2.0**-22 * np.abs(kept), 2.0**-50 * np.abs(kept)
+    assert judge("silu", "activation", Quartet(single, single, flushed, kept), *bounds).passed
+    other = np.array([300.0, -8.6e-296])
+    assert judge("silu", "activation", Quartet(single, single, flushed, other), *bounds).verdict == "semantic"
+
+
 def test_a_loose_bound_does_not_make_a_tensor_zero() -> None:
     # Where a pooling window is undecided the float64 bound is as large as the float32 one: that is no cancellation.
     a, b = np.array([1.0, -0.7, 0.9]), np.array([0.7, -1.0, 0.6])
