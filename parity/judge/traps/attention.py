@@ -10,7 +10,7 @@ import numpy as np
 
 from parity.judge.traps import heads, masks
 from parity.judge.traps.remedy import Remedy, called, change, insert, number, together
-from parity.judge.traps.scene import PRODUCTS, Scene, exact_numbers, leading_to, same
+from parity.judge.traps.scene import PRODUCTS, Scene, exact_numbers, leading_to, read_first, same
 from parity.model.layout import Array
 from parity.model.trace import MOVES, Op
 
@@ -151,7 +151,7 @@ def _written_out(scene: Scene) -> Iterator[Remedy]:
         yield from _meaning(scene, theirs)
     else:
         yield _causal(theirs, not theirs.config.get("causal"))
-    shape = scene.tensorflow_trace.shapes.get(mine.inputs[0], ())
+    shape = scene.tensorflow_trace.shapes.get(read_first(mine), ())
     if len(shape) == SPLIT:
         yield from _split(scene, theirs, shape[1], scales[0])
 

@@ -15,7 +15,7 @@ def propose(scene: Scene) -> Iterator[Remedy]:
     """Yield the remedies of this family that fit a scene."""
     for mine, theirs in scene.pairs():
         if mine.kind == theirs.kind == "embedding":
-            yield from _offset(scene, theirs)
+            yield from _offset(scene, theirs) if theirs.inputs else ()
             yield from _padding(scene, mine, theirs)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from parity.judge.traps.remedy import Remedy, called, change, insert, numbers, replace, skip
-from parity.judge.traps.scene import Scene, same
+from parity.judge.traps.scene import Scene, read_first, same
 from parity.model.layout import Array
 from parity.model.trace import Op
 
@@ -177,7 +177,7 @@ def _steps(scene: Scene, mine: Op, theirs: Op, wanted: Pads, held: Pads) -> Iter
 
 
 def _groups(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
-    channels = scene.shapes.get(theirs.inputs[0], (0, 0))[1]
+    channels = scene.shapes.get(read_first(theirs), (0, 0))[1]
     groups = [channels if op.kind == "depthwise_conv" else int(op.config.get("groups") or 1) for op in (mine, theirs)]
     if groups[0] == groups[1]:
         return
@@ -307,7 +307,7 @@ def axis(scene: Scene, mine: Op, theirs: Op, trap: str) -> Iterator[Remedy]:
 def _reductions(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
     """A mean or maximum over all axes of an image or a sequence, which torch takes over other axes."""
     functions = [POOLED.get(op.kind, str(op.config.get("function", ""))) for op in (mine, theirs)]
-    rank = len(scene.tensorflow_trace.shapes.get(mine.inputs[0], ())) if mine.inputs else 0
+    rank = len(scene.tensorflow_trace.shapes.get(read_first(mine), ())) if mine.inputs else 0
     held, given = _reduced(theirs, range(2, rank), rank), _reduced(mine, range(1, rank - 1), rank)
     if functions[0] != functions[1] or held is None or given is None:
         return

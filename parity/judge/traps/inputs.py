@@ -12,7 +12,7 @@ import numpy as np
 from parity.judge.traps.activation import place
 from parity.judge.traps.lengths import is_length
 from parity.judge.traps.remedy import Remedy, called, insert, number, replace, skip, together
-from parity.judge.traps.scene import PRODUCTS, SELECTS, Scene, exact_numbers, leading_to, same
+from parity.judge.traps.scene import PRODUCTS, SELECTS, Scene, exact_numbers, leading_to, read_first, same
 from parity.model.trace import MOVES, Op, Trace
 
 IDS = ("input-scale", "channel-order", "residual-scale", "dropout-active")
@@ -141,8 +141,8 @@ def _in_torch(scene: Scene, mine: Op, theirs: Op | None) -> Iterator[dict[str, A
     if isinstance(axes, (list, tuple)) and len(axes) == 1:
         config["axis"] = axes[0]
     if mine.kind == "standardize" and isinstance(config.get("axis"), int):
-        shape = scene.tensorflow_trace.shapes.get(mine.inputs[0], ())
-        fed = scene.shapes.get(theirs.inputs[0], ()) if theirs is not None else ()
+        shape = scene.tensorflow_trace.shapes.get(read_first(mine), ())
+        fed = scene.shapes.get(read_first(theirs), ()) if theirs is not None else ()
         last = int(config["axis"]) % max(len(shape), 1) == len(shape) - 1
         moved = len(shape) > 3 or (len(fed) == len(shape) == 3 and fed[1] == shape[-1] != fed[-1])
         config["axis"] = 1 if last and moved else config["axis"]
@@ -158,8 +158,8 @@ def _constants(scene: Scene, mine: Op, theirs: Op | None) -> Iterator[dict[str, 
     """Yield arithmetic with a constant in torch's axes, with its numbers as float32 has them and as written."""
     values = [float(one) for one in mine.config["constant"]]
     shape = [int(one) for one in mine.config["constant_shape"]]
-    rank = len(scene.tensorflow_trace.shapes.get(mine.inputs[0], ()))
-    fed = scene.shapes.get(theirs.inputs[0], ()) if theirs is not None and theirs.inputs else ()
+    rank = len(scene.tensorflow_trace.shapes.get(read_first(mine), ()))
+    fed = scene.shapes.get(read_first(theirs), ()) if theirs is not None and theirs.inputs else ()
     whole = [1] * (rank - len(shape)) + shape
     if rank > 3 or (len(fed) == rank == 3 and fed[1] == whole[-1] != fed[-1]):
         if prod(whole[:-1]) != 1:
@@ -174,7 +174,7 @@ def _other(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
     if mine.kind == theirs.kind and all(same(mine.config.get(k), theirs.config.get(k)) for k in keys):
         return
     trap = _trap(scene, theirs.outputs[0])
-    trap = _trap(scene, theirs.inputs[0]) if trap == "residual-scale" else trap
+    trap = _trap(scene, read_first(theirs)) if trap == "residual-scale" else trap
     gate = of_hard_sigmoid(scene.tensorflow_trace, mine) or of_hard_sigmoid(scene.torch_trace, theirs)
     trap = "hard-sigmoid-slope" if trap == "residual-scale" and gate else trap
     for config in _in_torch(scene, mine, theirs):
@@ -194,7 +194,7 @@ def _other_numbers(scene: Scene) -> Iterator[Remedy]:
     for mine, theirs in product(first, second):
         if mine.kind != theirs.kind or not 0 < len(mine.config.get("constant") or ()) <= A_FEW:
             continue
-        trap = _trap(scene, theirs.inputs[0])
+        trap = _trap(scene, read_first(theirs))
         for config in _constants(scene, mine, theirs):
             numbers = config["constant"]
             if theirs.config.get("constant") != numbers:
@@ -212,7 +212,7 @@ def _turned_numbers(scene: Scene, theirs: Op) -> Iterator[Remedy]:
     if "other" in theirs.weights:
         buffer = scene.buffers.get(theirs.weights["other"])
         held = None if buffer is None else buffer.reshape(-1).tolist()
-    if held is None or len(held) not in COLOURS or _trap(scene, theirs.inputs[0]) != "input-scale":
+    if held is None or len(held) not in COLOURS or _trap(scene, read_first(theirs)) != "input-scale":
         return
     beside = next((op.name for op in scene.tensorflow_ops if is_scaling(op)), scene.neighbour(theirs))
     rank = len(scene.shapes.get(theirs.outputs[0], ()))
@@ -249,7 +249,7 @@ def _alone(scene: Scene) -> Iterator[Remedy]:
             layers = [mine.name for mine in scene.tensorflow_ops if mine.kind.lower().endswith("attention")]
             beside = layers[0] if layers and trap == "attention-scale-or-heads" else scene.neighbour(op)
             skipped.append(called(one, beside, op.name))
-        elif name in SELECTS and scene.shapes.get(op.inputs[0]) == scene.shapes.get(op.outputs[0]):
+        elif name in SELECTS and scene.shapes.get(read_first(op)) == scene.shapes.get(op.outputs[0]):
             trap = "output-permutation" if _of_results(scene, op) else "channel-order"
             one = skip(op, trap, "without torch's reordering", f"remove `{op.name}`", cost=1.5)
             yield called(one, scene.neighbour(op), op.name)
@@ -274,7 +274,7 @@ def _alone(scene: Scene) -> Iterator[Remedy]:
 
 def _of_results(scene: Scene, op: Op) -> bool:
     """Return whether what torch puts into another order are its results, such as the scores of classes."""
-    if scene.is_model_input(op.inputs[0]):
+    if scene.is_model_input(read_first(op)):
         return False
     readers = scene.torch_trace.consumers()
     while op.outputs[0] not in scene.torch_trace.outputs:

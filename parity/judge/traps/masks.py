@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parity.judge.traps.remedy import Remedy, insert, replace
-from parity.judge.traps.scene import Scene
+from parity.judge.traps.scene import Scene, read_first
 from parity.model.layout import Array
 from parity.model.trace import MOVES, Op, Trace
 
@@ -104,7 +104,7 @@ def _but_for_whole_rows(wanted: Blocked, held: Blocked) -> bool:
 def _left_out(scene: Scene, wanted: Blocked, told: tuple[str, str]) -> Iterator[Remedy]:
     """Yield the remedy that lays a mask over scores where torch's code has none."""
     for op in scene.torch_ops:
-        if op.kind == "softmax" and scene.shapes.get(op.inputs[0]) == wanted.shape:
+        if op.kind == "softmax" and scene.shapes.get(read_first(op)) == wanted.shape:
             config, weights = {"input": 0, "how": "fill", "value": -1e9}, {"blocked": wanted.astype(np.float64)}
             fix = f"{told[1]} before `{op.name}`"
             yield insert(op.inputs[0], TRAP, told[0], fix, "masked_scores", config, weights=weights)

@@ -10,7 +10,7 @@ import numpy as np
 
 from parity.judge.traps.geometry import axis
 from parity.judge.traps.remedy import Remedy, change, number, numbers, replace
-from parity.judge.traps.scene import STATE, Scene, same
+from parity.judge.traps.scene import STATE, Scene, read_first, same
 from parity.model.layout import Array
 from parity.model.trace import Op
 
@@ -53,7 +53,7 @@ def _eps(mine: Op, theirs: Op, trap: str) -> Iterator[Remedy]:
 def _each_channel(scene: Scene, mine: Op, theirs: Op) -> bool:
     """Return whether an instance norm meets a group norm that has a group for each channel."""
     groups = next((op.config.get("groups") for op in (mine, theirs) if op.kind == "group_norm"), None)
-    shape = scene.shapes.get(theirs.inputs[0], ())
+    shape = scene.shapes.get(read_first(theirs), ())
     return {mine.kind, theirs.kind} == {"group_norm", "instance_norm"} and len(shape) > 1 and groups == shape[1]
 
 
@@ -112,7 +112,7 @@ def _axes(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
 def _over(scene: Scene, theirs: Op, remedy: Remedy) -> str:
     """Return the porter's line for a LayerNorm over other axes: torch's knows no axes but the last ones."""
     axes = remedy.edits[0]["config"].get("axes") if theirs.kind == "layer_norm" else None
-    shape = scene.shapes.get(theirs.inputs[0], ())
+    shape = scene.shapes.get(read_first(theirs), ())
     if not axes or not shape:
         return ""
     sizes = [shape[int(one)] for one in axes]

@@ -80,8 +80,8 @@ class Scene:
         """Return how TensorFlow's axes of an operation's first input may be torch's, the likeliest first."""
         if not tensorflow.inputs or not torch.inputs:
             return []
-        mine = self.tensorflow_trace.shapes.get(tensorflow.inputs[0], ())
-        return axis_maps(mine, self.shapes.get(torch.inputs[0], ()))
+        mine = self.tensorflow_trace.shapes.get(read_first(tensorflow), ())
+        return axis_maps(mine, self.shapes.get(read_first(torch), ()))
 
     def partner(self, tensor: int) -> int | None:
         """Return the fed torch tensor that holds the numbers of a fed TensorFlow tensor."""
@@ -140,7 +140,7 @@ class Scene:
         """Return whether an operation of torch's only puts all that it reads into another order, such as colours."""
         if op.kind.removeprefix("op:") not in SELECTS or len(op.inputs) != 1:
             return False
-        return self.shapes.get(op.inputs[0]) == self.shapes.get(op.outputs[0])
+        return self.shapes.get(read_first(op)) == self.shapes.get(op.outputs[0])
 
     def _scales(self, op: Op) -> bool:
         """Return whether an operation of torch's is arithmetic with numbers that nobody trains."""
@@ -178,6 +178,11 @@ def _same_numbers(first: Array, second: Array) -> bool:
     if first.size != second.size:
         return False
     return bool(np.array_equal(np.sort(first, axis=None), np.sort(second, axis=None)))
+
+
+def read_first(op: Op) -> int:
+    """Return the tensor that an operation reads first; -1, which is none, for one that reads constants alone."""
+    return op.inputs[0] if op.inputs else -1
 
 
 def same(first: object, second: object) -> bool:
