@@ -177,7 +177,7 @@ def arrays(options: CheckOptions) -> list[Array]:
         if isinstance(given, np.ndarray):
             found.append(given.astype(np.float32) if np.issubdtype(given.dtype, np.floating) else given)
         elif given.low is not None and given.high is not None:
-            found.append(rng.integers(given.low, given.high + 1, (options.batch, *given.shape)).astype(np.int32))
+            found.append(_whole(rng, given.low, given.high, (options.batch, *given.shape)))
         else:
             found.append(_probe(rng, (options.batch, *given.shape)))
     if len({len(array) for array in found}) > 1:
@@ -189,6 +189,17 @@ def to_torch(array: Array, options: CheckOptions) -> Array:
     """Return what torch is fed where TensorFlow is fed this batch: images with their channels first."""
     image = array.ndim == IMAGE_AXES + 1 and options.torch_layout == CHANNELS_FIRST
     return np.ascontiguousarray(np.moveaxis(array, -1, 1)) if image else array
+
+
+def _whole(rng: np.random.Generator, low: int, high: int, shape: tuple[int, ...]) -> Array:
+    """Return whole numbers, `high` included; among zeros and ones each row has a one.
+
+    Those are masks as a rule, and of one that blocks everything each framework makes something else.
+    """
+    found = rng.integers(low, high + 1, shape).astype(np.int32)
+    if (low, high) == (0, 1) and len(shape) > 1 and shape[-1] > 1:
+        found[..., 0] |= ~found.any(axis=-1)
+    return found
 
 
 def _probe(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
