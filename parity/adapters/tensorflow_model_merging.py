@@ -60,7 +60,7 @@ def _with_biases(steps: Sequence[Step], shapes: dict[int, tuple[int, ...]], outp
         bias = step.weights.get("other")
         if before is None or bias is None or not alone or not _wants_bias(before):
             continue
-        if bias.shape[0] != shapes[step.outputs[0]][-1]:
+        if bias.shape[-1] != shapes[step.outputs[0]][-1] or len(bias.shape) > len(shapes[step.outputs[0]]):
             continue
         before.weights["bias"], before.outputs, before.spelt = bias, step.outputs, ""
         before.config["bias"], before.run = True, _one_after_the_other(before.run, step.run)
@@ -74,7 +74,7 @@ def _is_bias(step: Step) -> bool:
     bias = step.weights.get("other")
     if step.kind != "add" or not step.raw or not step.direct or bias is None or len(step.weights) != 1:
         return False
-    return len(step.inputs) == 1 and len(bias.shape) == 1
+    return len(step.inputs) == 1 and len(bias.shape) > 0 and all(n == 1 for n in bias.shape[:-1])
 
 
 def _wants_bias(step: Step) -> bool:
