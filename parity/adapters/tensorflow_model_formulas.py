@@ -48,6 +48,6 @@ def told(sources: Sequence[Any], roles: Mapping[str, Any]) -> dict[str, Any]:
 def _number(constant: Any) -> float | None:
     try:
         value = np.asarray(constant.numpy())
-    except (AttributeError, TypeError, ValueError):
+    except Exception:  # no tensor, or a resource or variant, of which TensorFlow says so in many ways
         return None
     return as_written(value.reshape(())[()]) if value.size == 1 and value.dtype.kind in "fiu" else None

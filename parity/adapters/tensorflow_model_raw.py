@@ -21,6 +21,7 @@ SMALL = 4096  # constants up to this size may be read to describe an operation
 SHAPES_ONLY = frozenset({"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike", "BroadcastGradientArgs"})
 # They change variables or the world, and compute nothing that the model returns.
 MERGING = ("add", "subtract", "multiply", "divide")
+LOOKUPS = frozenset({"ResourceGather", "GatherV2", "Gather"})
 NO_RESULT = frozenset({"NoOp", "Assert", "PrintV2", "VarHandleOp", "DestroyResourceOp", "VarIsInitializedOp"})
 
 
@@ -335,6 +336,12 @@ def _resize(method: str) -> Callable[[Raw], Described | None]:
 
 def _blocks(kind: str) -> Callable[[Raw], Described]:
     return lambda raw: (kind, {"block": int(raw.attributes["block_size"]), "order": "block-major"}, {})
+
+
+def looks_up_constants(op: str, sources: Sequence[Source]) -> bool:
+    """Whether rows of a whole weight are looked up by numbers that depend on no input, as positions are."""
+    table, rows = sources[0].what == "weight", len(sources) > 1 and sources[1].what == "constant"
+    return op in LOOKUPS and table and rows and (len(sources) < 3 or sources[2].scalar() == 0.0)
 
 
 def _gather(raw: Raw) -> Described | None:

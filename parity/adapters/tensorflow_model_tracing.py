@@ -39,6 +39,7 @@ from parity.adapters.tensorflow_model_raw import (
     Source,
     constant_operand,
     describe_raw,
+    looks_up_constants,
 )
 from parity.adapters.tensorflow_model_spelling import spelt
 from parity.adapters.tensorflow_model_tensors import (
@@ -312,6 +313,9 @@ class Recorder:
         result = mapped(result, self._fresh)
         step.outputs = list(dict.fromkeys(self.adopt(tensor) for tensor in tensors_in(result)))
         step.weights = {role: plain_variable(variable) for role, variable in leaf.weights.items()}
+        if not step.inputs:  # fed a weight, such as a table of places that is normalised
+            fed = {id(one): one for one in variables if not any(one is held for held in step.weights.values())}
+            step.weights |= {f"other_{i + 1}" if i else "other": one for i, one in enumerate(fed.values())}
         step.variables = [*variables, *step.weights.values()]
         step.state = [v for v in map(plain_variable, state_of(layer)) if hasattr(v, "handle")]
         step.made_by = made_by(layer)
@@ -440,7 +444,7 @@ class Recorder:
             return
         sources = [self._source(tensor) for tensor in inputs]
         self._results = len(outputs)
-        if any(source.what == "tensor" for source in sources):
+        if any(source.what == "tensor" for source in sources) or looks_up_constants(op, sources):
             self._record_raw(op, inputs, attributes, outputs, sources)
         elif any(source.what in ("weight", "derived") for source in sources):
             self._derive(op, inputs, attributes, outputs, sources)
