@@ -32,7 +32,7 @@ def absorb(recording: Recording) -> None:
     for call, kernel in kernels:
         chain = _chain(kernel, makers)
         weights = _weights(chain)
-        if not weights:
+        if not weights or (base_name(call.name) in _PRODUCTS and any(_is_layer(one) for one in chain)):
             continue
         _hold(call, makers[kernel], weights)
         if "weight" not in call.weights:
@@ -80,6 +80,11 @@ def _chain(tensor: int, makers: Mapping[int, Call]) -> list[Call]:
             found[call.index] = call
             open_ += call.inputs
     return [found[index] for index in sorted(found)]
+
+
+def _is_layer(call: Call) -> bool:
+    """Return whether a call is that of a layer with weights of its own, which TensorFlow's side shows, too."""
+    return bool(call.weights) and call.module is not None and type(call.module).__module__.startswith("torch.nn.")
 
 
 def _weights(chain: Iterable[Call]) -> list[str]:

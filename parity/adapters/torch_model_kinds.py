@@ -72,9 +72,10 @@ def describe(call: Call, shapes: Mapping[int, Shape], training: bool, rates: Map
     name = base_name(call.name)
     seen = Seen(call, name, bound(call, name), [shapes[i] for i in call.outputs], training, rates)
     found = None
-    # What a model hides from us may feed a layer all the same, which then keeps its kind.
-    hidden = name in _TABLE and isinstance(seen.given.get("input"), torch.Tensor) and bool(call.parameters)
-    if not call.inputs and not hidden:
+    # What a model hides from us may feed a layer all the same, which then keeps its kind, and so may a weight.
+    fed = seen.given.get("input")
+    feeds = isinstance(fed, torch.Tensor) or (isinstance(fed, Par) and name in _FED_A_WEIGHT)
+    if not call.inputs and not (name in _TABLE and feeds and len(call.parameters) > isinstance(fed, Par)):
         found = ("op:weight", {"function": name, **_number_beside(seen)}) if call.parameters else None
         found = found or ("op:constant", {"function": name})
     elif name in _TABLE:
@@ -99,6 +100,7 @@ def _other_weights(call: Call) -> None:
         call.weights[f"{role}_{number}" if number else role] = reference
 
 
+_FED_A_WEIGHT = frozenset({"layer_norm", "rms_norm", "group_norm", "linear", "conv1d", "conv2d", "conv3d"})
 _ALIASES = {
     "__add__": "add", "__radd__": "add", "__iadd__": "add", "__sub__": "sub", "__isub__": "sub", "__rsub__": "rsub",
     "__mul__": "mul", "__rmul__": "mul", "__imul__": "mul", "multiply": "mul", "__truediv__": "div", "__div__": "div",
