@@ -192,10 +192,17 @@ class _Planner:
             return
         self._link(pair, mine, other, rows)
 
+    def _unsliced(self, mine: Op, other: Op, refs: tuple[str, str]) -> tuple[str, str]:
+        """Return both weights as wholes where each side cuts one of that shape, and torch's alone says which rows."""
+        wholes = tuple(weight_names(reference)[0] for reference in refs)
+        shapes = [references.shape_of(one, known) for one, known in zip(wholes, self.shapes, strict=True)]
+        made = not mine.inputs and not other.inputs and "+" not in "".join(refs)
+        return (wholes[0], wholes[1]) if made and shapes[0] is not None and shapes[0] == shapes[1] else refs
+
     def _link(self, pair: OpPair, mine: Op, other: Op, rows: Rows | None) -> None:
         mine, other = (_trained_first(op, trace) for op, trace in zip((mine, other), self.traces, strict=True))
         for role, torch_role, link in role_pairs(mine, other):
-            refs = mine.weights[role], other.weights[torch_role]
+            refs = self._unsliced(mine, other, (mine.weights[role], other.weights[torch_role]))
             shapes = references.shape_of(refs[0], self.shapes[0]), references.shape_of(refs[1], self.shapes[1])
             if shapes[0] is None or shapes[1] is None:
                 self.notes.append(f"`{refs[0]}` and `{refs[1]}`: a weight that the model does not list")
