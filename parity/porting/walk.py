@@ -26,6 +26,8 @@ from parity.porting.spelling import Queue, Waiting, merged
 
 FAR = 12.0  # beyond all usual borders, and before 20, from where on torch's softplus is its argument by default
 SCALED = (("scale", 1.0), ("offset", 0.0))
+SHIFT = 1e-8  # a larger one of scores moves more than a softmax's rounding
+OF_SCORES = frozenset({"matmul", "einsum", "softmax", "add", "where", "op:where", "op:masked_fill", "op:SelectV2"})
 MANY = 2  # numbers that a table has at least: one alone, such as an eps, is none
 # Activations that two people may mean by one word, each with its own borders.
 BENDS = frozenset(
@@ -175,7 +177,8 @@ class Walk:
             return self._refused(cut, fed, fed_torch, str(broken), ahead)
         values = {side: np.asarray(answers[side]["value"]) for side in SIDES}
         relation = self.orders.of(cut.tensorflow, cut.torch)
-        if relation is None:  # a shape that depends on values, which were others when the models were first seen
+        shapes = values[TWIN_TENSORFLOW].shape, values[TWIN_TORCH].shape
+        if relation is None or not relation.fits(*shapes):  # shapes that depend on values, others at the first look
             relation = self._relation(cut, values, None)
         bounds = self._bounds(cut, answers[TWIN_TORCH], values, fed_torch, notes)
         finding, bound64 = self._judge(cut, values, bounds, relation, notes)
@@ -417,7 +420,7 @@ class Walk:
 
     def _d32(self, ahead: Mapping[str, Array], relation: Relation | None) -> float | None:
         a = doubles(ahead[TENSORFLOW])
-        if relation is None:
+        if relation is None or not relation.fits(a.shape, ahead[TORCH].shape):
             return None
         b = doubles(relation.to_tensorflow(ahead[TORCH]))
         if a.shape != b.shape or not a.size or not np.isfinite(a).all() or not np.isfinite(b).all():
@@ -475,13 +478,26 @@ def _reads_table(op: Op) -> bool:
 
 
 def _one_number(cut: Cut) -> bool:
-    """Return whether both sides only scale and shift by numbers that are the same in float32."""
-    mains = [main for main in (cut.main_tensorflow, cut.main_torch) if main is not None and main.kind == "rescale"]
-    computing = [op for op in (*cut.segment_tensorflow, *cut.segment_torch) if op.effect != MOVES]
-    if len(mains) != 2 or len(computing) != 2:
+    """Return whether both sides only scale and shift by numbers that are the same in float32.
+
+    Beside the one by which both scale their scores, attention may hold what adds no error of its own.
+    """
+    first, second = (_scaled(ops) for ops in (cut.segment_tensorflow, cut.segment_torch))
+    if first is None or second is None:
         return False
-    first, second = (np.array([main.config.get(key, usual) for key, usual in SCALED], np.float32) for main in mains)
-    return bool(np.array_equal(first, second))
+    return bool(np.allclose(first, second, UNIT_ROUNDOFF["float32"], 0.0))
+
+
+def _scaled(ops: Sequence[Op]) -> list[float] | None:
+    """Return the only factor and shift of a segment; None where there are several, or where more is computed."""
+    numbers, others = list[list[float]](), set[str]()
+    for op in ops:
+        if op.kind != "rescale":
+            others |= set() if op.effect == MOVES else {op.kind}
+        elif float(op.config.get("scale", 1.0)) != 1.0 or abs(float(op.config.get("offset", 0.0))) > SHIFT:
+            numbers.append([float(op.config.get(key, usual)) for key, usual in SCALED])
+    within = not others or (others <= OF_SCORES and not any(op.weights for op in ops))
+    return numbers[0] if len(numbers) == 1 and within else None
 
 
 def _bends_elsewhere(cut: Cut) -> bool:
