@@ -16,6 +16,7 @@ from suites.meta.ports.examined import EXAMINED
 from suites.meta.ports.faults import FAULTS
 from suites.meta.ports.further import FURTHER
 from suites.meta.ports.gaps import GAPS
+from suites.meta.ports.published import PUBLISHED
 from suites.meta.ports.several import SEVERAL
 from suites.meta.ports.sought import SOUGHT
 from suites.meta.ports.vision import VISION
@@ -23,11 +24,11 @@ from suites.meta.ports.zoo import ZOO
 
 FOLDER = Path(__file__).resolve().parent
 CASES: tuple[Case, ...] = (
-    *CORRECT, *CURED, *FAULTS, *SEVERAL, *FURTHER, *GAPS, *SOUGHT, *VISION, *EXAMINED, *BAD, *ZOO,
+    *CORRECT, *CURED, *FAULTS, *SEVERAL, *FURTHER, *GAPS, *SOUGHT, *VISION, *EXAMINED, *PUBLISHED, *BAD, *ZOO,
 )  # fmt: skip
 
 __all__ = [
-    "BAD", "CASES", "CORRECT", "CURED", "EXAMINED", "FAULTS", "FOLDER", "FURTHER", "GAPS", "SEVERAL", "SOUGHT",
-    "VISION", "ZOO",
+    "BAD", "CASES", "CORRECT", "CURED", "EXAMINED", "FAULTS", "FOLDER", "FURTHER", "GAPS", "PUBLISHED", "SEVERAL",
+    "SOUGHT", "VISION", "ZOO",
     "Case", "Source",
 ]  # fmt: skip

@@ -1,0 +1,46 @@
+"""Parts of published models: tables, heads, windows and roots as two libraries of pretrained models write them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from suites.meta.ports.case import Case, Source
+
+
+def _port(
+    tensorflow: str,
+    torch: str = "",
+    inputs: str = "",
+    cause: str = "",
+    place: tuple[str, str] = ("*", "*"),
+    ids: str = "",
+) -> Case:
+    """Return a case; with a `cause`, it must be found at the `place`, TensorFlow's and torch's name, alone."""
+    return Case(
+        name=f"published-{torch or tensorflow}",
+        tensorflow=f"published_tensorflow.py:{tensorflow}",
+        torch=f"published_torch.py:{torch or tensorflow}",
+        inputs=tuple(inputs.split()),
+        int_inputs=tuple(ids.split()),
+        verdict="different" if cause else "same",
+        sources=(Source((place[0],), (place[1],), (cause,)),) if cause else (),
+    )
+
+
+def _cases() -> Iterator[Case]:
+    yield _port("looked_up", ids="7:0:19")
+    yield _port("looked_up", "looked_up_from_one", "", "unknown", ids="7:0:19")
+    yield _port("looked_up", "looked_up_as_the_other_kind", "", "unknown", ids="7:0:19")
+    yield _port("row_biases", inputs="6x8")
+    yield _port("row_biases", "row_biases_with_the_exact_gelu", "6x8", "gelu-approximation")
+    yield _port("window", inputs="4x6")
+    yield _port("window", "window_turned", "4x6", "unknown")
+    yield _port("headed", inputs="7x8")
+    yield _port("headed", "headed_by_all", "7x8", "attention-scale-or-heads")
+    yield _port("relative", inputs="6x8")
+    yield _port("relative", "relative_with_another_eps", "6x8", "unknown")
+    yield _port("rooted", inputs="6x8")
+    yield _port("rooted", "rooted_by_another", "6x8", "attention-scale-or-heads")
+
+
+PUBLISHED = tuple(_cases())

@@ -1,0 +1,124 @@
+"""Parts of published language and vision models, as their TensorFlow classes are written."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+
+
+class Tables(keras.layers.Layer):
+    """Words, places and types, looked up in variables by numbers of which some depend on no input."""
+
+    def build(self, _):
+        self.words = self.add_weight(shape=(20, 8), initializer="normal", name="words")
+        self.places = self.add_weight(shape=(11, 8), initializer="normal", name="places")
+        self.types = self.add_weight(shape=(2, 8), initializer="normal", name="types")
+
+    def call(self, ids):
+        places = tf.gather(self.places, tf.range(ids.shape[1])[None])
+        types = tf.gather(self.types, tf.zeros_like(ids))
+        return tf.gather(self.words, ids) + places + types
+
+
+def looked_up():
+    ids = keras.Input((7,), dtype="int32")
+    x = layers.LayerNormalization(epsilon=1e-12, name="norm")(Tables(name="tables")(ids))
+    return keras.Model(ids, layers.Dense(5, name="out")(x))
+
+
+class RowBias(keras.layers.Layer):
+    """A dense layer whose bias is a row."""
+
+    def __init__(self, units, **words):
+        super().__init__(**words)
+        self.units = units
+
+    def build(self, shape):
+        self.weight = self.add_weight(shape=(shape[-1], self.units), initializer="normal", name="weight")
+        self.bias = self.add_weight(shape=(1, self.units), initializer="normal", name="bias")
+
+    def call(self, x):
+        flat = tf.matmul(tf.reshape(x, [-1, x.shape[-1]]), self.weight) + self.bias
+        return tf.reshape(flat, [-1, *x.shape[1:-1], self.units])
+
+
+def row_biases():
+    x = given = keras.Input((6, 8))
+    x = RowBias(12, name="widen")(x)
+    x = keras.activations.gelu(x, approximate=True)
+    return keras.Model(given, RowBias(8, name="narrow")(x))
+
+
+class Window(keras.layers.Layer):
+    """Attention within a window, with a bias for every relative place that a table holds for each head."""
+
+    def build(self, _):
+        self.table = self.add_weight(shape=(7, 2), initializer="normal", name="table")
+        steps = np.arange(4)
+        index = (steps[:, None] - steps[None]) + 3
+        self.index = self.add_weight(
+            shape=(4, 4), dtype="int32", trainable=False, name="index", initializer=keras.initializers.Zeros()
+        )
+        self.index.assign(index)
+        self.query, self.key, self.value = (layers.Dense(6, name=name) for name in ("query", "key", "value"))
+
+    def call(self, x):
+        heads = [
+            tf.transpose(tf.reshape(layer(x), [-1, 4, 2, 3]), [0, 2, 1, 3])
+            for layer in (self.query, self.key, self.value)
+        ]
+        scores = tf.matmul(heads[0], heads[1], transpose_b=True) / tf.sqrt(tf.cast(3, x.dtype))
+        bias = tf.gather(self.table, tf.reshape(self.index, [-1]))
+        scores += tf.transpose(tf.reshape(bias, [4, 4, 2]), [2, 0, 1])[None]
+        mixed = tf.matmul(tf.nn.softmax(scores, axis=-1), heads[2])
+        return tf.reshape(tf.transpose(mixed, [0, 2, 1, 3]), [-1, 4, 6])
+
+
+def window():
+    given = keras.Input((4, 6))
+    return keras.Model(given, layers.Dense(5, name="out")(Window(name="window")(given)))
+
+
+class Headed(keras.layers.Layer):
+    """Heads as an axis of every kernel, and as many numbers in all heads as in a vector."""
+
+    def build(self, _):
+        self.kernels = [self.add_weight(shape=(8, 2, 4), initializer="normal", name=name) for name in "qkvo"]
+
+    def call(self, x):
+        query, key, value = (tf.einsum("bih,hnd->bind", x, kernel) for kernel in self.kernels[:3])
+        scores = tf.einsum("bind,bjnd->bnij", query, key) * 0.5
+        mixed = tf.einsum("bnij,bjnd->bind", tf.nn.softmax(scores, axis=-1), value)
+        return tf.einsum("bind,hnd->bih", mixed, self.kernels[3])
+
+
+def headed():
+    given = keras.Input((7, 8))
+    return keras.Model(given, Headed(name="heads")(given))
+
+
+class Relative(keras.layers.Layer):
+    """A table of relative places that is normalised before it is used."""
+
+    def build(self, _):
+        self.table = self.add_weight(shape=(5, 8), initializer="normal", name="table")
+        self.norm = layers.LayerNormalization(epsilon=1e-7, name="norm")
+        self.norm.build((5, 8))
+
+    def call(self, x):
+        return tf.matmul(x, self.norm(self.table), transpose_b=True)
+
+
+def relative():
+    given = keras.Input((6, 8))
+    return keras.Model(given, layers.Dense(4, name="out")(Relative(name="places")(given)))
+
+
+def rooted():
+    """Scores divided by a root that Python took, some masked."""
+    given = keras.Input((6, 8))
+    query, key = (layers.Dense(8, name=name)(given) for name in ("query", "key"))
+    scores = keras.ops.matmul(query, keras.ops.transpose(key, (0, 2, 1)))
+    scores = keras.ops.where(np.tri(6, dtype=bool), scores, -1e9) / 8**0.5
+    mixed = keras.ops.matmul(keras.ops.softmax(scores), layers.Dense(8, name="value")(given))
+    return keras.Model(given, mixed)
