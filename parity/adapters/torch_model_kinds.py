@@ -75,7 +75,8 @@ def describe(call: Call, shapes: Mapping[int, Shape], training: bool, rates: Map
     # What a model hides from us may feed a layer all the same, which then keeps its kind, and so may a weight.
     fed = seen.given.get("input")
     feeds = isinstance(fed, torch.Tensor) or (isinstance(fed, Par) and name in _FED_A_WEIGHT)
-    if not call.inputs and not (name in _TABLE and feeds and len(call.parameters) > isinstance(fed, Par)):
+    layer = name in _TABLE and feeds and len(call.parameters) > isinstance(fed, Par)
+    if not call.inputs and not layer and not _looks_up(call, name):
         found = ("op:weight", {"function": name, **_number_beside(seen)}) if call.parameters else None
         found = found or ("op:constant", {"function": name})
     elif name in _TABLE:
@@ -86,6 +87,14 @@ def describe(call: Call, shapes: Mapping[int, Shape], training: bool, rates: Map
     call.config = {**config}
     call.weights = {**seen.roles}
     _other_weights(call)
+
+
+def _looks_up(call: Call, name: str) -> bool:
+    """Return whether a call takes rows of a table of weights by numbers that depend on no input, such as places."""
+    if name != "getitem" or not isinstance(call.args[0], Par) or len(call.args[0].shape) != 2:
+        return False
+    index = call.args[1]
+    return isinstance(index, torch.Tensor) and not index.is_floating_point() and index.dtype != torch.bool
 
 
 def _other_weights(call: Call) -> None:

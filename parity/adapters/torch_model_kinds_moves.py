@@ -93,7 +93,10 @@ def _slice(seen: Seen) -> Described:
             return "reshape", {"shape": list(seen.out[0])}  # all of it, with axes of one more or less
     if seen.name != "getitem":
         return "slice", {"text": ", ".join(f"{key}={value}" for key, value in simple(seen.given).items())}
-    index = seen.call.args[1]
+    table, index = seen.call.args[:2]
+    if not seen.call.inputs and isinstance(table, Par):
+        seen.roles["weight"] = table.reference
+        return "embedding", {"tokens": table.shape[0], "units": table.shape[1], "padding_index": None}
     if any(isinstance(one, (Ref, Par, torch.Tensor)) for one in leaves(index)):
         return "gather", {}
     return "slice", {"text": _index_text(index)}

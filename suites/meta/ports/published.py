@@ -29,6 +29,7 @@ def _port(
 
 def _cases() -> Iterator[Case]:
     yield _port("looked_up", ids="7:0:19")
+    yield _port("looked_up", "looked_up_by_rows", ids="7:0:19")
     yield _port("looked_up", "looked_up_from_one", "", "unknown", ids="7:0:19")
     yield _port("looked_up", "looked_up_as_the_other_kind", "", "unknown", ids="7:0:19")
     yield _port("row_biases", inputs="6x8")
