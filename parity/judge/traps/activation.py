@@ -16,8 +16,13 @@ IDS = (
     "prelu-sharing", "activation-missing", "activation-extra",
 )  # fmt: skip
 FUNCTIONS = ("activation", "softmax")
-WRITTEN_OUT = ("hard_silu", "hard_sigmoid")
-ARITHMETIC = ("rescale", "multiply", "divide", "add", "subtract")
+# What a port writes out: the functions that it bends numbers with then, and the trap that other numbers are.
+WRITTEN_OUT: Mapping[str, tuple[frozenset[str], str]] = {
+    **dict.fromkeys(("hard_silu", "hard_sigmoid"), (frozenset({"hard_tanh", "clamp", "relu6"}), "hard-sigmoid-slope")),
+    **dict.fromkeys(("gelu", "gelu_tanh"), (frozenset({"tanh", "erf", "sigmoid"}), "gelu-approximation")),
+}
+ALIKE = (("gelu", "gelu_tanh"), ("sigmoid", "hard_sigmoid", "hard_sigmoid_keras2"), ("relu", "relu6"))
+ARITHMETIC = ("rescale", "multiply", "divide", "add", "subtract", "power")
 PARAMETERS = ("slope", "alpha", "beta", "threshold", "min", "max", "max_value", "negative_slope", "offset")
 # What torch calls them, as a user writes it.
 WRITTEN: Mapping[str, str] = {
@@ -27,7 +32,7 @@ WRITTEN: Mapping[str, str] = {
     "hard_silu": "F.hardswish(x)", "tanh": "torch.tanh(x)", "hard_tanh": "F.hardtanh(x)",
     "tanh_shrink": "F.tanhshrink(x)", "exponential": "torch.exp(x)", "softplus": "F.softplus(x)",
     "hard_sigmoid_keras2": "torch.clamp(0.2 * x + 0.5, 0, 1)", "linear": "x",
-    "squareplus": "(x + torch.sqrt(x * x + 4)) / 2",
+    "squareplus": "(x + torch.sqrt(x * x + 4)) / 2", "erf": "torch.erf(x)",
 }  # fmt: skip
 
 
@@ -42,6 +47,7 @@ def propose(scene: Scene) -> Iterator[Remedy]:
         elif "prelu" in (mine.kind, theirs.kind) and {mine.kind, theirs.kind} <= {"prelu", "activation"}:
             yield from _prelu(scene, mine, theirs)
     yield from _all_written_out(scene)
+    yield from _written_out_there(scene)
     yield from _alone(scene)
 
 
@@ -118,22 +124,37 @@ def _written_out(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
 
 
 def _all_written_out(scene: Scene) -> Iterator[Remedy]:
-    """A hard sigmoid, or what it is multiplied with, that a port wrote out with other numbers and no part is a pair."""
+    """An activation, or what it is multiplied with, that a port wrote out with other numbers and no part is a pair."""
     alone = [scene.tensorflow, *scene.extra_tensorflow]
     mine = next((op for op in alone if op is not None and op.config.get("function") in WRITTEN_OUT), None)
     steps = [op for op in scene.extra_torch if op.effect != MOVES]
     names = {str(op.config.get("function")) for op in steps if op.kind == "activation"}
     made = {tensor for op in steps for tensor in op.outputs}
     read = {tensor for op in steps for tensor in op.inputs} - made
-    if mine is None or len(steps) < 3 or len(names) != 1 or not names <= {"hard_tanh", "clamp", "relu6"}:
+    bends, trap = WRITTEN_OUT[str(mine.config["function"])] if mine is not None else (frozenset[str](), "")
+    if mine is None or len(steps) < 3 or len(names) != 1 or not names <= bends:
         return
     if len(read) != 1 or any(op.weights or op.kind not in ("activation", *ARITHMETIC) for op in steps):
         return
     fix = f"{written(mine)} in place of `{steps[0].name}` to `{steps[-1].name}`"
     says = f"with {mine.config['function']} instead of what is written out"
-    one = replace(steps[-1], "hard-sigmoid-slope", says, fix, "activation", dict(mine.config), cost=0.9)
-    rest = (skip(op, "hard-sigmoid-slope", "", "") for op in steps[:-1])
+    one = replace(steps[-1], trap, says, fix, "activation", dict(mine.config), cost=0.9)
+    rest = (skip(op, trap, "", "") for op in steps[:-1])
     yield called(together([one, *rest], one), mine.name, steps[-1].name)
+
+
+def _written_out_there(scene: Scene) -> Iterator[Remedy]:
+    """Another of two functions of one name, where TensorFlow's side has its one written out: GPT-2's GELU."""
+    steps = [op for op in scene.tensorflow_ops if op.kind in ("activation", *ARITHMETIC) and not op.weights]
+    named = {str(op.config.get("function")) for op in steps}
+    for theirs in (op for op in scene.torch_ops if op.kind == "activation" and len(steps) > 2):
+        held = str(theirs.config.get("function"))
+        for other in next((some for some in ALIKE if held in some and not named & set(some)), ()):
+            if other != held:
+                op = Op(0, "", "activation", (), (), {"function": other})
+                says, fix = f"with {other} instead of {held}", f"{written(op)} in place of `{theirs.name}`"
+                one = replace(theirs, trap_of(other, held), says, fix, "activation", dict(op.config))
+                yield called(one, steps[-1].name, theirs.name)
 
 
 def _other(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:

@@ -74,6 +74,8 @@ def _cases() -> Iterator[Case]:
     yield replace(_port("kept", inputs="6x5x3"), options=("--train",))
     case = _port("kept", "kept_the_other_way", "6x5x3", "unknown", ("norm", "1*"))
     yield replace(case, options=("--train",))
+    yield _port("bent", "bent_exactly", "5x6", "gelu-approximation", ("multiply*", "act"))
+    yield _port("bent_at_once", "bent", "5x6", "gelu-approximation", ("act", "act.mul*"))
 
 
 EXAMINED = tuple(_cases())

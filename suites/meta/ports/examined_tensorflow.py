@@ -209,3 +209,17 @@ def kept():
     image = keras.Input((6, 5, 3))
     x = layers.Conv2D(4, 3, name="conv")(image)
     return keras.Model(image, layers.ReLU()(layers.BatchNormalization(momentum=0.9, name="norm")(x)))
+
+
+def bent():
+    """Return GPT-2's GELU, written out, between two Dense layers."""
+    numbers = keras.Input((5, 6))
+    x = layers.Dense(9, name="wide")(numbers)
+    x = 0.5 * x * (1.0 + ops.tanh((x + 0.044715 * ops.power(x, 3)) * np.sqrt(2.0 / np.pi)))
+    return keras.Model(numbers, layers.Dense(4, name="narrow")(x))
+
+
+def bent_at_once():
+    numbers = keras.Input((5, 6))
+    x = layers.Activation("gelu", name="act")(layers.Dense(9, name="wide")(numbers))
+    return keras.Model(numbers, layers.Dense(4, name="narrow")(x))

@@ -1,6 +1,7 @@
 """Ports of the models in `examined_tensorflow.py`, right and wrong."""
 
 import math
+from collections import OrderedDict
 
 import numpy as np
 import torch
@@ -337,3 +338,16 @@ def kept(turned=False):
 
 def kept_the_other_way():
     return kept(True)
+
+
+class TanhGELU(nn.Module):
+    def forward(self, x):
+        return 0.5 * x * (1.0 + torch.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * torch.pow(x, 3.0))))
+
+
+def bent(act=TanhGELU):
+    return nn.Sequential(OrderedDict(wide=nn.Linear(6, 9), act=act(), narrow=nn.Linear(9, 4)))
+
+
+def bent_exactly():
+    return bent(nn.GELU)
