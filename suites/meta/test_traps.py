@@ -547,6 +547,7 @@ def test_edits_of_one_operation_are_merged_and_inserts_at_one_place_chained() ->
 
 def test_axes_are_mapped_by_the_sizes() -> None:
     assert axis_maps((2, 8, 6, 3), (2, 3, 8, 6)) == [(0, 2, 3, 1)]
+    assert axis_maps((14, 4), (2, 7, 4)) == [(1, 2), (0, 1)]  # the batch and time together
     assert axis_maps((2, 8, 6), (2, 8, 6)) == [(0, 1, 2)]
     assert axis_maps((2, 8, 6), (2, 6, 8)) == [(0, 2, 1)]
     assert axis_maps((2, 5, 5, 5), (2, 5, 5, 5)) == [(0, 2, 3, 1), (0, 1, 2, 3)]

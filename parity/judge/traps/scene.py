@@ -160,10 +160,15 @@ def leading_to(ops: Sequence[Op], tensors: Iterable[int]) -> list[Op]:
 
 
 def axis_maps(tensorflow: tuple[int, ...], torch: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """Return maps from each TensorFlow axis to torch's: channels moved to the front, or all as they are."""
+    """Return maps from each TensorFlow axis to torch's: channels moved to the front, or all as they are.
+
+    Where one side took axes together, as TimeDistributed does with the batch and time, those behind them correspond.
+    """
     rank = len(tensorflow)
     same = tuple(range(rank))
-    if rank < 3 or len(torch) != rank:
+    if torch and len(torch) != rank:
+        return [tuple(max(place + len(torch) - rank, 0) for place in same), same]
+    if rank < 3 or not torch:
         return [same]
     moved = (0, *range(2, rank), 1)
     fits = {

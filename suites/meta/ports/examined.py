@@ -76,6 +76,7 @@ def _cases() -> Iterator[Case]:
     yield replace(case, options=("--train",))
     yield _port("bent", "bent_exactly", "5x6", "gelu-approximation", ("multiply*", "act"))
     yield _port("bent_at_once", "bent", "5x6", "gelu-approximation", ("act", "act.mul*"))
+    yield _port("tagging", "tagging_words", "7x6", "axis-mismatch", ("tags/tag", "softmax"))
 
 
 EXAMINED = tuple(_cases())

@@ -223,3 +223,9 @@ def bent_at_once():
     numbers = keras.Input((5, 6))
     x = layers.Activation("gelu", name="act")(layers.Dense(9, name="wide")(numbers))
     return keras.Model(numbers, layers.Dense(4, name="narrow")(x))
+
+
+def tagging():
+    words = keras.Input((7, 6))
+    tags = layers.Dense(4, activation="softmax", name="tag")
+    return keras.Model(words, layers.TimeDistributed(tags, name="tags")(layers.GRU(5, return_sequences=True)(words)))
