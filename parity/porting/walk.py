@@ -36,6 +36,8 @@ BENDS = frozenset(
 )
 SUMS = frozenset({"sum", "mean"})
 PRODUCTS = frozenset({"matmul", "einsum", "dense", "conv"})
+WINDOWED = frozenset({"op:stft", "op:istft"})  # transforms that multiply by a table of constants, their window
+TRANSFORMS = WINDOWED | {"op:RFFT", "op:IRFFT", "op:FFT", "op:IFFT"}  # linear, with no numbers of their own
 AXES_STAY = ARITHMETIC | {"activation", "maximum", "minimum", "where", "op:where", "op:masked_fill", "op:SelectV2"}
 DRAWS = 4  # of perturbed inputs, where no rule bounds an operation
 SAFETY = 16.0
@@ -235,10 +237,11 @@ class Walk:
         in_code = any(ops and not any(op.weights for op in ops) for ops in segments)
         for ops, framework in ((cut.segment_tensorflow, TENSORFLOW), (cut.segment_torch, TORCH)):
             fixed = {name for name, weight in self.models[framework].weights.items() if not weight.trainable}
-            read = [op for op in ops if not op.inputs and op.weights]  # a table by itself
+            read = [op for op in ops if (not op.inputs and op.weights) or op.kind in WINDOWED]  # a table by itself
             arithmetic = [op for op in ops if op.kind in ARITHMETIC or (in_code and op.kind in PRODUCTS)]
             others = [op for op in ops if op not in (*arithmetic, *read) and op.effect == COMPUTES]
-            if any(op.kind not in PICKING and op.config.get("function") not in SUMS for op in others):
+            linear = PICKING | TRANSFORMS
+            if any(op.kind not in linear and op.config.get("function") not in SUMS for op in others):
                 return False
             if any(not set(op.weights.values()) <= fixed for op in ops):
                 return False

@@ -77,6 +77,8 @@ def _cases() -> Iterator[Case]:
     yield _port("bent", "bent_exactly", "5x6", "gelu-approximation", ("multiply*", "act"))
     yield _port("bent_at_once", "bent", "5x6", "gelu-approximation", ("act", "act.mul*"))
     yield _port("tagging", "tagging_words", "7x6", "axis-mismatch", ("tags/tag", "softmax"))
+    yield _port("spectrum", inputs="120")
+    yield _port("spectrum", "spectrum_through_another_window", "120", "unknown", ("multiply", "stft"))
 
 
 EXAMINED = tuple(_cases())

@@ -229,3 +229,18 @@ def tagging():
     words = keras.Input((7, 6))
     tags = layers.Dense(4, activation="softmax", name="tag")
     return keras.Model(words, layers.TimeDistributed(tags, name="tags")(layers.GRU(5, return_sequences=True)(words)))
+
+
+class Spectrum(keras.Model):
+    """Of a signal, through the window that TensorFlow takes by default."""
+
+    def __init__(self):
+        super().__init__()
+        self.out = layers.Dense(3, name="out")
+
+    def call(self, signal):
+        return self.out(tf.abs(tf.signal.stft(signal, frame_length=32, frame_step=16)))
+
+
+def spectrum():
+    return Spectrum()

@@ -369,3 +369,21 @@ tagging = Tagging
 
 def tagging_words():
     return Tagging(1)
+
+
+class Spectrum(nn.Module):
+    def __init__(self, periodic=True):
+        super().__init__()
+        self.register_buffer("window", torch.hann_window(32, periodic=periodic))
+        self.out = nn.Linear(17, 3)
+
+    def forward(self, x):
+        found = torch.stft(x, 32, 16, window=self.window, center=False, return_complex=True)
+        return self.out(found.abs().transpose(1, 2))
+
+
+spectrum = Spectrum
+
+
+def spectrum_through_another_window():
+    return Spectrum(periodic=False)
