@@ -16,6 +16,7 @@ from parity.porting.cuts import ARITHMETIC, PICKING, Cut, Step
 
 # What people write in more than one way; a layer of one kind on both sides is that layer.
 WRITTEN = ARITHMETIC | PICKING | {"reduce", "matmul", "flip", "where", "compare"}
+SCORES = frozenset({"matmul", "einsum", "op:bmm", "op:baddbmm"})  # may be scaled before the product, or behind it
 BUFFERED = 8  # steps that wait at most: each holds its values
 
 
@@ -137,7 +138,8 @@ def may_be_spelling(step: Step, traces: tuple[Trace, Trace]) -> bool:
         _trained(segment, trace)
         for segment, trace in zip((cut.segment_tensorflow, cut.segment_torch), traces, strict=True)
     ]
-    if any(trained) and not (all(trained) and kinds <= ARITHMETIC):
+    scores = all(main is not None and main.kind in SCORES and not main.weights for main in mains)
+    if any(trained) and not scores and not (all(trained) and kinds <= ARITHMETIC):
         return False  # a product with a weight may be divided by their sum before the products are added, or behind
     if kinds == {"avg_pool"}:
         return any(_rescaled(trace, tensor) for trace, tensor in zip(traces, (cut.tensorflow, cut.torch), strict=True))

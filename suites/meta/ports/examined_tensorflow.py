@@ -244,3 +244,9 @@ class Spectrum(keras.Model):
 
 def spectrum():
     return Spectrum()
+
+
+def scored():
+    numbers = keras.Input((7, 12))
+    x = layers.MultiHeadAttention(3, 4, name="attention")(numbers, numbers)
+    return keras.Model(numbers, layers.Dense(5, name="head")(numbers + x))

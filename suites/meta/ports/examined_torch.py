@@ -387,3 +387,23 @@ spectrum = Spectrum
 
 def spectrum_through_another_window():
     return Spectrum(periodic=False)
+
+
+class Scored(nn.Module):
+    """Queries are scaled before their product with the keys; Keras scales the product."""
+
+    def __init__(self, scale=0.5):
+        super().__init__()
+        self.qkv, self.proj, self.head, self.scale = nn.Linear(12, 36), nn.Linear(12, 12), nn.Linear(12, 5), scale
+
+    def forward(self, x):
+        q, k, v = self.qkv(x).reshape(-1, 7, 3, 3, 4).permute(2, 0, 3, 1, 4)
+        shares = ((q * self.scale) @ k.transpose(-2, -1)).softmax(-1)
+        return self.head(x + self.proj((shares @ v).transpose(1, 2).reshape(-1, 7, 12)))
+
+
+scored = Scored
+
+
+def scored_by_all_heads():
+    return Scored(12**-0.5)
