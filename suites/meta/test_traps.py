@@ -191,6 +191,10 @@ def test_what_only_torch_has_is_left_out() -> None:
     first = op(0, "scale", "rescale", [0], [1], scale=0.5)
     one = scene([op(0, "d", "dense", [0], [1])], [first, op(1, "fc", "dense", [1], [2])], (0, 1), ((), (first,)))
     assert found(one, "input-scale")[0].edits == ({"op": 0, "skip": True},)
+    mine = [op(0, "pixels", "rescale", [0], [1], scale=1 / 255), op(1, "d", "dense", [1], [2])]
+    theirs = [first, op(1, "div", "rescale", [1], [2], scale=1 / 255), op(2, "fc", "dense", [2], [3])]
+    one = scene(mine, theirs, (1, 2), (mine[:1], theirs[:2]))
+    assert found(one, "input-scale")[0].named == ("pixels", "scale")  # beside TensorFlow's own
 
 
 def test_a_hard_sigmoid_that_was_written_out_is_one_cause() -> None:

@@ -23,6 +23,7 @@ FACTORS = ("rescale", "multiply", "divide")
 CUTS = ("relu6", "hard_tanh", "clamp")  # what cuts a number off below and above
 LAST = ("softmax", "activation")  # what makes shares or probabilities of scores
 COLOURS = (3, 4)  # that a picture has, maybe with its opacity
+BESIDE = frozenset({"attention-scale-or-heads", "input-scale"})  # told at the layer of TensorFlow's that does the like
 A_FEW = 16  # numbers of a constant that a line of code can show
 # What people do to pixels: (scale, offset, as it is written).
 HABITS: tuple[tuple[float, float, str], ...] = (
@@ -247,7 +248,9 @@ def _alone(scene: Scene) -> Iterator[Remedy]:
                 trap = "hard-sigmoid-slope"
             one = skip(op, trap, f"without torch's {told(op)}", f"remove `{op.name}` ({told(op)})")
             layers = [mine.name for mine in scene.tensorflow_ops if mine.kind.lower().endswith("attention")]
-            beside = layers[0] if layers and trap == "attention-scale-or-heads" else scene.neighbour(op)
+            if trap == "input-scale":  # TensorFlow's own scaling of the input, if there is one, is what it is beside
+                layers = [mine.name for mine in scene.tensorflow_ops if is_scaling(mine)]
+            beside = layers[0] if layers and trap in BESIDE else scene.neighbour(op)
             skipped.append(called(one, beside, op.name))
         elif name in SELECTS and scene.shapes.get(read_first(op)) == scene.shapes.get(op.outputs[0]):
             trap = "output-permutation" if _of_results(scene, op) else "channel-order"
