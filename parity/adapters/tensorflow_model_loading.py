@@ -335,7 +335,7 @@ def read_weights(model: Any, path: str, keras: Any, tf: Any) -> dict[str, Any] |
     try:
         with to_stderr():
             if path.endswith(".keras"):
-                model.set_weights(keras.models.load_model(path, compile=False).get_weights())
+                _take_over(model, path, keras)
             elif Path(f"{path}.index").exists() and _is_double(model, tf):
                 _restore_doubles(model, path, tf)
             else:
@@ -343,6 +343,16 @@ def read_weights(model: Any, path: str, keras: Any, tf: Any) -> dict[str, Any] |
     except Exception as error:
         raise UsageError(f"{path}: these weights do not fit the model: {first_line(error)}") from error
     return None
+
+
+def _take_over(model: Any, path: str, keras: Any) -> None:
+    """Give a model the weights of a saved one, which may be of a class that Keras was not told of."""
+    try:
+        saved = keras.models.load_model(path, compile=False)
+    except (TypeError, ValueError):
+        model.load_weights(path)
+    else:
+        model.set_weights(saved.get_weights())
 
 
 def _is_double(model: Any, tf: Any) -> bool:

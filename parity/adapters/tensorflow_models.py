@@ -21,7 +21,7 @@ from parity.adapters.tensorflow_model_loading import (
 )
 from parity.adapters.tensorflow_model_making import made_by, static_parts
 from parity.adapters.tensorflow_model_merging import merged
-from parity.adapters.tensorflow_model_names import Names, plain_variable
+from parity.adapters.tensorflow_model_names import Names, is_keras_layer, plain_variable
 from parity.adapters.tensorflow_model_replay import (
     Propagated,
     fingerprint,
@@ -44,8 +44,12 @@ EMULATED = {"float32": 1e-5, "float64": 1e-13}
 class TensorflowModels(TensorflowModelSession):
     """The TensorFlow adapter's methods on a model of the user's own; arrays are in TensorFlow's order of axes."""
 
-    def load_model(self, source: str, weights: str | None = None, training: bool = False) -> dict[str, Any]:
+    def load_model(
+        self, source: str, weights: str | None = None, training: bool = False, inputs: Sequence[Array] = ()
+    ) -> dict[str, Any]:
         """Build or read a model; `source` is a builder or a model file.
+
+        A Keras model that was never called makes its weights when it is called on the `inputs`, if a file holds them.
 
         Returns `class`, `framework`, `was_training`, `notes`, and `values`: how many numbers its weights are so far.
 
@@ -71,6 +75,8 @@ class TensorflowModels(TensorflowModelSession):
         self._user_steps = []
         self._recorder = None
         if weights is not None:
+            if is_keras_layer(model) and not model.built and len(inputs):
+                notes += self._ready_to_run(input_tensors(self.tf, model, inputs, self.settings.dtype), training) or ()
             with self._user_code():
                 arrays = read_weights(model, weights, self.keras, self.tf)
             if arrays is not None:

@@ -130,8 +130,9 @@ def write(prepared: Any, mine: str, other: str, target: Path, outputs_differ: Ca
         models.workers.call(other, "save_model", path=str(unproven))
         if not unproven.is_file():
             raise ExportError(f"{target} was not written")
+        words = {"inputs": prepared.inputs[TENSORFLOW]} if other == TENSORFLOW else {}
         for side in (other, TWIN[other]):
-            models.workers.call(side, "load_model", source=models.builders[other], weights=str(unproven))
+            models.workers.call(side, "load_model", source=models.builders[other], weights=str(unproven), **words)
         back = models.weights(other)
         differing = tuple(name for name, array in carried.items() if not _same_bits(array, back.get(name)))
         for side in (mine, TWIN[mine]):

@@ -22,7 +22,7 @@ from parity.pairing.sums import sums_as_one
 from parity.pairing.unrolled import cells_as_one
 from parity.pairing.whole import Whole
 from parity.porting.memory import MemoryGuard, resident_bytes, room_bytes, too_large
-from parity.porting.options import CHANNELS_FIRST, IMAGE_AXES, Array, CheckOptions, is_onnx
+from parity.porting.options import CHANNELS_FIRST, IMAGE_AXES, Array, CheckOptions, arrays, is_onnx
 from parity.porting.verdict import listed
 from parity.workers.client import Worker, WorkerOptions, usable_cpus
 
@@ -170,11 +170,12 @@ class Models:
         files = {TENSORFLOW: self.options.tensorflow_weights, TORCH: self.options.torch_weights}
 
         def build(side: str) -> Any:
-            source = self.builders[family(side)]
+            source, file = self.builders[family(side)], files[family(side)]
+            words: dict[str, Any] = {"weights": file, "training": self.options.train}
+            if family(side) == TENSORFLOW and file:  # a model that was never called has no weights to load them into
+                words["inputs"] = arrays(self.options)
             try:
-                return self.workers.call(
-                    side, "load_model", source=source, weights=files[family(side)], training=self.options.train
-                )
+                return self.workers.call(side, "load_model", source=source, **words)
             except WorkerCrash as error:
                 raise type(error)(_ended_by(source, "building", error, self.options.timeout_s)) from error
 

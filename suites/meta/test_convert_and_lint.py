@@ -266,6 +266,39 @@ def test_two_trained_biases_become_the_one_that_keras_has(folder: Path) -> None:
     assert both.returncode == 0, both.stdout
 
 
+UNCALLED_KERAS = """
+import keras
+class Net(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.wide, self.head = keras.layers.Dense(6, activation="relu"), keras.layers.Dense(2)
+    def call(self, x):
+        return self.head(self.wide(x))
+"""
+UNCALLED_TORCH = """
+import torch
+from torch import nn
+def build():
+    return nn.Sequential(nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 2)).eval()
+if __name__ == "__main__":
+    torch.save(build().state_dict(), "trained.pth")
+"""
+
+
+@pytest.mark.whole_run
+@pytest.mark.parametrize("file", ["port.weights.h5", "port.keras"])
+def test_a_model_of_a_class_of_ones_own_takes_weights_before_its_first_call(folder: Path, file: str) -> None:
+    (folder / "uncalled_keras.py").write_text(UNCALLED_KERAS)
+    (folder / "uncalled_torch.py").write_text(UNCALLED_TORCH)
+    subprocess.run([sys.executable, "uncalled_torch.py"], cwd=folder, check=True, capture_output=True, timeout=300)
+    pair = ("uncalled_keras.py:Net", "uncalled_torch.py:build", "--input", "5")
+    done = _parity(folder, "convert", *pair, "--from", "trained.pth", "--to", file)
+    assert (done.returncode, done.stderr) == (0, "")
+    weights = ("--tensorflow-weights", file, "--torch-weights", "trained.pth", "--weights", "as-is")
+    both = _parity(folder, "check", *pair, *weights)
+    assert both.returncode == 0, both.stderr
+
+
 @pytest.mark.whole_run
 def test_a_pair_that_differs_is_not_converted(folder: Path) -> None:
     subprocess.run([sys.executable, "-c", SAVE], cwd=folder, check=True, capture_output=True, timeout=300)
