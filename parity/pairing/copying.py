@@ -9,13 +9,14 @@ import numpy as np
 
 from parity.errors import PairingError
 from parity.model.layout import Array
-from parity.model.trace import Op, Trace, used_weights, weight_names
+from parity.model.trace import Op, Trace, weight_names
 from parity.pairing import biases, free, references
 from parity.pairing.biases import Shared
 from parity.pairing.carry import Carry
 from parity.pairing.families import family
 from parity.pairing.fitting import fitting, role_pairs, takes_rows, with_units
 from parity.pairing.free import Free
+from parity.pairing.held import constants
 from parity.pairing.match import GRAPH, ONLY_ONE, ORDER, Matching, OpPair
 from parity.pairing.norms import SHAPING
 from parity.pairing.references import Shape, read
@@ -161,7 +162,7 @@ class _Planner:
         )
         self.followers = _bias_followers(tensorflow), _bias_followers(torch)
         self.summed: tuple[set[int], set[int]] = (set(), set())  # operations whose biases go as those of a whole sum
-        self._constants = _constants(tensorflow), _constants(torch)
+        self._constants = constants(tensorflow), constants(torch)
         self.links: list[WeightLink] = []
         self.partner: tuple[dict[str, str], dict[str, str]] = ({}, {})
         self.twice: list[str] = []
@@ -386,14 +387,6 @@ def _to_last(array: Array) -> Array:
 _CHANNELS_FIRST: tuple[Carry, Carry] = (_to_first, _to_last)
 
 
-def _constants(trace: Trace) -> set[str]:
-    """Return the weights that nobody trains and that are but operands: means to subtract, a mask, positions.
-
-    They are part of what a model computes, as a number in its code is; the other side may well have written it as one.
-    """
-    return {name for name in operands(trace) if not trace.weights[name].trainable}
-
-
 def _trained_first(op: Op, trace: Trace) -> Op:
     """Return an operation whose operands of no role are in an order that a mask, which nobody trains, does not change.
 
@@ -406,14 +399,6 @@ def _trained_first(op: Op, trace: Trace) -> Op:
                for role in held]  # fmt: skip
     ordered = [op.weights[role] for _, role in sorted(zip(trained, held, strict=True), key=lambda one: not one[0])]
     return replace(op, weights={**op.weights, **dict(zip(held, ordered, strict=True))})
-
-
-def operands(trace: Trace) -> set[str]:
-    """Return the weights that are but operands, whoever trains them."""
-    roles: dict[str, set[str]] = {}
-    for op, role, name in used_weights(trace.ops):
-        roles.setdefault(name, set()).add(role.partition("_")[0] if op.kind != "op:weight" else "other")
-    return {name for name, found in roles.items() if found == {"other"}}
 
 
 def _added(op: Op, producers: Mapping[int, Op], shapes: Mapping[str, Shape]) -> str | None:

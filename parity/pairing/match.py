@@ -18,6 +18,7 @@ from parity.pairing.assign import assign
 from parity.pairing.evidence import ALIKE_NAMES, NO_WAY, Scores, evidence, names_alike
 from parity.pairing.families import counts, family, is_light
 from parity.pairing.fingerprints import Prints
+from parity.pairing.held import as_code
 from parity.pairing.positions import between, without_crossings
 from parity.pairing.skeleton import Palette, Skeleton, classes, skeleton
 from parity.pairing.stacked import Group, Stacked
@@ -58,6 +59,8 @@ def match_weighted(tensorflow: Trace, torch: Trace, by_hand: Mapping[str, str] |
     Raises
         UsageError: `by_hand` names a layer that is not there.
     """
+    hand = byhand.resolve(tensorflow, torch, by_hand or {})
+    tensorflow, torch = as_code(tensorflow, torch)
     first, second = skeleton(tensorflow), skeleton(torch)
     roles = attending.roles(tensorflow), attending.roles(torch)
     makes = attending.all_roles(tensorflow), attending.all_roles(torch)
@@ -68,7 +71,6 @@ def match_weighted(tensorflow: Trace, torch: Trace, by_hand: Mapping[str, str] |
     _attend(scores, a, b, *roles)
     for i, j, sized in branches.alike(a, b, whole, (tensorflow, torch)):
         scores[i, j] += _SIZED if sized else _ROLE
-    hand = byhand.resolve(tensorflow, torch, by_hand or {})
     certain = _hold(scores, a, b, hand)
     chosen = {int(i): int(j) for i, j in zip(*assign(a, b, scores), strict=True)}
     chosen = _well_placed(a, b, chosen, certain)
@@ -122,9 +124,10 @@ def match_all(
     Pairs of operations with weights stay, unless their values say that others belong together. The rest pairs where
     the values are equal, and else where both stand between the same operations with weights.
     """
+    hand = byhand.resolve(tensorflow, torch, by_hand or {})
+    tensorflow, torch = as_code(tensorflow, torch)
     a, b = skeleton(tensorflow, light=True), skeleton(torch, light=True)
     equal = fingerprints.equal_outputs(a, b, prints_tensorflow, prints_torch)
-    hand = byhand.resolve(tensorflow, torch, by_hand or {})
     by_map = set(hand.pairs)
     kept, notes = _corrected(a, b, weighted, equal, by_map)
     kept += _joins(weighted.stacked)

@@ -13,8 +13,9 @@ import numpy as np
 from parity.errors import ParityError, UsageError, WorkerCrash, WorkerTimeout
 from parity.model import draws
 from parity.model.trace import BOTH_WAYS, Op, Trace
-from parity.pairing.copying import WeightPlan, operands
+from parity.pairing.copying import WeightPlan
 from parity.pairing.folded import Fold, folded
+from parity.pairing.held import operands
 from parity.pairing.match import Matching
 from parity.pairing.norms import norms_as_one
 from parity.pairing.spreads import spreads_as_one

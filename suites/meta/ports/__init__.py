@@ -20,15 +20,16 @@ from suites.meta.ports.published import PUBLISHED
 from suites.meta.ports.several import SEVERAL
 from suites.meta.ports.sought import SOUGHT
 from suites.meta.ports.vision import VISION
+from suites.meta.ports.written import WRITTEN
 from suites.meta.ports.zoo import ZOO
 
 FOLDER = Path(__file__).resolve().parent
 CASES: tuple[Case, ...] = (
-    *CORRECT, *CURED, *FAULTS, *SEVERAL, *FURTHER, *GAPS, *SOUGHT, *VISION, *EXAMINED, *PUBLISHED, *BAD, *ZOO,
+    *CORRECT, *CURED, *FAULTS, *SEVERAL, *FURTHER, *GAPS, *SOUGHT, *VISION, *EXAMINED, *PUBLISHED, *WRITTEN, *BAD, *ZOO,
 )  # fmt: skip
 
 __all__ = [
     "BAD", "CASES", "CORRECT", "CURED", "EXAMINED", "FAULTS", "FOLDER", "FURTHER", "GAPS", "PUBLISHED", "SEVERAL",
-    "SOUGHT", "VISION", "ZOO",
+    "SOUGHT", "VISION", "WRITTEN", "ZOO",
     "Case", "Source",
 ]  # fmt: skip

@@ -1,0 +1,31 @@
+"""Right ports whose code is another than TensorFlow's, beside wrong ones that are written alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from suites.meta.ports.case import Case, Source
+
+
+def _port(
+    tensorflow: str, torch: str, inputs: str, cause: str = "", place: tuple[str, str] = ("", ""), *,
+    options: tuple[str, ...] = (),
+) -> Case:  # fmt: skip
+    """Return a case; with a `cause`, at the `place` (TensorFlow's and torch's name) it must be found."""
+    return Case(
+        name=f"written-{tensorflow}-{torch}" + "".join(one.replace("--", "-") for one in options),
+        tensorflow=f"written_tensorflow.py:{tensorflow}",
+        torch=f"written_torch.py:{torch}",
+        inputs=tuple(inputs.split()),
+        options=options,
+        verdict="different" if cause else "same",
+        sources=(Source((place[0],), (place[1],), tuple(cause.split())),) if cause else (),
+    )
+
+
+def _masks() -> Iterator[Case]:
+    """Yield couplings whose masks stand in TensorFlow's code, and are rows of a weight that torch does not train."""
+    yield _port("uncoupled", "uncoupled", "4")
+
+
+WRITTEN = (*_masks(),)

@@ -1,0 +1,33 @@
+"""Models whose ports in `written_torch.py` compute the same by other code."""
+
+import keras
+import tensorflow as tf
+from keras import layers
+
+MASKS = [[0.0, 1.0, 0.0, 1.0], [1.0, 0.0, 1.0, 0.0]]
+
+
+def _network(name, activation=None):
+    return keras.Sequential([layers.Dense(8, activation="relu"), layers.Dense(4, activation=activation)], name=name)
+
+
+class Inverse(layers.Layer):
+    def __init__(self, mask, **options):
+        super().__init__(**options)
+        self.mask, self.scale, self.shift = mask, _network("scale", "tanh"), _network("shift")
+
+    def call(self, x):
+        mask = tf.constant(self.mask, x.dtype)
+        kept = x * mask
+        scaled, shifted = self.scale(kept) * (1 - mask), self.shift(kept) * (1 - mask)
+        x = (1 - mask) * (x * tf.exp(-scaled) - shifted * tf.exp(-scaled)) + kept
+        return x, tf.reduce_sum(scaled, 1)
+
+
+def uncoupled():
+    x = features = keras.Input((4,))
+    total = 0.0
+    for i, mask in enumerate(MASKS[::-1]):
+        x, one = Inverse(mask, name=f"flow{i}")(x)
+        total -= one
+    return keras.Model(features, [x, total])

@@ -1,0 +1,34 @@
+"""Ports of the models in `written_tensorflow.py`, right and wrong."""
+
+import torch
+from torch import nn
+
+MASKS = [[0.0, 1.0, 0.0, 1.0], [1.0, 0.0, 1.0, 0.0]]
+
+
+def _network(*more):
+    return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 4), *more)
+
+
+class Flow(nn.Module):
+    def __init__(self, masks=MASKS):
+        super().__init__()
+        self.mask = nn.Parameter(torch.tensor(masks), requires_grad=False)
+        self.shift = nn.ModuleList(_network() for _ in masks)
+        self.scale = nn.ModuleList(_network(nn.Tanh()) for _ in masks)
+
+    def forward(self, x):
+        total = 0.0
+        for i in reversed(range(len(self.scale))):
+            kept = self.mask[i] * x
+            scaled, shifted = self.both(i, kept)
+            x = (1 - self.mask[i]) * (x - shifted) * torch.exp(-scaled) + kept
+            total -= scaled.sum(1)
+        return x, total
+
+    def both(self, i, kept):
+        return self.scale[i](kept) * (1 - self.mask[i]), self.shift[i](kept) * (1 - self.mask[i])
+
+
+def uncoupled():
+    return Flow()
