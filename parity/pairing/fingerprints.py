@@ -88,18 +88,32 @@ def not_healed(a: Skeleton, pairs: Mapping[int, int], equal: Equal, certain: Con
     """Return the pairs without those of unequal values behind which all values are equal again.
 
     Two operations that were exchanged (a ReLU and a pooling) make the same function, and are not each other's partners.
+    What a mask multiplies with zeros, one side may have masked before, too: all between is no other function then.
     """
-    known = [(i, j) for i, j in pairs.items() if a.ops[i] is not None]
-    next_pairs = {i: _next(a, i, pairs) for i, _ in known}
-    return {
-        i: j
-        for i, j in pairs.items()
-        if i in certain
-        or i not in next_pairs
-        or equal[i, j]
-        or not next_pairs[i]
-        or not all(equal[node, pairs[node]] for node in next_pairs[i])
-    }
+    found = _without_healed(a, pairs, equal, certain, masked=False)
+    while True:
+        fewer = _without_healed(a, found, equal, certain, masked=True)
+        if len(fewer) == len(found):
+            return found
+        found = fewer
+
+
+def _without_healed(
+    a: Skeleton, pairs: Mapping[int, int], equal: Equal, certain: Container[int], masked: bool
+) -> dict[int, int]:
+    """Return the pairs without those behind which all values are equal, with `masked` those of products alone."""
+    found = {}
+    for i, j in pairs.items():
+        behind = set() if a.ops[i] is None or i in certain or equal[i, j] else _next(a, i, pairs)
+        healed = behind and all(equal[node, pairs[node]] for node in behind)
+        if not healed or (masked and not all(_multiplies(a, node) for node in behind)):
+            found[i] = j
+    return found
+
+
+def _multiplies(graph: Skeleton, node: int) -> bool:
+    op = graph.ops[node]
+    return op is not None and op.kind == "multiply"
 
 
 def _next(graph: Skeleton, node: int, pairs: Mapping[int, int]) -> set[int]:

@@ -26,6 +26,7 @@ def _port(
 def _masks() -> Iterator[Case]:
     """Yield couplings whose masks stand in TensorFlow's code, and are rows of a weight that torch does not train."""
     yield _port("uncoupled", "uncoupled", "4")
+    yield _port("masked_once", "masked_twice", "4")
 
 
 WRITTEN = (*_masks(),)

@@ -31,3 +31,14 @@ def uncoupled():
         x, one = Inverse(mask, name=f"flow{i}")(x)
         total -= one
     return keras.Model(features, [x, total])
+
+
+class MaskedOnce(Inverse):
+    def call(self, x):
+        mask = tf.constant(self.mask, x.dtype)
+        kept = x * mask
+        return kept + (1 - mask) * (x * tf.exp(self.scale(kept)) + self.shift(kept))
+
+
+def masked_once():
+    return keras.Sequential([keras.Input((4,)), *(MaskedOnce(mask, name=f"flow{i}") for i, mask in enumerate(MASKS))])

@@ -32,3 +32,16 @@ class Flow(nn.Module):
 
 def uncoupled():
     return Flow()
+
+
+class MaskedTwice(Flow):
+    def forward(self, x):
+        for i in range(len(self.scale)):
+            kept = x * self.mask[i]
+            scaled, shifted = self.both(i, kept)
+            x = kept + (1 - self.mask[i]) * (x * torch.exp(scaled) + shifted)
+        return x
+
+
+def masked_twice():
+    return MaskedTwice()
