@@ -6,7 +6,7 @@ import functools
 import importlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from itertools import product
+from itertools import product, takewhile
 from typing import Any
 
 from parity.adapters.tensorflow_model_kernels import in_doubles
@@ -163,7 +163,7 @@ class Doubling:
             if not self._depth:
                 return fast(*args)
             try:
-                made = fast(*args)
+                made = fast(*self._exactly(args))
             except Exception as error:
                 if not _lacks_kernel(error):
                     raise
@@ -205,16 +205,33 @@ class Doubling:
             execute.execute = slow_execute
         execute.quick_execute, execute.record_gradient = slow_execute, record_gradient
 
+    def _exact(self, inputs: list[Any]) -> list[Any]:
+        """Return an operation's inputs; where they are numbers of Python alone, these keep all their digits.
+
+        Beside a tensor they take its type; without one they would be float32, and the root of 2 one of float32.
+        """
+        if not all(map(_is_plain, inputs)) or not any(map(_holds_float, inputs)):
+            return inputs
+        return [self.tf.constant(one, self.tf.float64) if _holds_float(one) else one for one in inputs]
+
+    def _exactly(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return the arguments of a fast call, of which the fourth is the first input, and words begin what is none."""
+        inputs = list(takewhile(lambda one: not isinstance(one, str), args[3:]))
+        return (*args[:3], *self._exact(inputs), *args[3 + len(inputs) :])
+
     def _graphs(self) -> None:
         """An operation that there is for float32 alone takes doubles in a graph as well, and gives doubles.
 
         Keras runs a layer of one's own in a graph to learn what shapes come out, before it has seen any number.
         """
-        from tensorflow.python.framework import op_def_library
+        from tensorflow.python.framework import op_def_library, op_def_registry
 
         original = op_def_library._apply_op_helper
 
         def apply(op_type_name: Any, name: Any = None, **words: Any) -> Any:
+            known = op_def_registry.get(op_type_name) if self._depth else None
+            names = [arg.name for arg in known.input_arg if arg.name in words] if known is not None else []
+            words.update(zip(names, self._exact([words[one] for one in names]), strict=True))
             try:
                 return original(op_type_name, name, **words)
             except TypeError as error:
@@ -444,6 +461,10 @@ def _holds_float(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return any(_holds_float(item) for item in value)
     return hasattr(value, "dtype") and not is_variable(value) and _dtype_name(value.dtype) in SINGLE
+
+
+def _is_plain(value: Any) -> bool:
+    return all(type(one) in (float, int) for one in _flat(value))
 
 
 def _flat(value: Any) -> Iterator[Any]:

@@ -42,3 +42,10 @@ class MaskedOnce(Inverse):
 
 def masked_once():
     return keras.Sequential([keras.Input((4,)), *(MaskedOnce(mask, name=f"flow{i}") for i, mask in enumerate(MASKS))])
+
+
+def gelu_by_hand():
+    features = keras.Input((6,))
+    x = layers.Dense(8, name="first")(features)
+    x = layers.Lambda(lambda x: 0.5 * x * (1.0 + tf.math.erf(x / tf.sqrt(2.0))), name="gelu")(x)
+    return keras.Model(features, layers.Dense(3, name="head")(x))
