@@ -32,4 +32,11 @@ def _baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: Any = 1, al
     return torch.add(input if beta == 1 else torch.mul(input, beta), product)
 
 
-_STEPS: Mapping[str, Callable[..., Tensor]] = {"addcmul": _addcmul, "addcdiv": _addcdiv, "baddbmm": _baddbmm}
+def _glu(input: Tensor, dim: int = -1) -> Tensor:
+    value, gate = torch.chunk(input, 2, dim)
+    return torch.mul(value, torch.sigmoid(gate))
+
+
+_STEPS: Mapping[str, Callable[..., Tensor]] = {
+    "addcmul": _addcmul, "addcdiv": _addcdiv, "baddbmm": _baddbmm, "glu": _glu,
+}  # fmt: skip

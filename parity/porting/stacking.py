@@ -76,9 +76,6 @@ def _of_readers(models: Models, one: Stacked) -> Sequence[Array] | None:
     traces = models[sides[0]], models[sides[1]]
     whole = next(op for op in traces[0].ops if op.index == one.whole)
     apart = [next(op for op in traces[1].ops if op.index == index) for index in one.apart]
-    gated = _gated(traces, whole, apart)
-    if gated is not None:
-        return gated
     twin = TWIN_TENSORFLOW if one.whole_side == 0 else TWIN_TORCH
     parts = _parts(models, twin, traces[0], whole, len(apart))
     if parts is None:
@@ -91,16 +88,6 @@ def _of_readers(models: Models, one: Stacked) -> Sequence[Array] | None:
         if len(there) == len(set(here)) == len(here) and set(here) == set(there):
             return [there[look] for look in here]
     return None
-
-
-def _gated(traces: tuple[Trace, Trace], whole: Op, apart: Sequence[Op]) -> Sequence[Array] | None:
-    """Return the units of a gated linear unit's value and gate, which one function takes apart on one side."""
-    if len(apart) != 2 or [op.kind for op in _read(traces[0], whole.outputs[0])] != ["op:glu"]:
-        return None
-    gates = [any(op.config.get("function") == "sigmoid" for op in _read(traces[1], one.outputs[0])) for one in apart]
-    count = traces[0].shapes[whole.outputs[0]][_axis(traces[0], whole)]
-    halves = np.split(np.arange(count), 2)
-    return None if sum(gates) != 1 else [halves[int(gate)] for gate in gates]
 
 
 def _parts(models: Models, side: str, trace: Trace, whole: Op, count: int) -> list[tuple[Array, list[Op]]] | None:

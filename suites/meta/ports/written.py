@@ -34,4 +34,9 @@ def _numbers() -> Iterator[Case]:
     yield _port("gelu_by_hand", "gelu", "6")
 
 
-WRITTEN = (*_masks(), *_numbers())
+def _gates() -> Iterator[Case]:
+    """Yield gates that one function of torch's applies, and TensorFlow's code in steps."""
+    yield _port("steps", "steps", "8")
+
+
+WRITTEN = (*_masks(), *_numbers(), *_gates())

@@ -49,3 +49,31 @@ def gelu_by_hand():
     x = layers.Dense(8, name="first")(features)
     x = layers.Lambda(lambda x: 0.5 * x * (1.0 + tf.math.erf(x / tf.sqrt(2.0))), name="gelu")(x)
     return keras.Model(features, layers.Dense(3, name="head")(x))
+
+
+class Steps(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.shared = layers.Dense(12, use_bias=False, name="shared")
+        self.own = [layers.Dense(12, use_bias=False, name=f"own{i}") for i in range(3)]
+        self.masks = [layers.Dense(8, use_bias=False, name=f"mask{i}") for i in range(2)]
+        self.head = layers.Dense(2, name="head")
+
+    def gated(self, x):
+        value, gate = tf.split(x, 2, -1)
+        return value * tf.sigmoid(gate)
+
+    def step(self, x, own):
+        x = self.gated(self.shared(x))
+        return (x + self.gated(own(x))) * tf.sqrt(0.5)
+
+    def call(self, x):
+        made, found = self.step(x, self.own[0]), 0.0
+        for mask, own in zip(self.masks, self.own[1:], strict=True):
+            made = self.step(tf.nn.softmax(mask(made[:, 4:])) * x, own)
+            found += tf.nn.relu(made[:, :4])
+        return self.head(found)
+
+
+def steps():
+    return Steps()

@@ -1,6 +1,9 @@
 """Ports of the models in `written_tensorflow.py`, right and wrong."""
 
+import math
+
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 MASKS = [[0.0, 1.0, 0.0, 1.0], [1.0, 0.0, 1.0, 0.0]]
@@ -49,3 +52,26 @@ def masked_twice():
 
 def gelu():
     return nn.Sequential(nn.Linear(6, 8), nn.GELU(), nn.Linear(8, 3))
+
+
+class Steps(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.shared, self.head = nn.Linear(8, 12, bias=False), nn.Linear(4, 2)
+        self.own = nn.ModuleList(nn.Linear(6, 12, bias=False) for _ in range(3))
+        self.masks = nn.ModuleList(nn.Linear(2, 8, bias=False) for _ in range(2))
+
+    def step(self, x, own):
+        x = F.glu(self.shared(x))
+        return (x + F.glu(own(x))) * math.sqrt(0.5)
+
+    def forward(self, x):
+        made, found = self.step(x, self.own[0]), []
+        for mask, own in zip(self.masks, self.own[1:], strict=True):
+            made = self.step(torch.softmax(mask(made[:, 4:]), -1) * x, own)
+            found.append(F.relu(made[:, :4]))
+        return self.head(torch.stack(found).sum(0))
+
+
+def steps():
+    return Steps()
