@@ -150,7 +150,7 @@ class Session:
         DRAWS.begin()
         try:
             with self.precision(), Rewritten(self.twin, self.model.training), contextlib.redirect_stdout(sys.stderr):
-                return self.model(*self._arranged(inputs))
+                return self._called(inputs)
         except Exception as error:
             raise self.refused(error, inputs) from error
 
@@ -158,35 +158,62 @@ class Session:
         """Return the message for a forward that raised."""
         if isinstance(error, UsageError):
             return error
-        misfit = self._misfit(inputs) if len(inputs) > 1 else ""
+        misfit = self._misfit(inputs) if len(inputs) > 1 and not self._arranged(inputs)[1] else ""
         if misfit:  # a list is no input of its, either
             own = f"{type(error).__name__}: {first_line(error)}"
             return UsageError(f"the torch model's forward takes {misfit}; with all of them as one list it raised {own}")
         shapes = ", ".join(str(tuple(x.shape)) for x in inputs)
+        words = self._arranged(inputs)[1]
+        shapes += f", the last as `{'`, `'.join(words)}`" if words else ""
         place = failing_place(error, self.paths)
         return UsageError(
             f"the torch model raised {type(error).__name__} {place}: {first_line(error)}; it was given"
             f" {'inputs' if len(inputs) > 1 else 'an input'} of shape {shapes}"
         )
 
-    def _arranged(self, inputs: Sequence[Tensor]) -> Sequence[Any]:
-        """Return the arguments of a call: several inputs as one list, where the model takes a single argument."""
-        return [list(inputs)] if len(inputs) > 1 and self._misfit(inputs) and not self._misfit([inputs]) else inputs
+    def _called(self, inputs: Sequence[Tensor]) -> Any:
+        arguments, words = self._arranged(inputs)
+        return self.model(*arguments, **words)
 
-    def _misfit(self, arguments: Sequence[Any]) -> str:
+    def _arranged(self, inputs: Sequence[Tensor]) -> tuple[Sequence[Any], Mapping[str, Tensor]]:
+        """Return the arguments of a call: some by name, where the model takes them so alone, or all as one list."""
+        if len(inputs) < 2 or not self._misfit(inputs):
+            return inputs, {}
+        named = self._named(inputs)
+        if named is not None:
+            return named
+        return (inputs if self._misfit([inputs]) else [list(inputs)]), {}
+
+    def _named(self, inputs: Sequence[Tensor]) -> tuple[Sequence[Tensor], Mapping[str, Tensor]] | None:
+        """Return a call with the last inputs by name, in the order in which the model lists what it takes by name."""
+        try:
+            taken = inspect.signature(self.model.forward).parameters.values()
+        except (TypeError, ValueError):
+            return None
+        places = [one for one in taken if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+        words = [one for one in taken if one.kind == one.KEYWORD_ONLY]
+        # Those that must be given come first; what has a number by default is no input.
+        words = [one for default in (inspect.Parameter.empty, None) for one in words if one.default is default]
+        count = min(len(places), len(inputs))
+        named = dict(zip((one.name for one in words), inputs[count:], strict=False))
+        if count + len(named) < len(inputs) or self._misfit(inputs[:count], named):
+            return None
+        return inputs[:count], named
+
+    def _misfit(self, arguments: Sequence[Any], words: Mapping[str, Any] | None = None) -> str:
         """Return why the model cannot be called with these, and what it takes; nothing if it can be."""
         try:
             signature = inspect.signature(self.model.forward)
         except (TypeError, ValueError):
             return ""
         try:
-            signature.bind(*arguments)
+            signature.bind(*arguments, **(words or {}))
         except TypeError as error:
             return f"{signature}, but it was given {len(arguments)} input{'s' if len(arguments) != 1 else ''}: {error}"
         return ""
 
     def _check_inputs(self, inputs: Sequence[Tensor]) -> None:
-        why = self._misfit(self._arranged(inputs))
+        why = self._misfit(*self._arranged(inputs))
         if why:
             raise UsageError(f"the torch model's forward takes {why}")
 
@@ -202,6 +229,9 @@ class Session:
                 self.forward([x.clone() for x in inputs])  # gives them their shapes
         with self.unchanged() as changed:
             recording = self._recorded([x.clone() for x in inputs], frozenset(expand))
+        _, words = self._arranged(inputs)
+        if len(words) > 1:
+            recording.notes.append(f"the torch model is given its last inputs as `{'`, `'.join(words)}`, in this order")
         recording.training, recording.rates, recording.changed = training, self.rates, frozenset(changed)
         if changed and not training:
             recording.notes.append(
@@ -239,7 +269,7 @@ class Session:
         try:
             with self.precision(), recorder.watching(self.model, self.paths), torch.enable_grad():
                 with recorder, contextlib.redirect_stdout(sys.stderr):
-                    result = self.model(*self._arranged(inputs))
+                    result = self._called(inputs)
                 recorder.finish(result)
         except Exception as error:
             raise self.refused(error, inputs) from error

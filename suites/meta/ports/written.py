@@ -39,4 +39,9 @@ def _gates() -> Iterator[Case]:
     yield _port("steps", "steps", "8")
 
 
-WRITTEN = (*_masks(), *_numbers(), *_gates())
+def _calls() -> Iterator[Case]:
+    """Yield models that are called otherwise than with all inputs in a row."""
+    yield _port("masked_sum", "masked_sum", "5x4 5")
+
+
+WRITTEN = (*_masks(), *_numbers(), *_gates(), *_calls())

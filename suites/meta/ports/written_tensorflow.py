@@ -77,3 +77,9 @@ class Steps(keras.Model):
 
 def steps():
     return Steps()
+
+
+def masked_sum():
+    x, mask = keras.Input((5, 4)), keras.Input((5,))
+    made = layers.Dense(6, activation="relu", name="first")(x) * keras.ops.expand_dims(mask, -1)
+    return keras.Model([x, mask], layers.Dense(2, name="head")(keras.ops.sum(made, 1)))
