@@ -236,6 +236,7 @@ class Recorder(TorchFunctionMode):
     def watching(self, model: Any, paths: Mapping[int, str]) -> Iterator[None]:
         """Follow which module runs, record the leaf modules as a whole, and leave the model as it was."""
         with ExitStack() as undo:
+            undo.enter_context(mock.patch.object(torch.Tensor, "as_subclass", _as_subclass))
             for module in model.modules():
                 path = paths[id(module)]
                 taken = (
@@ -292,6 +293,18 @@ def _beside_statistics(weights: Mapping[str, Tensor]) -> frozenset[int]:
         for name, tensor in weights.items()
         if name.rpartition(".")[0] in inside and not isinstance(tensor, torch.nn.Parameter)
     )
+
+
+_own_as_subclass = Tensor.as_subclass
+
+
+def _as_subclass(tensor: Tensor, kind: type[Tensor]) -> Tensor:
+    """Return a tensor as one of another class, which is known as the same: of this alone no mode is told."""
+    made = _own_as_subclass(tensor, kind)
+    for name in ("_parity_id", "_parity_rows"):
+        if hasattr(tensor, name):
+            setattr(made, name, getattr(tensor, name))
+    return made
 
 
 def identity(x: Tensor) -> Tensor:

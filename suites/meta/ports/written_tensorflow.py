@@ -83,3 +83,18 @@ def masked_sum():
     x, mask = keras.Input((5, 4)), keras.Input((5,))
     made = layers.Dense(6, activation="relu", name="first")(x) * keras.ops.expand_dims(mask, -1)
     return keras.Model([x, mask], layers.Dense(2, name="head")(keras.ops.sum(made, 1)))
+
+
+def _shares(share):
+    features = keras.Input((6,))
+    x = layers.Dense(5, activation="relu", name="first")(features)
+    x = layers.Lambda(share, output_shape=(5,), name="shares")(x)
+    return keras.Model(features, layers.Dense(3, name="head")(x))
+
+
+def shares_by_sample():
+    return _shares(lambda x: tf.vectorized_map(lambda one: one / (1.0 + tf.reduce_sum(one)), x))
+
+
+def shares():
+    return _shares(lambda x: x / (1.0 + tf.reduce_sum(x, -1, keepdims=True)))
