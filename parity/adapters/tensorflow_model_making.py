@@ -27,6 +27,18 @@ def execute_raw(op: str, inputs: Sequence[Any], attributes: tuple[Any, ...], out
     return list(made)
 
 
+def keep_function(op: str) -> None:
+    """Let a function that was made for one call, as `tf.vectorized_map` does, live as long as the process."""
+    from tensorflow.python.eager import context
+
+    here = context.context()
+    if here.has_function(op):
+        made = here.get_function_def(op)
+        here.add_function_def(made)  # the second time only counts: it lives until both are taken away
+        for node in made.node_def:
+            keep_function(node.op)
+
+
 def decoded(attributes: tuple[Any, ...], tf: Any) -> dict[str, Any]:
     """Return an operation's attributes by name, as plain data where they are any."""
     found: dict[str, Any] = {}

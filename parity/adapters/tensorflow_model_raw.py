@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -67,12 +68,13 @@ class Raw:
 
 
 Described = tuple[str, dict[str, Any], dict[str, Any]]
+_OWN = re.compile(r"__(?:inference|forward)_(.+)_\d+")
 
 
 def describe_raw(raw: Raw) -> Described:
     """Return (kind, config, weights by role) of an operation; what has no name of its own is `op:<type>`."""
     make = _TABLE.get(raw.op)
-    found = make(raw) if make else None
+    found = make(raw) if make else ("op:function", {}, {}) if own_function(raw.op) else None
     if found is None:
         kind = f"op:{raw.op}"
         found = kind, {key: value for key, value in raw.attributes.items() if _simple(value)}, {}
@@ -85,6 +87,12 @@ def describe_raw(raw: Raw) -> Described:
         made = [source.value if source.what == "derived" else None for source in raw.sources]
         config = {**config, **told(made, weights)}
     return kind, config, weights
+
+
+def own_function(op: str) -> str:
+    """Return the name of a function of the user's that TensorFlow runs as one operation, without what numbers it."""
+    found = _OWN.fullmatch(op)
+    return found[1] if found else ""
 
 
 def _read(source: Source) -> tuple[Any, ...]:

@@ -16,6 +16,7 @@ from parity.adapters.tensorflow_model_making import (
     decoded,
     execute_raw,
     fused_activation,
+    keep_function,
     label_of,
     layer_runner,
     layers_of_stack,
@@ -40,6 +41,7 @@ from parity.adapters.tensorflow_model_raw import (
     constant_operand,
     describe_raw,
     looks_up_constants,
+    own_function,
 )
 from parity.adapters.tensorflow_model_spelling import spelt
 from parity.adapters.tensorflow_model_tensors import (
@@ -494,6 +496,8 @@ class Recorder:
     ) -> None:
         if op.startswith(ONE_RESULT):
             outputs = outputs[:1]
+        if own_function(op):
+            keep_function(op)
         numbers: list[int] = []
         template = [self._kept(tensor, numbers) for tensor in inputs]
         made = [tuple(int(n) for n in tensor.shape) for tensor in outputs]
@@ -509,8 +513,9 @@ class Recorder:
         def run(tensors: list[Any]) -> list[Any]:
             return execute_raw(op, filled(template, tensors, {}, identity), attributes, count)[:kept]
 
-        step = Step(self._name(short_name(op)), kind, numbers, [self.adopt(t) for t in outputs], run, config, weights)
-        step.variables, step.made_by, step.raw = list(weights.values()), f"tf.raw_ops.{op}", True
+        name, results = self._name(own_function(op) or short_name(op)), [self.adopt(t) for t in outputs]
+        step = Step(name, kind, numbers, results, run, config, weights)
+        step.variables, step.made_by, step.raw = list(weights.values()), f"tf.raw_ops.{own_function(op) or op}", True
         step.sources = tuple(None if isinstance(item, Slot) else item for item in template)
         step.spelt, held = spelt(self.tf, op, attributes, sources, numbers, weights, (count, kept))
         step.operands = tuple(template[place] for place in held)

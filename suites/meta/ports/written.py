@@ -43,6 +43,7 @@ def _calls() -> Iterator[Case]:
     """Yield models that are called otherwise than with all inputs in a row."""
     yield _port("masked_sum", "masked_sum", "5x4 5")
     yield _port("shares", "labelled_shares", "6")
+    yield _port("shares_by_sample", "shares", "6")
 
 
 WRITTEN = (*_masks(), *_numbers(), *_gates(), *_calls())
