@@ -19,6 +19,7 @@ from parity.pairing.references import Shape
 from parity.pairing.skeleton import skeleton
 
 _ROLES = frozenset({"other", "kernel", "embeddings", "weight", "scale", "alpha"})
+_ATTENTIONS = frozenset({"op:AdditiveAttention", "op:Attention"})
 _SAME_RANK, _ALIKE = 0.1, 0.2  # of how well two places agree, which counts up to 2
 
 
@@ -32,8 +33,8 @@ class Free:
 
     @property
     def in_passing(self) -> bool:
-        """Whether it is an operand, and no layer's own kernel or table."""
-        return self.role.partition("_")[0] == "other"
+        """Whether it is an operand, as the scale within an attention is, and no layer's own kernel or table."""
+        return self.role.partition("_")[0] == "other" or (self.role == "scale" and self.op.kind in _ATTENTIONS)
 
 
 def free(ops: Iterable[Op], shapes: Mapping[str, Shape], covered: Container[str]) -> dict[Shape, list[Free]]:

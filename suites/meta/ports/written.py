@@ -46,4 +46,9 @@ def _calls() -> Iterator[Case]:
     yield _port("shares_by_sample", "shares", "6")
 
 
-WRITTEN = (*_masks(), *_numbers(), *_gates(), *_calls())
+def _scales() -> Iterator[Case]:
+    """Yield weights that are one layer's own on one side, and a layer on the other."""
+    yield _port("additive", "additive", "10x4 5x3")
+
+
+WRITTEN = (*_masks(), *_numbers(), *_gates(), *_calls(), *_scales())

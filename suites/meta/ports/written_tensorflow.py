@@ -98,3 +98,10 @@ def shares_by_sample():
 
 def shares():
     return _shares(lambda x: x / (1.0 + tf.reduce_sum(x, -1, keepdims=True)))
+
+
+def additive():
+    x, asking = keras.Input((10, 4)), keras.Input((5, 3))
+    queries, values = layers.Dense(6, name="queries")(asking), layers.Dense(6, name="values")(x)
+    mixed = layers.AdditiveAttention(name="attention")([queries, values])
+    return keras.Model([x, asking], layers.Dense(2, name="head")(mixed))

@@ -110,3 +110,19 @@ def shares():
 
 def labelled_shares():
     return Shares(Labelled)
+
+
+class Additive(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.queries, self.values, self.head = nn.Linear(3, 6), nn.Linear(4, 6), nn.Linear(6, 2)
+        self.score = nn.Linear(6, 1, bias=False)
+
+    def forward(self, x, asking):
+        queries, values = self.queries(asking), self.values(x)
+        scores = self.score(torch.tanh(queries.unsqueeze(2) + values.unsqueeze(1))).squeeze(-1)
+        return self.head(scores.softmax(-1) @ values)
+
+
+def additive():
+    return Additive()
