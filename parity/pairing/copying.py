@@ -250,7 +250,9 @@ class _Planner:
         left = [free.free(self.ops[side].values(), self.shapes[side], self._covered(side)) for side in (0, 1)]
         places: free.Places | None = None
         for shape, mine in left[0].items():
-            first = (shape[-1:] + shape[:-1]) if len(shape) == 3 else shape  # an image's weights, channels first
+            # An image's weights, channels first, or a table whose rows are the other's columns, such as a codebook.
+            table = len(shape) == 2 and shape[::-1] not in left[0]
+            first = (shape[-1:] + shape[:-1]) if len(shape) == 3 or table else shape
             moved = shape not in left[1] and first in left[1]
             other = left[1].get(first if moved else shape, [])
             if len(mine) != len(other):  # a norm that has no partner has a scale of that shape, too
@@ -265,9 +267,11 @@ class _Planner:
 
     def _link_free(self, mine: Free, other: Free, moved: bool, alone: bool) -> None:
         shapes = self.shapes[0][mine.reference], self.shapes[1][other.reference]
-        if moved and (free.is_layer(mine) or free.is_layer(other)):
+        turned = moved and alone and len(shapes[0]) == len(shapes[1]) == 2
+        if moved and not turned and (len(shapes[0]) == 2 or free.is_layer(mine) or free.is_layer(other)):
             return  # a kernel has inputs and outputs, which move otherwise
-        ways = _CHANNELS_FIRST if moved and len(shapes[0]) == 3 else fitting(mine.op, other.op, None, *shapes)
+        to_front = turned or (moved and len(shapes[0]) == 3)
+        ways = _CHANNELS_FIRST if to_front else fitting(mine.op, other.op, None, *shapes)
         if ways is None:
             return
         pair = OpPair(mine.op.index, other.op.index, ONLY_ONE if alone else ORDER)

@@ -49,6 +49,7 @@ def _calls() -> Iterator[Case]:
 def _scales() -> Iterator[Case]:
     """Yield weights that are one layer's own on one side, and a layer on the other."""
     yield _port("additive", "additive", "10x4 5x3")
+    yield _port("codebook", "codebook", "6")
 
 
 WRITTEN = (*_masks(), *_numbers(), *_gates(), *_calls(), *_scales())

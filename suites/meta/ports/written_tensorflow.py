@@ -105,3 +105,20 @@ def additive():
     queries, values = layers.Dense(6, name="queries")(asking), layers.Dense(6, name="values")(x)
     mixed = layers.AdditiveAttention(name="attention")([queries, values])
     return keras.Model([x, asking], layers.Dense(2, name="head")(mixed))
+
+
+class Codebook(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.first, self.head = layers.Dense(4, name="first"), layers.Dense(6, name="head")
+        self.codes = self.add_weight(shape=(4, 7), name="codes", initializer="random_normal")
+
+    def call(self, x):
+        x = self.first(x)
+        distances = tf.reduce_sum(x**2, 1, keepdims=True) + tf.reduce_sum(self.codes**2, 0) - 2 * x @ self.codes
+        chosen = tf.one_hot(tf.argmin(distances, 1), 7, dtype=x.dtype)
+        return self.head(x + tf.stop_gradient(tf.matmul(chosen, self.codes, transpose_b=True) - x))
+
+
+def codebook():
+    return Codebook()

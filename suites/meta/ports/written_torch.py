@@ -126,3 +126,18 @@ class Additive(nn.Module):
 
 def additive():
     return Additive()
+
+
+class Codebook(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.codes, self.head = nn.Linear(6, 4), nn.Embedding(7, 4), nn.Linear(4, 6)
+
+    def forward(self, x):
+        x = self.first(x)
+        chosen = self.codes(torch.cdist(x, self.codes.weight).argmin(1))
+        return self.head(x + (chosen - x).detach())
+
+
+def codebook():
+    return Codebook()
