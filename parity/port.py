@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
 from parity.errors import PairingError, ParityError, UsageError
 from parity.model.trace import Trace, made_of_inputs
 from parity.pairing import batches
-from parity.pairing.copying import plan
-from parity.pairing.match import match_all, match_weighted
-from parity.porting import baked, divided, outputs, reshaping, stacking, training, waking
+from parity.pairing.copying import WeightPlan, plan
+from parity.pairing.match import Matching, match_all, match_weighted
+from parity.porting import baked, divided, exchanging, outputs, reshaping, stacking, training, waking
 from parity.porting.causes import Bank
 from parity.porting.convert import Conversion, directions, write
 from parity.porting.convert import settings as convert_settings
@@ -113,19 +114,22 @@ def prepare(models: Models, tell: Progress) -> Prepared:
         weighted = match_weighted(models[TENSORFLOW], models[TORCH], options.by_hand)
     orders = Orders(models, options)
     reshaped = reshaping.find(models, weighted, orders)
-    weight_plan = plan(models[TENSORFLOW], models[TORCH], weighted, orders.rows, orders.columns,
-                       lambda one: stacking.units(models, one))  # fmt: skip
-    weight_plan = weight_plan.knowing(*models.see_constants(weight_plan))
+    weight_plan = _planned(models, weighted, orders)
+    constants = models.see_constants(weight_plan)
     built = dict(models.workers.each(models.weights, (TENSORFLOW, TORCH)))
-    tables = baked.find(models, weight_plan) if options.weights == TENSORFLOW_TO_TORCH else {}
+    tables = baked.find(models, weight_plan.knowing(*constants)) if options.weights == TENSORFLOW_TO_TORCH else {}
     in_tables = {name: table for name, (table, _) in tables.items()}
 
-    def give(instead: Mapping[str, Array]) -> waking.Given:
+    def give(weight_plan: WeightPlan, instead: Mapping[str, Array]) -> waking.Given:
         held, told = share_weights(models, weight_plan, built, in_tables, instead)
         figures = models.workers.each(lambda side: models.prints(side, fed[side.removeprefix("twin_")]), TWINS)
         return waking.Given(held, tuple(told), figures)
 
-    given = waking.wake(models, weight_plan, give)
+    def with_weights(weighted: Matching) -> exchanging.Found:
+        some = _planned(models, weighted, orders).knowing(*constants)
+        return weighted, some, waking.wake(models, some, partial(give, some))
+
+    weighted, weight_plan, given = exchanging.settled(models, with_weights(weighted), with_weights)
     prints, notes = given.prints, list(given.notes)
     notes += [
         f"TensorFlow's `{holder}` holds constant numbers in the place of torch's `{name}`, which has them for the"
@@ -142,6 +146,11 @@ def prepare(models: Models, tell: Progress) -> Prepared:
         models, fed, matching, weight_plan, walked, given.weights, built,
         (prints[TWIN_TENSORFLOW], prints[TWIN_TORCH]), tuple(notes), frozenset(tables),
     )  # fmt: skip
+
+
+def _planned(models: Models, weighted: Matching, orders: Orders) -> WeightPlan:
+    units = partial(stacking.units, models)
+    return plan(models[TENSORFLOW], models[TORCH], weighted, orders.rows, orders.columns, units)
 
 
 def compare(prepared: Prepared, tell: Progress) -> Verdict:

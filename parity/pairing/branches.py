@@ -6,20 +6,21 @@ What joins them may take them in another order: that is one fault, where pairs b
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from itertools import product
 
 from parity.model.trace import Op, Trace
 from parity.pairing.families import is_light, settings
 from parity.pairing.skeleton import Skeleton
 
-Branches = dict[Hashable, int]  # the node of each setting
+Branches = dict[Hashable, list[int]]  # the nodes of each setting
 _BY_SIZE = 3  # of the ways to tell them apart
 
 
 def alike(
     a: Skeleton, b: Skeleton, whole: tuple[Skeleton, Skeleton], traces: tuple[Trace, Trace]
 ) -> Iterator[tuple[int, int, bool]]:
-    """Yield the nodes of both sides that belong together for their settings, as no two beside them have the same.
+    """Yield the nodes of both sides that belong together for their settings, as few beside them have the same.
 
     Where the settings are the same, the activations behind them may tell, which are in `whole`, or their sizes. With
     each pair comes whether its sizes tell, which those of others can be by no means.
@@ -27,11 +28,19 @@ def alike(
     theirs = list(_side_by_side(b, whole[1], traces[1]))
     for label, mine in _side_by_side(a, whole[0], traces[0]):
         for other_label, others in theirs:
-            told = [way for way, one in enumerate(mine) if one and one.keys() == others[way].keys()]
-            if label == other_label and told:
-                way = told[0]
-                for key, node in mine[way].items():
-                    yield from ((i, j, way == _BY_SIZE) for i, j in _along(a, b, node, others[way][key]))
+            if label != other_label:
+                continue
+            for way in _telling(mine, others)[:1]:
+                for key, nodes in mine[way].items():
+                    for node, other in product(nodes, others[way][key]):
+                        yield from ((i, j, way == _BY_SIZE) for i, j in _along(a, b, node, other))
+
+
+def _telling(mine: Sequence[Branches], others: Sequence[Branches]) -> list[int]:
+    """Return the ways that tell the same apart on both sides: those that tell all branches first, else some of them."""
+    counts = [[{key: len(nodes) for key, nodes in way.items()} for way in side] for side in (mine, others)]
+    alike = [way for way, (here, there) in enumerate(zip(*counts, strict=True)) if here == there and len(here) > 1]
+    return sorted(alike, key=lambda way: max(counts[0][way].values()) > 1)
 
 
 def _along(a: Skeleton, b: Skeleton, node: int, other: int) -> Iterator[tuple[int, int]]:
@@ -55,14 +64,24 @@ def _side_by_side(graph: Skeleton, whole: Skeleton, trace: Trace) -> Iterator[tu
     places = whole.node_of()
     for (_, *label), nodes in ((key, some) for key, some in groups.items() if isinstance(key, tuple)):
         ops = {node: op for node in nodes if (op := graph.ops[node])}
-        told: list[Branches] = [
-            {_settings(op): node for node, op in ops.items()},
-            {(_settings(op), _activations(whole, places[op.index])): node for node, op in ops.items()},
-            {(_settings(op), _further(whole, places[op.index])): node for node, op in ops.items()},
-            {(_settings(op), _sizes(trace, op)): node for node, op in ops.items()},
-        ]
         if len(nodes) > 1:
-            yield tuple(label), [found if len(found) == len(nodes) else {} for found in told]
+            yield (
+                tuple(label),
+                [
+                    _by(ops, _settings),
+                    _by(ops, lambda op: (_settings(op), _activations(whole, places[op.index]))),
+                    _by(ops, lambda op: (_settings(op), _further(whole, places[op.index]))),
+                    _by(ops, lambda op: (_settings(op), _sizes(trace, op))),
+                ],
+            )
+
+
+def _by(ops: Mapping[int, Op], look: Callable[[Op], Hashable]) -> Branches:
+    """Return the nodes by what their operations look like."""
+    found: Branches = {}
+    for node, op in ops.items():
+        found.setdefault(look(op), []).append(node)
+    return found
 
 
 def _settings(op: Op) -> Hashable:

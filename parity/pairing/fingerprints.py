@@ -37,6 +37,15 @@ def equal_outputs(a: Skeleton, b: Skeleton, mine: Prints | None, other: Prints |
     return np.asarray(close | unique(near & alone), bool)
 
 
+def same_figures(mine: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether two tensors of these figures hold the same numbers."""
+    x, y = np.asarray(mine, np.float64), np.asarray(other, np.float64)
+    largest = np.maximum(np.abs(x), np.abs(y))
+    peak = largest[4:].max()
+    scales = np.asarray([largest[2], largest[2], largest[3], peak, peak])
+    return bool(x[0] == y[0] and largest[2] > 0 and (np.abs(x[1:] - y[1:]) <= _CLOSE * scales).all())
+
+
 def unique(equal: Equal) -> Equal:
     """Return the pairs whose values are equal to one another's only."""
     ones = np.asarray(equal.sum(axis=1) == 1)[:, None] & np.asarray(equal.sum(axis=0) == 1)[None, :]

@@ -52,4 +52,9 @@ def _scales() -> Iterator[Case]:
     yield _port("codebook", "codebook", "6")
 
 
-WRITTEN = (*_masks(), *_numbers(), *_gates(), *_calls(), *_scales())
+def _products() -> Iterator[Case]:
+    """Yield products of several matrices that are multiplied in another order."""
+    yield _port("linear_attention", "linear_attention", "10x8")
+
+
+WRITTEN = (*_masks(), *_numbers(), *_gates(), *_calls(), *_scales(), *_products())

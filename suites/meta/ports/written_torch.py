@@ -141,3 +141,19 @@ class Codebook(nn.Module):
 
 def codebook():
     return Codebook()
+
+
+class Linear(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.queries, self.keys, self.values = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 8)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x):
+        queries, keys = F.elu(self.queries(x)) + 1, F.elu(self.keys(x)) + 1
+        scores = (queries @ keys.transpose(1, 2)).tril()
+        return self.head(scores @ self.values(x) / (scores.sum(-1, keepdim=True) + 1e-6))
+
+
+def linear_attention():
+    return Linear()
