@@ -12,8 +12,9 @@ import numpy as np
 
 from parity.adapters.tensorflow_model_formulas import told
 from parity.adapters.tensorflow_model_layers import as_written, crops, same_pads
-from parity.adapters.tensorflow_model_tensors import Derived, WeightRead
+from parity.adapters.tensorflow_model_tensors import Derived, WeightRead, row_of
 from parity.model import constants
+from parity.model.trace import ROW
 
 SCALAR_LIMIT = 1
 SMALL = 4096  # constants up to this size may be read to describe an operation
@@ -83,6 +84,9 @@ def describe_raw(raw: Raw) -> Described:
         for variable in _read(source):
             if not any(variable is held for held in weights.values()):
                 weights[_free("other", weights)] = variable
+    rows = [row_of(source.value) for source in raw.sources if source.what == "derived"]
+    if len(rows) == 1 and rows[0] is not None:
+        config = {**config, ROW: rows[0]}
     if kind in MERGING:
         made = [source.value if source.what == "derived" else None for source in raw.sources]
         config = {**config, **told(made, weights)}

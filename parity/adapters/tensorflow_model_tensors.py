@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 MASK = "_keras_mask"
+_SHAPING = ("Reshape", "Squeeze", "ExpandDims", "Identity")
 
 
 @dataclass(frozen=True)
@@ -56,9 +59,19 @@ class Derived:
 
 def same_numbers(source: Any) -> bool:
     """Tell whether something made of a weight holds the weight's numbers in their order, in another shape at most."""
-    while isinstance(source, Derived) and source.op_type in ("Reshape", "Squeeze", "ExpandDims", "Identity"):
+    while isinstance(source, Derived) and source.op_type in _SHAPING:
         source = source.sources[0]
     return isinstance(source, WeightRead)
+
+
+def row_of(source: Any) -> int | None:
+    """Return which row of a weight something made of it is, in another shape at most; None if it is no row."""
+    while isinstance(source, Derived) and source.op_type in (*_SHAPING, "Transpose"):
+        source = source.sources[0]
+    if not isinstance(source, Derived) or source.op_type != "StridedSlice" or not same_numbers(source.sources[0]):
+        return None
+    begin, end = (np.asarray(given).reshape(-1) for given in source.sources[1:3])
+    return int(begin[0]) if begin.size == 1 and 0 <= begin[0] == end[0] - 1 else None
 
 
 def resolved(source: Any, memo: dict[int, Any]) -> Any:

@@ -23,6 +23,7 @@ MOVING_KINDS = frozenset({"flatten", "reshape", "permute", "identity", "dropout"
 ELEMENTWISE_KINDS = frozenset({"activation", "rescale"})
 AFTER = "_after"  # of a layer's configuration: its place, and those on which it depends, where there are no tensors
 SLOPES = "_slopes"  # of a PReLU's configuration: how many it has
+ROW = "_row"  # of a product's configuration: which row of its weight it reads
 MADE = "_made"  # of a layer's configuration: the calls that make its kernel of its weights
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from parity.errors import PairingError
 from parity.model.layout import Array
-from parity.model.trace import Op, Trace, weight_names
+from parity.model.trace import ROW, Op, Trace, weight_names
 from parity.pairing import biases, free, references
 from parity.pairing.biases import Shared
 from parity.pairing.carry import Carry
@@ -213,6 +213,8 @@ class _Planner:
             units = self.columns(pair) if mine.kind == "dense" else None
             if ways is not None and units is not None and shapes[0][-1:] == (units.size,):
                 ways = with_units(ways, units)
+            if ways is None and role.startswith("other"):
+                refs, ways = self._of_part(mine, other, refs, (shapes[0], shapes[1]))
             if ways is None:
                 if not (role.startswith("other") and torch_role.startswith("other")):  # such need not be partners
                     for known, reference in zip(self.misfits, refs, strict=True):
@@ -223,6 +225,22 @@ class _Planner:
                 )
                 continue
             self._accept(WeightLink(refs[0], refs[1], *ways, role, pair))
+
+    def _of_part(
+        self, mine: Op, other: Op, refs: tuple[str, str], shapes: tuple[Shape, Shape]
+    ) -> tuple[tuple[str, str], tuple[Carry, Carry] | None]:
+        """Return the part of TensorFlow's weight that an operation reads, if each of several reads one of them.
+
+        Torch has a weight for each.
+        """
+        readers = [index for index, op in self.ops[0].items() if refs[0] in op.weights.values()]
+        row = mine.config.get(ROW)
+        ways = fitting(mine, other, None, shapes[0][1:], shapes[1]) if shapes[0][:1] == (len(readers),) else None
+        if ways is None or row is None:
+            return refs, None
+        forth, back = ways
+        part = f"{refs[0]}@{row}:{row + 1}"
+        return (part, refs[1]), (lambda array: forth(array[0]), lambda array: back(array)[None])
 
     def add_stacked(self, one: Stacked, units: Units) -> None:
         """Link layers that one side has apart with the rows, or columns, that the other has for each."""

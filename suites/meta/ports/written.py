@@ -55,6 +55,7 @@ def _scales() -> Iterator[Case]:
 def _products() -> Iterator[Case]:
     """Yield products of several matrices that are multiplied in another order."""
     yield _port("linear_attention", "linear_attention", "10x8")
+    yield _port("powers", "powers", "5x4 5x5")
 
 
 WRITTEN = (*_masks(), *_numbers(), *_gates(), *_calls(), *_scales(), *_products())

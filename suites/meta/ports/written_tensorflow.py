@@ -139,3 +139,21 @@ class Linear(keras.Model):
 
 def linear_attention():
     return Linear()
+
+
+class Powers(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.weight = self.add_weight(shape=(3, 4, 6), name="powers", initializer="glorot_uniform")
+        self.head = layers.Dense(2, name="head")
+
+    def call(self, given):
+        x, graph = given
+        terms = [x, graph @ x]
+        terms.append(2 * graph @ terms[1] - terms[0])
+        made = tf.add_n([tf.tensordot(term, self.weight[k], 1) for k, term in enumerate(terms)])
+        return self.head(tf.reduce_sum(tf.nn.relu(made), 1))
+
+
+def powers():
+    return Powers()

@@ -157,3 +157,20 @@ class Linear(nn.Module):
 
 def linear_attention():
     return Linear()
+
+
+class Powers(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.powers = nn.ModuleList(nn.Linear(4, 6, bias=False) for _ in range(3))
+        self.head = nn.Linear(6, 2)
+
+    def forward(self, x, graph):
+        terms = [x, graph @ x]
+        terms.append(2 * graph @ terms[1] - terms[0])
+        made = sum(linear(term) for linear, term in zip(self.powers, terms, strict=True))
+        return self.head(F.relu(made).sum(1))
+
+
+def powers():
+    return Powers()
