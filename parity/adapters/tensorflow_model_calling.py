@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from parity.adapters.base import Array
-from parity.adapters.tensorflow_model_layers import known_class
+from parity.adapters.tensorflow_model_layers import known_class, noise_of
 from parity.adapters.tensorflow_model_loading import entry_point, first_line, place_of
 from parity.adapters.tensorflow_model_names import Names, is_keras_layer
 from parity.errors import ParityError, UsageError
@@ -18,6 +18,7 @@ from parity.model import draws
 
 _MODES = ("training", "is_training", "train")
 _DROPOUTS = ("Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D")
+_NOISES = ("GaussianNoise", "GaussianDropout")
 
 
 def cast_for(array: Array, dtype: str) -> Array:
@@ -149,22 +150,32 @@ def dropout_off(names: Names, training: bool) -> list[str]:
 def _drop_alike(names: Names) -> None:
     for layer in names.layers:
         kind = known_class(layer)
-        if kind is None or kind.__name__ not in _DROPOUTS or getattr(layer, "noise_shape", None) is not None:
+        name = "" if kind is None or getattr(layer, "noise_shape", None) is not None else kind.__name__
+        if "call" in layer.__dict__:
             continue
-        if "call" not in layer.__dict__:
-            layer.__dict__["call"] = _dropping_alike(layer, kind.__name__ != "Dropout")
+        if name in _DROPOUTS:
+            layer.__dict__["call"] = _working_alike(
+                layer, functools.partial(dropped_alike, rate=layer.rate, whole_channels=name != "Dropout")
+            )
+        elif name in _NOISES:
+            layer.__dict__["call"] = _working_alike(layer, functools.partial(noisy_alike, **noise_of(layer)))
 
 
-def _dropping_alike(layer: Any, whole_channels: bool) -> Callable[..., Any]:
-    own = layer.call
+def _working_alike(layer: Any, instead: Callable[[Any], Any]) -> Callable[..., Any]:
+    own, on = layer.call, bool(getattr(layer, "rate", getattr(layer, "stddev", 0.0)))
 
     @functools.wraps(own)
     def call(inputs: Any, training: Any = None) -> Any:
-        if not training or not layer.rate:
-            return own(inputs, training=training)
-        return dropped_alike(inputs, layer.rate, whole_channels)
+        return instead(inputs) if training and on else own(inputs, training=training)
 
     return call
+
+
+def noisy_alike(x: Any, stddev: float, multiplied: bool) -> Any:
+    """Return what noise that works in inference gives, with the same numbers at every call."""
+    shape = tuple(int(size) for size in x.shape)
+    noise = stddev * draws.normal(shape, 1, channels_first=False).astype(x.dtype.as_numpy_dtype)
+    return x * (1.0 + noise) if multiplied else x + noise
 
 
 def dropped_alike(x: Any, rate: float, whole_channels: bool = False) -> Any:

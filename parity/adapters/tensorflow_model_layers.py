@@ -446,7 +446,19 @@ def _dropout(layer: Any, call: Call) -> Leaf:
     aside: Any = getattr(layer, "_parity_rate", None)
     rate = getattr(layer, "rate", getattr(layer, "stddev", 0.0)) if aside is None else aside
     drops = call.training and aside is None and bool(rate)  # in inference, as its call asks for
-    return Leaf("op:dropout" if drops else "dropout", {"rate": float(rate)})
+    if not drops:
+        return Leaf("dropout", {"rate": float(rate)})
+    if "Gaussian" in type(layer).__name__:
+        return Leaf("op:noise", noise_of(layer))
+    return Leaf("op:dropout", {"rate": float(rate), "whole_channels": "Spatial" in type(layer).__name__})
+
+
+def noise_of(layer: Any) -> dict[str, Any]:
+    """Return how wide a layer's noise spreads, and whether numbers are multiplied by it rather than shifted."""
+    if hasattr(layer, "stddev"):
+        return {"stddev": float(layer.stddev), "multiplied": False}
+    rate = float(layer.rate)
+    return {"stddev": math.sqrt(rate / (1.0 - rate)), "multiplied": True}
 
 
 def _reshape(layer: Any, call: Call) -> Leaf:

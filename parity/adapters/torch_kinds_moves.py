@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from parity.adapters.torch_model_exact import active_dropout, active_noise
+
 Config = Mapping[str, Any]
 Weights = Mapping[str, Any]
 Inputs = Sequence[Tensor]
@@ -137,6 +139,8 @@ KINDS: Mapping[str, Callable[..., Any]] = {
     "argmax": lambda c, _, xs, __: torch.argmax(xs[0], int(c.get("axis", -1)), keepdim=bool(c.get("keepdims", False))),
     "identity": lambda _, __, xs, ___: xs[0],
     "dropout": lambda _, __, xs, ___: xs[0],
+    "op:dropout": lambda c, _, xs, __: active_dropout(xs[0], float(c["rate"]), bool(c.get("whole_channels"))),
+    "op:noise": lambda c, _, xs, __: active_noise(xs[0], float(c["stddev"]), bool(c["multiplied"])),
     "cast": _cast,
     "flatten": _flatten,
     "reshape": _reshape,

@@ -106,6 +106,13 @@ def active_dropout(x: Tensor, p: float, whole_channels: bool = False) -> Tensor:
     return x * torch.from_numpy(np.ascontiguousarray(kept)).to(x.device, x.dtype) * (1.0 / (1.0 - p))
 
 
+def active_noise(x: Tensor, stddev: float, multiplied: bool) -> Tensor:
+    """Return what a layer of Keras's gives whose noise works in inference, with the same numbers at every call."""
+    numbers = np.ascontiguousarray(draws.normal(tuple(x.shape), 1, channels_first=True))
+    noise = stddev * torch.from_numpy(numbers).to(x.device, x.dtype)
+    return x * (1.0 + noise) if multiplied else x + noise
+
+
 def _native_dropout(x: Tensor) -> tuple[Tensor, torch.Tensor]:
     return x.view_as(x), torch.ones_like(x, dtype=torch.bool)
 

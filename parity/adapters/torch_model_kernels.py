@@ -18,6 +18,7 @@ from parity.model.trace import MADE
 _CONVOLUTIONS = frozenset({f"{name}{n}d" for name in ("conv", "conv_transpose") for n in (1, 2, 3)})
 _PRODUCTS = frozenset({"matmul", "mm"})
 _TURNS = frozenset({"T", "t", "mT", "transpose", "swapaxes", "swapdims"})
+_RESHAPES = frozenset({"flatten", "view", "reshape", "ravel", "squeeze", "unsqueeze", "contiguous", "view_as"})
 
 
 def absorb(recording: Recording) -> None:
@@ -32,7 +33,8 @@ def absorb(recording: Recording) -> None:
     for call, kernel in kernels:
         chain = _chain(kernel, makers)
         weights = _weights(chain)
-        if not weights or (base_name(call.name) in _PRODUCTS and any(_is_layer(one) for one in chain)):
+        layered = base_name(call.name) in _PRODUCTS and any(_is_layer(one) for one in chain)
+        if not weights or layered or (call.kind == "prelu" and not _one_reshaped(chain, weights)):
             continue
         _hold(call, makers[kernel], weights)
         if "weight" not in call.weights:
@@ -58,7 +60,7 @@ def _of_weights(calls: Iterable[Call]) -> dict[int, Call]:
 def _kernel(call: Call, makers: Mapping[int, Call]) -> int | None:
     """Return the tensor that a layer reads as its kernel, if it is made of weights and what the layer is fed is not."""
     name = base_name(call.name)
-    if name in _CONVOLUTIONS or name in ("linear", "addmm"):
+    if name in _CONVOLUTIONS or name in ("linear", "addmm", "prelu"):
         given = bound(call, name)
         fed, kernel = given.get("input"), given.get("weight")
     elif name in _PRODUCTS and len(call.args) > 1:
@@ -93,6 +95,11 @@ def _weights(chain: Iterable[Call]) -> list[str]:
     return list(dict.fromkeys(held))
 
 
+def _one_reshaped(chain: Iterable[Call], weights: list[str]) -> bool:
+    """Return whether calls do nothing but give one weight another shape."""
+    return len(weights) == 1 and all(base_name(one.name) in _RESHAPES for one in chain)
+
+
 def _turns(call: Call) -> bool:
     """Return whether a call exchanges the two axes of a matrix."""
     if base_name(call.name) == "permute":
@@ -102,6 +109,9 @@ def _turns(call: Call) -> bool:
 
 def _hold(call: Call, maker: Call, weights: list[str]) -> None:
     name = base_name(call.name)
+    if call.kind == "prelu":
+        call.weights = {"weight": weights[0]}
+        return
     turned = _turns(maker) and not maker.inputs and len(weights) == 1
     given: dict[str, Any] = bound(call, name)
     if (name in _PRODUCTS or name == "addmm") and turned:

@@ -193,7 +193,11 @@ def _prelu(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
         fix = f"torch.where(x > 0, x, alpha * x) with alpha of shape {alpha.shape} in place of `{theirs.name}`"
         if alpha.ndim == 1:
             fix = f"nn.PReLU(num_parameters={alpha.size}) for `{theirs.name}`"
-        yield replace(theirs, "prelu-sharing", f"with {many} slopes", fix, "prelu", {}, {"weight": alpha})
+        fed = scene.shapes.get(theirs.inputs[0], ()) if theirs.inputs else ()
+        flat = alpha.ndim > 1 and len(fed) == 2  # flattened before, in either order of axes
+        for axis in (0, -1) if flat else (0,):
+            slopes = np.moveaxis(alpha, 0, axis).reshape(-1) if flat else alpha
+            yield replace(theirs, "prelu-sharing", f"with {many} slopes", fix, "prelu", {}, {"weight": slopes})
     elif theirs.kind == "prelu":
         fix = f"{written(mine)} in place of `{theirs.name}`"
         says = f"with {mine.config.get('function')} instead of prelu"

@@ -13,6 +13,7 @@ from parity.judge.traps.activation import place
 from parity.judge.traps.lengths import is_length
 from parity.judge.traps.remedy import Remedy, called, insert, number, replace, skip, together
 from parity.judge.traps.scene import PRODUCTS, SELECTS, Scene, exact_numbers, leading_to, read_first, same
+from parity.model.draws import NOTE
 from parity.model.trace import MOVES, Op, Trace
 
 IDS = ("input-scale", "channel-order", "residual-scale", "dropout-active")
@@ -24,6 +25,7 @@ CUTS = ("relu6", "hard_tanh", "clamp")  # what cuts a number off below and above
 LAST = ("softmax", "activation")  # what makes shares or probabilities of scores
 COLOURS = (3, 4)  # that a picture has, maybe with its opacity
 BESIDE = frozenset({"attention-scale-or-heads", "input-scale"})  # told at the layer of TensorFlow's that does the like
+AT_RANDOM = {"op:dropout": "numbers dropped", "op:noise": "noise"}  # what only training should do
 A_FEW = 16  # numbers of a constant that a line of code can show
 # What people do to pixels: (scale, offset, as it is written).
 HABITS: tuple[tuple[float, float, str], ...] = (
@@ -241,7 +243,7 @@ def _alone(scene: Scene) -> Iterator[Remedy]:
     for op in scene.extra_torch:
         name = op.kind.removeprefix("op:")
         if is_scaling(op):
-            trap = _trap(scene, op.inputs[0] if op.inputs else None)
+            trap = "dropout-active" if _is_noise(scene, op) else _trap(scene, op.inputs[0] if op.inputs else None)
             if op.kind in ("add", "subtract") and trap == "attention-scale-or-heads":
                 trap = "residual-scale"  # scores are scaled by factors alone
             if trap == "residual-scale" and of_hard_sigmoid(scene.torch_trace, op):
@@ -275,6 +277,13 @@ def _alone(scene: Scene) -> Iterator[Remedy]:
         yield called(one, (parts[-1].named or (None, None))[0], (parts[0].named or (None, None))[1])
 
 
+def _is_noise(scene: Scene, op: Op) -> bool:
+    """Return whether torch computes with a random number for each number of each example, as only training should."""
+    trace, shape = scene.torch_trace, scene.shapes.get(op.outputs[0], ())
+    drawn = any(note.startswith(NOTE) for note in trace.notes)
+    return drawn and tuple(op.config.get("constant_shape") or ()) == shape
+
+
 def _of_results(scene: Scene, op: Op) -> bool:
     """Return whether what torch puts into another order are its results, such as the scores of classes."""
     if scene.is_model_input(read_first(op)):
@@ -296,6 +305,13 @@ def _dropout(scene: Scene) -> Iterator[Remedy]:
         if "dropout" in op.kind and float(op.config.get("rate") or op.config.get("p") or 0.5) > 0.0:
             fix = f"`{op.name}`: F.dropout(x, p, training=self.training), and .eval() before inference"
             yield called(skip(op, "dropout-active", "without torch's dropout", fix), scene.neighbour(op), op.name)
+    for op in scene.extra_tensorflow:
+        where = place(scene, op) if op.kind in AT_RANDOM else None
+        if where is not None:
+            says = f"with the same {AT_RANDOM[op.kind]} {where[1]}"
+            fix = f"training=False in TensorFlow's `{op.name}`, or the same in torch {where[1]}"
+            one = insert(where[0], "dropout-active", says, fix, op.kind, op.config, order=op.index)
+            yield called(one, op.name, scene.maker(where[0]))
 
 
 def _habits(scene: Scene, tensor: int) -> Iterator[Remedy]:

@@ -82,12 +82,20 @@ def _dropping() -> Iterator[Case]:
     yield port("drops", "drops_always", cause="dropout-active", place=("*", "*dropout"))
     yield port("drops_always", "drops_always")
     yield port("drops_always", "drops_always", options=("--train",))
-    yield port("drops_always", "drops", cause="unknown", place=("drop", "*"))
+    yield port("drops_always", "drops", cause="dropout-active", place=("drop", "*"))
     yield port("drops_channels", "drops_channels")
     built = port("drops_as_built", "drops")
     yield replace(built, says=("with training=True while the model was built",))
     yield port("drops_by_function", "drops_always")
-    yield port("drops_by_function", "drops", cause="unknown", place=("dropout", "*"))
+    yield port("drops_by_function", "drops", cause="dropout-active", place=("dropout", "*"))
+    yield port("noisy_always", "drops", cause="dropout-active", place=("drop", "*"))
+    yield port("drops", "noisy_always", cause="dropout-active", place=("*", "add"))
+
+
+def _slopes() -> Iterator[Case]:
+    """Yield a slope for each element, which torch's function takes as a vector of another weight's numbers."""
+    yield _port("slopes", "slopes_in_a_row", "6x5x3")
+    yield _port("slopes", "one_slope", "6x5x3", cause="prelu-sharing", place=("slopes", "prelu"))
 
 
 def _norms() -> Iterator[Case]:
@@ -172,6 +180,7 @@ GAPS = (
     *_kernels(),
     *_activations(),
     *_dropping(),
+    *_slopes(),
     *_norms(),
     *_calls(),
     *_lengths(),

@@ -183,6 +183,16 @@ def drops_by_function():
     return Drops(lambda x, training: tf.nn.dropout(x, 0.4))  # noqa: ARG005
 
 
+def noisy_always():
+    return Drops(layers.GaussianNoise(0.4, name="drop"), True)
+
+
+def slopes():
+    image = keras.Input((6, 5, 3))
+    x = layers.PReLU("random_uniform", name="slopes")(layers.Conv2D(4, 3, padding="same", name="first")(image))
+    return keras.Model(image, layers.Dense(3, name="last")(layers.Flatten()(x)))
+
+
 def _around(layer):
     sequence = keras.Input((7, 6))
     return keras.Model(sequence, layers.Dense(3, name="head")(layer(layers.Dense(5, name="first")(sequence))))

@@ -236,6 +236,32 @@ def drops_channels():
     return Drops(lambda x: F.dropout2d(x, 0.4))
 
 
+def noisy_always():
+    return Drops(lambda x: x + 0.4 * torch.randn_like(x))
+
+
+class Slopes(nn.Module):
+    """A slope for each element, in the shape of an image."""
+
+    def __init__(self, *shape):
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(120, 3)
+        self.slopes = nn.Parameter(torch.rand(*shape) * 0.3)
+
+    def forward(self, x):
+        x = self.first(x)
+        x = F.prelu(x.flatten(1), self.slopes.flatten()).view_as(x)
+        return self.last(x.permute(0, 2, 3, 1).flatten(1))
+
+
+def slopes_in_a_row():
+    return Slopes(4, 6, 5)
+
+
+def one_slope():
+    return Slopes(1, 1)
+
+
 def _around(norm):
     return nn.Sequential(OrderedDict(first=nn.Linear(6, 5), norm=norm, head=nn.Linear(5, 3)))
 
