@@ -255,6 +255,7 @@ class Bank:
             fix=remedy.fix,
             kind=step.cut.kind,
             message=self._message(step, mine, theirs, f"{remedy.trap}: {remedy.says}.", evidence, remedy.fix),
+            settles=remedy.settles,
         )
 
     def _named(self, step: Step, scene: Scene, remedy: Remedy) -> tuple[str | None, str | None]:

@@ -88,6 +88,7 @@ class Source:
     calls: int = 1  # of one shared layer, at each of which this was found
     between: tuple[str | None, ...] = ()  # what one side does before two operations that agree, and the other does not
     moved: frozenset[tuple[int, int]] = frozenset()  # (side, operation) of what moves numbers before these
+    settles: bool = False  # whether without the fault the result stands in torch's usual order of axes
 
     def line(self) -> str:
         """Return the source in one line."""

@@ -37,6 +37,7 @@ class Remedy:
     permute_output: Array | None = None
     expects: Array | None = None  # what must come out, where the remedy gives it another shape
     named: tuple[str | None, str | None] | None = None  # TensorFlow's and torch's layer, where not the scene's own
+    settles: bool = False  # whether what comes out then stands in torch's usual order of axes
 
 
 def change(
@@ -130,6 +131,7 @@ def together(remedies: Sequence[Remedy], told_as: Remedy | None = None) -> Remed
         feed=feed,
         permute_output=order,
         expects=next((remedy.expects for remedy in remedies if remedy.expects is not None), None),
+        settles=any(remedy.settles for remedy in remedies),
     )
     if told_as is None:
         return made

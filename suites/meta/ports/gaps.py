@@ -98,6 +98,15 @@ def _slopes() -> Iterator[Case]:
     yield _port("slopes", "one_slope", "6x5x3", cause="prelu-sharing", place=("slopes", "prelu"))
 
 
+def _channels() -> Iterator[Case]:
+    """Yield channels that code behind a depthwise convolution, or a grouped one, puts into an order of its own."""
+    port = partial(_port, inputs="9x8x4")
+    for name in ("channels_turned", "channels_shuffled"):
+        yield port("depthwise", name, cause="depthwise-channel-order", place=("inner", "*"))
+    yield port("shuffled", "shuffled_by_threes")
+    yield port("shuffled", "shuffled_by_fours", cause="channel-order", place=("reshape*", "reshape"))
+
+
 def _norms() -> Iterator[Case]:
     """Yield normalisations whose scale is divided by the deviation before anything else, and other unusual ones."""
     port = partial(_port, inputs="7x6")
@@ -181,6 +190,7 @@ GAPS = (
     *_activations(),
     *_dropping(),
     *_slopes(),
+    *_channels(),
     *_norms(),
     *_calls(),
     *_lengths(),

@@ -193,6 +193,21 @@ def slopes():
     return keras.Model(image, layers.Dense(3, name="last")(layers.Flatten()(x)))
 
 
+def depthwise():
+    image = keras.Input((9, 8, 4))
+    x = layers.DepthwiseConv2D(3, depth_multiplier=3, padding="same", name="inner")(image)
+    x = layers.Conv2D(6, 1, name="last")(layers.ReLU()(layers.BatchNormalization(name="norm")(x)))
+    return keras.Model(image, layers.GlobalAveragePooling2D()(x))
+
+
+def shuffled():
+    image = keras.Input((9, 8, 4))
+    x = layers.Conv2D(12, 3, padding="same", groups=2, activation="relu", name="first")(image)
+    x = layers.Reshape((9, 8, 12))(layers.Permute((1, 2, 4, 3))(layers.Reshape((9, 8, 3, 4))(x)))
+    x = layers.Conv2D(6, 1, groups=3, name="last")(x)
+    return keras.Model(image, layers.GlobalAveragePooling2D()(x))
+
+
 def _around(layer):
     sequence = keras.Input((7, 6))
     return keras.Model(sequence, layers.Dense(3, name="head")(layer(layers.Dense(5, name="first")(sequence))))

@@ -262,6 +262,49 @@ def one_slope():
     return Slopes(1, 1)
 
 
+class Depthwise(nn.Module):
+    """Channels in the order that `turn` gives them, behind a depthwise convolution."""
+
+    def __init__(self, turn):
+        super().__init__()
+        self.inner, self.norm = nn.Conv2d(4, 12, 3, padding=1, groups=4), nn.BatchNorm2d(12, eps=1e-3)
+        self.last, self.turn = nn.Conv2d(12, 6, 1), turn
+
+    def forward(self, x):
+        return self.last(F.relu(self.norm(self.turn(self.inner(x))))).mean((2, 3))
+
+
+def _turned(x, groups):
+    n, c, h, w = x.shape
+    return x.view(n, groups, c // groups, h, w).transpose(1, 2).reshape(n, c, h, w)
+
+
+def channels_turned():
+    return Depthwise(lambda x: _turned(x, 4))
+
+
+def channels_shuffled():
+    return Depthwise(lambda x: F.channel_shuffle(x, 4))
+
+
+class Shuffled(nn.Module):
+    def __init__(self, groups):
+        super().__init__()
+        self.first, self.last = nn.Conv2d(4, 12, 3, padding=1, groups=2), nn.Conv2d(12, 6, 1, groups=3)
+        self.groups = groups
+
+    def forward(self, x):
+        return self.last(_turned(F.relu(self.first(x)), self.groups)).mean((2, 3))
+
+
+def shuffled_by_threes():
+    return Shuffled(3)
+
+
+def shuffled_by_fours():
+    return Shuffled(4)
+
+
 def _around(norm):
     return nn.Sequential(OrderedDict(first=nn.Linear(6, 5), norm=norm, head=nn.Linear(5, 3)))
 
