@@ -221,6 +221,8 @@ class Bank:
             if is_fatal(error):
                 raise
             return Attempt(False, float("inf"), str(error).partition("\n")[0])
+        if step.tables:  # as in the check itself: a number of the code that one side alone has in float32 is no cause
+            allowed = np.maximum(allowed, NEAR * float(np.abs(value).max(initial=0.0)))
         off = np.abs(doubles(value) - doubles(expected))
         return Attempt(bool((off <= allowed).all()), gap, None)
 

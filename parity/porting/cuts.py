@@ -66,6 +66,7 @@ class Step:
     values: Mapping[str, Array] = field(default_factory=dict)
     answers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # all that `run_segment` gave, by side
     slack: float = 0.0  # of the scale, that tables of constants are apart
+    tables: bool = False  # whether both sides compute with numbers of their code, which float32 may have rounded on one
     whole: Step | None = None  # the same judged together with steps in doubt that it reads, if that differs as well
     parts: tuple[int, ...] = ()  # what those made, as TensorFlow's tensors
 
@@ -155,7 +156,15 @@ class Forward:
         starts = (mine.outputs if index == 0 else (a,), theirs.outputs if index == 0 else (b,))
         after = _any if mine.kind in RECURRENT else _trims if mine.kind in TRIMMED else _none
         merged = next((side for side, op in enumerate((mine, theirs)) if op.config.get("merge") in MERGED), None)
-        return self._further(a, b, starts, after, None if merged is None else 1 - merged)
+        found = self._further(a, b, starts, after, None if merged is None else 1 - merged)
+        both = (self._trimmed(a, 0), self._trimmed(b, 1)) if mine.kind in TRIMMED else (a, b)
+        return both if found == (a, b) and self._fit(*both) else found
+
+    def _trimmed(self, tensor: int, side: int) -> int:
+        """Return what is left of a result that both sides cut to size, each from a size of its own."""
+        readers = self.consumers[side].get(tensor, [])
+        cuts_off = len(readers) == 1 and readers[0].kind in TRIMMING and len(readers[0].inputs) == 1
+        return self._trimmed(readers[0].outputs[0], side) if cuts_off else tensor
 
     def of_step(self, mine: Op, theirs: Op) -> list[tuple[int, int]]:
         """Return what to compare of a recurrent layer on one side and a cell, called in a loop, on the other.

@@ -196,12 +196,8 @@ class Walk:
             if self.models.options.train and relation is not before and finding.verdict != SEMANTIC:
                 answers, _ = self._forced(cut, fed, fed_torch)  # its gradient was sent in another order
         slack = 0.0
-        if (
-            finding.verdict == SEMANTIC
-            and finding.d64 is not None
-            and finding.d64 <= TABLE
-            and (self._tables(cut) or _one_number(cut))
-        ):
+        tables = finding.verdict == SEMANTIC and (self._tables(cut) or _one_number(cut))
+        if tables and finding.d64 is not None and finding.d64 <= TABLE:
             slack = TABLE
             held = "a number" if _one_number(cut) else "a table of constants"
             notes.append(f"both hold {held} in float32, {finding.d64:.1g} of its largest apart")
@@ -213,7 +209,7 @@ class Walk:
             finding, bound64 = self._judge(cut, values, wider, relation, notes)
         return Step(
             cut, finding, self._d32(ahead, relation), fed, fed_torch, values[TWIN_TENSORFLOW], values[TWIN_TORCH],
-            relation, bound64, tuple(notes), values, answers, slack,
+            relation, bound64, tuple(notes), values, answers, slack, tables,
         )  # fmt: skip
 
     def _keeps_axes(self, cut: Cut) -> bool:

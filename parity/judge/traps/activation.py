@@ -83,7 +83,7 @@ def trap_of(mine: str, theirs: str) -> str:
 
 def _function(mine: Op, theirs: Op) -> Iterator[Remedy]:
     wanted, held = str(mine.config.get("function")), str(theirs.config.get("function"))
-    trap = trap_of(wanted, held)
+    trap = trap_of(wanted, held) if wanted != "linear" else "activation-extra"
     if wanted != held:
         says = f"with {wanted} instead of {held}"
         fix = f"{written(mine)} in place of `{theirs.name}`"

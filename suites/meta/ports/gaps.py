@@ -98,6 +98,14 @@ def _slopes() -> Iterator[Case]:
     yield _port("slopes", "one_slope", "6x5x3", cause="prelu-sharing", place=("slopes", "prelu"))
 
 
+def _beside_something_else() -> Iterator[Case]:
+    """Yield faults beside what both sides write in a way of their own, and an activation that TensorFlow has not."""
+    place = ("up*", "up")
+    yield _port("cut_to_size", "cut_to_size_unbiased", "7x6x3", cause="bias-missing-or-doubled", place=place)
+    yield _port("centred_backwards", "centred", "8x7x3", cause="channel-order", place=("*", "sub"))
+    yield _port("no_activation", "rectified", "9", cause="activation-extra", place=("nothing", "relu"))
+
+
 def _channels() -> Iterator[Case]:
     """Yield channels that code behind a depthwise convolution, or a grouped one, puts into an order of its own."""
     port = partial(_port, inputs="9x8x4")
@@ -191,6 +199,7 @@ GAPS = (
     *_dropping(),
     *_slopes(),
     *_channels(),
+    *_beside_something_else(),
     *_norms(),
     *_calls(),
     *_lengths(),

@@ -1,6 +1,7 @@
 """Models in Keras and TensorFlow, in whose ports one thing may be written otherwise than it is meant."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import layers
 
@@ -198,6 +199,25 @@ def depthwise():
     x = layers.DepthwiseConv2D(3, depth_multiplier=3, padding="same", name="inner")(image)
     x = layers.Conv2D(6, 1, name="last")(layers.ReLU()(layers.BatchNormalization(name="norm")(x)))
     return keras.Model(image, layers.GlobalAveragePooling2D()(x))
+
+
+def cut_to_size():
+    image = keras.Input((7, 6, 3))
+    x = layers.Conv2DTranspose(5, 3, 2, padding="same", name="up")(image)[:, :13, :11]
+    x = x + layers.Conv2D(5, 1, name="beside")(layers.Cropping2D(((0, 1), (0, 1)))(layers.UpSampling2D()(image)))
+    return keras.Model(image, layers.GlobalAveragePooling2D()(x))
+
+
+def centred_backwards():
+    image = keras.Input((8, 7, 3))
+    x = image[..., ::-1] - np.array([103.939, 116.779, 123.68], "float32")
+    return keras.Model(image, layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3, name="first")(x)))
+
+
+def no_activation():
+    vector = keras.Input((9,))
+    x = layers.Activation("linear", name="nothing")(layers.Dense(12, name="first")(vector))
+    return keras.Model(vector, layers.Dense(3, name="last")(x))
 
 
 def shuffled():

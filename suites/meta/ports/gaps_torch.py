@@ -287,6 +287,48 @@ def channels_shuffled():
     return Depthwise(lambda x: F.channel_shuffle(x, 4))
 
 
+class CutToSize(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.up, self.beside = nn.ConvTranspose2d(3, 5, 3, 2, bias=False), nn.Conv2d(3, 5, 1)
+
+    def forward(self, x):
+        beside = self.beside(F.interpolate(x, scale_factor=2)[..., :13, :11])
+        return (self.up(x)[..., :13, :11] + beside).mean((2, 3))
+
+
+def cut_to_size_unbiased():
+    return CutToSize()
+
+
+class Centred(nn.Module):
+    """Means of the colours in the other order, without the colours in it."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.means = nn.Conv2d(3, 4, 3), torch.tensor([103.939, 116.779, 123.68]).view(1, 3, 1, 1)
+
+    def forward(self, x):
+        return self.first(x - self.means).mean((2, 3))
+
+
+def centred():
+    return Centred()
+
+
+class Rectified(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(9, 12), nn.Linear(12, 3)
+
+    def forward(self, x):
+        return self.last(torch.relu(self.first(x)))
+
+
+def rectified():
+    return Rectified()
+
+
 class Shuffled(nn.Module):
     def __init__(self, groups):
         super().__init__()
