@@ -20,6 +20,7 @@ CLOSE, SINGLE_CLOSE = 1e-9, 1e-5  # in relation: between the figures of tensors 
 RECURRENT = frozenset({"lstm", "gru", "rnn", "conv_lstm"})
 MERGED = frozenset({"sum", "ave", "mul"})  # the two directions of a layer, into as many numbers as each has
 TRIMMED = frozenset({"conv_transpose", "conv", "depthwise_conv"})  # what ports cut to size afterwards
+HEADED = frozenset({"dense", "matmul", "einsum"})  # whose units are at the end on both sides
 TRIMMING = frozenset({"slice", "cropping", "zero_pad"})
 ARITHMETIC = frozenset({"add", "subtract", "multiply", "divide", "rescale", "standardize"})
 PICKING = frozenset({"slice", "split", "gather", "concat", "stack"})
@@ -138,6 +139,7 @@ class Forward:
         self.traces, self.prints = (tensorflow, torch), prints
         self.close = SINGLE_CLOSE if any(map(single, tensorflow.ops)) else CLOSE
         self.consumers = (tensorflow.consumers(), torch.consumers())
+        self._makers = {tensor: op.kind for op in torch.ops for tensor in op.outputs}
         self.paired = ({pair.tensorflow for pair in matching.pairs}, {pair.torch for pair in matching.pairs})
 
     def fitted(self, mine: Op, theirs: Op, index: int) -> tuple[int, int]:
@@ -305,18 +307,24 @@ class Forward:
 
         One side may split the heads of its queries before the other does.
         """
-        if self._plain(a, b):
+        # Three heads of four numbers look like images of four channels where torch's code has four heads of three.
+        names = (SAME, CHANNELS) if self._makers.get(b) not in HEADED else (SAME,)
+        if self._plain(a, b, names):
             return a, b
         for side, start in ((1, b), (0, a)):
-            fits = (lambda tensor: self._plain(a, tensor)) if side else (lambda tensor: self._plain(tensor, b))
+            fits = (
+                (lambda tensor: self._plain(a, tensor, names))
+                if side
+                else (lambda tensor: self._plain(tensor, b, names))
+            )
             later = self._later(side, [start], fits, wanted, _none, alike_only=True)
             if later is not None:
                 return (a, later) if side else (later, b)
         return a, b
 
-    def _plain(self, a: int, b: int) -> bool:
+    def _plain(self, a: int, b: int, names: Sequence[str]) -> bool:
         shapes = (self.traces[0].shapes.get(a, ()), self.traces[1].shapes.get(b, ()))
-        return any(Relation(name).fits(*shapes) for name in (SAME, CHANNELS))
+        return any(Relation(name).fits(*shapes) for name in names)
 
     def _alike_to(self, side: int, wanted: Sequence[float]) -> Callable[[int], bool]:
         return lambda tensor: _alike(self.prints[side].get(tensor), wanted, self.close)

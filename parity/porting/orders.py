@@ -29,6 +29,7 @@ KEEPING = frozenset(
 
 # Kinds that only repeat numbers; one side may do it along an axis of its own, which is flattened afterwards.
 REPEATING = frozenset({"op:Tile", "op:tile", "op:repeat", "op:repeat_interleave"})
+PRODUCTS = frozenset({"matmul", "einsum", "sdpa"})
 JOINING = frozenset({"concat", "stack"})
 VECTOR_AXES = 2
 
@@ -250,15 +251,39 @@ class Orders:
         spatial = [maker is not None and maker.kind in SPATIAL for maker in makers]
         wanted = "channels" if any(spatial) or len(shape) >= IMAGE_AXES + 1 else "same"
         named = [Relation(name) for name in (wanted, "same", "channels") if Relation(name).fits(shape, other)]
+        if named and self._heads_apart(mine, theirs):
+            # Four heads of three numbers only look like three of four whose channels were moved.
+            numbers = np.arange(int(np.prod(shape[1:]))).reshape(other[2], other[1], other[3])
+            return Relation.explicit(numbers.transpose(1, 0, 2).reshape(-1), shape[1:], other[1:]), False
         if named:
             return named[0], all(spatial) or len(shape) < IMAGE_AXES
         if self._are_repeated(mine, theirs):
             return Relation.explicit(np.arange(int(np.prod(shape[1:]))), shape[1:], other[1:]), True
+        if self._splits_heads(mine, theirs):
+            return Relation.explicit(np.arange(int(np.prod(shape[1:]))), shape[1:], other[1:]), False
         found = candidates(shape, other)
         if not found and len(shape) == len(other) > IMAGE_AXES and shape[-1] == other[1]:
             # A stride that stands elsewhere: images of other sizes, whose channels still mean the same.
             return Relation("channels"), False
         return (found[0], False) if found else (None, False)
+
+    def _heads_apart(self, mine: int, theirs: int) -> bool:
+        """Return whether both are the values by their shares, with their heads at 2 and 1, but of another number."""
+        makers = self._producers[0].get(mine), self._producers[1].get(theirs)
+        if any(one is None or one.kind not in PRODUCTS or len(one.inputs) < 2 or one.weights for one in makers):
+            return False
+        shape, other = self.models[TENSORFLOW].shapes[mine], self.models[TORCH].shapes[theirs]
+        if len(shape) != IMAGE_AXES + 1 or shape[1] != other[2] or shape[2] == other[1]:
+            return False
+        shares = [self.models[TENSORFLOW].shapes.get(makers[0].inputs[0], ()) if makers[0] else ()]
+        return [one[1:3] for one in shares] == [(shape[2], shape[1])]
+
+    def _splits_heads(self, mine: int, theirs: int) -> bool:
+        """Return whether TensorFlow's layer has its heads as an axis, and torch's linear layer all in a row."""
+        maker = self._producers[1].get(theirs)
+        shape, other = self.models[TENSORFLOW].shapes[mine], self.models[TORCH].shapes[theirs]
+        headed = len(shape) == len(other) + 1 and shape[:-2] == other[:-1]
+        return headed and maker is not None and maker.kind == "dense"
 
     def _are_repeated(self, mine: int, theirs: int) -> bool:
         """Return whether both hold a vector's numbers repeated: then none has changed places in a right port."""

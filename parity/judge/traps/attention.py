@@ -153,7 +153,8 @@ def _written_out(scene: Scene) -> Iterator[Remedy]:
         yield _causal(theirs, not theirs.config.get("causal"))
     shape = scene.tensorflow_trace.shapes.get(read_first(mine), ())
     if len(shape) == SPLIT:
-        yield from _split(scene, theirs, shape[1], scales[0])
+        for wanted in scales:
+            yield from _split(scene, theirs, shape[1], wanted)
 
 
 def _scaled_by(before: Sequence[Op], product: Op) -> float:

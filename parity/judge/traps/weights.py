@@ -159,7 +159,10 @@ def _by_kind(scene: Scene, role: str, held: Array, right: Array) -> Match | None
         return _depthwise_bias(scene, name, held, right)
     if kind in CONVOLUTIONS and role == "weight":
         return _kernel(name, kind, held, right, original)
-    if kind == "dense" and role == "weight":
+    if kind == "dense":
+        heads = _heads_of_dense(scene, name, role, held, right)
+        if heads is not None or role != "weight":
+            return heads
         return _dense(scene, name, held, right, original)
     if kind == "batch_norm":
         return _statistics(name, role, held, right)
@@ -234,6 +237,19 @@ def _dense(scene: Scene, name: str, held: Array, right: Array, original: Array |
             f"permute the inputs of `{name}.weight` from (H, W, C) to (C, H, W) exactly once",
         )
     return Match(UNKNOWN, "weight", "with its inputs in another order", f"reorder the inputs of `{name}.weight`")
+
+
+def _heads_of_dense(scene: Scene, name: str, role: str, held: Array, right: Array) -> Match | None:
+    """Return that a linear layer has its heads interleaved, which TensorFlow's kernel has as an axis of its own."""
+    given = scene.tensorflow_weights.get("kernel" if role == "weight" else role)
+    if given is None or given.ndim != right.ndim + 1:
+        return None
+    before = role == "weight" and given.shape[-1] == right.shape[0] and given.shape[0] != right.shape[1]
+    heads = given.shape[0] if before or role != "weight" else given.shape[1]
+    if heads < 2 or not forms.interleaved(held, right, heads, 1 if before else 0):
+        return None
+    fix = f"each head a contiguous run of numbers in `{name}`: kernel.reshape(E, heads * key_dim).T"
+    return Match("attention-scale-or-heads", role, "with its heads interleaved", fix)
 
 
 def _flattened(scene: Scene) -> tuple[int, ...]:

@@ -111,6 +111,8 @@ def _channels() -> Iterator[Case]:
     port = partial(_port, inputs="9x8x4")
     for name in ("channels_turned", "channels_shuffled"):
         yield port("depthwise", name, cause="depthwise-channel-order", place=("inner", "*"))
+    for name in ("four_heads", "four_heads_of_the_library"):
+        yield _port("attends", name, "7x12", cause="attention-scale-or-heads", place=("attends/*", "*"))
     yield port("shuffled", "shuffled_by_threes")
     yield port("shuffled", "shuffled_by_fours", cause="channel-order", place=("reshape*", "reshape"))
 

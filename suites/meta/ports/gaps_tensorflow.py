@@ -220,6 +220,12 @@ def no_activation():
     return keras.Model(vector, layers.Dense(3, name="last")(x))
 
 
+def attends():
+    sequence = keras.Input((7, 12))
+    x = layers.MultiHeadAttention(3, 4, name="attends")(sequence, sequence)
+    return keras.Model(sequence, layers.Dense(5, name="last")(layers.LayerNormalization()(x)))
+
+
 def shuffled():
     image = keras.Input((9, 8, 4))
     x = layers.Conv2D(12, 3, padding="same", groups=2, activation="relu", name="first")(image)
