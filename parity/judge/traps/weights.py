@@ -134,15 +134,19 @@ def _simple(scene: Scene, role: str, held: Array, right: Array) -> Match | None:
 
 def _twice(scene: Scene, role: str, held: Array, right: Array) -> list[Match]:
     """Return what was done to a weight in two steps, such as transposed and flipped."""
-    if held.shape != right.shape or role != "weight" or scene.torch is None:
+    if held.shape != right.shape or scene.torch is None or (role != "weight" and "bias" not in role):
         return []
     name, spatial = scene.torch.name, tuple(range(2, held.ndim))
     size = float(np.linalg.norm(held)) / (float(np.linalg.norm(right)) or 1.0)
     steps: list[tuple[str, str, str, Array]] = []
-    if spatial:
+    if spatial and role == "weight":
         fix = f"w.flip({list(spatial)}) when loading `{name}.weight`"
         steps.append(("kernel-flip", "flipped", fix, np.flip(held, spatial)))
-    if size and abs(size - 1.0) > forms.RELATIVE:
+    if role != "weight":
+        fix = f"load the bias into one of the two biases of `{name}` and zeros into the other"
+        doubled = abs(size - 2.0) <= forms.RELATIVE
+        steps += [("bias-missing-or-doubled", "twice the bias", fix, held / 2.0)] if doubled else []
+    elif size and abs(size - 1.0) > forms.RELATIVE:
         fix = f"`{name}.weight` / {size:.7g} when loading"
         steps.append(("weight-scale", f"{size:.7g} times it", fix, held / size))
     for trap, what, fix, undone in steps:
