@@ -98,6 +98,13 @@ def _slopes() -> Iterator[Case]:
     yield _port("slopes", "one_slope", "6x5x3", cause="prelu-sharing", place=("slopes", "prelu"))
 
 
+def _never_below_zero() -> Iterator[Case]:
+    """Yield a difference that has one sign for all inputs of one size, of which only one side takes the absolute."""
+    port = partial(_port, inputs="9x8x3 9x8x3")
+    yield port("distance", "distance")
+    yield port("distance", "difference", cause="unknown", place=("*", "*"))
+
+
 def _beside_something_else() -> Iterator[Case]:
     """Yield faults beside what both sides write in a way of their own, and an activation that TensorFlow has not."""
     place = ("up*", "up")
@@ -202,6 +209,7 @@ GAPS = (
     *_slopes(),
     *_channels(),
     *_beside_something_else(),
+    *_never_below_zero(),
     *_norms(),
     *_calls(),
     *_lengths(),

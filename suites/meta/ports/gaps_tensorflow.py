@@ -220,6 +220,13 @@ def no_activation():
     return keras.Model(vector, layers.Dense(3, name="last")(x))
 
 
+def distance():
+    first, second = keras.Input((9, 8, 3)), keras.Input((9, 8, 3))
+    shared = layers.Conv2D(6, 3, activation="relu", name="shared")
+    apart = layers.GlobalMaxPooling2D()(shared(first)) - layers.GlobalAveragePooling2D()(shared(second))
+    return keras.Model([first, second], layers.Dense(4, name="last")(keras.ops.abs(apart)))
+
+
 def attends():
     sequence = keras.Input((7, 12))
     x = layers.MultiHeadAttention(3, 4, name="attends")(sequence, sequence)

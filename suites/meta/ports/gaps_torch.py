@@ -329,6 +329,24 @@ def rectified():
     return Rectified()
 
 
+class Distance(nn.Module):
+    def __init__(self, measure):
+        super().__init__()
+        self.shared, self.last, self.measure = nn.Conv2d(3, 6, 3), nn.Linear(6, 4), measure
+
+    def forward(self, first, second):
+        first, second = F.relu(self.shared(first)), F.relu(self.shared(second))
+        return self.last(self.measure(first.amax((2, 3)) - second.mean((2, 3))))
+
+
+def distance():
+    return Distance(torch.abs)
+
+
+def difference():
+    return Distance(lambda x: x)
+
+
 class Attends(nn.Module):
     """Four heads of three numbers, where TensorFlow has three of four."""
 
