@@ -7,13 +7,16 @@ run of each twin for each of `SCALES`, a sixth of the whole check of a ResNet-50
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from parity.errors import ParityError
+from parity.judge.traps.activation import trap_of, written
+from parity.judge.traps.remedy import Remedy, insert, skip
+from parity.judge.traps.remedy import replace as in_place
 from parity.model.trace import Op
 from parity.pairing.match import Matching
 from parity.porting.cuts import Cut
@@ -61,15 +64,52 @@ def compare(
     allowed = max(CLOSE, models.slack(SINGLE))
     for number, scale in enumerate(SCALES):
         tell(f"both models on inputs {scale:g} times the usual ({number + 1} of {len(SCALES)})")
-        try:
-            gap = apart(models, orders, further(models, number, scale))
-        except ParityError as error:
-            if is_fatal(error):
-                raise
-            continue  # these inputs are not for this model
-        if gap > allowed:
-            return _source(_likeliest(odd, cuts), gap, scale)
+        gap = _apart_there(models, orders, number, scale)
+        if gap is not None and gap > allowed:
+            likeliest = _likeliest(odd, cuts)
+            remedy = _proved(models, orders, likeliest, cuts, allowed)
+            return _source(likeliest, gap, scale, remedy)
     return None
+
+
+def _proved(
+    models: Models, orders: Orders, odd: tuple[Sequence[Op], Sequence[Op]], cuts: Sequence[Cut], allowed: float
+) -> Remedy | None:
+    """Return the remedy with which the twins' outputs agree on all further inputs, if there is one."""
+    for remedy in _remedies(*odd, cuts):
+        gaps = [_apart_there(models, orders, number, scale, remedy.edits) for number, scale in enumerate(SCALES)]
+        if max((gap for gap in gaps if gap is not None), default=np.inf) <= allowed:
+            return remedy
+    return None
+
+
+def _apart_there(
+    models: Models, orders: Orders, number: int, scale: float, edits: Sequence[Mapping[str, Any]] = ()
+) -> float | None:
+    """Return how far the twins' outputs are apart on further inputs; None where these are not for this model."""
+    try:
+        return apart(models, orders, further(models, number, scale), edits)
+    except ParityError as error:
+        if is_fatal(error):
+            raise
+        return float("inf") if edits and _apart_there(models, orders, number, scale) is not None else None
+
+
+def _remedies(mine: Sequence[Op], theirs: Sequence[Op], cuts: Sequence[Cut]) -> Iterator[Remedy]:
+    """Yield what would make torch bend the numbers that TensorFlow bends, and no others."""
+    if mine and theirs and mine[-1].kind == theirs[-1].kind == "activation":
+        wanted, held = (str(op.config.get("function")) for op in (mine[-1], theirs[-1]))
+        says, fix = f"with {wanted} instead of {held}", f"{written(mine[-1])} in place of `{theirs[-1].name}`"
+        yield in_place(theirs[-1], trap_of(wanted, held), says, fix, "activation", dict(mine[-1].config))
+    elif theirs and not mine:
+        told = theirs[-1].config.get("function", theirs[-1].kind)
+        yield skip(theirs[-1], "activation-extra", f"without torch's {told}", f"remove `{theirs[-1].name}`")
+    elif mine and not theirs and mine[-1].kind == "activation":
+        op = mine[-1]
+        for place in (cut for cut in cuts if cut.tensorflow == op.inputs[0]):
+            at = f"after `{place.main_torch.name}`" if place.main_torch is not None else "there"
+            says, fix = f"with a {op.config.get('function')} {at}", f"x = {written(op)} {at}"
+            yield insert(place.torch, "activation-missing", says, fix, op.kind, dict(op.config))
 
 
 def _likeliest(odd: tuple[list[Op], list[Op]], cuts: Sequence[Cut]) -> tuple[list[Op], list[Op]]:
@@ -117,15 +157,22 @@ def apart(
             continue
         a = np.asarray(found[TWIN_TENSORFLOW][index]).astype(np.float64)
         b = np.asarray(relation.to_tensorflow(np.asarray(found[TWIN_TORCH][models.places[index]]))).astype(np.float64)
-        if a.shape == b.shape and np.isfinite(a).all() and np.isfinite(b).all():
+        alike = a.shape == b.shape and bool(np.isfinite(b).all())
+        if edits and np.isfinite(a).all() and not alike:
+            return float("inf")  # no remedy
+        if alike and np.isfinite(a).all():
             worst = max(worst, float(np.abs(a - b).max(initial=0.0)) / (float(np.abs(a).max(initial=0.0)) or 1.0))
     return worst
 
 
-def _source(odd: tuple[Sequence[Op], Sequence[Op]], gap: float, scale: float) -> Source:
+def _source(odd: tuple[Sequence[Op], Sequence[Op]], gap: float, scale: float, remedy: Remedy | None = None) -> Source:
     mine, theirs = (layer_name(ops[-1].name) if ops else None for ops in odd)
     evidence = f"the outputs' d64 is {gap:.2g} on inputs {scale:g} times the usual; on those at hand it bends nothing"
     fix = "give both sides the same function there, or neither"
     does = "bends numbers where the other side does not, or elsewhere"
-    told = message(mine, theirs, does, "unknown: no remedy was tried.", evidence, fix)
+    if remedy is not None:
+        evidence, fix = f"{evidence}; on all of these they agree {remedy.says}", remedy.fix
+        told = message(mine, theirs, does, f"{remedy.trap}: {remedy.says}.", evidence, fix)
+        return Source(mine, theirs, remedy.trap, evidence, fix, "activation", told)
+    told = message(mine, theirs, does, "unknown: no remedy helps.", evidence, fix)
     return Source(mine, theirs, "unknown", evidence, fix, "activation", told)

@@ -123,7 +123,7 @@ def _hunted() -> Iterator[Case]:
     yield port("boxes", inputs="12x10x3")
     for torch in ("value", "value_of_a_positive_mean"):
         yield port("value", torch, image)
-    yield port("value", "value_of_a_capped_mean", image, cause="unknown", place=("", "mean"))
+    yield port("value", "value_of_a_capped_mean", image, cause="activation-extra", place=("", "mean"))
     yield port("value", "value_clipped_elsewhere", image, cause="unknown", place=("clip*", "clamp"))
     yield port("steps", inputs="8x3")
     yield port("steps", "steps_turned", "8x3", cause="axis-mismatch", place=("lstm", "transpose"))

@@ -102,7 +102,7 @@ def _never_below_zero() -> Iterator[Case]:
     """Yield a difference that has one sign for all inputs of one size, of which only one side takes the absolute."""
     port = partial(_port, inputs="9x8x3 9x8x3")
     yield port("distance", "distance")
-    yield port("distance", "difference", cause="unknown", place=("*", "*"))
+    yield port("distance", "difference", cause="activation-missing", place=("abs*", "*"))
 
 
 def _beside_something_else() -> Iterator[Case]:
