@@ -1,4 +1,4 @@
-"""An activation that stands on one side of a sum in one model and on the other side of it in the other: one fault."""
+"""An activation on one side of a sum, or of a normalisation, in one model and on its other side in the other."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from parity.porting.sides import TENSORFLOW, TORCH, Models
 from parity.porting.verdict import Source, layer_name, message
 
 MISSING, EXTRA = "activation-missing", "activation-extra"
-MEETS = frozenset({"add", "subtract", "multiply", "average", "maximum", "minimum", "concat"})
+MEETS = frozenset(
+    {"add", "subtract", "multiply", "average", "maximum", "minimum", "concat"}
+    | {"batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm"}
+)
 
 
 def as_one(found: Sequence[Source], models: Models) -> list[Source]:
@@ -25,14 +28,14 @@ def as_one(found: Sequence[Source], models: Models) -> list[Source]:
 
 def _told(missing: Source, extra: Source) -> Source:
     evidence = f"{missing.evidence}; torch has it at `{extra.torch}`, where {extra.evidence}"
-    fix = f"{missing.fix}, and {extra.fix}: it stands on the other side of what joins two branches"
-    cause = f"{MISSING}: TensorFlow applies it on the other side of a sum."
+    fix = f"{missing.fix}, and {extra.fix}: it stands on the other side of what lies between"
+    cause = f"{MISSING}: TensorFlow applies it on the other side of a sum, or of a normalisation."
     told = message(missing.tensorflow, missing.torch, "computes something else", cause, evidence, fix)
     return replace(missing, evidence=evidence, fix=fix, message=told)
 
 
 def _moved(missing: Source, extra: Source, models: Models) -> bool:
-    """Return whether torch's activation stands next to what joins two branches, and TensorFlow's on its other side."""
+    """Return whether torch's activation stands next to what joins or normalises, and TensorFlow's on its other side."""
     wanted = [op.config.get("function") for op in _called(models, TENSORFLOW, missing.tensorflow)]
     trace = models[TORCH]
     makers, readers = trace.producers(), trace.consumers()

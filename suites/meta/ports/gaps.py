@@ -71,6 +71,8 @@ def _activations() -> Iterator[Case]:
         yield port(first, "gated")
         for name in ("gated_unshifted", "gated_further", "gated_by_fifths"):
             yield port(first, name, cause="hard-sigmoid-slope", place=("gate*", "gate.*"))
+    for first, second in (("normalised_first", "rectified_first"), ("rectified_first", "normalised_first")):
+        yield port(first, second, cause="activation-missing", place=("behind", "*"))
     yield port("two_pools", "two_pools")
     yield port("two_pools", "one_pool_twice", cause="unknown", place=("mean", "adaptive_max_pool2d"))
 

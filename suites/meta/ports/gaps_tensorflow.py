@@ -227,6 +227,19 @@ def distance():
     return keras.Model([first, second], layers.Dense(4, name="last")(keras.ops.abs(apart)))
 
 
+def normalised_first():
+    image = keras.Input((12, 10, 3))
+    x = layers.BatchNormalization(name="norm")(layers.Conv2D(6, 3, name="first")(image))
+    return keras.Model(image, layers.Dense(4)(layers.GlobalAveragePooling2D()(layers.ReLU(name="behind")(x))))
+
+
+def rectified_first():
+    image = keras.Input((12, 10, 3))
+    x = layers.ReLU(name="behind")(layers.Conv2D(6, 3, name="first")(image))
+    x = layers.GlobalAveragePooling2D()(layers.BatchNormalization(name="norm")(x))
+    return keras.Model(image, layers.Dense(4)(x))
+
+
 def attends():
     sequence = keras.Input((7, 12))
     x = layers.MultiHeadAttention(3, 4, name="attends")(sequence, sequence)

@@ -347,6 +347,26 @@ def difference():
     return Distance(lambda x: x)
 
 
+class InOrder(nn.Module):
+    def __init__(self, rectified_first):
+        super().__init__()
+        self.first, self.norm, self.last = nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6, eps=1e-3), nn.Linear(6, 4)
+        self.rectified_first = rectified_first
+
+    def forward(self, x):
+        x = self.first(x)
+        x = self.norm(F.relu(x)) if self.rectified_first else F.relu(self.norm(x))
+        return self.last(x.mean((2, 3)))
+
+
+def normalised_first():
+    return InOrder(False)
+
+
+def rectified_first():
+    return InOrder(True)
+
+
 class Attends(nn.Module):
     """Four heads of three numbers, where TensorFlow has three of four."""
 
