@@ -262,7 +262,12 @@ class Orders:
         if self._splits_heads(mine, theirs):
             return Relation.explicit(np.arange(int(np.prod(shape[1:]))), shape[1:], other[1:]), False
         found = candidates(shape, other)
-        if not found and len(shape) == len(other) > IMAGE_AXES and shape[-1] == other[1]:
+        if (
+            not found
+            and not self._are_scores(mine, theirs)
+            and len(shape) == len(other) > IMAGE_AXES
+            and shape[-1] == other[1]
+        ):
             # A stride that stands elsewhere: images of other sizes, whose channels still mean the same.
             return Relation("channels"), False
         return (found[0], False) if found else (None, False)
@@ -284,6 +289,16 @@ class Orders:
         shape, other = self.models[TENSORFLOW].shapes[mine], self.models[TORCH].shapes[theirs]
         headed = len(shape) == len(other) + 1 and shape[:-2] == other[:-1]
         return headed and maker is not None and maker.kind == "dense"
+
+    def _are_scores(self, mine: int, theirs: int) -> bool:
+        """Return whether both come of products without weights: what looks like images of other sizes has heads."""
+        for side, tensor in enumerate((mine, theirs)):
+            maker = self._producers[side].get(self._way(tensor, side)[0])
+            if maker is not None and maker.kind == "softmax":
+                maker = self._producers[side].get(self._way(maker.inputs[0], side)[0])
+            if maker is None or maker.kind not in PRODUCTS or maker.weights:
+                return False
+        return True
 
     def _are_repeated(self, mine: int, theirs: int) -> bool:
         """Return whether both hold a vector's numbers repeated: then none has changed places in a right port."""

@@ -182,6 +182,12 @@ class Walk:
         shapes = values[TWIN_TENSORFLOW].shape, values[TWIN_TORCH].shape
         if relation is None or not relation.fits(*shapes):  # shapes that depend on values, others at the first look
             relation = self._relation(cut, values, None)
+        if (
+            relation is not None
+            and relation.perm is not None
+            and relation.perm.size * len(values[TWIN_TORCH]) != (values[TWIN_TORCH].size)
+        ):
+            relation = None  # what torch makes of what it was fed is of another size than when it ran by itself
         bounds = self._bounds(cut, answers[TWIN_TORCH], values, fed_torch, notes)
         finding, bound64 = self._judge(cut, values, bounds, relation, notes)
         open_ = not self.orders.sure(cut.tensorflow, cut.torch) and not self._keeps_axes(cut)

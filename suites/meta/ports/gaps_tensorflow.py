@@ -240,10 +240,14 @@ def rectified_first():
     return keras.Model(image, layers.Dense(4)(x))
 
 
-def attends():
-    sequence = keras.Input((7, 12))
-    x = layers.MultiHeadAttention(3, 4, name="attends")(sequence, sequence)
+def attends(places=7, heads=3, size=4):
+    sequence = keras.Input((places, heads * size))
+    x = layers.MultiHeadAttention(heads, size, name="attends")(sequence, sequence)
     return keras.Model(sequence, layers.Dense(5, name="last")(layers.LayerNormalization()(x)))
+
+
+def attends_to_five():
+    return attends(5, 2, 5)
 
 
 def shuffled():

@@ -370,19 +370,28 @@ def rectified_first():
 class Attends(nn.Module):
     """Four heads of three numbers, where TensorFlow has three of four."""
 
-    def __init__(self, attend):
+    def __init__(self, attend, heads=4, size=3):
         super().__init__()
-        self.query, self.key, self.value, self.out = (nn.Linear(12, 12) for _ in range(4))
-        self.norm, self.last, self.attend = nn.LayerNorm(12, eps=1e-3), nn.Linear(12, 5), attend
+        self.heads, units = heads, heads * size
+        self.query, self.key, self.value, self.out = (nn.Linear(units, units) for _ in range(4))
+        self.norm, self.last, self.attend = nn.LayerNorm(units, eps=1e-3), nn.Linear(units, 5), attend
 
     def forward(self, x):
-        query, key, value = (one(x).view(-1, 7, 4, 3).transpose(1, 2) for one in (self.query, self.key, self.value))
-        x = self.attend(query, key, value).transpose(1, 2).reshape(-1, 7, 12)
-        return self.last(self.norm(self.out(x)))
+        layers = self.query, self.key, self.value
+        query, key, value = (one(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for one in layers)
+        return self.last(self.norm(self.out(self.attend(query, key, value).transpose(1, 2).flatten(2))))
+
+
+def _by_hand(query, key, value):
+    return (query @ key.mT / query.shape[-1] ** 0.5).softmax(-1) @ value
 
 
 def four_heads():
-    return Attends(lambda query, key, value: (query @ key.mT / 3**0.5).softmax(-1) @ value)
+    return Attends(_by_hand)
+
+
+def five_heads():
+    return Attends(_by_hand, 5, 2)
 
 
 def four_heads_of_the_library():
