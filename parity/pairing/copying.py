@@ -438,6 +438,21 @@ def _added(op: Op, producers: Mapping[int, Op], shapes: Mapping[str, Shape]) -> 
     return next(iter(held[0].weights.values()), None)
 
 
+def _added_to_units(op: Op, reader: Op, trace: Trace) -> str | None:
+    """Return the matrix of weights that is added to a product whose units have as many axes, such as heads by size."""
+    operands, _, result = str(op.config.get("equation", "")).replace(" ", "").partition("->")
+    fed = operands.partition(",")[0] if op.inputs and op.weights else ""
+    units = [place for place, letter in enumerate(result) if letter not in fed]
+    shape = trace.shapes.get(op.outputs[0], ())
+    if op.kind != "einsum" or not fed or len(units) < 2 or len(result) != len(shape):
+        return None
+    if reader.kind != "add" or len(reader.inputs) != 1 or units != list(range(units[0], len(result))):
+        return None
+    other = reader.weights.get("other", "")
+    fits = other in trace.weights and tuple(trace.weights[other].shape) == tuple(shape[place] for place in units)
+    return other if fits else None
+
+
 _TRIMMING = frozenset({"slice", "zero_pad", "cropping", "identity"})
 
 
@@ -460,7 +475,7 @@ def _bias_followers(trace: Trace) -> dict[int, str]:
         tensor = op.outputs[0] if op.outputs else None
         while tensor is not None and tensor not in trace.outputs and len(consumers.get(tensor, [])) == 1:
             reader = consumers[tensor][0]
-            reference = _added(reader, producers, shapes)
+            reference = _added(reader, producers, shapes) or _added_to_units(op, reader, trace)
             if reference is not None:
                 found[op.index] = reference
             trimmed = reader.kind in _TRIMMING and op.kind == "conv_transpose"

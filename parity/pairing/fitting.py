@@ -132,6 +132,8 @@ def _by_shape(tensorflow: Op, torch: Op, mine: Shape, other: Shape) -> Iterator[
         yield (lambda a: a), (lambda a: a)
     if kind == "gru" and len(mine) == 1 and other == (2, *mine):
         yield from _one_bias_of_two()
+    if kind == torch.kind == "einsum":
+        yield from _by_letters(_letters(tensorflow), _letters(torch), mine, other)
     if kind in ("dense", "einsum", "conv", "conv_transpose", "depthwise_conv") and len(mine) > 1 and other:
         if turned[0] is False and len(mine) == 2 < len(other):
             yield from (_first_turned(*ways) for ways in _kernels(kind, mine[::-1], other))
@@ -148,6 +150,30 @@ def _by_shape(tensorflow: Op, torch: Op, mine: Shape, other: Shape) -> Iterator[
     if len(mine) == len(other) > 1:
         yield (lambda a: np.moveaxis(a, -1, 0)), (lambda a: np.moveaxis(a, 0, -1))
         yield (lambda a: a.T), (lambda a: a.T)
+
+
+def _letters(op: Op) -> tuple[str, str]:
+    """Return the letters of an equation's kernel, and the same as what is summed, then what is left, as results go."""
+    given, _, result = str(op.config.get("equation", "")).replace(" ", "").partition("->")
+    operands = given.split(",")
+    if len(operands) != 2 or not result or len(op.inputs) != 1:  # what is fed, and a kernel
+        return "", ""
+    fed, kernel = operands if result[0] in operands[0] else operands[::-1]
+    summed = [letter for letter in fed if letter in kernel and letter not in result]
+    return kernel, "".join(summed + [letter for letter in result if letter in kernel])
+
+
+def _by_letters(
+    first: tuple[str, str], second: tuple[str, str], mine: Shape, other: Shape
+) -> Iterator[tuple[Carry, Carry]]:
+    """Yield the way between the kernels of two equations that sum and leave as many axes."""
+    (kernel, order), (theirs, their_order) = first, second
+    same_axes = len(kernel) == len(order) == len(mine) == len(other) == len(theirs) == len(their_order)
+    if not same_axes or len(mine) < 3 or {*kernel} != {*order} or {*theirs} != {*their_order}:
+        return
+    axes = [kernel.index(order[their_order.index(letter)]) for letter in theirs]
+    if tuple(mine[axis] for axis in axes) == other:
+        yield (lambda k: np.transpose(k, axes)), (lambda w: np.transpose(w, np.argsort(axes)))
 
 
 def _rows_are_inputs(op: Op) -> bool | None:

@@ -122,6 +122,7 @@ def _channels() -> Iterator[Case]:
         yield port("depthwise", name, cause="depthwise-channel-order", place=("inner", "*"))
     for name in ("four_heads", "four_heads_of_the_library"):
         yield _port("attends", name, "7x12", cause="attention-scale-or-heads", place=("attends/*", "*"))
+    yield _port("equations", "equations", "5x12")  # heads times size are as many as what is summed
     # As many places as a head has numbers.
     yield _port("attends_to_five", "five_heads", "5x10", cause="attention-scale-or-heads", place=("attends/*", "*"))
     yield port("shuffled", "shuffled_by_threes")

@@ -246,6 +246,17 @@ def attends(places=7, heads=3, size=4):
     return keras.Model(sequence, layers.Dense(5, name="last")(layers.LayerNormalization()(x)))
 
 
+def equations():
+    sequence = keras.Input((5, 12))
+    query, key, value = (
+        layers.EinsumDense("bte,ehd->bthd", (5, 3, 4), bias_axes="hd", name=name)(sequence)
+        for name in ("query", "key", "value")
+    )
+    shares = keras.ops.softmax(keras.ops.einsum("bthd,bshd->bhts", query, key) / 2.0)
+    x = keras.ops.einsum("bhts,bshd->bthd", shares, value)
+    return keras.Model(sequence, layers.EinsumDense("bthd,hde->bte", (5, 7), bias_axes="e", name="out")(x))
+
+
 def attends_to_five():
     return attends(5, 2, 5)
 

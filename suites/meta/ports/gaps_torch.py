@@ -382,6 +382,26 @@ class Attends(nn.Module):
         return self.last(self.norm(self.out(self.attend(query, key, value).transpose(1, 2).flatten(2))))
 
 
+class Equations(nn.Module):
+    """Attention whose weights and biases have the heads as an axis."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ParameterList([nn.Parameter(torch.randn(12, 3, 4) * 0.3) for _ in range(3)])
+        self.biases = nn.ParameterList([nn.Parameter(torch.zeros(3, 4)) for _ in range(3)])
+        self.out, self.bias = nn.Parameter(torch.randn(3, 4, 7) * 0.3), nn.Parameter(torch.zeros(7))
+
+    def forward(self, x):
+        layers = zip(self.layers, self.biases, strict=True)
+        query, key, value = (torch.einsum("bte,ehd->bthd", x, weight) + bias for weight, bias in layers)
+        shares = (torch.einsum("bthd,bshd->bhts", query, key) / 2).softmax(-1)
+        return torch.einsum("bthd,hde->bte", torch.einsum("bhts,bshd->bthd", shares, value), self.out) + self.bias
+
+
+def equations():
+    return Equations()
+
+
 def _by_hand(query, key, value):
     return (query @ key.mT / query.shape[-1] ** 0.5).softmax(-1) @ value
 
