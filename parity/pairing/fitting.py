@@ -128,7 +128,7 @@ def _by_shape(tensorflow: Op, torch: Op, mine: Shape, other: Shape) -> Iterator[
         else:
             yield (lambda a: a.T), (lambda a: a.T)
     made = "op:weight" in (tensorflow.kind, torch.kind)  # something is made of the weight before it is read
-    if mine == other and (made or _summed_alike(tensorflow, torch, len(mine))):
+    if mine == other and made:
         yield (lambda a: a), (lambda a: a)
     if kind == "gru" and len(mine) == 1 and other == (2, *mine):
         yield from _one_bias_of_two()
@@ -204,25 +204,6 @@ def _summed_along_rows(equation: str) -> bool | None:
         if len(matrix) == 2 and other[:1] in result and sum(summed) == 1:
             return summed[0]
     return None
-
-
-def _summed_alike(tensorflow: Op, torch: Op, rank: int) -> bool:
-    """Whether both equations sum along the same axes of a weight, and leave its others in the same order."""
-    roles = [
-        _roles(str(op.config.get("equation", "")).replace(" ", ""), rank)
-        for op in (tensorflow, torch) if op.kind == "einsum"
-    ]  # fmt: skip
-    return len(roles) == 2 and roles[0] is not None and roles[0] == roles[1]
-
-
-def _roles(equation: str, rank: int) -> list[int] | None:
-    """Return for each axis of a weight its place among those that stay, -1 for one that is summed along."""
-    given, _, result = equation.partition("->")
-    weights = [one for one in given.split(",") if len(one) == rank and result[:1] not in one]
-    if len(weights) != 1 or not result:
-        return None
-    kept = sorted((letter for letter in weights[0] if letter in result), key=result.index)
-    return [kept.index(letter) if letter in kept else -1 for letter in weights[0]]
 
 
 def _first_turned(forth: Carry, back: Carry) -> tuple[Carry, Carry]:
