@@ -277,6 +277,11 @@ def _embedding(layer: Any, _: Call) -> Leaf:
     return Leaf("embedding", config, _roles(embeddings=getattr(layer, "embeddings", None) if table is None else table))
 
 
+def _reversible_embedding(layer: Any, call: Call) -> Leaf | None:
+    """Return an embedding; None where the call goes the other way, whose steps show which weight it takes."""
+    return None if call.arguments.get("reverse") else _embedding(layer, call)
+
+
 _CELLS = {"LSTMCell": "lstm", "GRUCell": "gru", "SimpleRNNCell": "rnn"}
 _LAYERS_OF_CELLS = frozenset({"RNN", "LSTM", "GRU", "SimpleRNN"})
 
@@ -528,6 +533,7 @@ _CONTAINERS = frozenset((
 
 _TABLE: dict[str, Callable[[Any, Call], Leaf | None]] = {
     "Dense": _dense, "EinsumDense": _einsum_dense, "Embedding": _embedding,
+    "ReversibleEmbedding": _reversible_embedding,
     "BatchNormalization": _batch_norm, "SyncBatchNormalization": _batch_norm, "LayerNormalization": _layer_norm,
     "GroupNormalization": _group_norm, "RMSNormalization": _rms_norm, "UnitNormalization": _unit_norm,
     **dict.fromkeys(_LAYERS_OF_CELLS, _recurrent), **dict.fromkeys(_CELLS, _cell), "Bidirectional": _bidirectional,

@@ -14,7 +14,7 @@ from parity.pairing import biases, free, references
 from parity.pairing.biases import Shared
 from parity.pairing.carry import Carry
 from parity.pairing.families import family
-from parity.pairing.fitting import fitting, role_pairs, takes_rows, with_units
+from parity.pairing.fitting import fitting, role_pairs, rows_are_inputs, takes_rows, with_units
 from parity.pairing.free import Free
 from parity.pairing.held import constants
 from parity.pairing.match import GRAPH, ONLY_ONE, ORDER, Matching, OpPair
@@ -246,16 +246,17 @@ class _Planner:
         """Link layers that one side has apart with the rows, or columns, that the other has for each."""
         side = one.whole_side
         whole, parts = self.ops[side][one.whole], [self.ops[1 - side][index] for index in one.apart]
-        told = units(one)
+        told, by_rows = units(one), rows_are_inputs(whole)
+        last = side == 0 if by_rows is None else by_rows  # torch's products with (inputs, units) have units last, too
         for number, part in enumerate(parts):
             weights = {}
             for role, reference in whole.weights.items():
                 one_weight = len(references.parts(reference)) == 1
                 shape = references.shape_of(reference, self.shapes[side]) if one_weight else None
-                count = shape[-1 if side == 0 else 0] if shape else 0
+                count = shape[-1 if last else 0] if shape else 0
                 if count and count % len(parts) == 0:
                     usual = np.arange(count).reshape(len(parts), -1)[number]
-                    weights[role] = references.places(reference, told[number] if told else usual, side == 0)
+                    weights[role] = references.places(reference, told[number] if told else usual, last)
             some = replace(whole, weights=weights)
             mine, other = (some, part) if side == 0 else (part, some)
             self._link(OpPair(mine.index, other.index, GRAPH), mine, other, None)

@@ -121,7 +121,7 @@ def with_units(ways: tuple[Carry, Carry], units: Array) -> tuple[Carry, Carry]:
 def _by_shape(tensorflow: Op, torch: Op, mine: Shape, other: Shape) -> Iterator[tuple[Carry, Carry]]:
     """Yield ways to carry that might fit, the likeliest first."""
     kind = tensorflow.kind
-    turned = _rows_are_inputs(tensorflow), _rows_are_inputs(torch)
+    turned = rows_are_inputs(tensorflow), rows_are_inputs(torch)
     if len(mine) == len(other) == 2 and None not in turned:  # a square one fits both ways
         if turned[0] == turned[1]:
             yield (lambda a: a), (lambda a: a)
@@ -134,6 +134,8 @@ def _by_shape(tensorflow: Op, torch: Op, mine: Shape, other: Shape) -> Iterator[
         yield from _one_bias_of_two()
     if kind == torch.kind == "einsum":
         yield from _by_letters(_letters(tensorflow), _letters(torch), mine, other)
+    elif "einsum" in (kind, torch.kind):
+        yield from _as_matrices(tensorflow, torch, mine, other)
     if kind in ("dense", "einsum", "conv", "conv_transpose", "depthwise_conv") and len(mine) > 1 and other:
         if turned[0] is False and len(mine) == 2 < len(other):
             yield from (_first_turned(*ways) for ways in _kernels(kind, mine[::-1], other))
@@ -176,7 +178,32 @@ def _by_letters(
         yield (lambda k: np.transpose(k, axes)), (lambda w: np.transpose(w, np.argsort(axes)))
 
 
-def _rows_are_inputs(op: Op) -> bool | None:
+def _as_matrices(tensorflow: Op, torch: Op, mine: Shape, other: Shape) -> Iterator[tuple[Carry, Carry]]:
+    """Yield the way between an equation's kernel and a matrix of inputs and units."""
+    first, second = _of_matrix(tensorflow, mine), _of_matrix(torch, other)
+    if first is not None and second is not None:
+        yield (lambda k: second[1](first[0](k))), (lambda w: first[1](second[0](w)))
+
+
+def _of_matrix(op: Op, shape: Shape) -> tuple[Carry, Carry] | None:
+    """Return how a kernel becomes a matrix whose rows are its inputs, and back; None where nothing says so."""
+    if op.kind != "einsum":
+        rows = rows_are_inputs(op) if len(shape) == 2 else None
+        return None if rows is None else (lambda a: a if rows else a.T, lambda a: a if rows else a.T)
+    kernel, order = _letters(op)
+    if len(kernel) != len(shape) or {*kernel} != {*order} or len(order) != len(kernel):
+        return None
+    axes = [kernel.index(letter) for letter in order]
+    result = str(op.config["equation"]).rpartition("->")[2]
+    turned = tuple(shape[axis] for axis in axes)
+    depth = prod(size for size, letter in zip(turned, order, strict=True) if letter not in result)
+    return (
+        lambda k: np.transpose(k, axes).reshape(depth, -1),
+        lambda m: np.transpose(m.reshape(turned), np.argsort(axes)),
+    )
+
+
+def rows_are_inputs(op: Op) -> bool | None:
     """Whether the rows of a product's matrix belong to its inputs; None for what is no product."""
     if op.kind == "dense":
         # Keras's (inputs, units); torch's `weight` is (units, inputs), and so is a tied embedding.
