@@ -248,18 +248,25 @@ class _Planner:
         whole, parts = self.ops[side][one.whole], [self.ops[1 - side][index] for index in one.apart]
         told, by_rows = units(one), rows_are_inputs(whole)
         last = side == 0 if by_rows is None else by_rows  # torch's products with (inputs, units) have units last, too
+        ends = np.cumsum([0, *(self._numbers(part, 1 - side) for part in parts)])
         for number, part in enumerate(parts):
             weights = {}
             for role, reference in whole.weights.items():
                 one_weight = len(references.parts(reference)) == 1
                 shape = references.shape_of(reference, self.shapes[side]) if one_weight else None
                 count = shape[-1 if last else 0] if shape else 0
-                if count and count % len(parts) == 0:
-                    usual = np.arange(count).reshape(len(parts), -1)[number]
-                    weights[role] = references.places(reference, told[number] if told else usual, last)
+                low, high = (count * int(end) // max(int(ends[-1]), 1) for end in ends[number : number + 2])
+                if low < high:
+                    own = told[number] if told else np.arange(low, high)
+                    weights[role] = references.places(reference, own, last)
             some = replace(whole, weights=weights)
             mine, other = (some, part) if side == 0 else (part, some)
             self._link(OpPair(mine.index, other.index, GRAPH), mine, other, None)
+
+    def _numbers(self, op: Op, side: int) -> int:
+        """Return how many numbers the largest weight of a layer holds."""
+        shapes = [references.shape_of(reference, self.shapes[side]) for reference in op.weights.values()]
+        return max((int(np.prod(shape)) for shape in shapes if shape is not None), default=0)
 
     def add_free(self, pairs: Iterable[OpPair]) -> None:
         """Link what no pair of operations holds: a class token, a position, a table of biases for each block.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
@@ -86,6 +86,27 @@ def _linear_groups(a: Skeleton, b: Skeleton, roles: Roles, other: Roles) -> list
                 some = _of_roles(a, nodes, alone, _roles_of(b, sizes[1], whole, other))
             if len(some) == count and whole in wanted:
                 found.setdefault(whole, []).append(Group(_in_rows(a, some, alone)))
+    even = [group for size, some in found.items() if len(some) == wanted[size] for group in some]
+    return [*even, *_uneven_groups(a, sizes, {node for group in even for node in group.nodes}, alone)]
+
+
+def _uneven_groups(
+    a: Skeleton, sizes: Sequence[Mapping[int, int]], taken: Container[int], alone: Mapping[int, int]
+) -> list[Group]:
+    """Return groups of layers of several sizes that read one tensor: more queries than keys, boxes and classes.
+
+    Only those of sizes that `b` has no layers of, and only where one group is as large as a layer that `a` lacks.
+    """
+    lacking, wanted = (Counter(one.values()) - Counter(two.values()) for one, two in (sizes, sizes[::-1]))
+    siblings: dict[tuple[tuple[int, int], ...], list[int]] = {}
+    for node, size in sizes[0].items():
+        if size in lacking and node not in taken:
+            siblings.setdefault(a.before[node], []).append(node)
+    found: dict[int, list[Group]] = {}
+    for nodes in siblings.values():
+        own = [sizes[0][node] for node in nodes]
+        if len(nodes) in _PARTS and len(set(own)) > 1 and sum(own) in wanted:
+            found.setdefault(sum(own), []).append(Group(_in_rows(a, nodes, alone)))
     return [group for size, some in found.items() if len(some) == wanted[size] for group in some]
 
 

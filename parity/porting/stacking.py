@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import prod
 
 import numpy as np
 
@@ -34,12 +36,18 @@ def _of_roles(models: Models, one: Stacked) -> Sequence[Array] | None:
     if None in wanted or len(set(wanted)) < len(wanted):
         return None
     found = _units_of_roles(models, TWIN_TENSORFLOW if one.whole_side == 0 else TWIN_TORCH, trace, whole)
-    parts = [found.get(role) for role in wanted if role is not None]
-    sizes = {part.size for part in parts if part is not None}
-    everything = [unit for part in parts if part is not None for unit in part]
-    if None in [part if part is None else 1 for part in parts] or len(sizes) != 1:
-        return None
-    return [part for part in parts if part is not None] if len(set(everything)) == len(everything) else None
+    parts = [part for role in wanted if role is not None and (part := found.get(role)) is not None]
+    everything = [unit for part in parts for unit in part]
+    sizes = _sizes(models[theirs], one.apart, trace, whole)
+    fits = [part.size for part in parts] == sizes  # queries may be more than keys and values
+    return parts if fits and len(set(everything)) == len(everything) else None
+
+
+def _sizes(apart: Trace, layers: Sequence[int], trace: Trace, whole: Op) -> list[int]:
+    """Return how many units of the stacked layer each of the layers apart has."""
+    total, units_ = prod(trace.shapes[whole.outputs[0]]), trace.shapes[whole.outputs[0]][_axis(trace, whole)]
+    made = {op.index: op.outputs[0] for op in apart.ops if op.index in layers}
+    return [prod(apart.shapes[made[index]]) * units_ // total for index in layers]
 
 
 def _units_of_roles(models: Models, side: str, trace: Trace, whole: Op) -> dict[int, Array]:
@@ -82,46 +90,64 @@ def _of_readers(models: Models, one: Stacked) -> Sequence[Array] | None:
         return None
     read = [_read(traces[1], op.outputs[0]) for op in apart]
     graphs, palette = [skeleton(trace, light=True) for trace in traces], Palette()
+    sizes = _sizes(traces[1], one.apart, traces[0], whole)
     for looks in zip(*(colours(graph, palette, _RADII, False, True, fine=True) for graph in graphs), strict=True):
-        there = {_look(looks[0], graphs[0], readers): numbers for numbers, readers in parts}
-        here = [_look(looks[1], graphs[1], readers) for readers in read]
+        there = {(len(numbers), _look(looks[0], graphs[0], part), part.ends): numbers for numbers, part in parts}
+        here = [(size, _look(looks[1], graphs[1], part), part.ends) for size, part in zip(sizes, read, strict=True)]
         if len(there) == len(set(here)) == len(here) and set(here) == set(there):
             return [there[look] for look in here]
     return None
 
 
-def _parts(models: Models, side: str, trace: Trace, whole: Op, count: int) -> list[tuple[Array, list[Op]]] | None:
-    """Return the units of each of `count` equal parts that a layer's result is taken apart into, and who reads them."""
+@dataclass
+class _Readers:
+    """What computes with a tensor, as it is or moved, and which of the model's outputs it is."""
+
+    ops: list[Op] = field(default_factory=list)
+    ends: tuple[int, ...] = ()
+
+
+def _parts(models: Models, side: str, trace: Trace, whole: Op, count: int) -> list[tuple[Array, _Readers]] | None:
+    """Return the units of each of `count` parts that a layer's result is taken apart into, and who reads them."""
     start = whole.outputs[0]
-    readers, open_, found = trace.consumers(), [start], dict[tuple[int, ...], tuple[Array, list[Op]]]()
+    readers, open_, found = trace.consumers(), [start], dict[tuple[int, ...], tuple[Array, _Readers]]()
     for tensor in open_:
         reading = readers.get(tensor, [])
         moving = [op for op in reading if op.effect == MOVES or op.kind in PICKING]
         open_.extend(made for op in moving for made in op.outputs)
         others = [op for op in reading if op not in moving]
-        numbers = _followed(models, side, trace, start, tensor, _axis(trace, whole)) if others else None
+        ends = _ends(trace, tensor)
+        numbers = _followed(models, side, trace, start, tensor, _axis(trace, whole)) if others or ends else None
         if numbers is not None:
-            found.setdefault(tuple(numbers), (numbers, []))[1].extend(others)
+            part = found.setdefault(tuple(numbers), (numbers, _Readers()))[1]
+            part.ops.extend(others)
+            part.ends = (*part.ends, *ends)
     total = trace.shapes[start][_axis(trace, whole)]
-    even = len(found) == count and all(len(numbers) * count == total for numbers in found)
-    return list(found.values()) if even and len({unit for part in found for unit in part}) == total else None
+    whole_ = len(found) == count and sum(len(numbers) for numbers in found) == total
+    return list(found.values()) if whole_ and len({unit for part in found for unit in part}) == total else None
 
 
-def _read(trace: Trace, tensor: int) -> list[Op]:
+def _read(trace: Trace, tensor: int) -> _Readers:
     """Return what computes with a tensor, as it is or moved."""
-    readers, open_, found = trace.consumers(), [tensor], list[Op]()
+    readers, open_, found = trace.consumers(), [tensor], _Readers()
     for at in open_:
+        found.ends = (*found.ends, *_ends(trace, at))
         for op in readers.get(at, []):
             if op.effect == MOVES:
                 open_.extend(op.outputs)
             else:
-                found.append(op)
+                found.ops.append(op)
     return found
 
 
-def _look(colour: Array, graph: Skeleton, readers: Sequence[Op]) -> tuple[int, ...]:
+def _ends(trace: Trace, tensor: int) -> tuple[int, ...]:
+    """Return which of the model's outputs a tensor is."""
+    return tuple(place for place, one in enumerate(trace.outputs) if one == tensor)
+
+
+def _look(colour: Array, graph: Skeleton, part: _Readers) -> tuple[int, ...]:
     there = graph.node_of()
-    return tuple(sorted(int(colour[there[op.index]]) for op in readers if op.index in there))
+    return tuple(sorted(int(colour[there[op.index]]) for op in part.ops if op.index in there))
 
 
 def _axis(trace: Trace, op: Op) -> int:

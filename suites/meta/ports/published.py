@@ -42,6 +42,15 @@ def _cases() -> Iterator[Case]:
     yield _port("relative", "relative_with_another_eps", "6x8", "unknown")
     yield _port("rooted", inputs="6x8")
     yield _port("rooted", "rooted_by_another", "6x8", "attention-scale-or-heads")
+    yield _port("grouped", inputs="7x10")
+    yield _port("grouped", "grouped_values_first", "7x10")
+    yield _port("grouped", "grouped_tiled", "7x10", "unknown")
+    yield _port("boxes", inputs="10")
+    yield _port("boxes", "boxes_behind", "10")
+    yield _port("rows_of_three", inputs="7x8")
+    yield _port("rows_of_three", "rows_of_three_scaled_by_all", "7x8", "attention-scale-or-heads")
+    yield _port("reversible", ids="7:0:19")
+    yield _port("reversible", "reversible_scaled", "", "residual-scale", ids="7:0:19")
 
 
 PUBLISHED = tuple(_cases())

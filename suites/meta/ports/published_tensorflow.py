@@ -122,3 +122,40 @@ def rooted():
     scores = keras.ops.where(np.tri(6, dtype=bool), scores, -1e9) / 8**0.5
     mixed = keras.ops.matmul(keras.ops.softmax(scores), layers.Dense(8, name="value")(given))
     return keras.Model(given, mixed)
+
+
+def grouped():
+    """More heads of queries than of keys and values, each from a layer of its own."""
+    given = keras.Input((7, 10))
+    query = layers.EinsumDense("bqm,uhm->bquh", (None, 4, 6), name="query")(given)
+    key = layers.EinsumDense("bkm,mvh->bkvh", (None, 2, 6), name="key")(given)
+    value = layers.EinsumDense("bkm,mvh->bkvh", (None, 2, 6), name="value")(given)
+    key, value = keras.ops.repeat(key, 2, axis=2), keras.ops.repeat(value, 2, axis=2)
+    scores = keras.ops.softmax(keras.ops.einsum("bqhd,bkhd->bhqk", query, key) / 6**0.5)
+    mixed = keras.ops.einsum("bhqk,bkhd->bqhd", scores, value)
+    return keras.Model(given, layers.EinsumDense("bquh,uhm->bqm", (None, 10), name="out")(mixed))
+
+
+def boxes():
+    given = keras.Input((10,))
+    x = layers.Dense(16, activation="relu", name="body")(given)
+    return keras.Model(given, [layers.Dense(4, name="box")(x), layers.Dense(3, name="kind")(x)])
+
+
+def rows_of_three():
+    """Queries, keys and values from layers of their own, where GPT-2 has one with its inputs in rows."""
+    given = keras.Input((7, 8))
+    heads = [
+        keras.ops.transpose(layers.EinsumDense("abc,cde->abde", (None, 2, 4), bias_axes="de", name=name)(given), order)
+        for name, order in (("query", (0, 2, 1, 3)), ("key", (0, 2, 3, 1)), ("value", (0, 2, 1, 3)))
+    ]
+    mixed = keras.ops.matmul(keras.ops.softmax(keras.ops.matmul(heads[0], heads[1]) * 0.5), heads[2])
+    mixed = keras.ops.transpose(mixed, (0, 2, 1, 3))
+    return keras.Model(given, layers.EinsumDense("abcd,cde->abe", (None, 8), bias_axes="e", name="out")(mixed))
+
+
+def reversible():
+    ids = keras.Input((7,), dtype="int32")
+    table = layers.ReversibleEmbedding(20, 8, tie_weights=True, name="words")
+    x = layers.Dense(8, activation="tanh", name="inner")(table(ids))
+    return keras.Model(ids, table(x, reverse=True))

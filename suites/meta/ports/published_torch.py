@@ -148,3 +148,103 @@ def rooted():
 
 def rooted_by_another():
     return Rooted(8.001, -1e9)
+
+
+class Grouped(nn.Module):
+    def __init__(self, order=(0, 1, 2)):
+        super().__init__()
+        self.qkv, self.out, self.order = nn.Linear(10, 48, bias=False), nn.Linear(24, 10, bias=False), order
+
+    def forward(self, x):
+        rows = self.qkv(x)
+        parts = [rows[..., :24], rows[..., 24:36], rows[..., 36:]]
+        query, key, value = (parts[place].unflatten(-1, (-1, 6)) for place in self.order)
+        key, value = key.repeat_interleave(2, 2), value.repeat_interleave(2, 2)
+        scores = (torch.einsum("bqhd,bkhd->bhqk", query, key) / 6**0.5).softmax(-1)
+        return self.out(torch.einsum("bhqk,bkhd->bqhd", scores, value).flatten(2))
+
+
+def grouped():
+    return Grouped()
+
+
+def grouped_values_first():
+    return Grouped((0, 2, 1))
+
+
+class Tiled(Grouped):
+    def forward(self, x):
+        rows = self.qkv(x)
+        query, key, value = (one.unflatten(-1, (-1, 6)) for one in rows.split([24, 12, 12], -1))
+        key, value = key.repeat(1, 1, 2, 1), value.repeat(1, 1, 2, 1)
+        scores = (torch.einsum("bqhd,bkhd->bhqk", query, key) / 6**0.5).softmax(-1)
+        return self.out(torch.einsum("bhqk,bkhd->bqhd", scores, value).flatten(2))
+
+
+def grouped_tiled():
+    return Tiled()
+
+
+class Boxes(nn.Module):
+    def __init__(self, first=4):
+        super().__init__()
+        self.body, self.head, self.first = nn.Linear(10, 16), nn.Linear(16, 7), first
+
+    def forward(self, x):
+        found = self.head(self.body(x).relu())
+        return (found[:, :4], found[:, 4:]) if self.first == 4 else (found[:, 3:], found[:, :3])
+
+
+def boxes():
+    return Boxes()
+
+
+def boxes_behind():
+    return Boxes(3)
+
+
+class Conv1D(nn.Module):
+    def __init__(self, inputs, units):
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.randn(inputs, units)), nn.Parameter(torch.zeros(units))
+
+    def forward(self, x):
+        return torch.addmm(self.bias, x.view(-1, x.size(-1)), self.weight).view(*x.shape[:-1], -1)
+
+
+class RowsOfThree(nn.Module):
+    def __init__(self, scale=None):
+        super().__init__()
+        self.c_attn, self.c_proj, self.scale = Conv1D(8, 24), Conv1D(8, 8), scale
+
+    def forward(self, x):
+        query, key, value = (
+            one.view(*x.shape[:2], 2, 4).transpose(1, 2) for one in self.c_attn(x).split([8, 8, 8], dim=2)
+        )
+        mixed = functional.scaled_dot_product_attention(query, key, value, scale=self.scale)
+        return self.c_proj(mixed.transpose(1, 2).reshape(x.shape))
+
+
+def rows_of_three():
+    return RowsOfThree()
+
+
+def rows_of_three_scaled_by_all():
+    return RowsOfThree(8**-0.5)
+
+
+class Reversible(nn.Module):
+    def __init__(self, factor=1.0):
+        super().__init__()
+        self.words, self.inner, self.factor = nn.Embedding(20, 8), nn.Linear(8, 8), factor
+
+    def forward(self, ids):
+        return functional.linear(torch.tanh(self.inner(self.words(ids))) * self.factor, self.words.weight)
+
+
+def reversible():
+    return Reversible()
+
+
+def reversible_scaled():
+    return Reversible(8**-0.5)
