@@ -98,6 +98,7 @@ def not_healed(a: Skeleton, pairs: Mapping[int, int], equal: Equal, certain: Con
 
     Two operations that were exchanged (a ReLU and a pooling) make the same function, and are not each other's partners.
     What a mask multiplies with zeros, one side may have masked before, too: all between is no other function then.
+    Nor is what adds to scores, by which each side blocks some in its own way: 1e9 and all that float32 holds.
     """
     found = _without_healed(a, pairs, equal, certain, masked=False)
     while True:
@@ -115,14 +116,16 @@ def _without_healed(
     for i, j in pairs.items():
         behind = set() if a.ops[i] is None or i in certain or equal[i, j] else _next(a, i, pairs)
         healed = behind and all(equal[node, pairs[node]] for node in behind)
-        if not healed or (masked and not all(_multiplies(a, node) for node in behind)):
+        if not healed or (masked and not all(_takes_away(a, i, node) for node in behind)):
             found[i] = j
     return found
 
 
-def _multiplies(graph: Skeleton, node: int) -> bool:
-    op = graph.ops[node]
-    return op is not None and op.kind == "multiply"
+def _takes_away(graph: Skeleton, node: int, behind: int) -> bool:
+    """Whether the operation behind may undo what the one before did: zeros of a mask, or scores far below others."""
+    first, op = graph.ops[node], graph.ops[behind]
+    kinds = (getattr(first, "kind", ""), getattr(op, "kind", ""))
+    return kinds[1] == "multiply" or kinds == ("add", "softmax")
 
 
 def _next(graph: Skeleton, node: int, pairs: Mapping[int, int]) -> set[int]:

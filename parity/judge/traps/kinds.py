@@ -152,7 +152,8 @@ def matching_order(held: Array, wanted: Array, tolerance: float = 1e-9) -> list[
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         return None
     keys = np.random.default_rng(0).uniform(0.5, 1.5, a.shape[1])
-    first, second = np.argsort(a @ keys, kind="stable"), np.argsort(b @ keys, kind="stable")
+    with np.errstate(over="ignore", invalid="ignore"):  # masks as low as floats go
+        first, second = np.argsort(a @ keys, kind="stable"), np.argsort(b @ keys, kind="stable")
     order = np.empty(count, dtype=np.int64)
     order[second] = first
     if (order == np.arange(count)).all() or np.abs(a[order] - b).max() > tolerance * (np.abs(b).max() or 1.0):

@@ -51,6 +51,8 @@ def _cases() -> Iterator[Case]:
     yield _port("rows_of_three", "rows_of_three_scaled_by_all", "7x8", "attention-scale-or-heads")
     yield _port("reversible", ids="7:0:19")
     yield _port("reversible", "reversible_scaled", "", "residual-scale", ids="7:0:19")
+    yield _port("biased", inputs="6x8")
+    yield _port("biased", "biased_but_one", "6x8", "unknown")
 
 
 PUBLISHED = tuple(_cases())

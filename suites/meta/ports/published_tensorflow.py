@@ -159,3 +159,28 @@ def reversible():
     table = layers.ReversibleEmbedding(20, 8, tie_weights=True, name="words")
     x = layers.Dense(8, activation="tanh", name="inner")(table(ids))
     return keras.Model(ids, table(x, reverse=True))
+
+
+class Biased(keras.layers.Layer):
+    """Scores with a learned bias for every place, to which what is blocked was added before."""
+
+    def build(self, _):
+        self.bias = self.add_weight(shape=(11, 2), initializer="normal", name="bias")
+        self.query, self.key, self.value = (layers.Dense(8, name=name) for name in ("query", "key", "value"))
+
+    def call(self, x):
+        query, key, value = (
+            tf.transpose(tf.reshape(layer(x), [-1, 6, 2, 4]), [0, 2, 1, 3])
+            for layer in (self.query, self.key, self.value)
+        )
+        steps = tf.range(6)
+        bias = tf.transpose(tf.gather(self.bias, steps[:, None] - steps[None] + 5), [2, 0, 1])[None]
+        seen = tf.tile(tf.constant(np.tri(6, dtype="float32"))[None, None], [x.shape[0] or 1, 1, 1, 1])
+        bias += (1.0 - seen) * -1e9
+        mixed = tf.matmul(tf.nn.softmax(tf.matmul(query, key, transpose_b=True) + bias + 1e-9, axis=-1), value)
+        return tf.reshape(tf.transpose(mixed, [0, 2, 1, 3]), [-1, 6, 8])
+
+
+def biased():
+    given = keras.Input((6, 8))
+    return keras.Model(given, layers.Dense(5, name="out")(Biased(name="biased")(given)))

@@ -248,3 +248,27 @@ def reversible():
 
 def reversible_scaled():
     return Reversible(8**-0.5)
+
+
+class Biased(nn.Module):
+    def __init__(self, diagonal=1):
+        super().__init__()
+        self.bias, self.out = nn.Embedding(11, 2), nn.Linear(8, 5)
+        self.query, self.key, self.value = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 8)
+        self.diagonal = diagonal
+
+    def forward(self, x):
+        query, key, value = (layer(x).view(-1, 6, 2, 4).transpose(1, 2) for layer in (self.query, self.key, self.value))
+        blocked = torch.full((6, 6), torch.finfo(x.dtype).min).triu(self.diagonal).expand(len(x), 1, -1, -1)
+        scores = query @ key.transpose(-1, -2)
+        steps = torch.arange(6)
+        scores = scores + (self.bias(steps[:, None] - steps[None] + 5).permute(2, 0, 1)[None] + blocked)
+        return self.out((scores.softmax(-1) @ value).transpose(1, 2).reshape(-1, 6, 8))
+
+
+def biased():
+    return Biased()
+
+
+def biased_but_one():
+    return Biased(2)
