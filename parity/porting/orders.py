@@ -287,7 +287,7 @@ class Orders:
         """Return whether TensorFlow's layer has its heads as an axis, and torch's linear layer all in a row."""
         maker = self._producers[1].get(theirs)
         shape, other = self.models[TENSORFLOW].shapes[mine], self.models[TORCH].shapes[theirs]
-        headed = len(shape) == len(other) + 1 and shape[:-2] == other[:-1]
+        headed = len(shape) == len(other) + 1 and (*shape[:-2], shape[-2] * shape[-1]) == other
         return headed and maker is not None and maker.kind == "dense"
 
     def _are_scores(self, mine: int, theirs: int) -> bool:
