@@ -74,6 +74,7 @@ _TEXTS: Mapping[str, str] = {
     "rms_norm": "input normalized_shape weight eps",
     "repeat_interleave": "input repeats dim",
     "softmin": "input dim dtype",
+    "cosine_similarity": "x1 x2 dim=1 eps=1e-08",
     **dict.fromkeys(("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"), "input hx w_ih w_hh b_ih b_hh"),
 }
 
