@@ -35,3 +35,27 @@ class Case:
     says: tuple[str, ...] = ()
     heavy: bool = False  # the cases with whole published networks
     note: str = ""
+
+
+def ported(
+    family: str,
+    tensorflow: str,
+    torch: str = "",
+    inputs: str = "",
+    cause: str = "",
+    place: tuple[str, str] = ("*", "*"),
+    ids: str = "",
+) -> Case:
+    """Return a case of one family of builder files.
+
+    With a `cause`, it must be found at the `place`, TensorFlow's and torch's name, alone.
+    """
+    return Case(
+        name=f"{family}-{torch or tensorflow}",
+        tensorflow=f"{family}_tensorflow.py:{tensorflow}",
+        torch=f"{family}_torch.py:{torch or tensorflow}",
+        inputs=tuple(inputs.split()),
+        int_inputs=tuple(ids.split()),
+        verdict="different" if cause else "same",
+        sources=(Source((place[0],), (place[1],), (cause,)),) if cause else (),
+    )

@@ -4,28 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
-from suites.meta.ports.case import Case, Source
+from suites.meta.ports.case import Case, Source, ported
 
-
-def _port(
-    tensorflow: str,
-    torch: str = "",
-    inputs: str = "",
-    cause: str = "",
-    place: tuple[str, str] = ("", ""),
-    ids: str = "",
-) -> Case:
-    """Return a case; with a `cause`, it must be found at the `place`, TensorFlow's and torch's name, alone."""
-    return Case(
-        name=f"examined-{torch or tensorflow}",
-        tensorflow=f"examined_tensorflow.py:{tensorflow}",
-        torch=f"examined_torch.py:{torch or tensorflow}",
-        inputs=tuple(inputs.split()),
-        int_inputs=tuple(ids.split()),
-        verdict="different" if cause else "same",
-        sources=(Source((place[0],), (place[1],), (cause,)),) if cause else (),
-    )
+_port = partial(ported, "examined")
 
 
 def _cases() -> Iterator[Case]:

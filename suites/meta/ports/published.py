@@ -3,28 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
-from suites.meta.ports.case import Case, Source
+from suites.meta.ports.case import Case, ported
 
-
-def _port(
-    tensorflow: str,
-    torch: str = "",
-    inputs: str = "",
-    cause: str = "",
-    place: tuple[str, str] = ("*", "*"),
-    ids: str = "",
-) -> Case:
-    """Return a case; with a `cause`, it must be found at the `place`, TensorFlow's and torch's name, alone."""
-    return Case(
-        name=f"published-{torch or tensorflow}",
-        tensorflow=f"published_tensorflow.py:{tensorflow}",
-        torch=f"published_torch.py:{torch or tensorflow}",
-        inputs=tuple(inputs.split()),
-        int_inputs=tuple(ids.split()),
-        verdict="different" if cause else "same",
-        sources=(Source((place[0],), (place[1],), (cause,)),) if cause else (),
-    )
+_port = partial(ported, "published")
 
 
 def _cases() -> Iterator[Case]:
