@@ -61,7 +61,7 @@ def _cases() -> Iterator[Case]:
     yield _port("bent_at_once", "bent", "5x6", "gelu-approximation", ("act", "act.mul*"))
     yield _port("tagging", "tagging_words", "7x6", "axis-mismatch", ("tags/tag", "softmax"))
     yield _port("spectrum", inputs="120")
-    yield _port("spectrum", "spectrum_through_another_window", "120", "unknown", ("multiply", "stft"))
+    yield _port("spectrum", "spectrum_through_another_window", "120", "unknown", ("complexabs", "abs"))
     yield _port("scored", inputs="7x12")
     place = "attention/multiply", "mul"
     yield _port("scored", "scored_by_all_heads", "7x12", "attention-scale-or-heads", place)
