@@ -196,7 +196,7 @@ def test_a_converted_file_gets_its_name_when_it_is_proven(tmp_path: Path, proven
     )  # fmt: skip
     carry = dict.fromkeys(("to_tensorflow", "to_torch"), lambda real: real)
     plan = SimpleNamespace(**carry, settled=lambda *_: ({}, {}))
-    prepared = SimpleNamespace(models=models, plan=plan, built={TORCH: held, TENSORFLOW: held})
+    prepared = SimpleNamespace(models=models, plan=plan, built={TORCH: held, TENSORFLOW: held}, inputs={TENSORFLOW: []})
     found = convert.write(prepared, TORCH, TENSORFLOW, target, lambda: "")
     assert found.proven is proven
     assert target.read_text() == ("new" if proven else "what stood there before")
