@@ -469,3 +469,8 @@ def test_the_library_takes_paths_as_text_and_knows_its_words() -> None:
     assert set(Settings.__annotations__) == {one.name for one in fields(CheckOptions)} - {"inputs"}
     with pytest.raises(UsageError, match="a check does not know wieghts; it knows torch_layout, weights"):
         settings_of("4", cast(Any, {"wieghts": "as-is"}))
+
+
+def test_each_row_of_a_mask_that_is_drawn_has_a_one() -> None:
+    drawn = [arrays(CheckOptions(inputs=as_inputs(["3x2:0:1"]), batch=50, seed=seed))[0] for seed in range(3)]
+    assert all(set(np.unique(one)) == {0, 1} and one.any(-1).all() for one in drawn)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
-from suites.meta.ports.case import Case, Source
+from suites.meta.ports.case import Case, ported
 
 
 def _port(
@@ -12,15 +13,8 @@ def _port(
     options: tuple[str, ...] = (),
 ) -> Case:  # fmt: skip
     """Return a case; with a `cause`, at the `place` (TensorFlow's and torch's name) it must be found."""
-    return Case(
-        name=f"written-{tensorflow}-{torch}" + "".join(one.replace("--", "-") for one in options),
-        tensorflow=f"written_tensorflow.py:{tensorflow}",
-        torch=f"written_torch.py:{torch}",
-        inputs=tuple(inputs.split()),
-        options=options,
-        verdict="different" if cause else "same",
-        sources=(Source((place[0],), (place[1],), tuple(cause.split())),) if cause else (),
-    )
+    name = f"written-{tensorflow}-{torch}" + "".join(one.replace("--", "-") for one in options)
+    return replace(ported("written", tensorflow, torch, inputs, cause, place), name=name, options=options)
 
 
 def _masks() -> Iterator[Case]:
