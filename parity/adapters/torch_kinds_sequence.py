@@ -129,6 +129,10 @@ def _recurrent(kind: str) -> Callable[..., tuple[Tensor, ...]]:
             states.append(state)
         whole = torch.cat(sequences, -1)
         last = torch.cat([state[0] for state in states], -1)
+        if config.get("handed") == "states":
+            whole = last[:, None].expand_as(whole)
+        elif config.get("handed") == "outputs":
+            states = [(state[0],) * len(state) for state in states]
         y = whole if config.get("batch_first", True) else whole.transpose(0, 1)
         ends = [part if len(ways) > 1 else part[None] for state in states for part in state]
         return (y if config.get("sequences", True) else last, *ends)
@@ -138,6 +142,8 @@ def _recurrent(kind: str) -> Callable[..., tuple[Tensor, ...]]:
 
 def _native(kind: str, config: Config, weights: Weights, inputs: Inputs) -> tuple[Tensor, ...] | None:
     """Return what torch's own function gives where it means the same: much faster, and its rounding has a bound."""
+    if config.get("handed"):
+        return None
     usual = {"activation": "tanh", "recurrent_activation": "sigmoid", "reset_after": True, "go_backwards": False}
     whole = config.get("sequences", True) and len(inputs) == 1 and kind in ("lstm", "gru")
     if not whole or any((config.get(key) or value) != value for key, value in usual.items() if key != "reset_after"):

@@ -137,6 +137,7 @@ CONFIGURED: list[tuple[str, str, dict[str, Any], dict[str, Any], dict[str, Any]]
     ("relu6-missing", "activation", {"function": "relu6"}, {"function": "relu"}, {"function": "relu6"}),
     ("activation-missing", "activation", {"function": "silu"}, {"function": "relu"}, {"function": "silu"}),
     ("gru-reset-after", "gru", {"reset_after": False}, {"reset_after": True}, {"reset_after": False}),
+    ("recurrent-last-step", "lstm", {"sequences": False}, {"sequences": True}, {"sequences": False}),
     ("hard-sigmoid-slope", "lstm", {"recurrent_activation": "hard_sigmoid"}, {},
      {"recurrent_activation": "hard_sigmoid"}),
     ("axis-mismatch", "lstm", {}, {"batch_first": False}, {"batch_first": True}),

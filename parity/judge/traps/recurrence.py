@@ -11,7 +11,7 @@ from parity.judge.traps.scene import Scene
 from parity.model.layout import Array
 from parity.model.trace import Op
 
-IDS = ("gru-reset-after",)
+IDS = ("gru-reset-after", "recurrent-last-step")
 RECURRENT = ("lstm", "gru", "rnn")
 DEFAULTS: Mapping[str, str] = {"activation": "tanh", "recurrent_activation": "sigmoid"}
 
@@ -22,7 +22,8 @@ def propose(scene: Scene) -> Iterator[Remedy]:
         if mine.kind == theirs.kind and mine.kind in RECURRENT:
             yield from _reset(scene, mine, theirs)
             yield from _functions(mine, theirs)
-            yield from _axes(scene, mine, theirs)
+            yield from _axes(mine, theirs)
+            yield from _handed_on(scene, mine, theirs)
             yield from _bias(scene, mine, theirs)
 
 
@@ -57,7 +58,7 @@ def _functions(mine: Op, theirs: Op) -> Iterator[Remedy]:
         yield change(theirs, trap, f"with {wanted} as {key.replace('_', ' ')}", fix, {key: wanted})
 
 
-def _axes(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
+def _axes(mine: Op, theirs: Op) -> Iterator[Remedy]:
     if mine.config.get("go_backwards", False) != theirs.config.get("go_backwards", False):
         fix = f"x = x.flip(1) before `{theirs.name}`"
         wanted = bool(mine.config.get("go_backwards", False))
@@ -65,12 +66,29 @@ def _axes(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
     if theirs.config.get("batch_first") is False:
         fix = f"batch_first=True in `{theirs.name}`"
         yield change(theirs, "axis-mismatch", "with batch_first=True", fix, {"batch_first": True})
-    sequences = [op.config.get("sequences") for op in (mine, theirs)]
-    if None not in sequences and sequences[0] != sequences[1] and scene.wanted in theirs.outputs:
-        said = "the whole sequence" if sequences[0] else "the last state of each direction (h_n), not the last step"
-        yield change(
-            theirs, "unknown", f"with {said}", f"return {said} of `{theirs.name}`", {"sequences": sequences[0]}
-        )
+
+
+def _handed_on(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
+    """Yield what else of a sequence may be handed on: the backward direction ends at the first step, not at the last.
+
+    Whichever step, or mean of steps, is taken behind the layer: where each one holds the last state, that comes out.
+    """
+    trap, name = "recurrent-last-step", theirs.name
+    wanted, held = (op.config.get("sequences") for op in (mine, theirs))
+    both = bool(mine.config.get("bidirectional") and theirs.config.get("bidirectional"))
+    states = "the last state of each direction" if both else "the last state"
+    if scene.wanted in theirs.outputs:
+        if None not in (wanted, held) and wanted != held:
+            said = "the whole sequence" if wanted else f"{states} (h_n), not the last step"
+            yield change(theirs, trap, f"with {said}", f"return {said} of `{name}`", {"sequences": wanted})
+        return
+    if wanted is False and held is not False:
+        fix = "torch.cat([h_n[-2], h_n[-1]], 1)" if both else "h_n[-1]"
+        line = f"take {fix} of `{name}` in place of a step of its sequence"
+        yield change(theirs, trap, f"with {states} in place of a step of the sequence", line, {"handed": "states"})
+    if theirs.kind == "lstm" and wanted is False:
+        line = f"take the first, h_n, of the two states (h_n, c_n) of `{name}`"
+        yield change(theirs, trap, "with the output h_n in place of the cell's state c_n", line, {"handed": "outputs"})
 
 
 def _bias(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:

@@ -101,6 +101,10 @@ def _states() -> Iterator[Case]:
     for name in ("translator", "both_ways", "both_ways_lstm", "joined"):
         yield port(name, inputs="7x6 5x6")
     yield port("padded", inputs="7x12 7")
+    last = partial(port, inputs="7x5", cause="recurrent-last-step", place=("reader", "reader"))
+    yield from (port(name, inputs="7x5") for name in ("one_way", "ends"))
+    yield from (last("one_way", name) for name in ("one_way_mean", "one_way_cell"))
+    yield from (last("ends", "ends_last_step"), last("ends_summed", "ends_last_step_summed"))
     yield port("translator", "states_swapped", "7x6 5x6", cause="unknown", place=("decoder", "decoder"))
     yield port("both_ways", "states_crossed", "7x6 5x6", cause="channel-order", place=("*", "flip"))
     yield port("joined", "joined_back_first", "7x6 5x6", cause="operand-order", place=("concatenate*", "cat*"))
@@ -338,7 +342,7 @@ def _recurrences_gone_wrong() -> Iterator[Case]:
     place = ("simple_rnn_cell*", "cells.0")
     yield port("rnn_loop", "rnn_rectified", size, cause="activation-missing", place=place)
     yield port("lstm_loop", "lstm_forgetful", size, cause="unknown", place=("lstm_cell*", "cells.0"))
-    yield port("around_lstm", "around_lstm_first_step", size, cause="unknown", place=("rnn_*", "second"))
+    yield port("around_lstm", "around_lstm_first_step", size, cause="recurrent-last-step", place=("rnn_*", "second"))
     yield port("stack_of_gru", "stack_first_layer", size, cause="unknown", place=("rnn*/gru_cell*", "rnn.l1"))
     case = port("attending", "attending_stale", ids="8:0:19 5:0:14", cause="unknown", place=("gru_cell*", "write"))
     yield replace(

@@ -51,3 +51,20 @@ def padded():
 def plain():
     sequence = keras.Input((7, 12))
     return keras.Model(sequence, layers.MultiHeadAttention(3, 4, name="attention")(sequence, sequence))
+
+
+def one_way():
+    sequence = keras.Input((7, 5))
+    return keras.Model(sequence, layers.Dense(3, name="head")(layers.LSTM(6, name="reader")(sequence)))
+
+
+def ends(merge_mode="concat"):
+    """Return a network that goes on with the last state of each direction."""
+    sequence = keras.Input((7, 5))
+    x = layers.Dense(8, activation="relu", name="first")(sequence)
+    x = layers.Bidirectional(layers.GRU(6), merge_mode=merge_mode, name="reader")(x)
+    return keras.Model(sequence, layers.Dense(3, name="head")(x))
+
+
+def ends_summed():
+    return ends("sum")

@@ -132,3 +132,44 @@ def padding_seen():
 def a_key_more():
     torch.manual_seed(0)
     return Attention(add_bias_kv=True)
+
+
+class Reader(nn.Module):
+    """A recurrent layer of whose answer `take` is what the last layer reads."""
+
+    def __init__(self, take, first=None, reader=None):
+        super().__init__()
+        self.first, self.reader = first or nn.Identity(), reader or nn.LSTM(5, 6, batch_first=True)
+        self.take = take
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.head(self.take(self.reader(self.first(x))))
+
+
+def one_way():
+    return Reader(lambda found: found[1][0][-1])
+
+
+def one_way_mean():
+    return Reader(lambda found: found[0].mean(1))
+
+
+def one_way_cell():
+    return Reader(lambda found: found[1][1][-1])
+
+
+def ends(take=lambda found: torch.cat([found[1][0], found[1][1]], -1), size=12):
+    first, reader = nn.Sequential(nn.Linear(5, 8), nn.ReLU()), nn.GRU(8, 6, batch_first=True, bidirectional=True)
+    model = Reader(take, first, reader)
+    model.head = nn.Linear(size, 3)
+    return model
+
+
+def ends_last_step():
+    """Return a port of which the backward direction has read one step where it is taken."""
+    return ends(lambda found: found[0][:, -1])
+
+
+def ends_last_step_summed():
+    return ends(lambda found: found[0][:, -1, :6] + found[0][:, -1, 6:], 6)
