@@ -21,6 +21,7 @@ from parity.adapters.torch_model_kinds import base_name, describe
 from parity.adapters.torch_model_loading import MODEL_FILES, first_line, load, load_weights
 from parity.adapters.torch_model_replay import Stream, Weights
 from parity.adapters.torch_model_spelling import spelt
+from parity.adapters.torch_model_switching import renew, set_mode
 from parity.adapters.torch_model_tracing import STATISTICS, Recorder, Recording, failing_place
 from parity.adapters.torch_model_updates import tell_updates
 from parity.errors import UsageError
@@ -70,7 +71,7 @@ class Session:
 
     def prepare(self, training: bool) -> None:
         """Put the model into the mode; in training, nothing is dropped."""
-        _set_mode(self.model, training)
+        set_mode(self.model, training)
         if training:
             self.rates |= without_dropout(self.model)
 
@@ -173,6 +174,7 @@ class Session:
 
     def _called(self, inputs: Sequence[Tensor]) -> Any:
         arguments, words = self._arranged(inputs)
+        renew(self.model)
         return self.model(*arguments, **words)
 
     def _arranged(self, inputs: Sequence[Tensor]) -> tuple[Sequence[Any], Mapping[str, Tensor]]:
@@ -425,7 +427,7 @@ def _load_exact(source: str, seed: int, notes: list[str]) -> Any:
             fits = isinstance(other, Tensor) and not _is_lazy(own) and not _is_lazy(other) and other.shape == own.shape
             if fits and not torch.equal(own.to(other.dtype), other):
                 own.copy_(other)
-    _set_mode(exact, plain.training)
+    set_mode(exact, plain.training)
     return exact
 
 
@@ -439,15 +441,6 @@ def _refuse_meta(model: Any, source: str) -> None:
             f"{source}: `{empty[0]}`{more} of the torch model are on the meta device, where weights have shapes and no"
             ' numbers: build it on the CPU, or call `.to_empty(device="cpu")` and load weights in the builder'
         )
-
-
-def _set_mode(model: Any, training: bool) -> None:
-    """Put a model into training or evaluation mode, an exported program too, which refuses `.train()`."""
-    if isinstance(model, torch.fx.GraphModule) or type(model).__name__ == "UnflattenedModule":
-        for module in model.modules():
-            module.training = training
-    else:
-        model.train(training)
 
 
 def _tell_precision(model: Any, notes: list[str]) -> None:

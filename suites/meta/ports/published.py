@@ -36,6 +36,8 @@ def _cases() -> Iterator[Case]:
     yield _port("reversible", "reversible_scaled", "", "residual-scale", ids="7:0:19")
     yield _port("biased", inputs="6x8")
     yield _port("biased", "biased_but_one", "6x8", "unknown")
+    yield from (_port("kept", name, "6x8") for name in ("kept", "kept_when_first_used"))
+    yield _port("kept", "kept_from_behind", "6x8", "unknown")
 
 
 PUBLISHED = tuple(_cases())

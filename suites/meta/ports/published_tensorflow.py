@@ -184,3 +184,21 @@ class Biased(keras.layers.Layer):
 def biased():
     given = keras.Input((6, 8))
     return keras.Model(given, layers.Dense(5, name="out")(Biased(name="biased")(given)))
+
+
+class Kept(keras.layers.Layer):
+    """One head whose scores have a learned bias by the distance of two places."""
+
+    def build(self, _):
+        self.distances = self.add_weight(shape=(6,), initializer="normal", name="distances")
+        self.query, self.key = layers.Dense(8, name="query"), layers.Dense(8, name="key")
+
+    def call(self, x):
+        steps = np.arange(6)
+        bias = tf.gather(self.distances, np.abs(steps[:, None] - steps[None]))
+        return tf.matmul(tf.nn.softmax(tf.matmul(self.query(x), self.key(x), transpose_b=True) * 8**-0.5 + bias), x)
+
+
+def kept():
+    given = keras.Input((6, 8))
+    return keras.Model(given, layers.Dense(5, name="out")(Kept(name="kept")(given)))
