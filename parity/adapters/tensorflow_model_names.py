@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from parity.adapters.tensorflow_model_tensors import Place, variable_of
+
 _SKIPPED = frozenset(
     {
         "_self_setattr_tracking",
@@ -78,8 +80,9 @@ class Names:
         return self.paths[id(layer)]
 
     def of(self, variable: Any) -> str | None:
-        """Return a weight's name; None for one that is no weight, such as a seed."""
-        return self._names.get(id(plain_variable(variable)))
+        """Return a weight's name, or what refers to a place of it; None for one that is no weight, such as a seed."""
+        name = self._names.get(id(plain_variable(variable_of(variable))))
+        return f"{name}@{variable.index}" if name is not None and isinstance(variable, Place) else name
 
     def by_handle(self) -> dict[int, Any]:
         """Return every variable of the model by the id of its handle."""

@@ -57,6 +57,33 @@ class Derived:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class Place:
+    """One place along the first axis of a variable: the weight of a layer whose like are kept as one."""
+
+    variable: Any
+    index: int
+
+    @property
+    def shape(self) -> Any:
+        """The shape of what is at a place."""
+        return self.variable.shape[1:]
+
+    @property
+    def dtype(self) -> Any:
+        """The variable's."""
+        return self.variable.dtype
+
+    def read_value(self) -> Any:
+        """Return what is at the place now."""
+        return self.variable.read_value()[self.index]
+
+
+def variable_of(held: Any) -> Any:
+    """Return the variable of a place, or the variable itself."""
+    return held.variable if isinstance(held, Place) else held
+
+
 def same_numbers(source: Any) -> bool:
     """Tell whether something made of a weight holds the weight's numbers in their order, in another shape at most."""
     while isinstance(source, Derived) and source.op_type in _SHAPING:

@@ -47,6 +47,7 @@ from parity.adapters.tensorflow_model_spelling import spelt
 from parity.adapters.tensorflow_model_tensors import (
     MASK,
     Derived,
+    Place,
     Slot,
     Step,
     WeightRead,
@@ -83,6 +84,7 @@ class Recorder:
         self.single = False  # whether the twin computed something in float32 since this was asked last
         self._ids: dict[int, int] = {}
         self._made_of_weights: dict[int, WeightRead | Derived] = {}
+        self._places: dict[tuple[int, int], Place] = {}
         self._handles = names.by_handle()
         self._frames: list[Frame] = []
         self._muted = 0
@@ -522,11 +524,26 @@ class Recorder:
         step.direct = all(source.what != "derived" or same_numbers(source.value) for source in sources)
         self.steps.append(step)
 
+    def _place(self, op: str, sources: Sequence[Source], outputs: Sequence[Any]) -> Place | None:
+        """Return which one of those that a variable holds along its first axis an operation picks, if it does that."""
+        if op != "StridedSlice" or sources[0].what != "weight" or isinstance(sources[0].value, Place):
+            return None
+        count, begin = (sources[0].shape or (0,))[0], sources[1].numbers()
+        rest = sources[0].shape[1:]
+        if count < 2 or not rest or tuple(outputs[0].shape) != rest or begin is None or begin.size != 1:
+            return None
+        key = id(sources[0].value), int(begin.reshape(-1)[0]) % count
+        return self._places.setdefault(key, Place(sources[0].value, key[1]))
+
     def _derive(
         self, op: str, inputs: Sequence[Any], attributes: tuple[Any, ...], outputs: Sequence[Any], sources: list[Source]
     ) -> None:
         if op == "Identity" and sources[0].what == "weight" and tuple(outputs[0].shape) == sources[0].shape:
             self._made_of_weights[outputs[0]._id] = WeightRead(sources[0].value)
+            return
+        place = self._place(op, sources, outputs)
+        if place is not None:
+            self._made_of_weights[outputs[0]._id] = WeightRead(place)
             return
         kept = tuple(self._made_of_weights.get(tensor._id, tensor) for tensor in inputs)
         handled = [

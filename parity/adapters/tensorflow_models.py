@@ -32,7 +32,7 @@ from parity.adapters.tensorflow_model_replay import (
     segment,
 )
 from parity.adapters.tensorflow_model_session import TensorflowModelSession
-from parity.adapters.tensorflow_model_tensors import named_outputs
+from parity.adapters.tensorflow_model_tensors import named_outputs, variable_of
 from parity.adapters.tensorflow_model_tracing import Recorder
 from parity.errors import UsageError
 from parity.model.trace import REPLAY, Op, Trace
@@ -324,7 +324,8 @@ class TensorflowModels(TensorflowModelSession):
     ) -> dict[str, Any]:
         steps = self._user_steps
         names = self._user_names
-        used = {id(v): v for index in order for v in map(plain_variable, steps[index].variables)}
+        read = [variable_of(one) for index in order for one in steps[index].variables]
+        used = {id(v): v for v in map(plain_variable, read)}
         trains = set(self._trained())
         trained = {name: v for v in used.values() if (name := names.of(v)) in trains}
         floats = {tensor: value for tensor, value in fed.items() if value.dtype.is_floating}

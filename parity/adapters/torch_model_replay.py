@@ -54,7 +54,9 @@ class Weights:
             if one.indices is None:
                 continue
             low, count = int(one.indices[0]), len(one.indices)
-            if one.axis == 0 and int(one.indices[-1]) == low + count - 1:
+            if one.single:
+                whole = whole.select(one.axis, low)
+            elif one.axis == 0 and int(one.indices[-1]) == low + count - 1:
                 whole = whole[low : low + count]
             else:
                 whole = whole.index_select(one.axis, torch.as_tensor(one.indices, device=whole.device))

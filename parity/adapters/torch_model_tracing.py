@@ -207,12 +207,13 @@ class Recorder(TorchFunctionMode):
         whole = self.parameters.get(weights[0].name)
         if whole is None or not whole.dim() or made.untyped_storage().data_ptr() != whole.untyped_storage().data_ptr():
             return False
-        alike = made.dim() == whole.dim() and made.shape[1:] == whole.shape[1:] and made.is_contiguous()
-        if not alike or not whole.is_contiguous():
+        one = made.dim() == whole.dim() - 1 > 0 and made.shape == whole.shape[1:]
+        alike = one or (made.dim() == whole.dim() and made.shape[1:] == whole.shape[1:])
+        if not alike or not made.is_contiguous() or not whole.is_contiguous():
             return False
         size = max(1, whole[0].numel())
         low = (made.storage_offset() - whole.storage_offset()) // size
-        rows = "" if made.shape == whole.shape else f"@{low}:{low + made.shape[0]}"
+        rows = f"@{low}" if one else "" if made.shape == whole.shape else f"@{low}:{low + made.shape[0]}"
         made._parity_rows = f"{weights[0].name}{rows}"
         return True
 

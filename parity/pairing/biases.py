@@ -11,6 +11,7 @@ from typing import Protocol
 
 from parity.model.trace import Op, Trace
 from parity.pairing.families import family
+from parity.pairing.references import shapes_of
 
 
 class Paired(Protocol):
@@ -74,7 +75,7 @@ def shared(tensorflow: Trace, torch: Trace, pairs: Iterable[Paired]) -> list[Sha
 
 def sums(trace: Trace) -> list[Sum]:
     """Return the sums of layers' results that nothing else reads, with vectors or whatever else is added to them."""
-    makers, readers = trace.producers(), trace.consumers()
+    makers, readers, shapes = trace.producers(), trace.consumers(), shapes_of(trace)
 
     def inner(tensor: int) -> Op | None:
         """Return what made a tensor that only this sum reads."""
@@ -85,7 +86,7 @@ def sums(trace: Trace) -> list[Sum]:
     for op in trace.ops:
         above = readers.get(op.outputs[0], []) if op.kind == "add" and op.outputs else []
         if op.kind == "add" and not (len(above) == 1 and above[0].kind == "add" and inner(op.outputs[0]) is op):
-            one = _taken_apart(op, inner, {name: weight.shape for name, weight in trace.weights.items()})
+            one = _taken_apart(op, inner, shapes)
             if one.layers:
                 found.append(one)
     return found

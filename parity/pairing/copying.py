@@ -19,7 +19,7 @@ from parity.pairing.free import Free
 from parity.pairing.held import constants
 from parity.pairing.match import GRAPH, ONLY_ONE, ORDER, Matching, OpPair
 from parity.pairing.norms import SHAPING
-from parity.pairing.references import Shape, read
+from parity.pairing.references import Shape, read, shapes_of
 from parity.pairing.stacked import Stacked
 
 __all__ = ["WeightLink", "WeightPlan", "plan", "read", "settling"]
@@ -157,9 +157,7 @@ class _Planner:
     def __init__(self, tensorflow: Trace, torch: Trace, columns: Rows = lambda _: None) -> None:
         self.columns, self.traces = columns, (tensorflow, torch)
         self.ops = ({op.index: op for op in tensorflow.ops}, {op.index: op for op in torch.ops})
-        self.shapes = tuple(
-            {name: weight.shape for name, weight in side.weights.items()} for side in (tensorflow, torch)
-        )
+        self.shapes = shapes_of(tensorflow), shapes_of(torch)
         self.followers = _bias_followers(tensorflow), _bias_followers(torch)
         self.summed: tuple[set[int], set[int]] = (set(), set())  # operations whose biases go as those of a whole sum
         self._constants = constants(tensorflow), constants(torch)
@@ -273,7 +271,8 @@ class _Planner:
 
         Of several of one shape, those that are read between the same paired operations belong together.
         """
-        left = [free.free(self.ops[side].values(), self.shapes[side], self._covered(side)) for side in (0, 1)]
+        known = [self._covered(side) | set(self.partner[side]) for side in (0, 1)]
+        left = [free.free(self.ops[side].values(), self.shapes[side], known[side]) for side in (0, 1)]
         places: free.Places | None = None
         for shape, mine in left[0].items():
             # An image's weights, channels first, or a table whose rows are the other's columns, such as a codebook.
@@ -384,7 +383,7 @@ class _Planner:
                 shape = self.shapes[side][name]
                 columns = tuple(sorted(some.within.all_of(shape))) if some.within else ()
                 rows.setdefault(name, {}).setdefault(columns, set()).update(some.all_of(shape))
-                sizes[name] = some.count(shape), some.within.count(shape) if some.within else 0
+                sizes[name] = some.count(shape), some.within.count(some.before_within(shape)) if some.within else 0
         return {name for name, found in rows.items() if _is_whole(found, *sizes[name])}
 
 
@@ -477,7 +476,7 @@ def _bias_followers(trace: Trace) -> dict[int, str]:
     The result may be cropped or padded before.
     """
     consumers, producers = trace.consumers(), trace.producers()
-    shapes = {name: weight.shape for name, weight in trace.weights.items()}
+    shapes = shapes_of(trace)
     found: dict[int, str] = {}
     for op in trace.ops:
         tensor = op.outputs[0] if op.outputs else None

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from parity.model.trace import MOVES, Op, Trace
-from parity.pairing.references import Shape, shape_of
+from parity.pairing.references import Shape, shape_of, shapes_of
 
 SHAPING = frozenset({"view", "reshape", "unsqueeze", "getitem", "expand", "view_as"})
 
@@ -76,7 +76,7 @@ class _Graph:
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
         self.makers, self.readers = trace.producers(), trace.consumers()
-        self.sizes: Mapping[str, Shape] = {name: weight.shape for name, weight in trace.weights.items()}
+        self.sizes: Mapping[str, Shape] = shapes_of(trace)
         self.of_weights: set[int] = set()  # the tensors that are made of weights alone
         for op in trace.ops:
             if set(op.inputs) <= self.of_weights and (op.inputs or op.kind == "op:weight"):

@@ -16,7 +16,7 @@ from parity.model.trace import MOVES, Op, Trace
 from parity.pairing import moving
 from parity.pairing.families import family, main_size, weight_shapes
 from parity.pairing.moving import SHAPING as SHAPING
-from parity.pairing.references import Shape, shape_of
+from parity.pairing.references import Shape, shape_of, shapes_of
 from parity.pairing.whole import Whole
 
 _AFFINE = {"multiply": "gamma", "divide": "gamma", "add": "beta", "subtract": "beta"}
@@ -111,7 +111,7 @@ def _graph(trace: Trace, channels_last: bool) -> _Graph:
         elif op.effect == MOVES and len(op.inputs) == 1 and op.inputs[0] in held:
             held |= dict.fromkeys(op.outputs, held[op.inputs[0]])
             plain.update(op.outputs if op.inputs[0] in plain else ())
-    sizes = {name: weight.shape for name, weight in trace.weights.items()}
+    sizes = shapes_of(trace)
     makers = trace.producers()
     needed, open_ = set(trace.outputs), list(trace.outputs)
     while open_:

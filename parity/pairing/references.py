@@ -2,6 +2,7 @@
 
 `name@lo:hi` are rows, `name@last:lo:hi` columns along the last axis, `name@dim1:lo:hi` places along another; several
 ranges stand with commas between them, and places along two axes behind one another; `@t` at the end turns a matrix.
+`name@2` is one place along the first axis, which is gone: a layer's weight among those that are kept as one.
 `a+b` is a sum, `a&b` are two side by side along the first axis, `a^b` along the last, `a|b` two of one shape stacked;
 the later binds less.
 """
@@ -16,11 +17,39 @@ import numpy as np
 
 from parity.errors import PairingError
 from parity.model.layout import Array
-from parity.model.trace import JOINTS
+from parity.model.trace import JOINTS, Trace
 
 Shape = tuple[int, ...]
 _LAST, _DIM, _TURNED = "last:", "dim", "t"
 _ALONG_FIRST, _ALONG_LAST = "&", "^"
+
+
+class Shapes(dict[str, Shape]):
+    """The shapes of weights by name; those of single places along the first axis of one are known, too.
+
+    Only the names are counted and iterated over.
+    """
+
+    def __contains__(self, key: object) -> bool:
+        return self.get(str(key)) is not None
+
+    def __missing__(self, key: str) -> Shape:
+        name, _, place = key.partition("@")
+        if not place.isdigit() or not dict.__contains__(self, name):
+            raise KeyError(key)
+        return dict.__getitem__(self, name)[1:]
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return the shape of a weight or of a place of one."""
+        try:
+            return self[key]
+        except KeyError:
+            return default
+
+
+def shapes_of(trace: Trace) -> Shapes:
+    """Return the shapes of a trace's weights."""
+    return Shapes({name: tuple(weight.shape) for name, weight in trace.weights.items()})
 
 
 def shape_of(reference: str, shapes: Mapping[str, Shape]) -> Shape | None:
@@ -67,13 +96,15 @@ def sides_of(reference: str) -> tuple[list[str], int]:
 class Rows:
     """Some places along an axis of a weight; `indices` is None for all of it, `within` are places along another.
 
-    `turned` says that what is picked is read with its axes the other way round.
+    `turned` says that what is picked is read with its axes the other way round, `single` that it is one place, of which
+    the axis is left out.
     """
 
     axis: int = 0
     indices: Array | None = None
     within: Rows | None = None
     turned: bool = False
+    single: bool = False
 
     def count(self, shape: Shape) -> int:
         """Return how many places the axis has, 1 for a scalar."""
@@ -92,6 +123,7 @@ class Rows:
     def picked(self, array: Array) -> Array:
         """Return the places of an array."""
         found = array if self.indices is None else array[self.where()]
+        found = found.squeeze(self.axis) if self.single else found
         found = found if self.within is None else self.within.picked(found)
         return found.T if self.turned else found
 
@@ -101,20 +133,26 @@ class Rows:
         if self.indices is None:
             array[...] = value
             return
-        if self.within is None:
-            array[self.where()] = value
-            return
-        part = array[self.where()]
-        self.within.put(value, part)
-        array[self.where()] = part
+        if self.within is not None:
+            part = array[self.where()]
+            self.within.put(value, part.squeeze(self.axis) if self.single else part)
+            value = part
+        elif self.single:
+            value = np.expand_dims(value, self.axis)
+        array[self.where()] = value
 
     def of_shape(self, shape: Shape) -> Shape:
         """Return the shape of what is picked."""
-        if self.indices is not None and shape:
-            axis = self.axis % len(shape)
-            shape = (*shape[:axis], len(self.indices), *shape[axis + 1 :])
+        shape = self.before_within(shape)
         found = shape if self.within is None else self.within.of_shape(shape)
         return found[::-1] if self.turned else found
+
+    def before_within(self, shape: Shape) -> Shape:
+        """Return the shape of what is picked along the first of the axes."""
+        if self.indices is None or not shape:
+            return shape
+        axis = self.axis % len(shape)
+        return (*shape[:axis], *(() if self.single else (len(self.indices),)), *shape[axis + 1 :])
 
 
 def rows_of_part(part: str) -> tuple[str, Rows]:
@@ -130,16 +168,17 @@ def rows_of_part(part: str) -> tuple[str, Rows]:
         elif text.startswith(_DIM):
             number, _, ranges = text.removeprefix(_DIM).partition(":")
             axis = int(number)
+        single = ":" not in ranges
         ends = [one.partition(":") for one in ranges.split(",")]
-        places_ = np.concatenate([np.arange(int(low), int(high)) for low, _, high in ends])
-        found = Rows(axis, places_, found)
+        places_ = np.concatenate([np.arange(int(low), int(high or low) + (not high)) for low, _, high in ends])
+        found = Rows(axis, places_, found, single=single)
     return name, replace(found or Rows(), turned=turned)
 
 
 def places(name: str, indices: Array, last: bool = False) -> str:
     """Return the reference of some places of a weight, or of a part of one."""
     whole, rows = rows_of_part(name)
-    if rows.indices is not None and rows.within is None and rows.axis == (-1 if last else 0):
+    if rows.indices is not None and rows.within is None and rows.axis == (-1 if last else 0) and not rows.single:
         name, indices = whole, rows.indices[indices]  # along the same axis
     return f"{name}@{_LAST if last else ''}{ranges_of(indices)}"
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from parity.model.trace import Op, Trace
 from parity.pairing.families import COMMUTES, coarse_label, counts, is_light, settings, weight_shapes
-from parity.pairing.references import Shape
+from parity.pairing.references import Shape, shapes_of
 
 Colours = NDArray[np.int64]
 
@@ -42,7 +42,7 @@ class Skeleton:
 
 def skeleton(trace: Trace, light: bool = False) -> Skeleton:
     """Return the graph of a trace; with `light`, only what moves numbers is contracted."""
-    shapes = {name: weight.shape for name, weight in trace.weights.items()}
+    shapes = shapes_of(trace)
     kept = [op for op in trace.ops if counts(op) and (light or not is_light(op))]
     nodes: list[Op | None] = [*[None] * len(trace.inputs), *kept, *[None] * len(trace.outputs)]
     before = _wired(trace, nodes)

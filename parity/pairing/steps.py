@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from parity.model.trace import Op, Trace
-from parity.pairing.references import shape_of
+from parity.pairing.references import shape_of, shapes_of
 
 IMAGE = 4  # axes of a batch of images
 _LINEAR = frozenset({"dense", "matmul", "conv"})
@@ -64,7 +64,7 @@ class Reader:
 
     def __init__(self, trace: Trace, tensorflow: bool) -> None:
         self.trace, self.makers, self.tensorflow = trace, trace.producers(), tensorflow
-        self.shapes = {name: weight.shape for name, weight in trace.weights.items()}
+        self.shapes = shapes_of(trace)
         self.used: dict[int, Op] = {}
 
     def step(self, op: Op) -> Step | None:

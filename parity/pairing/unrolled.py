@@ -81,7 +81,7 @@ class _Chain:
 
     def __init__(self, trace: Trace, reader: Reader, steps: Sequence[Step], tensorflow: bool) -> None:
         self.trace, self.reader, self.steps, self.tensorflow = trace, reader, steps, tensorflow
-        self.shapes = {name: weight.shape for name, weight in trace.weights.items()}
+        self.shapes = references.shapes_of(trace)
         self.order = (_KERAS_ORDER if tensorflow else _ORDER)[steps[0].kind]
         self.exchanged = steps[1].memory is not None and steps[1].memory[0] == steps[0].output
         self.first = _state(steps[0], self.exchanged)  # that the second step reads

@@ -38,6 +38,10 @@ def _cases() -> Iterator[Case]:
     yield _port("biased", "biased_but_one", "6x8", "unknown")
     yield from (_port("kept", name, "6x8") for name in ("kept", "kept_when_first_used"))
     yield _port("kept", "kept_from_behind", "6x8", "unknown")
+    yield _port("crossed", "crossed_as_one", "9")
+    yield _port("crossed_as_one", "crossed", "9")
+    yield _port("crossed_as_one", "crossed_as_one", "9")
+    yield _port("crossed", "crossed_short", "9", "unknown")
 
 
 PUBLISHED = tuple(_cases())

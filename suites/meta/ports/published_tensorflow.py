@@ -202,3 +202,35 @@ class Kept(keras.layers.Layer):
 def kept():
     given = keras.Input((6, 8))
     return keras.Model(given, layers.Dense(5, name="out")(Kept(name="kept")(given)))
+
+
+class Crossed(keras.layers.Layer):
+    """Three steps of a cross network, each with its own weights or all in two that are looked up by the step."""
+
+    def __init__(self, as_one=False, **words):
+        super().__init__(**words)
+        self.as_one = as_one
+
+    def build(self, shape):
+        first = (3,) if self.as_one else ()
+        made = [
+            (self.add_weight(shape=(*first, shape[-1], 1), name=f"kernel_{step}"),
+             self.add_weight(shape=(*first, shape[-1], 1), name=f"bias_{step}"))
+            for step in range(1 if self.as_one else 3)
+        ]  # fmt: skip
+        self.kernels, self.biases = made[0] if self.as_one else zip(*made, strict=True)
+
+    def call(self, x):
+        first = given = tf.expand_dims(x, 2)
+        for step in range(3):
+            given = tf.matmul(first, tf.tensordot(given, self.kernels[step], (1, 0))) + self.biases[step] + given
+        return tf.squeeze(given, 2)
+
+
+def crossed(as_one=False):
+    given = keras.Input((9,))
+    return keras.Model(given, layers.Dense(4, name="out")(Crossed(as_one, name="crossed")(given)))
+
+
+def crossed_as_one():
+    return crossed(as_one=True)

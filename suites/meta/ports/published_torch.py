@@ -338,3 +338,31 @@ class KeptFromBehind(Kept):
 
 def kept_from_behind():
     return KeptFromBehind()
+
+
+class Crossed(nn.Module):
+    def __init__(self, as_one=True, last=2):
+        super().__init__()
+        kinds = (nn.Parameter, nn.Parameter) if as_one else (nn.ParameterList, nn.ParameterList)
+        self.kernels, self.biases = (kind(torch.randn(3, 9, 1) * 0.3) for kind in kinds)
+        self.out, self.last = nn.Linear(9, 4), last
+
+    def forward(self, x):
+        first = given = x.unsqueeze(2)
+        for step in range(3):
+            product = torch.tensordot(given, self.kernels[step], dims=([1], [0]))
+            given = first @ product + self.biases[min(step, self.last)] + given
+        return self.out(given.squeeze(2))
+
+
+def crossed():
+    return Crossed(as_one=False)
+
+
+def crossed_as_one():
+    return Crossed()
+
+
+def crossed_short():
+    """Return a port whose last step adds the bias of the one before."""
+    return Crossed(last=1)
