@@ -343,8 +343,10 @@ def kept_from_behind():
 class Crossed(nn.Module):
     def __init__(self, as_one=True, last=2):
         super().__init__()
-        kinds = (nn.Parameter, nn.Parameter) if as_one else (nn.ParameterList, nn.ParameterList)
-        self.kernels, self.biases = (kind(torch.randn(3, 9, 1) * 0.3) for kind in kinds)
+        drawn = torch.randn(2, 3, 9, 1) * 0.3
+        self.kernels, self.biases = map(
+            nn.Parameter if as_one else nn.ParameterList, drawn if as_one else map(list, drawn)
+        )
         self.out, self.last = nn.Linear(9, 4), last
 
     def forward(self, x):
