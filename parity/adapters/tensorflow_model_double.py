@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import product, takewhile
 from typing import Any
 
-from parity.adapters.tensorflow_model_kernels import in_doubles
+from parity.adapters.tensorflow_model_kernels import ROUNDED, in_doubles
 from parity.adapters.tensorflow_model_names import Names, is_keras_layer, is_variable, plain_variable
 
 SINGLE = frozenset({"float32", "float16", "half", "bfloat16"})
@@ -162,6 +162,8 @@ class Doubling:
         def fast_execute(*args: Any) -> Any:
             if not self._depth:
                 return fast(*args)
+            if args[1] in ROUNDED:
+                raise fallback("not exact in float64")
             try:
                 made = fast(*self._exactly(args))
             except Exception as error:
@@ -173,15 +175,16 @@ class Doubling:
         def slow_execute(
             op_name: Any, num_outputs: int, inputs: Any, attrs: Any, ctx: Any, name: Any = None
         ) -> Any:  # called by these names, too
+            found = self._by_formula(op_name, inputs, attrs) if self._depth and _word(op_name) in ROUNDED else None
+            if found is not None:
+                return found
             try:
                 made = slow(op_name, num_outputs, inputs, attrs, ctx, name)
             except Exception as error:
                 if not self._depth or not _lacks_kernel(error):
                     raise
-                with self.quiet():
-                    found = in_doubles(self.tf, _word(op_name), inputs, attrs)
+                found = self._by_formula(op_name, inputs, attrs)
                 if found is not None:
-                    self._recorded = found  # made of operations that are on the tape themselves
                     return found
                 inputs = self._singles(inputs, _word(op_name))
                 attrs = _single_types(_word(op_name), attrs, self.tf)
@@ -204,6 +207,13 @@ class Doubling:
         if execute.execute is slow:
             execute.execute = slow_execute
         execute.quick_execute, execute.record_gradient = slow_execute, record_gradient
+
+    def _by_formula(self, op_name: Any, inputs: Any, attrs: Any) -> list[Any] | None:
+        with self.quiet():
+            found = in_doubles(self.tf, _word(op_name), inputs, attrs)
+        if found is not None:
+            self._recorded = found  # made of operations that are on the tape themselves
+        return found
 
     def _exact(self, inputs: list[Any]) -> list[Any]:
         """Return an operation's inputs; where they are numbers of Python alone, these keep all their digits.

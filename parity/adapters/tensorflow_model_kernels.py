@@ -1,4 +1,4 @@
-"""Operations that TensorFlow has for float32 alone, made of others that it has in doubles, for the twin."""
+"""Operations that TensorFlow has not in doubles, or not exactly, made of others that it has, for the twin."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import numpy as np
 
 from parity.adapters.tensorflow_model_layers import as_written
 
+# Operations with a kernel for float64 and a float32 number of their own, which their formula has as it was written.
+ROUNDED = frozenset({"LeakyRelu"})
+
 
 def in_doubles(tf: Any, name: str, inputs: Sequence[Any], attrs: tuple[Any, ...]) -> list[Any] | None:
     """Return the results of an operation by its formula; None where there is none here."""
@@ -17,6 +20,8 @@ def in_doubles(tf: Any, name: str, inputs: Sequence[Any], attrs: tuple[Any, ...]
         return _batch_norm(tf, inputs, words)[: 6 if name.endswith("V3") else 5]
     if name == "LRN":
         return [_local_response_norm(tf, inputs[0], words)]
+    if name == "LeakyRelu" and inputs[0].dtype == tf.float64:
+        return [tf.where(inputs[0] > 0, inputs[0], inputs[0] * as_written(np.float32(words.get("alpha", 0.2))))]
     return None
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from suites.meta.ports.accepted import ACCEPTED
 from suites.meta.ports.bad import BAD
 from suites.meta.ports.case import Case, Source
 from suites.meta.ports.correct import CORRECT
@@ -26,10 +27,11 @@ from suites.meta.ports.zoo import ZOO
 FOLDER = Path(__file__).resolve().parent
 CASES: tuple[Case, ...] = (
     *CORRECT, *CURED, *FAULTS, *SEVERAL, *FURTHER, *GAPS, *SOUGHT, *VISION, *EXAMINED, *PUBLISHED, *WRITTEN, *BAD, *ZOO,
+    *ACCEPTED,
 )  # fmt: skip
 
 __all__ = [
-    "BAD", "CASES", "CORRECT", "CURED", "EXAMINED", "FAULTS", "FOLDER", "FURTHER", "GAPS", "PUBLISHED", "SEVERAL",
-    "SOUGHT", "VISION", "WRITTEN", "ZOO",
+    "ACCEPTED", "BAD", "CASES", "CORRECT", "CURED", "EXAMINED", "FAULTS", "FOLDER", "FURTHER", "GAPS", "PUBLISHED",
+    "SEVERAL", "SOUGHT", "VISION", "WRITTEN", "ZOO",
     "Case", "Source",
 ]  # fmt: skip

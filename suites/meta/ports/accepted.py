@@ -1,0 +1,17 @@
+"""Networks that were written before the tool was read, in which something was told wrongly: spelt in several ways."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from suites.meta.ports.case import Case, ported
+
+_port = partial(ported, "accepted")
+
+
+def _cases() -> Iterator[Case]:
+    yield _port("leaky", "leaky_by_the_larger", "9")
+
+
+ACCEPTED = tuple(_cases())
