@@ -156,6 +156,11 @@ class Forward:
         if mine.kind in RECURRENT and self._is_state(a, b):
             return a, b
         starts = (mine.outputs if index == 0 else (a,), theirs.outputs if index == 0 else (b,))
+        behind = self._behind_bias(mine, theirs) if index == 0 else (a, b)
+        if behind != (a, b):  # one side's steps lie side by side, as TimeDistributed has them
+            (a, b), starts = behind, ((behind[0],), (behind[1],))
+            if self._fit(a, b):
+                return a, b
         after = _any if mine.kind in RECURRENT else _trims if mine.kind in TRIMMED else _none
         merged = next((side for side, op in enumerate((mine, theirs)) if op.config.get("merge") in MERGED), None)
         found = self._further(a, b, starts, after, None if merged is None else 1 - merged)
