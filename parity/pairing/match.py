@@ -15,6 +15,7 @@ import numpy as np
 from parity.model.trace import Op, Trace
 from parity.pairing import attending, biases, branches, byhand, crossed, fingerprints, scales, stacked
 from parity.pairing.assign import assign
+from parity.pairing.calls import one_layer_each
 from parity.pairing.evidence import ALIKE_NAMES, NO_WAY, Scores, evidence, names_alike
 from parity.pairing.families import counts, family, is_light
 from parity.pairing.fingerprints import Prints
@@ -73,7 +74,7 @@ def match_weighted(tensorflow: Trace, torch: Trace, by_hand: Mapping[str, str] |
         scores[i, j] += _SIZED if sized else _ROLE
     certain = _hold(scores, a, b, hand)
     chosen = {int(i): int(j) for i, j in zip(*assign(a, b, scores), strict=True)}
-    chosen = _well_placed(a, b, chosen, certain)
+    chosen = _well_placed(a, b, one_layer_each(a, b, scores, chosen, certain), certain)
     weighted = {i: j for i, j in chosen.items() if _has_weights(a, i) and _has_weights(b, j)}
     pieces = _pieces(weighted, (first, second), together)
     unsure = _unsure(a, b, whole)

@@ -13,6 +13,7 @@ _port = partial(ported, "accepted")
 def _cases() -> Iterator[Case]:
     yield _port("leaky", "leaky_by_the_larger", "9")
     yield _port("each_step", inputs="6x5")
+    yield _port("both_ways", inputs="7x5")
 
 
 ACCEPTED = tuple(_cases())
