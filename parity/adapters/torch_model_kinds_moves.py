@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from string import ascii_letters
 from types import EllipsisType
 from typing import Any
 
@@ -250,3 +251,34 @@ def _matmul(seen: Seen) -> Described:
 def _einsum(seen: Seen) -> Described:
     equation = next((one for one in leaves(seen.call.args) if isinstance(one, str)), "")
     return "einsum", {"equation": equation}
+
+
+@describes("tensordot")
+def _tensordot(seen: Seen) -> Described | None:
+    """A sum over axes of two tensors: the product that it is, or its equation."""
+    first, second = seen.given.get("a"), seen.given.get("b")
+    ranks = len(shape_of(first)), len(shape_of(second))
+    axes = _summed_axes(seen.given.get("dims"), *ranks)
+    if axes is None or sum(ranks) > len(ascii_letters):
+        return None
+    if isinstance(first, Ref) and isinstance(second, Par) and ranks[1] == 2 and axes == ([ranks[0] - 1], [0]):
+        return _matmul(seen)
+    letters = list(ascii_letters[: ranks[0]]), list(ascii_letters[ranks[0] : sum(ranks)])
+    for mine, other in zip(*axes, strict=True):
+        letters[1][other] = letters[0][mine]
+    left = [
+        letter for some, axes_of in zip(letters, axes, strict=True) for n, letter in enumerate(some) if n not in axes_of
+    ]
+    return "einsum", {"equation": f"{''.join(letters[0])},{''.join(letters[1])}->{''.join(left)}"}
+
+
+def _summed_axes(dims: Any, first: int, second: int) -> tuple[list[int], list[int]] | None:
+    """Return the axes of both tensors that `tensordot` sums over, counted from the front."""
+    if isinstance(dims, torch.Tensor):
+        dims = dims.tolist()
+    if isinstance(dims, int):
+        return list(range(first - dims, first)), list(range(dims))
+    pairs = [times(one, 1) for one in dims] if isinstance(dims, (tuple, list)) else []
+    if len(pairs) != 2 or len(pairs[0]) != len(pairs[1]):
+        return None
+    return [axis_of(axis, first) for axis in pairs[0]], [axis_of(axis, second) for axis in pairs[1]]

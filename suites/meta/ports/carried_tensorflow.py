@@ -252,3 +252,19 @@ def sized():
     x = layers.Conv2D(6, 3, padding="same", activation="relu", name="conv1")(image)
     x = layers.GlobalAveragePooling2D()(layers.Conv2D(8, 3, padding="same", activation="relu", name="conv2")(x))
     return keras.Model(image, layers.Dense(3, name="head")(layers.Dense(10, activation="relu", name="hidden")(x)))
+
+
+class Square(layers.Layer):
+    """Multiplies by a square matrix, as many inputs as units."""
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], shape[-1]), name="kernel")
+
+    def call(self, x):
+        return tf.tensordot(x, self.kernel, axes=(-1, 0))
+
+
+def squares():
+    sequence = keras.Input((7, 5))
+    x = ops.tanh(Square(name="square1")(sequence))
+    return keras.Model(sequence, layers.Dense(3)(ops.tanh(Square(name="square2")(x))))

@@ -379,3 +379,23 @@ def other_kernel():
 
 def other_units():
     return _sized(3, 12)
+
+
+class Squares(nn.Module):
+    def __init__(self, dims):
+        super().__init__()
+        self.kernels = nn.ParameterList([nn.Parameter(torch.randn(5, 5)) for _ in range(2)])
+        self.dims, self.head = dims, nn.Linear(5, 3)
+
+    def forward(self, x):
+        for kernel in self.kernels:
+            x = torch.tanh(torch.tensordot(x, kernel, dims=self.dims))
+        return self.head(x)
+
+
+def squares():
+    return Squares(([-1], [0]))
+
+
+def squares_turned():
+    return Squares(([2], [1]))
