@@ -435,7 +435,9 @@ def _added(op: Op, producers: Mapping[int, Op], shapes: Mapping[str, Shape]) -> 
     if op.kind != "add":
         return None
     if len(op.inputs) == 1:
-        other = op.weights.get("other", "")
+        other, row = op.weights.get("other", ""), op.config.get(ROW)
+        if row is not None and len(shapes.get(other, ())) == MATRIX:  # of biases, as Keras keeps a GRU's two
+            return f"{other}@{row}:{row + 1}"
         vector = other in shapes and len([size for size in shapes[other] if size > 1]) < 2
         return other if vector else None  # a matrix is no bias, but something that was made of it
     shaped = [producers.get(tensor) for tensor in op.inputs]
@@ -460,14 +462,21 @@ def _added_to_units(op: Op, reader: Op, trace: Trace) -> str | None:
     return other if fits else None
 
 
+MATRIX = 2  # axes of one
 _TRIMMING = frozenset({"slice", "zero_pad", "cropping", "identity"})
+_CONVOLUTIONS = frozenset({"conv", "depthwise_conv", "conv_transpose"})
 
 
 def _keeps_units(trace: Trace, op: Op, reader: Op) -> bool:
-    """Return whether what reads a product leaves its units on the last axis: Keras multiplies matrices and reshapes."""
+    """Return whether what reads a product leaves its units on the last axis: Keras multiplies matrices and reshapes.
+
+    TensorFlow convolves a signal as a picture of one row, and drops that axis before a bias is added.
+    """
     shapes = [trace.shapes.get(tensor, ()) for tensor in (*reader.inputs[:1], *reader.outputs[:1])]
-    units = op.kind in ("dense", "matmul", "einsum") and reader.kind in ("reshape", "identity")
-    return units and all(shapes) and shapes[0][-1] == shapes[-1][-1]
+    if reader.kind not in ("reshape", "identity") or not all(shapes) or shapes[0][-1] != shapes[-1][-1]:
+        return False
+    long = [[size for size in shape if size > 1] for shape in shapes]
+    return op.kind in ("dense", "matmul", "einsum") or (op.kind in _CONVOLUTIONS and long[0] == long[-1])
 
 
 def _bias_followers(trace: Trace) -> dict[int, str]:

@@ -254,6 +254,22 @@ def sized():
     return keras.Model(image, layers.Dense(3, name="head")(layers.Dense(10, activation="relu", name="hidden")(x)))
 
 
+class Signal(layers.Layer):
+    """Convolves a signal with TensorFlow's own function, and adds a bias to what that gives."""
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(3, shape[-1], 4), name="kernel")
+        self.bias = self.add_weight(shape=(4,), name="bias")
+
+    def call(self, x):
+        return tf.nn.bias_add(tf.nn.conv1d(x, self.kernel, 1, "VALID"), self.bias)
+
+
+def signal():
+    sequence = keras.Input((7, 5))
+    return keras.Model(sequence, layers.Dense(3)(ops.tanh(Signal(name="signal")(sequence))))
+
+
 class Square(layers.Layer):
     """Multiplies by a square matrix, as many inputs as units."""
 
@@ -268,3 +284,24 @@ def squares():
     sequence = keras.Input((7, 5))
     x = ops.tanh(Square(name="square1")(sequence))
     return keras.Model(sequence, layers.Dense(3)(ops.tanh(Square(name="square2")(x))))
+
+
+class BiasesInRows(layers.Layer):
+    """A recurrence written out that keeps both of its biases in one variable, as Keras's GRU does."""
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], 4), name="kernel")
+        self.recurrent = self.add_weight(shape=(4, 4), name="recurrent")
+        self.biases = self.add_weight(shape=(2, 4), name="biases", initializer="glorot_uniform")
+
+    def call(self, x):
+        state = tf.zeros((tf.shape(x)[0], 4), x.dtype)
+        for step in range(x.shape[1]):
+            fed = tf.matmul(x[:, step], self.kernel) + self.biases[0]
+            state = tf.tanh(fed) * tf.sigmoid(tf.matmul(state, self.recurrent) + self.biases[1])
+        return state
+
+
+def biases_in_rows():
+    sequence = keras.Input((3, 5))
+    return keras.Model(sequence, layers.Dense(3)(BiasesInRows(name="rows")(sequence)))

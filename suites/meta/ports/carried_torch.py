@@ -381,6 +381,19 @@ def other_units():
     return _sized(3, 12)
 
 
+class Signal(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = nn.Conv1d(5, 4, 3), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.head(torch.tanh(self.conv(x.transpose(1, 2))).transpose(1, 2))
+
+
+def signal():
+    return Signal()
+
+
 class Squares(nn.Module):
     def __init__(self, dims):
         super().__init__()
@@ -399,3 +412,19 @@ def squares():
 
 def squares_turned():
     return Squares(([2], [1]))
+
+
+class BiasesInRows(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fed, self.recurrent, self.head = nn.Linear(5, 4), nn.Linear(4, 4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        state = x.new_zeros(len(x), 4)
+        for step in range(x.shape[1]):
+            state = torch.tanh(self.fed(x[:, step])) * torch.sigmoid(self.recurrent(state))
+        return self.head(state)
+
+
+def biases_in_rows():
+    return BiasesInRows()

@@ -273,8 +273,10 @@ def _carried() -> Iterator[Case]:
     yield port("mixture", inputs="12x10x3", verdict="undecided", says=said)
     yield port("recurrent_images", inputs="4x9x11x2")
     yield port("cells", inputs="5x4")
+    yield port("signal", inputs="7x5")
     yield port("squares", inputs="7x5")
     yield port("squares", "squares_turned", "7x5")
+    yield port("biases_in_rows", inputs="3x5")
 
 
 def _held() -> Iterator[Case]:
