@@ -24,7 +24,7 @@ _NOISES = ("GaussianNoise", "GaussianDropout")
 def cast_for(array: Array, dtype: str) -> Array:
     """Return an array in a traced tensor's dtype; bfloat16 goes in as float32."""
     kind = "float32" if dtype == "bfloat16" else dtype
-    return np.ascontiguousarray(np.asarray(array).astype(kind, copy=False))
+    return np.asarray(np.asarray(array).astype(kind, copy=False), order="C")  # a number by itself has no axes
 
 
 def input_tensors(tf: Any, model: Any, inputs: Sequence[Array], dtype: str) -> list[Any]:

@@ -684,6 +684,13 @@ def _standardised() -> Iterator[Case]:
         yield replace(case, name=f"asked-{mine}_as_{torch}")
 
 
+def _numbers() -> Iterator[Case]:
+    """Yield models that return one number beside their answer."""
+    port = partial(_port, family="asked")
+    yield port("penalised", inputs="5")
+    yield port("penalised", "penalised_more", "5", cause="unknown residual-scale", place=("multiply*", "*"))
+
+
 FURTHER = (
     *_pictures(),
     *_training(),
@@ -704,4 +711,5 @@ FURTHER = (
     *settled(),
     *named(),
     *asked(),
+    *_numbers(),
 )
