@@ -3,6 +3,10 @@
 Behind a fault values no longer tell partners apart, and two operations may be paired that are none: one side's root
 with the other's reciprocal root, though the quotient and the product that follow are the same again. Such a step waits
 until all that reads its result was judged from what the step itself was fed.
+
+What such a step's result goes through, and what is the same on both sides by itself, waits as well: a number that one
+side takes away from all others before it sorts them is in their sums, and in what is picked of these, until it is
+taken away from them again.
 """
 
 from __future__ import annotations
@@ -25,12 +29,13 @@ class Waiting:
     """A step on its way out, and, while its pair is in doubt, what has to be known before it may go.
 
     `left` numbers the cuts that read its result and do not stand yet, `reads` the steps in doubt that it reads itself,
-    `through` those that were judged together with it.
+    `through` those that were judged together with it. One that `passes` is the same by itself and only reads others.
     """
 
     number: int
     step: Step
     doubtful: bool = False
+    passes: bool = False
     gone: bool = False
     left: set[int] = field(default_factory=set)
     reads: tuple[int, ...] = ()
@@ -47,7 +52,7 @@ class Queue:
 
     def groups(self, number: int) -> list[list[Waiting]]:
         """Return which steps in doubt a cut may be judged with: those it reads, with those that these read, or some."""
-        direct = [held for held in self._waiting.values() if held.doubtful and number in self._readers[held.number]]
+        direct = self._direct(number)
         whole = {held.number: held for held in direct}
         open_ = list(direct)
         while open_:
@@ -59,11 +64,15 @@ class Queue:
         together = [whole[place] for place in sorted(whole)]
         further = [together] if len(together) > len(direct) else []
         alone = [[one] for one in direct] if len(direct) > 1 else []  # the others may be faults
-        return [group for group in (direct, *further, *alone) if group]
+        found = (*further, direct) if any(one.passes for one in direct) else (direct, *further)
+        return [group for group in (*found, *alone) if not all(one.passes for one in group)]
+
+    def _direct(self, number: int) -> list[Waiting]:
+        return [held for held in self._waiting.values() if held.doubtful and number in self._readers[held.number]]
 
     def take(self, number: int, step: Step, together: Sequence[Waiting]) -> None:
         """Take the step of a cut, and those it was judged `together` with, of which it made the same."""
-        direct = next(iter(self.groups(number)), [])
+        direct = self._direct(number)
         held = self._waiting[number] = Waiting(number, step, reads=tuple(one.number for one in direct))
         numbers = {one.number for one in together}
         for one in together:
@@ -71,8 +80,9 @@ class Queue:
         for one in together:
             self._settle(one, number)
         readers = self._readers[number]
-        if not together and readers and may_be_spelling(step, self._traces):
-            held.doubtful, held.left = True, set(readers)
+        passes = bool(direct) and passes_on(step, self._traces)
+        if not together and readers and (passes or may_be_spelling(step, self._traces)):
+            held.doubtful, held.passes, held.left = True, passes, set(readers)
             return
         for one in direct:
             if one.number not in numbers:
@@ -93,7 +103,7 @@ class Queue:
         held.left.discard(reader)
         if held.left or not held.doubtful:
             return
-        held.doubtful, held.gone = False, True
+        held.doubtful, held.gone = False, not held.passes
         for number in held.reads:
             if (earlier := self._waiting.get(number)) is None or not earlier.doubtful:
                 continue
@@ -146,6 +156,19 @@ def may_be_spelling(step: Step, traces: tuple[Trace, Trace]) -> bool:
     if kinds == {"activation"}:
         return len({str(main.config.get("function")) for main in mains if main is not None}) > 1
     return len(kinds) > 1 or all(kind in WRITTEN or kind.startswith("op:") for kind in kinds)
+
+
+def passes_on(step: Step, traces: tuple[Trace, Trace]) -> bool:
+    """Return whether a step is the same on both sides, and what it is fed may differ by what its readers take away."""
+    cut = step.cut
+    if cut.pair is None or step.finding.verdict in (SEMANTIC, NOT_COMPARED):
+        return False
+    if cut.tensorflow in traces[0].outputs or cut.torch in traces[1].outputs:
+        return False
+    segments = zip((cut.segment_tensorflow, cut.segment_torch), traces, strict=True)
+    kinds = {main.kind for main in (cut.main_tensorflow, cut.main_torch) if main is not None}
+    written = all(kind in WRITTEN or kind.startswith("op:") for kind in kinds)
+    return written and not any(_trained(segment, trace) for segment, trace in segments)
 
 
 def _rescaled(trace: Trace, tensor: int) -> bool:

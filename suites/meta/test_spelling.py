@@ -86,6 +86,18 @@ def test_every_reader_has_to_agree(agreeing: int) -> None:
     assert _told(FORK, {1}, {agreeing: {1}}) == ([1, 2, 3, 4], {1})
 
 
+def test_what_is_the_same_by_itself_passes_the_doubt_on() -> None:
+    assert _told(CHAIN, {1}, {3: {1, 2}}) == ([2, 3, 4], set())
+    assert _told(CHAIN, {1}, {4: {1, 2, 3}}) == ([2, 3, 4], set())
+    assert _told(FORK, {1}, {4: {1, 2, 3}}) == ([2, 3, 4], set())
+    assert _told(FORK, {1}, {4: {2, 3}}) == ([1, 2, 3, 4], {1})
+
+
+def test_a_layer_passes_no_doubt_on() -> None:
+    cuts = [CHAIN[0], _cut(2, [1], "dense"), *CHAIN[2:]]
+    assert _told(cuts, {1}, {3: {1, 2}}) == ([1, 2, 3, 4], {1})
+
+
 def test_an_output_is_never_in_doubt() -> None:
     assert _told(CHAIN, {1}, {2: {1}}, outputs=[1]) == ([1, 2, 3, 4], {1})
 

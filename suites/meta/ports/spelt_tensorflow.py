@@ -116,3 +116,20 @@ class Unpooled(keras.Model):
 
 def unpooled():
     return Unpooled()
+
+
+class Sparse(layers.Layer):
+    """Scores of which the smallest become zero, and the others add up to one."""
+
+    def call(self, x):
+        ordered = tf.sort(x, direction="DESCENDING", axis=-1)
+        sums = tf.cumsum(ordered, -1) - 1.0
+        places = tf.range(1.0, x.shape[-1] + 1.0)
+        count = tf.reduce_sum(tf.cast(tf.cast(places, x.dtype) * ordered > sums, tf.int32), -1, keepdims=True)
+        floor = tf.gather(sums, count - 1, batch_dims=1, axis=1) / tf.cast(count, x.dtype)
+        return tf.nn.relu(x - floor)
+
+
+def sparse():
+    numbers = keras.Input((7,))
+    return keras.Model(numbers, layers.Dense(2)(Sparse(name="sparse")(layers.Dense(6, name="scores")(numbers))))
