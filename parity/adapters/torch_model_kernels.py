@@ -16,6 +16,7 @@ from parity.adapters.torch_model_tracing import Recording
 from parity.model.trace import MADE
 
 _CONVOLUTIONS = frozenset({f"{name}{n}d" for name in ("conv", "conv_transpose") for n in (1, 2, 3)})
+_PAIR = 2  # operands of an equation
 _PRODUCTS = frozenset({"matmul", "mm"})
 _TURNS = frozenset({"T", "t", "mT", "transpose", "swapaxes", "swapdims"})
 _RESHAPES = frozenset({"flatten", "view", "reshape", "ravel", "squeeze", "unsqueeze", "contiguous", "view_as"})
@@ -65,6 +66,8 @@ def _kernel(call: Call, makers: Mapping[int, Call]) -> int | None:
         fed, kernel = given.get("input"), given.get("weight")
     elif name in _PRODUCTS and len(call.args) > 1:
         fed, kernel = call.args[0], call.args[1]
+    elif name == "einsum" and len(call.args) == 1 + _PAIR:
+        fed, kernel = call.args[1:]
     else:
         return None
     if not isinstance(fed, Ref) or not isinstance(kernel, Ref) or fed.tensor in makers or kernel.tensor not in makers:

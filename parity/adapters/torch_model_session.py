@@ -19,6 +19,7 @@ from parity.adapters.torch_model_exact import Rewritten, without_dropout
 from parity.adapters.torch_model_kernels import absorb
 from parity.adapters.torch_model_kinds import base_name, describe
 from parity.adapters.torch_model_loading import MODEL_FILES, first_line, load, load_weights
+from parity.adapters.torch_model_precision import in_precision, is_exact_table, tell_precision, with_exact_tables
 from parity.adapters.torch_model_replay import Stream, Weights
 from parity.adapters.torch_model_spelling import spelt
 from parity.adapters.torch_model_switching import renew, set_mode
@@ -52,9 +53,8 @@ class Session:
             load_weights(model, Path(weights), notes)
         _refuse_meta(model, source)
         computed = bake(model, notes)
-        _tell_precision(model, notes)
-        model = model.to(device, torch.float64 if twin else torch.float32)
-        _move_loose_tensors(model, device, twin)
+        tell_precision(model, notes)
+        model = in_precision(model, device, twin)
         session = Session(model, twin, device)
         session.computed = computed
         return session
@@ -412,6 +412,7 @@ def _load_exact(source: str, seed: int, notes: list[str]) -> Any:
     try:
         torch.set_default_dtype(torch.float64)
         exact = load(source, seed, [])
+        with_exact_tables(exact, lambda: load(source, seed, []))
     except UsageError:
         exact = None
     finally:
@@ -425,7 +426,7 @@ def _load_exact(source: str, seed: int, notes: list[str]) -> Any:
         for name, own in exact.state_dict(keep_vars=True).items():
             other = theirs.get(name)
             fits = isinstance(other, Tensor) and not _is_lazy(own) and not _is_lazy(other) and other.shape == own.shape
-            if fits and not torch.equal(own.to(other.dtype), other):
+            if fits and not is_exact_table(own, other) and not torch.equal(own.to(other.dtype), other):
                 own.copy_(other)
     set_mode(exact, plain.training)
     return exact
@@ -441,25 +442,6 @@ def _refuse_meta(model: Any, source: str) -> None:
             f"{source}: `{empty[0]}`{more} of the torch model are on the meta device, where weights have shapes and no"
             ' numbers: build it on the CPU, or call `.to_empty(device="cpu")` and load weights in the builder'
         )
-
-
-def _tell_precision(model: Any, notes: list[str]) -> None:
-    lower = {
-        str(p.dtype).removeprefix("torch.") for p in model.parameters() if p.dtype in (torch.float16, torch.bfloat16)
-    }
-    if lower:
-        notes.append(f"the torch model's parameters are {', '.join(sorted(lower))}: it is compared in float32")
-
-
-def _move_loose_tensors(model: Any, device: Any, twin: bool) -> None:
-    """Move tensors that a module keeps as plain attributes, which `.to()` does not know."""
-    for module in model.modules():
-        if isinstance(module, torch.jit.ScriptModule):
-            continue
-        for name, value in list(vars(module).items()):
-            if isinstance(value, Tensor) and not isinstance(value, torch.nn.Parameter):
-                exact = twin and value.dtype == torch.float32
-                vars(module)[name] = value.to(device, torch.float64 if exact else value.dtype)
 
 
 def trace_data(session: Session) -> Mapping[str, Any]:

@@ -110,6 +110,11 @@ class Recorder(TorchFunctionMode):
         if not depends or name in _BY_SHAPE_ONLY:
             return result
         made = tensors(result)
+        if any(torch._C._functorch.is_functorch_wrapped_tensor(one) for one in made):
+            raise UsageError(
+                f"the torch model calls `{name}` within torch.func.vmap or another transform there, where single"
+                " operations cannot be followed: write it for a whole batch"
+            )
         keep_length(name, args, made)
         if name in _INTO_PYTHON:
             self._note(f"`{self.stack[-1].path or 'forward'}` reads a computed value into Python (`{name}`)")

@@ -40,6 +40,8 @@ _LIGHT = frozenset({"activation", "rescale", "softmax", "zero_pad", "cropping", 
 
 FOLDED = "_folded"  # the setting of what is left of a norm that the other side's ONNX file has in another form
 
+WITHIN = "_within"  # the setting of what has nothing that it could be compared with on the other side
+
 # What one side holds as a weight the other may read from an operation of its own: a position, a class token.
 _READS_OR_HOLDS = {"own", "merge"}
 
@@ -81,6 +83,8 @@ def family(op: Op) -> str:
 
 def counts(op: Op) -> bool:
     """Whether an operation does more than move numbers; joining one tensor does not, reading a weight does."""
+    if WITHIN in op.config:
+        return False
     if op.weights:
         return True
     if op.kind == "concat":

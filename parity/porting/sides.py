@@ -13,6 +13,7 @@ import numpy as np
 from parity.errors import ParityError, UsageError, WorkerCrash, WorkerTimeout
 from parity.model import draws
 from parity.model.trace import BOTH_WAYS, Op, Trace
+from parity.pairing import complexes
 from parity.pairing.copying import WeightPlan
 from parity.pairing.folded import Fold, folded
 from parity.pairing.held import operands
@@ -226,6 +227,8 @@ class Models:
             self._trace(inputs)
             self.notes.append("both models draw random numbers as they run: both got the same for the check")
         self._order_by_name()
+        both = complexes.within(self[TENSORFLOW], self[TORCH])
+        self.traces |= dict(zip((TENSORFLOW, TORCH), both, strict=True))
         for name in (TENSORFLOW, TORCH):
             self._same_path(name)
             self.notes += [note for note in self[name].notes if note not in self.notes]

@@ -96,6 +96,8 @@ def _models() -> Iterator[Case]:
         yield on_vectors("remembering", "remembering", "one_dense", "error", _ALWAYS, options=options)
         yield on_vectors("remembering-torch", "scaled_dense", "remembering", "error", _ALWAYS, options=options)
     yield on_vectors("growing", "scaled_dense", "growing", "error", _ALWAYS)
+    yield on_vectors("row-by-row", "one_dense", "row_by_row", "error", "torch.func.vmap")
+    yield on_vectors("complex-weights", "one_dense", "complex_weights", "error", "`turn` holds complex numbers")
     yield on_vectors("branching", "one_dense", "branching", "same", "__bool__")
 
 

@@ -248,3 +248,31 @@ def halved():
 def compiled():
     """Return a module behind torch.compile, which is not compiled before it is first called."""
     return torch.compile(two_dense(), backend="eager")
+
+
+class RowByRow(nn.Module):
+    """Takes a batch row by row within a transform of functions."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = nn.Linear(8, 3)
+
+    def forward(self, x):
+        return torch.func.vmap(self.dense)(x)
+
+
+def row_by_row():
+    return RowByRow()
+
+
+class Complex(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.turn, self.dense = nn.Parameter(torch.ones(8, dtype=torch.cfloat)), nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.dense((x * self.turn).real)
+
+
+def complex_weights():
+    return Complex()

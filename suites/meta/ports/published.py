@@ -38,6 +38,8 @@ def _cases() -> Iterator[Case]:
     yield _port("biased", "biased_but_one", "6x8", "unknown")
     yield from (_port("kept", name, "6x8") for name in ("kept", "kept_when_first_used"))
     yield _port("kept", "kept_from_behind", "6x8", "unknown")
+    yield _port("rotated", inputs="6x16")
+    yield _port("rotated", "rotated_on_another_base", "6x16", "unknown")
     yield _port("crossed", "crossed_as_one", "9")
     yield _port("crossed_as_one", "crossed", "9")
     yield _port("crossed_as_one", "crossed_as_one", "9")

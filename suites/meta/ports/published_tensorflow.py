@@ -234,3 +234,29 @@ def crossed(as_one=False):
 
 def crossed_as_one():
     return crossed(as_one=True)
+
+
+class Rotated(keras.layers.Layer):
+    """Causal attention whose queries and keys are turned by their places, pair by pair, written with real numbers."""
+
+    def build(self, _):
+        names = ("query", "key", "value", "out")
+        self.query, self.key, self.value, self.mix = (layers.Dense(16, use_bias=False, name=name) for name in names)
+
+    def turned(self, x):
+        angles = tf.range(6, dtype=x.dtype)[:, None] * 10000.0 ** (-tf.range(4, dtype=x.dtype) / 4.0)
+        cos, sin = tf.cos(angles)[:, None], tf.sin(angles)[:, None]
+        even, odd = x[..., ::2], x[..., 1::2]
+        return tf.reshape(tf.stack([even * cos - odd * sin, even * sin + odd * cos], -1), (-1, 6, 2, 8))
+
+    def call(self, x):
+        query, key, value = (tf.reshape(layer(x), (-1, 6, 2, 8)) for layer in (self.query, self.key, self.value))
+        scores = tf.einsum("bqhd,bkhd->bhqk", self.turned(query), self.turned(key)) * 8**-0.5
+        scores += tf.constant(np.triu(np.full((6, 6), -1e9, "float32"), 1))
+        mixed = tf.einsum("bhqk,bkhd->bqhd", tf.nn.softmax(scores), value)
+        return self.mix(tf.reshape(mixed, (-1, 6, 16)))
+
+
+def rotated():
+    given = keras.Input((6, 16))
+    return keras.Model(given, layers.Dense(5, name="last")(given + Rotated(name="rotated")(given)))

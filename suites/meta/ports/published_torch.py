@@ -368,3 +368,33 @@ def crossed_as_one():
 def crossed_short():
     """Return a port whose last step adds the bias of the one before."""
     return Crossed(last=1)
+
+
+class Rotated(nn.Module):
+    """Turns pairs by a product of complex numbers, which a buffer holds."""
+
+    def __init__(self, base=10000.0):
+        super().__init__()
+        self.query, self.key, self.value, self.mix = (nn.Linear(16, 16, bias=False) for _ in range(4))
+        self.last = nn.Linear(16, 5)
+        angles = torch.outer(torch.arange(6).float(), 1.0 / base ** (torch.arange(0, 8, 2).float() / 8))
+        self.register_buffer("turns", torch.polar(torch.ones_like(angles), angles))
+
+    def turned(self, x):
+        pairs = torch.view_as_complex(x.float().reshape(*x.shape[:-1], -1, 2)) * self.turns.view(1, 6, 1, 4)
+        return torch.view_as_real(pairs).flatten(3).type_as(x)
+
+    def forward(self, x):
+        query, key, value = (layer(x).view(-1, 6, 2, 8) for layer in (self.query, self.key, self.value))
+        query, key, value = (one.transpose(1, 2) for one in (self.turned(query), self.turned(key), value))
+        scores = query @ key.transpose(2, 3) / 8**0.5 + torch.full((6, 6), float("-inf")).triu(1)
+        mixed = scores.softmax(-1) @ value
+        return self.last(x + self.mix(mixed.transpose(1, 2).reshape(-1, 6, 16)))
+
+
+def rotated():
+    return Rotated()
+
+
+def rotated_on_another_base():
+    return Rotated(1000.0)
