@@ -202,7 +202,7 @@ class Recorder(TorchFunctionMode):
         return name in _CUT_FROM_GRADIENT and (not held or any(isinstance(one, torch.nn.Parameter) for one in held))
 
     def _is_rows(self, made: Tensor, given: Sequence[Any]) -> bool:
-        """Whether a result is nothing but some rows of one weight: then it is known by that name.
+        """Whether a result is nothing but some rows of one weight, or one of several: then it is known by that name.
 
         Torch's own attention cuts what makes queries from what makes keys and values.
         """
@@ -212,7 +212,7 @@ class Recorder(TorchFunctionMode):
         whole = self.parameters.get(weights[0].name)
         if whole is None or not whole.dim() or made.untyped_storage().data_ptr() != whole.untyped_storage().data_ptr():
             return False
-        one = made.dim() == whole.dim() - 1 > 0 and made.shape == whole.shape[1:]
+        one = len(whole) > 1 and made.dim() == whole.dim() - 1 > 0 and made.shape == whole.shape[1:]
         alike = one or (made.dim() == whole.dim() and made.shape[1:] == whole.shape[1:])
         if not alike or not made.is_contiguous() or not whole.is_contiguous():
             return False
