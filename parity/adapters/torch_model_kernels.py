@@ -39,7 +39,7 @@ def absorb(recording: Recording) -> None:
             continue
         _hold(call, makers[kernel], weights)
         if "weight" not in call.weights:
-            call.config[MADE] = [base_name(one.name) for one in chain]
+            call.config[MADE] = [_said(one) for one in chain]
         hidden = readers | {one.index for one in chain}
         for one in reversed(chain):
             made = [tensor for tensor in one.outputs if tensor not in recording.outputs]
@@ -108,6 +108,20 @@ def _turns(call: Call) -> bool:
     if base_name(call.name) == "permute":
         return [leaf for leaf in leaves((call.args, call.kwargs)) if isinstance(leaf, int)] in ([1, 0], [-1, -2])
     return base_name(call.name) in _TURNS
+
+
+def _said(call: Call) -> str:
+    """Return a call's name and, where it exchanges axes, those that it moves: `transpose:0,1`."""
+    name = base_name(call.name)
+    given = [leaf for leaf in leaves((call.args, call.kwargs)) if isinstance(leaf, int)]
+    rank = next((len(leaf.shape) for leaf in leaves((call.args, call.kwargs)) if isinstance(leaf, Par | Ref)), 0)
+    if not rank or name not in (*_TURNS, "permute"):
+        return name
+    if name in ("T", "t", "mT"):
+        given = [-1, -2]
+    elif name == "permute":
+        given = [place for place, axis in enumerate(given) if axis % rank != place]
+    return f"{name}:{','.join(str(axis) for axis in sorted(axis % rank for axis in given))}"
 
 
 def _hold(call: Call, maker: Call, weights: list[str]) -> None:

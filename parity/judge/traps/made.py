@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ IDS = ()
 CONVOLUTIONS = ("conv", "conv_transpose", "depthwise_conv")
 PRODUCTS = ("dense", "matmul")
 TURNS = frozenset({"transpose", "permute", "swapaxes", "movedim", "moveaxis", "swapdims", "T", "mT", "t"})
+RESHAPES = frozenset({"view", "reshape", "unflatten", "flatten", "view_as"})
 LENGTHS = frozenset({"normalize", "norm", "vector_norm", "linalg_norm", "rsqrt", "sqrt"})
 SCALES = frozenset({"mul", "multiply", "div", "divide", "true_divide"})
 FLOOR = 1e-12  # of a sum of squares, as TensorFlow has it
@@ -37,12 +38,17 @@ def propose(scene: Scene) -> Iterator[Remedy]:
         return
     kernel = next((scene.carried[role] for role in ("weight", "other") if role in scene.carried), None)
     known = any(role in mine.weights for role in ("kernel", "depthwise_kernel"))
-    made = frozenset(map(str, theirs.config.get(MADE, ())))
+    said = [str(one).partition(":") for one in theirs.config.get(MADE, ())]
+    made = frozenset(name for name, _, _ in said)
+    moved = [frozenset(map(int, axes.split(","))) for _, _, axes in said if axes]
     if kernel is None or kernel.ndim < 2 or (known and not made):
         return
     if theirs.kind == "matmul" and kernel.ndim == 2:
         kernel = kernel.T  # as a linear layer holds it
-    for form in [Form(kernel, "as it is", _done(made)), *([] if known else _forms(theirs, kernel, made))]:
+    for form in [
+        Form(kernel, "as it is", _done(theirs, kernel, made, moved)),
+        *([] if known else _forms(theirs, kernel, made)),
+    ]:
         kind, config = ("dense", {}) if theirs.kind in PRODUCTS else (theirs.kind, theirs.config)
         fix = f"{theirs.made_by or theirs.kind} `{theirs.name}` on its weight {form.says}"
         weights = {"weight": np.ascontiguousarray(form.kernel)}
@@ -64,12 +70,24 @@ def _forms(op: Op, kernel: Array, made: frozenset[str]) -> Iterator[Form]:
         yield Form(kernel / length, f"of length 1 along dim {dim}: F.normalize(w, dim={dim})", trap)
 
 
-def _done(made: frozenset[str]) -> str:
-    """Return the trap that it is that torch's code makes something of a weight where TensorFlow takes it as it is."""
+def _done(op: Op, kernel: Array, made: frozenset[str], moved: Sequence[frozenset[int]]) -> str:
+    """Return the trap that it is that torch's code makes something of a weight where TensorFlow takes it as it is.
+
+    `moved` are the axes that each call exchanges; of a weight that is reshaped first they are no axes of the kernel.
+    """
     if "flip" in made:
         return "kernel-flip"
     if made & TURNS:
-        return "kernel-spatial-swap"
+        if made & RESHAPES:
+            return "depthwise-channel-order" if _multiplies(op, kernel) else "kernel-layout"
+        swapped = kernel.ndim > 3 and any(len(axes) > 1 and min(axes) > 1 for axes in moved)
+        return "kernel-spatial-swap" if swapped else "kernel-layout"
     if made and made <= SCALES:
         return "weight-scale"
     return "weight-scale" if made & LENGTHS else UNKNOWN
+
+
+def _multiplies(op: Op, kernel: Array) -> bool:
+    """Return whether a convolution makes several channels of each group."""
+    groups = int(op.config.get("groups") or 1)
+    return op.kind == "depthwise_conv" or (groups > 1 and kernel.shape[0] > groups)

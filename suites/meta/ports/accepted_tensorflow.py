@@ -1,6 +1,7 @@
 """Models of an examiner: one layer or two each, for ports that spell them in their own way."""
 
 import keras
+import tensorflow as tf
 from keras import layers
 
 
@@ -18,3 +19,39 @@ def both_ways():
     words = keras.Input((7, 5))
     x = layers.Bidirectional(layers.GRU(4, return_sequences=True, name="gru"), name="both")(words)
     return keras.Model(words, x)
+
+
+def square():
+    return keras.Sequential([keras.Input((6,)), layers.Dense(6, name="square"), layers.Dense(2, name="head")])
+
+
+def multiplied():
+    image = keras.Input((9, 7, 3))
+    return keras.Model(image, layers.DepthwiseConv2D(3, depth_multiplier=2, name="depthwise")(image))
+
+
+def heads():
+    words = keras.Input((6, 8))
+    return keras.Model(words, layers.MultiHeadAttention(2, 4, name="attention")(words, words))
+
+
+class BentTwice(tf.Module):
+    """Two products of one size, of which only the first has a bias of its own."""
+
+    def __init__(self):
+        super().__init__()
+        draw = tf.random.Generator.from_seed(4)
+        self.kernels = [tf.Variable(draw.normal(shape)) for shape in ((7, 9), (9, 9), (9, 9), (9, 3))]
+        self.biases = [tf.Variable(draw.normal((size,))) for size in (9, 9, 9, 3)]
+        self.scale, self.shift = tf.Variable(draw.normal((9,))), tf.Variable(draw.normal((9,)))
+
+    def __call__(self, x):
+        x = tf.nn.gelu(x @ self.kernels[0] + self.biases[0])
+        bent = tf.nn.leaky_relu(x @ self.kernels[1] + self.biases[1])
+        mean, variance = tf.nn.moments(bent, [-1], keepdims=True)
+        bent = tf.nn.batch_normalization(bent, mean, variance, self.shift, self.scale, 1e-3)
+        x = x + 0.5 * (bent @ self.kernels[2]) + self.biases[2]
+        return tf.nn.softmax(x @ self.kernels[3] + self.biases[3])
+
+
+bent_twice = BentTwice

@@ -1,6 +1,7 @@
 """Ports of the models in `accepted_tensorflow.py`, right and wrong, written with operations on tensors."""
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 
@@ -58,3 +59,72 @@ class BothWays(nn.Module):
 
 
 both_ways = BothWays
+
+
+class Square(nn.Module):
+    """Its first layer reads a square kernel by the wrong axis."""
+
+    def __init__(self):
+        super().__init__()
+        self.square, self.head = nn.Linear(6, 6), nn.Linear(6, 2)
+
+    def forward(self, x):
+        return self.head(F.linear(x, self.square.weight.T, self.square.bias))
+
+
+square_turned = Square
+
+
+class Multiplied(nn.Module):
+    """Its channels are m * C + c, not c * M + m."""
+
+    def __init__(self):
+        super().__init__()
+        self.depthwise = nn.Conv2d(3, 6, 3, groups=3)
+
+    def forward(self, x):
+        kernel = self.depthwise.weight.reshape(2, 3, 1, 3, 3).transpose(0, 1).reshape(6, 1, 3, 3)
+        return F.conv2d(x, kernel, self.depthwise.bias, groups=3)
+
+
+multiplied_the_other_way = Multiplied
+
+
+class Heads(nn.Module):
+    """Queries, keys and values of one matrix, and one vector that is added behind."""
+
+    def __init__(self):
+        super().__init__()
+        self.matrix, self.added = nn.Parameter(torch.randn(24, 8)), nn.Parameter(torch.randn(24))
+        self.out = nn.Linear(8, 8)
+
+    def forward(self, x):
+        parts = (x @ self.matrix.T + self.added).chunk(3, -1)
+        queries, keys, values = (part.unflatten(-1, (2, 4)).transpose(1, 2) for part in parts)
+        shares = torch.softmax(queries @ keys.transpose(-1, -2) / 2, -1)
+        return self.out((shares @ values).transpose(1, 2).flatten(2))
+
+
+heads_of_one_matrix = Heads
+
+
+class BentTwiceByEquations(nn.Module):
+    def __init__(self):
+        super().__init__()
+        sizes = ((7, 9), (9, 9), (9, 9), (9, 3))
+        self.kernels = nn.ParameterList(nn.Parameter(torch.randn(units, inputs)) for inputs, units in sizes)
+        self.biases = nn.ParameterList(nn.Parameter(torch.randn(units)) for _, units in sizes)
+        self.norm = nn.LayerNorm(9, 1e-3)
+
+    def product(self, x, number):
+        return torch.einsum("...i,oi->...o", x, self.kernels[number]) + self.biases[number]
+
+    def forward(self, x):
+        x = F.gelu(self.product(x, 0))
+        bent = self.product(x, 1)
+        bent = self.norm(torch.maximum(bent, 0.2 * bent))
+        x = x + 0.5 * (bent @ self.kernels[2].T) + self.biases[2]
+        return F.softmax(self.product(x, 3), -1)
+
+
+bent_twice_by_equations = BentTwiceByEquations
