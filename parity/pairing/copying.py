@@ -243,7 +243,8 @@ class _Planner:
     def add_stacked(self, one: Stacked, units: Units) -> None:
         """Link layers that one side has apart with the rows, or columns, that the other has for each."""
         side = one.whole_side
-        whole, parts = self.ops[side][one.whole], [self.ops[1 - side][index] for index in one.apart]
+        whole = self._with_follower(side, one.whole)
+        parts = [self._with_follower(1 - side, index) for index in one.apart]
         told, by_rows = units(one), rows_are_inputs(whole)
         last = side == 0 if by_rows is None else by_rows  # torch's products with (inputs, units) have units last, too
         ends = np.cumsum([0, *(self._numbers(part, 1 - side) for part in parts)])

@@ -17,6 +17,7 @@ def _cases() -> Iterator[Case]:
     yield _port("square", "square_turned", "6", "kernel-layout", ("square", "square"))
     place = "depthwise", "depthwise"
     yield _port("multiplied", "multiplied_the_other_way", "9x7x3", "depthwise-channel-order", place)
+    yield _port("heads", "heads_of_one_matrix", "6x8")
 
 
 ACCEPTED = tuple(_cases())
