@@ -76,6 +76,7 @@ def match_weighted(tensorflow: Trace, torch: Trace, by_hand: Mapping[str, str] |
     chosen = {int(i): int(j) for i, j in zip(*assign(a, b, scores), strict=True)}
     chosen = _well_placed(a, b, one_layer_each(a, b, scores, chosen, certain), certain)
     weighted = {i: j for i, j in chosen.items() if _has_weights(a, i) and _has_weights(b, j)}
+    weighted |= _left_over(a, b, weighted)
     pieces = _pieces(weighted, (first, second), together)
     unsure = _unsure(a, b, whole)
     pairs = tuple(
@@ -318,6 +319,20 @@ def _well_placed(a: Skeleton, b: Skeleton, pairs: Mapping[int, int], certain: Ma
         if i in ends or certain.get(i) == j or placed >= 1 or recognised:
             found[i] = j
     return found
+
+
+def _left_over(a: Skeleton, b: Skeleton, pairs: Mapping[int, int]) -> dict[int, int]:
+    """Return the pairs of layers whose kernel's shape only one layer of each side has that is left without a partner.
+
+    Around a bias that one side adds by an operation of its own little looks alike.
+    """
+    left: dict[tuple[Sequence[int], ...], tuple[list[int], list[int]]] = {}
+    for side, graph, taken in ((0, a, set(pairs)), (1, b, set(pairs.values()))):
+        for node, op in enumerate(graph.ops):
+            kernel = tuple(shape for shape in graph.shapes[node] if len(shape) > 1)
+            if op is not None and op.weights and kernel and node not in taken and family(op) == "linear":
+                left.setdefault(kernel, ([], []))[side].append(node)
+    return {mine[0]: other[0] for mine, other in left.values() if len(mine) == len(other) == 1}
 
 
 def _only_one(graph: Skeleton, node: int) -> bool:

@@ -18,6 +18,7 @@ def _cases() -> Iterator[Case]:
     place = "depthwise", "depthwise"
     yield _port("multiplied", "multiplied_the_other_way", "9x7x3", "depthwise-channel-order", place)
     yield _port("heads", "heads_of_one_matrix", "6x8")
+    yield _port("bent_twice", "bent_twice_by_equations", "7")
 
 
 ACCEPTED = tuple(_cases())
