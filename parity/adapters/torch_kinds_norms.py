@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from parity.adapters.torch_layers import ACTIVATIONS
+from parity.adapters.torch_model_exact import written
 from parity.errors import UsageError
 
 Config = Mapping[str, Any]
@@ -158,6 +159,11 @@ def _hard_sigmoid(x: Tensor, config: Config) -> Tensor:
     return ACTIVATIONS["hard_sigmoid"](x, config)
 
 
+def _leaky_relu(x: Tensor, config: Config) -> Tensor:
+    slope = _number(config, "slope", 0.3)
+    return F.leaky_relu(x, written(slope) if x.dtype == torch.float64 else slope)
+
+
 def _hard_tanh(x: Tensor, config: Config) -> Tensor:
     return F.hardtanh(x, _number(config, "min", -1.0), _number(config, "max", 1.0))
 
@@ -172,6 +178,7 @@ def _squareplus(x: Tensor, config: Config) -> Tensor:
 
 
 _SET: Mapping[str, Callable[[Tensor, Config], Tensor]] = {
+    "leaky_relu": _leaky_relu,
     "relu": _relu,
     "softplus": _softplus,
     "hard_sigmoid": _hard_sigmoid,
