@@ -208,6 +208,7 @@ class Bank:
         for remedy in remedies:
             feed.update(remedy.feed)
             edits += [dict(edit) for edit in remedy.edits]
+        edits += _of_other_steps(edits, step.cut.segment_torch)
         try:
             answer = self.models.segment(TWIN_TORCH, feed, step.cut.torch, edits=edits)
             value = _permuted(np.asarray(answer["value"]), remedies)
@@ -349,6 +350,24 @@ class Bank:
         if step.finding.elements and step.finding.d64 is not None:
             lines.append("  " + step.finding.message().replace("\n", "\n  "))
         return "\n".join(lines)
+
+
+def _of_other_steps(edits: Sequence[Mapping[str, Any]], segment: Sequence[Op]) -> list[dict[str, Any]]:
+    """Return the edits of one step of a cell that is called in a loop for all its other steps."""
+    by_index, found = {op.index: op for op in segment}, list[dict[str, Any]]()
+    edited = {edit.get("op") for edit in edits}
+    for edit in edits:
+        op = by_index.get(int(edit.get("op", -1)))
+        if op is None or not op.config.get("cell") or not op.weights or edit.get("kind") != op.kind:
+            continue
+        changed = {key: value for key, value in edit["config"].items() if op.config.get(key) != value}
+        others = [one for one in segment if one.kind == op.kind and one.index not in edited]
+        found += [
+            {**edit, "op": one.index, "config": {**one.config, **changed}}
+            for one in others
+            if dict(one.weights) == dict(op.weights)
+        ]
+    return found
 
 
 def _standing_before(segment: Sequence[Op], tensor: int) -> Op | None:

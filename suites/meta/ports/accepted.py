@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 from suites.meta.ports.case import Case, ported
@@ -18,6 +19,9 @@ def _cases() -> Iterator[Case]:
     place = "depthwise", "depthwise"
     yield _port("multiplied", "multiplied_the_other_way", "9x7x3", "depthwise-channel-order", place)
     yield _port("heads", "heads_of_one_matrix", "6x8")
+    as_is = ("--weights", "as-is")
+    case = _port("gated", "gated_in_another_order", "5x3", "gru-gate-order", ("gru", "gru"))
+    yield replace(case, options=as_is)
     yield _port("bent_twice", "bent_twice_by_equations", "7")
 
 

@@ -1,6 +1,7 @@
 """Models of an examiner: one layer or two each, for ports that spell them in their own way."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import layers
 
@@ -55,3 +56,21 @@ class BentTwice(tf.Module):
 
 
 bent_twice = BentTwice
+
+
+def numbers(*shape):
+    return np.random.RandomState(sum(shape)).normal(size=shape).astype("float32")
+
+
+def gated():
+    words = keras.Input((5, 3))
+    layer = layers.GRU(4, return_sequences=True, name="gru")
+    model = keras.Model(words, layer(words))
+    layer.set_weights([numbers(3, 12), numbers(4, 12), numbers(2, 12)])
+    return model
+
+
+def turned():
+    model = keras.Sequential([keras.Input((5,)), layers.Dense(5, name="turned")])
+    model.set_weights([numbers(5, 5), numbers(5)])
+    return model

@@ -1,5 +1,6 @@
 """Ports of the models in `accepted_tensorflow.py`, right and wrong, written with operations on tensors."""
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
@@ -33,9 +34,9 @@ each_step = EachStep
 
 
 class Gru(nn.Module):
-    def __init__(self):
+    def __init__(self, inputs=5):
         super().__init__()
-        self.of_input, self.of_state = nn.Linear(5, 12), nn.Linear(4, 12)
+        self.of_input, self.of_state = nn.Linear(inputs, 12), nn.Linear(4, 12)
 
     def forward(self, x):
         state, found = x.new_zeros(len(x), 4), []
@@ -128,3 +129,37 @@ class BentTwiceByEquations(nn.Module):
 
 
 bent_twice_by_equations = BentTwiceByEquations
+
+
+def numbers(*shape):
+    return torch.from_numpy(np.random.RandomState(sum(shape)).normal(size=shape).astype("float32"))
+
+
+class Gated(nn.Module):
+    """Its gates stand as in Keras: the update's before the reset's."""
+
+    def __init__(self):
+        super().__init__()
+        self.gru = Gru(3)
+        for layer, kernel, bias in zip(
+            (self.gru.of_input, self.gru.of_state), (numbers(3, 12), numbers(4, 12)), numbers(2, 12), strict=True
+        ):
+            layer.weight.data, layer.bias.data = kernel.T.contiguous(), bias
+
+    def forward(self, x):
+        return self.gru(x)
+
+
+gated_in_another_order = Gated
+
+
+class TurnedNotAtAll(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(numbers(5, 5)), nn.Parameter(numbers(5))
+
+    def forward(self, x):
+        return torch.einsum("bi,oi->bo", x, self.weight) + self.bias
+
+
+turned_not_at_all = TurnedNotAtAll
