@@ -25,6 +25,7 @@ IDS = (
 CONVOLUTIONS = ("conv", "conv_transpose", "depthwise_conv")
 NORMS = ("batch_norm", "layer_norm", "group_norm")
 GATES: Mapping[str, str] = {"lstm": "ifgo", "gru": "rzn", "rnn": "h"}  # in torch's order
+PRODUCTS = ("matmul", "einsum")  # that a dense layer may be written as
 WITH_BIAS = (*CONVOLUTIONS, "dense")
 
 
@@ -168,6 +169,8 @@ def _by_kind(scene: Scene, role: str, held: Array, right: Array) -> Match | None
         if heads is not None or role != "weight":
             return heads
         return _dense(scene, name, held, right, original)
+    if kind in PRODUCTS and original is not None and held.ndim == right.ndim == original.ndim == 2:
+        return _written_out(scene, name, role, held, right, original)
     if kind == "batch_norm":
         return _statistics(name, role, held, right)
     if kind in GATES:
@@ -241,6 +244,15 @@ def _dense(scene: Scene, name: str, held: Array, right: Array, original: Array |
             f"permute the inputs of `{name}.weight` from (H, W, C) to (C, H, W) exactly once",
         )
     return Match(UNKNOWN, "weight", "with its inputs in another order", f"reorder the inputs of `{name}.weight`")
+
+
+def _written_out(scene: Scene, name: str, role: str, held: Array, right: Array, original: Array) -> Match | None:
+    """Return what is wrong with the matrix of a dense layer that is written out, held by units or by inputs."""
+    by_units = forms.equal(np.sort(right.sum(1)), np.sort(original.sum(0)))
+    found = _dense(scene, name, *((held, right) if by_units else (held.T, right.T)), original)
+    if found is None:
+        return None
+    return replace(found, role=role, fix=found.fix.replace(f"`{name}.weight`", f"the matrix of `{name}`"))
 
 
 def _heads_of_dense(scene: Scene, name: str, role: str, held: Array, right: Array) -> Match | None:

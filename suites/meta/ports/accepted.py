@@ -22,6 +22,7 @@ def _cases() -> Iterator[Case]:
     as_is = ("--weights", "as-is")
     case = _port("gated", "gated_in_another_order", "5x3", "gru-gate-order", ("gru", "gru"))
     yield replace(case, options=as_is)
+    yield replace(_port("turned", "turned_not_at_all", "5", "kernel-layout", ("turned", "*")), options=as_is)
     yield _port("bent_twice", "bent_twice_by_equations", "7")
 
 
