@@ -57,6 +57,7 @@ class Story:
     adrift: set[int] = field(default_factory=set)  # tensors of TensorFlow's that such layers made
     tied: list[Source] = field(default_factory=list)  # layers whose gradients differ where inputs are equal, at worst
     kept: kept.Kept = field(default_factory=kept.Kept)  # statistics that only one side keeps
+    _loose: set[int] = field(default_factory=set)  # of those that are adrift: the order of their axes is not known
     _blamed: set[tuple[int, int]] = field(default_factory=set)  # operations of either side before an unknown fault
     _moved: set[tuple[int, int]] = field(default_factory=set)  # what only moves numbers there
     _found: dict[int, list[Source]] = field(default_factory=dict)  # by the tensor of TensorFlow's that differs
@@ -130,8 +131,14 @@ class Story:
         So is what follows it, as long as one side still does: what is fed there is no common ground. And so is what one
         side does with such weights where not even the shapes fit, for then the two were no partners.
         """
+        cut = step.cut
+        loose = any(tensor in self._loose for tensor in cut.feeds_tensorflow)  # nobody knows which axis is which
         if step.finding.verdict != SEMANTIC:
+            if loose and not self.prepared.orders.sure(cut.tensorflow, cut.torch):
+                self._loose.add(cut.tensorflow)
             return step
+        if loose:
+            return self._set_adrift(step, self.uncarried)
         segments = (step.cut.segment_tensorflow, step.cut.segment_torch)
         folded = next(
             (op.name for ops, some in zip(segments, self._folded, strict=True) for op in ops if op.index in some), None
@@ -150,13 +157,12 @@ class Story:
         unlike = step.finding.d64 is None and all(self._strangers)
         if not all(found) and not (any(found) and (follows or unlike)):
             return self._beside_a_table(step)
-        self.adrift.add(step.cut.tensorflow)
         models, names = self.prepared.models, list[str]()
         for name, side, some in zip(found, (TENSORFLOW, TORCH), self._strangers, strict=True):
             names.append(name or next((op.name for op in models[side].ops if op.index in some), ""))
         whose = f"between `{names[0]}` and `{names[1]}`" if all(names) else f"of `{names[0] or names[1]}`"
         note = f"no weights could be carried {whose}: pair their layers with --map"
-        return self._uncompared(step, note)
+        return self._set_adrift(step, note)
 
     @cached_property
     def _folded(self) -> tuple[set[int], set[int]]:
@@ -177,6 +183,14 @@ class Story:
             before = {makers[tensor].index for op in norms for tensor in op.inputs if tensor in makers}
             found[-1] |= before | {op.index for op in norms}
         return found[0], found[1]
+
+    def _set_adrift(self, step: Step, note: str) -> Step:
+        """Return a step as not compared; what follows it may not be either."""
+        cut = step.cut
+        self.adrift.add(cut.tensorflow)
+        if not self.prepared.orders.sure(cut.tensorflow, cut.torch):
+            self._loose.add(cut.tensorflow)
+        return self._uncompared(step, note)
 
     def _uncompared(self, step: Step, note: str) -> Step:
         self.uncarried = self.uncarried or note

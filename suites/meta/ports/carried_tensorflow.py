@@ -305,3 +305,23 @@ class BiasesInRows(layers.Layer):
 def biases_in_rows():
     sequence = keras.Input((3, 5))
     return keras.Model(sequence, layers.Dense(3)(BiasesInRows(name="rows")(sequence)))
+
+
+class Neighbours(layers.Layer):
+    """Attention whose scores are a sum of what a node and what its neighbour say of themselves, by heads."""
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], 2, 5), name="kernel")
+        self.own, self.other = (self.add_weight(shape=(5, 2, 1), name=name) for name in ("own", "other"))
+
+    def call(self, x):
+        x = tf.einsum("bni,iho->bnho", x, self.kernel)
+        own, other = (tf.einsum("bnhi,iho->bnho", x, weight) for weight in (self.own, self.other))
+        scores = tf.nn.leaky_relu(own + tf.einsum("bnho->bohn", other), alpha=0.2)
+        found = tf.einsum("bnhm,bmhi->bnhi", tf.nn.softmax(scores, axis=-1), x)
+        return tf.reshape(found, (-1, found.shape[1], 10))
+
+
+def neighbours():
+    nodes = keras.Input((6, 4))
+    return keras.Model(nodes, layers.Dense(2, name="head")(Neighbours(name="neighbours")(nodes)))

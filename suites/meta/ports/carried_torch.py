@@ -428,3 +428,23 @@ class BiasesInRows(nn.Module):
 
 def biases_in_rows():
     return BiasesInRows()
+
+
+class Neighbours(nn.Module):
+    """The same with vectors by head, of which every node takes the product's sum."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear, self.head = nn.Linear(4, 10, bias=False), nn.Linear(10, 2)
+        self.source, self.target = (nn.Parameter(torch.randn(1, 1, 2, 5)) for _ in range(2))
+
+    def forward(self, x):
+        x = self.linear(x).view(*x.shape[:2], 2, 5)
+        source, target = (x * self.source).sum(-1), (x * self.target).sum(-1)
+        scores = F.leaky_relu(target.unsqueeze(2) + source.unsqueeze(1), 0.2).softmax(dim=2)
+        found = torch.matmul(scores.movedim(3, 1), x.movedim(2, 1)).movedim(1, 2)
+        return self.head(found.reshape(*x.shape[:2], 10))
+
+
+def neighbours():
+    return Neighbours()

@@ -273,6 +273,7 @@ def _carried() -> Iterator[Case]:
     yield port("sized", "other_kernel", "12x10x3", cause="unknown", place=("conv2", "2"))
     yield port("sized", "other_units", "12x10x3", cause="unknown", place=("hidden", "6"))
     yield port("mixture", inputs="12x10x3", verdict="undecided", says=said)
+    yield port("neighbours", inputs="6x4", verdict="undecided", says=said)
     yield port("recurrent_images", inputs="4x9x11x2")
     yield port("cells", inputs="5x4")
     yield port("signal", inputs="7x5")
