@@ -31,6 +31,7 @@ KEEPING = frozenset(
 REPEATING = frozenset({"op:Tile", "op:tile", "op:repeat", "op:repeat_interleave"})
 PRODUCTS = frozenset({"matmul", "einsum", "sdpa"})
 JOINING = frozenset({"concat", "stack"})
+DIVIDING = frozenset({"split", "slice"})
 VECTOR_AXES = 2
 
 
@@ -137,7 +138,10 @@ class Orders:
             return shown, False
         way_a, way_b = self._way(mine, 0), self._way(theirs, 1)
         if way_a[0] == mine and way_b[0] == theirs:
-            return self._joined(mine, theirs) or self._kept(mine, theirs) or self._guess(mine, theirs)
+            ways = self._joined, self._divided, self._kept, self._beside
+            return next((found for way in ways if (found := way(mine, theirs)) is not None), None) or self._guess(
+                mine, theirs
+            )
         start, sure = self._from(way_a[0], way_b[0])
         if start is None or (not sure and self._is_image(mine, theirs)):
             return self._guess(mine, theirs)
@@ -203,6 +207,48 @@ class Orders:
             )
         except (PairingError, ValueError):  # other parts are joined: a fault that the values will show
             return None
+
+    def _divided(self, mine: int, theirs: int) -> tuple[Relation, bool] | None:
+        """Return the order of what both sides cut out of the same, each perhaps along an axis of its own.
+
+        One side splits queries, keys and values off before it parts the heads, the other behind it. None where they
+        cut out other numbers: a fault that the values will show.
+        """
+        makers = self._producers[0].get(mine), self._producers[1].get(theirs)
+        if not all(maker is not None and maker.kind in DIVIDING and len(maker.inputs) == 1 for maker in makers):
+            return None
+        wholes = [maker.inputs[0] for maker in makers if maker is not None]
+        relation = self.of(wholes[0], wholes[1])
+        shape = self.models[TENSORFLOW].shapes[wholes[0]]
+        if relation is None or not relation.fits(shape, self.models[TORCH].shapes[wholes[1]]):
+            return None
+        numbers = np.arange(int(np.prod(shape)), dtype=np.float64).reshape(shape)
+        fed = numbers, np.ascontiguousarray(relation.to_torch(numbers))
+        parts: list[Array] = []
+        for side, whole, part, end in zip((TWIN_TENSORFLOW, TWIN_TORCH), wholes, fed, (mine, theirs), strict=True):
+            try:
+                parts.append(np.asarray(self.models.segment(side, {whole: part}, end)["value"]))
+            except ParityError as error:
+                if is_fatal(error):
+                    raise
+                return None
+        found = _places(*parts)
+        return None if found is None else (found, self.sure(wholes[0], wholes[1]))
+
+    def _beside(self, mine: int, theirs: int) -> tuple[Relation, bool] | None:
+        """Return the order of what both sides cut out of the same, where one adds to its part, each number in place."""
+        for side, tensor in enumerate((mine, theirs)):
+            maker = self._producers[side].get(tensor)
+            trace = self.models[TORCH if side else TENSORFLOW]
+            if maker is None or maker.kind not in KEEPING or len(maker.inputs) != 1:
+                continue
+            before = maker.inputs[0]
+            pair = (mine, before) if side else (before, theirs)
+            if trace.shapes.get(before) == trace.shapes.get(tensor):
+                found = self._divided(*pair)
+                if found is not None:
+                    return found
+        return None
 
     def _kept(self, mine: int, theirs: int) -> tuple[Relation, bool] | None:
         """Return the order behind an operation on both sides that leaves each number of an input in its place."""
@@ -408,6 +454,22 @@ def _of_all_samples(places: Array, count: int) -> Array | None:
     if rows.min(initial=0) < 0 or rows.max(initial=-1) >= rows.shape[1] or (rows != rows[0]).any():
         return None
     return np.asarray(rows[0])
+
+
+def _places(mine: Array, theirs: Array) -> Relation | None:
+    """Return how two tensors of whole batches are ordered that hold the same different numbers; None if they do not."""
+    if mine.size != theirs.size or not mine.size or mine.shape[:1] != theirs.shape[:1]:
+        return None
+    order = np.argsort(mine, axis=None)
+    held = mine.reshape(-1)[order]
+    at = np.minimum(np.searchsorted(held, theirs), held.size - 1)
+    if not np.array_equal(held[at], theirs):
+        return None
+    first = _of_all_samples(order[at].reshape(theirs.shape), len(mine))
+    if first is None:
+        return None
+    plain = mine.shape == theirs.shape and np.array_equal(first, np.arange(first.size))
+    return Relation(SAME) if plain else Relation.explicit(first, mine.shape[1:], theirs.shape[1:])
 
 
 def _one_order(one: Relation, other: Relation) -> bool:

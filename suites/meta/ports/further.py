@@ -178,6 +178,7 @@ def _spelt() -> Iterator[Case]:
     yield port("unpooled", "unpooled_to_the_smallest", "12x10x3", cause="residual-scale", place=("", "mul"))
     cause = "same-padding-stride"
     yield port("causal", "cut_at_the_wrong_end", "23x5", cause=cause, place=("conv2", "conv2"))
+    yield port("factored", inputs="7x24")
 
 
 def _by_hand() -> Iterator[Case]:

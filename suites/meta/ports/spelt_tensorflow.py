@@ -133,3 +133,16 @@ class Sparse(layers.Layer):
 def sparse():
     numbers = keras.Input((7,))
     return keras.Model(numbers, layers.Dense(2)(Sparse(name="sparse")(layers.Dense(6, name="scores")(numbers))))
+
+
+def _heads(x, heads=4):
+    return keras.ops.transpose(layers.Reshape((-1, heads, x.shape[-1] // heads))(x), [0, 2, 1, 3])
+
+
+def factored():
+    """CoaT's attention: the keys' shares by their places, and the values by queries once more."""
+    x = keras.Input((7, 24))
+    q, k, v = (_heads(part) for part in keras.ops.split(layers.Dense(72, name="qkv")(x), 3, axis=-1))
+    context = keras.ops.transpose(layers.Softmax(axis=2, name="shares")(k), [0, 1, 3, 2]) @ v
+    y = (q @ context) * 6**-0.5 + q * v
+    return keras.Model(x, layers.Dense(24, name="proj")(layers.Reshape((7, 24))(keras.ops.transpose(y, [0, 2, 1, 3]))))

@@ -202,3 +202,18 @@ def sparse():
 
 def sparse_to_a_half():
     return Sparse(0.5)
+
+
+class Factored(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.qkv, self.proj = nn.Linear(24, 72), nn.Linear(24, 24)
+
+    def forward(self, x):
+        n, places, _ = x.shape
+        q, k, v = self.qkv(x).reshape(n, places, 3, 4, 6).permute(2, 0, 3, 1, 4)
+        y = 6**-0.5 * (q @ (k.softmax(dim=2).transpose(-1, -2) @ v)) + q * v
+        return self.proj(y.transpose(1, 2).reshape(n, places, 24))
+
+
+factored = Factored
