@@ -273,7 +273,9 @@ class _Planner:
         Of several of one shape, those that are read between the same paired operations belong together.
         """
         known = [self._covered(side) | set(self.partner[side]) for side in (0, 1)]
-        left = [free.free(self.ops[side].values(), self.shapes[side], known[side]) for side in (0, 1)]
+        left = [
+            free.free(self.ops[side].values(), self.shapes[side], known[side], self._constants[side]) for side in (0, 1)
+        ]
         places: free.Places | None = None
         for shape, mine in left[0].items():
             # An image's weights, channels first, or a table whose rows are the other's columns, such as a codebook.

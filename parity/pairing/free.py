@@ -36,11 +36,20 @@ class Free:
         """Whether it is an operand, as the scale within an attention is, and no layer's own kernel or table."""
         return self.role.partition("_")[0] == "other" or (self.role == "scale" and self.op.kind in _ATTENTIONS)
 
+    @property
+    def in_piece(self) -> bool:
+        """Whether it is one of several that are put together before anything reads them, as the parts of a bias."""
+        several = self.op.kind == "op:weight" and not self.op.inputs and len(self.op.weights) > 1
+        return several and self.role.partition("_")[0] == "weight"
 
-def free(ops: Iterable[Op], shapes: Mapping[str, Shape], covered: Container[str]) -> dict[Shape, list[Free]]:
+
+def free(
+    ops: Iterable[Op], shapes: Mapping[str, Shape], covered: Container[str], constants: Container[str] = ()
+) -> dict[Shape, list[Free]]:
     """Return the weights that are not covered and no bias or statistic, by their shapes without axes of one.
 
-    Those of recurrent layers are not among them: in which order gates stand no shape tells.
+    Those of recurrent layers are not among them: in which order gates stand no shape tells. Nor are `constants` that
+    stand between other pieces, as the zeros do that BEiT's keys have for a bias.
     """
     found: dict[Shape, list[Free]] = {}
     seen: set[str] = set()
@@ -49,7 +58,9 @@ def free(ops: Iterable[Op], shapes: Mapping[str, Shape], covered: Container[str]
             continue
         for role, reference in op.weights.items():
             one = Free(op, role, reference)
-            if (role in _ROLES or one.in_passing) and reference in shapes and reference not in seen:
+            if one.in_piece and reference in constants:
+                continue
+            if (one.in_piece or role in _ROLES or one.in_passing) and reference in shapes and reference not in seen:
                 seen.add(reference)
                 shape = tuple(size for size in shapes[reference] if size > 1)
                 if reference not in covered:

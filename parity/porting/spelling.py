@@ -15,13 +15,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from parity.judge.verdict import NOT_COMPARED, SEMANTIC
-from parity.model.trace import Op, Trace, weight_names
+from parity.model.trace import MOVES, Op, Trace, weight_names
 from parity.porting.cuts import ARITHMETIC, PICKING, Cut, Step
 
 # What people write in more than one way; a layer of one kind on both sides is that layer.
 WRITTEN = ARITHMETIC | PICKING | {"reduce", "matmul", "flip", "where", "compare"}
 SCORES = frozenset({"matmul", "einsum", "op:bmm", "op:baddbmm"})  # may be scaled before the product, or behind it
-BUFFERED = 8  # steps that wait at most: each holds its values
+BUFFERED = 24  # steps that wait at most: each holds its values
 
 
 @dataclass
@@ -149,6 +149,8 @@ def may_be_spelling(step: Step, traces: tuple[Trace, Trace]) -> bool:
         for segment, trace in zip((cut.segment_tensorflow, cut.segment_torch), traces, strict=True)
     ]
     scores = all(main is not None and main.kind in SCORES and not main.weights for main in mains)
+    if _adds_to_parts(mains, traces):
+        return True
     if any(trained) and not scores and not (all(trained) and kinds <= ARITHMETIC):
         return False  # a product with a weight may be divided by their sum before the products are added, or behind
     if kinds == {"avg_pool"}:
@@ -169,6 +171,30 @@ def passes_on(step: Step, traces: tuple[Trace, Trace]) -> bool:
     kinds = {main.kind for main in (cut.main_tensorflow, cut.main_torch) if main is not None}
     written = all(kind in WRITTEN or kind.startswith("op:") for kind in kinds)
     return written and not any(_trained(segment, trace) for segment, trace in segments)
+
+
+def _adds_to_parts(mains: tuple[Op | None, Op | None], traces: tuple[Trace, Trace]) -> bool:
+    """Return whether one of two layers has a bias and the other none, but vectors are added to parts of its result.
+
+    Queries and values have biases in BEiT, and keys have none.
+    """
+    if not all(main is not None and main.config.get("bias") is not None for main in mains):
+        return False
+    plain = [side for side, main in enumerate(mains) if main is not None and not main.config["bias"]]
+    return len(plain) == 1 and _parts_get_vectors(traces[plain[0]], mains[plain[0]])
+
+
+def _parts_get_vectors(trace: Trace, layer: Op | None) -> bool:
+    readers = trace.consumers()
+    open_ = [(tensor, False) for tensor in layer.outputs] if layer is not None else []
+    while open_:
+        tensor, part = open_.pop()
+        for op in readers.get(tensor, ()):
+            if part and op.kind == "add" and len(op.inputs) == 1 and op.weights:
+                return True
+            if op.effect == MOVES or op.kind in PICKING:
+                open_ += [(made, part or op.kind in PICKING) for made in op.outputs]
+    return False
 
 
 def _rescaled(trace: Trace, tensor: int) -> bool:

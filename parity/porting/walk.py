@@ -41,6 +41,7 @@ TRANSFORMS = WINDOWED | {"op:RFFT", "op:IRFFT", "op:FFT", "op:IFFT"}  # linear, 
 AXES_STAY = ARITHMETIC | {"activation", "maximum", "minimum", "where", "op:where", "op:masked_fill", "op:SelectV2"}
 DRAWS = 4  # of perturbed inputs, where no rule bounds an operation
 SAFETY = 16.0
+TABLE_ANEW = 2.0  # times what a table is apart: it may be less where both sides are fed the very same numbers
 CLEARED = 0.9  # of a difference: what is left of it, at most, in the order of axes that is the right one
 OF_NORM = 6.0  # roundings of a normalisation with nothing to do but a shift: a sum, a root, products, a difference
 POWER = 4.0  # roundings of TensorFlow's pow(x, 2), which is no product; torch's rule for its own has as many
@@ -106,6 +107,7 @@ class Walk:
         """
         ahead = self._propagated(cut)
         whole: Step | None = None
+        alone: Step | None = None
         for group in doubtful:
             fed = {tensor: value for held in group for tensor, value in held.step.fed.items()}
             step = self._judged(merged(cut, [held.step.cut for held in group]), ahead, fed)
@@ -115,7 +117,11 @@ class Walk:
                     step, finding=_noted(step.finding, [f"judged with {said}, which is written otherwise"])
                 ), group
             whole = whole or step
-        alone = self._judged(cut, ahead)
+            if step.finding.d64 is not None and step.finding.d64 <= TABLE:
+                alone = alone or self._judged(cut, ahead)
+                if _by_its_table(step, alone):
+                    return alone, group
+        alone = alone or self._judged(cut, ahead)
         if whole is None or alone.finding.verdict != SEMANTIC or whole.finding.verdict != SEMANTIC:
             return alone, ()
         return replace(alone, whole=whole, parts=tuple(held.step.cut.tensorflow for held in doubtful[0])), ()
@@ -438,6 +444,12 @@ def _agrees(step: Step) -> bool:
     far = SINGLE_CLOSE if step.single or step.slack else CLOSE
     known = step.finding.d64 is not None and step.finding.d64 <= far
     return known and step.finding.verdict not in (SEMANTIC, NOT_COMPARED)
+
+
+def _by_its_table(step: Step, alone: Step) -> bool:
+    """Return whether a step judged with others differs by no more than the table does that it reads by itself."""
+    apart = alone.finding.d64 if alone.slack and _agrees(alone) else None
+    return apart is not None and step.finding.d64 is not None and step.finding.d64 <= TABLE_ANEW * apart
 
 
 def _clears(again: Finding, before: Finding) -> bool:

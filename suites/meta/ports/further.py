@@ -178,7 +178,10 @@ def _spelt() -> Iterator[Case]:
     yield port("unpooled", "unpooled_to_the_smallest", "12x10x3", cause="residual-scale", place=("", "mul"))
     cause = "same-padding-stride"
     yield port("causal", "cut_at_the_wrong_end", "23x5", cause=cause, place=("conv2", "conv2"))
-    yield port("factored", inputs="7x24")
+    for name in ("biased_parts", "biased_parts_turned", "factored"):
+        yield port(name, inputs="7x24")
+    case = port("biased_parts", "biased_keys", "7x24", cause="unknown", place=("qkv", "linear"))
+    yield replace(case, sources=(*case.sources, Source(("matmul*",), ("scaled*",), ("unknown",))))
 
 
 def _by_hand() -> Iterator[Case]:

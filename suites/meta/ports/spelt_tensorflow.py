@@ -135,8 +135,39 @@ def sparse():
     return keras.Model(numbers, layers.Dense(2)(Sparse(name="sparse")(layers.Dense(6, name="scores")(numbers))))
 
 
+@keras.saving.register_keras_serializable()
+class Biased(layers.Layer):
+    """BEiT's bias: a vector that is added to queries, or values, alone."""
+
+    def build(self, shape):
+        self.bias = self.add_weight(shape=(shape[-1],), initializer="zeros", name="bias")
+
+    def call(self, x):
+        return x + self.bias
+
+
 def _heads(x, heads=4):
     return keras.ops.transpose(layers.Reshape((-1, heads, x.shape[-1] // heads))(x), [0, 2, 1, 3])
+
+
+def _biased_parts(turned):
+    x = keras.Input((7, 24))
+    q, k, v = keras.ops.split(layers.Dense(72, use_bias=False, name="qkv")(x), 3, axis=-1)
+    q, v = Biased(name="query_bias")(q), Biased(name="value_bias")(v)
+    if turned:  # a table of positions, in float32
+        table = np.cos(np.arange(7)[:, None] / 10 ** np.linspace(0, 2, 24)).astype("float32")
+        q, k = q * table, k * table
+    scores = layers.Softmax(name="shares")(_heads(q) @ keras.ops.transpose(_heads(k), [0, 1, 3, 2]) * 6**-0.5)
+    y = layers.Reshape((7, 24))(keras.ops.transpose(scores @ _heads(v), [0, 2, 1, 3]))
+    return keras.Model(x, layers.Dense(24, name="proj")(y))
+
+
+def biased_parts():
+    return _biased_parts(turned=False)
+
+
+def biased_parts_turned():
+    return _biased_parts(turned=True)
 
 
 def factored():

@@ -204,6 +204,45 @@ def sparse_to_a_half():
     return Sparse(0.5)
 
 
+class BiasedParts(nn.Module):
+    """BEiT's attention: one product, whose bias is that of the queries, zeros, and that of the values."""
+
+    order = "q_bias k_bias v_bias"
+    table = None
+
+    def __init__(self):
+        super().__init__()
+        self.qkv, self.proj = nn.Linear(24, 72, bias=False), nn.Linear(24, 24)
+        self.q_bias, self.v_bias = nn.Parameter(torch.randn(24)), nn.Parameter(torch.randn(24))
+        self.register_buffer("k_bias", torch.zeros(24), persistent=False)
+
+    def forward(self, x):
+        n, places, _ = x.shape
+        bias = torch.cat([getattr(self, name) for name in self.order.split()])
+        q, k, v = F.linear(x, self.qkv.weight, bias).reshape(n, places, 3, 4, 6).permute(2, 0, 3, 1, 4).unbind(0)
+        if self.table is not None:
+            q, k = q * self.table, k * self.table
+        return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(n, places, 24))
+
+
+class BiasedPartsTurned(BiasedParts):
+    def __init__(self):
+        super().__init__()
+        table = torch.cos(torch.arange(7.0)[:, None] / 10 ** torch.linspace(0, 2, 24))  # rounded at every step
+        self.register_buffer("turned", table.reshape(7, 4, 6).transpose(0, 1), persistent=False)
+
+    @property
+    def table(self):
+        return self.turned
+
+
+class BiasedKeys(BiasedParts):
+    order = "k_bias q_bias v_bias"
+
+
+biased_parts, biased_parts_turned, biased_keys = BiasedParts, BiasedPartsTurned, BiasedKeys
+
+
 class Factored(nn.Module):
     def __init__(self):
         super().__init__()
