@@ -395,7 +395,7 @@ class TorchModels:
         tensor = tensor.detach().cpu()
         if tensor.dtype == self.torch.bfloat16:
             tensor = tensor.float()
-        return np.array(tensor.numpy())
+        return np.array(tensor.resolve_conj().resolve_neg().numpy())  # torch may note a sign, and turn it later
 
     def _error(self, tensor: Any) -> Array:
         from parity.adapters.torch_rounding import error_of

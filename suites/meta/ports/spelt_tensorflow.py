@@ -177,3 +177,19 @@ def factored():
     context = keras.ops.transpose(layers.Softmax(axis=2, name="shares")(k), [0, 1, 3, 2]) @ v
     y = (q @ context) * 6**-0.5 + q * v
     return keras.Model(x, layers.Dense(24, name="proj")(layers.Reshape((7, 24))(keras.ops.transpose(y, [0, 2, 1, 3]))))
+
+
+class Correlated(layers.Layer):
+    """How much two signals are alike when one is shifted, for every shift, by their spectra."""
+
+    def build(self, _):
+        self.first, self.second = layers.Dense(4, name="first"), layers.Dense(4, name="second")
+
+    def call(self, x):
+        first, second = (tf.signal.rfft(tf.transpose(one(x), (0, 2, 1))) for one in (self.first, self.second))
+        return tf.transpose(tf.signal.irfft(first * tf.math.conj(second), [12]), (0, 2, 1))
+
+
+def correlated():
+    sequence = keras.Input((12, 3))
+    return keras.Model(sequence, layers.Dense(2, name="head")(Correlated(name="correlated")(sequence)))

@@ -256,3 +256,17 @@ class Factored(nn.Module):
 
 
 factored = Factored
+
+
+class Correlated(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.head = nn.Linear(3, 4), nn.Linear(3, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        first, second = (torch.fft.rfft(one(x).transpose(1, 2), dim=-1) for one in (self.first, self.second))
+        return self.head(torch.fft.irfft(first * torch.conj(second), dim=-1).transpose(1, 2))
+
+
+def correlated():
+    return Correlated()
