@@ -122,6 +122,7 @@ def prepare(models: Models, tell: Progress) -> Prepared:
 
     def give(weight_plan: WeightPlan, instead: Mapping[str, Array]) -> waking.Given:
         held, told = share_weights(models, weight_plan, built, in_tables, instead)
+        models.trace_again(fed[TORCH])
         figures = models.workers.each(lambda side: models.prints(side, fed[side.removeprefix("twin_")]), TWINS)
         return waking.Given(held, tuple(told), figures)
 

@@ -18,7 +18,7 @@ from parity.adapters.torch_model_exact import plain_name, rewrite, widened
 from parity.adapters.torch_model_fused import steps_of
 from parity.adapters.torch_model_leaves import Packing, is_layered, keep_length, layered, leaf, packing_of
 from parity.errors import UsageError
-from parity.model.trace import BOTH_WAYS
+from parity.model.trace import BOTH_WAYS, READS
 
 _INTO_PYTHON = frozenset({"item", "tolist", "numpy", "__bool__", "__int__", "__float__", "__index__", "is_nonzero"})
 _NO_OPERATIONS = frozenset({"requires_grad_", "retain_grad", "detach_", "set_", "share_memory_", "__set__"})
@@ -117,7 +117,7 @@ class Recorder(TorchFunctionMode):
             )
         keep_length(name, args, made)
         if name in _INTO_PYTHON:
-            self._note(f"`{self.stack[-1].path or 'forward'}` reads a computed value into Python (`{name}`)")
+            self._note(f"`{self.stack[-1].path or 'forward'}` {READS} (`{name}`)")
         if place is not None:
             made = [list(leaves((args, kwargs)))[place]]
         elif not made or self._nothing_new(result, args, name):

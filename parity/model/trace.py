@@ -18,6 +18,7 @@ ELEMENTWISE = "elementwise"  # every number on its own: an activation, a scale
 COMPUTES = "computes"
 
 # Kinds whose operations only rearrange numbers; patches that overlap hold some of them several times.
+READS = "reads a computed value into Python"  # in a note: such a number is a constant of the recorded operations
 REPLAY = "replay:"  # how a note begins that says that the recorded operations are not the model
 MOVING_KINDS = frozenset({"flatten", "reshape", "permute", "identity", "dropout", "cast", "patches", "pack", "unpack"})
 ELEMENTWISE_KINDS = frozenset({"activation", "rescale"})

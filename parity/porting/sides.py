@@ -12,7 +12,7 @@ import numpy as np
 
 from parity.errors import ParityError, UsageError, WorkerCrash, WorkerTimeout
 from parity.model import draws
-from parity.model.trace import BOTH_WAYS, Op, Trace
+from parity.model.trace import BOTH_WAYS, READS, Op, Trace
 from parity.pairing import complexes
 from parity.pairing.copying import WeightPlan
 from parity.pairing.folded import Fold, folded
@@ -234,6 +234,24 @@ class Models:
             self.notes += [note for note in self[name].notes if note not in self.notes]
         self._see_whole()
 
+    def trace_again(self, inputs: Sequence[Array]) -> None:
+        """Run torch's model again on its inputs with the weights that it has by now, where numbers were read of values.
+
+        Such a number is a constant of the recorded operations: by how much to roll, which place to take.
+
+        Raises
+            UsageError: with these weights it takes another path.
+        """
+        if not any(READS in note for note in self[TORCH].notes):
+            return
+        fed = {TORCH: inputs}
+        again = self.workers.each(lambda side: self._seen(side, fed), (TORCH, TWIN_TORCH))
+        if any(_path(trace) != _path(self.traces[TWIN_TORCH]) for trace in again.values()):
+            raise UsageError(
+                "the torch model takes another path once it has TensorFlow's weights: what it does depends on values,"
+                " and cannot be compared layer by layer"
+            )
+
     def draws_on_its_own(self, framework: str) -> bool:
         """Return whether a model draws random numbers as it runs that the check does not choose for it."""
         return not self._draws_alike and any(note.startswith(draws.NOTE) for note in self[framework].notes)
@@ -318,23 +336,23 @@ class Models:
         return [values[places.index(place)] for place in range(len(values))]
 
     def _trace(self, inputs: Mapping[str, Sequence[Array]]) -> None:
-        def ask(side: str) -> Trace:
-            words = {"training": self.options.train, "expand": self._expand.get(family(side), [])}
-            words |= {"draws_alike": self._draws_alike}
-            given = list(inputs[family(side)])
-            try:
-                return Trace.from_dict(self.workers.call(side, "trace_model", inputs=given, **words))
-            except WorkerCrash as error:
-                source = self.builders[family(side)]
-                raise type(error)(_ended_by(source, "running", error, self.options.timeout_s)) from error
-            except UsageError as error:
-                if family(side) == TENSORFLOW or not self._turned(given):
-                    raise
-                raise UsageError(
-                    f"{error} (images go to torch channels first; --torch-layout same feeds them as TensorFlow's)"
-                ) from error
+        self.traces = self.workers.each(lambda side: self._seen(side, inputs))
 
-        self.traces = self.workers.each(ask)
+    def _seen(self, side: str, inputs: Mapping[str, Sequence[Array]]) -> Trace:
+        words = {"training": self.options.train, "expand": self._expand.get(family(side), [])}
+        words |= {"draws_alike": self._draws_alike}
+        given = list(inputs[family(side)])
+        try:
+            return Trace.from_dict(self.workers.call(side, "trace_model", inputs=given, **words))
+        except WorkerCrash as error:
+            source = self.builders[family(side)]
+            raise type(error)(_ended_by(source, "running", error, self.options.timeout_s)) from error
+        except UsageError as error:
+            if family(side) == TENSORFLOW or not self._turned(given):
+                raise
+            raise UsageError(
+                f"{error} (images go to torch channels first; --torch-layout same feeds them as TensorFlow's)"
+            ) from error
 
     def _turned(self, given: Sequence[Array]) -> bool:
         """Return whether torch was fed images in another order than TensorFlow."""

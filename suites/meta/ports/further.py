@@ -173,6 +173,8 @@ def _spelt() -> Iterator[Case]:
     yield port("sparse", inputs="7")
     yield port("sparse", "sparse_to_a_half", "7", cause="unknown residual-scale", place=("sparse/*", "*"))
     yield port("correlated", inputs="12x3")
+    yield port("delayed", inputs="12x3")
+    yield port("delayed", "delayed_backwards", "12x3", cause="unknown output-permutation", place=("delayed/*", "*"))
     yield port("blurred", inputs="13x11x3", says=("nobody trains it",))
     yield port("blurred", "blurred_less", "13x11x3", cause="unknown", place=("blur/*", "*"))
     yield port("unpooled", inputs="12x10x3")

@@ -193,3 +193,17 @@ class Correlated(layers.Layer):
 def correlated():
     sequence = keras.Input((12, 3))
     return keras.Model(sequence, layers.Dense(2, name="head")(Correlated(name="correlated")(sequence)))
+
+
+class Delayed(layers.Layer):
+    """Shifts a signal by as much as says where it is largest in the mean of all samples."""
+
+    def call(self, x):
+        place = tf.argmax(tf.reduce_mean(tf.reduce_mean(x, -1), 0), output_type=tf.int32)
+        return tf.roll(x, -place, 1) * tf.range(1.0, 13.0)[:, None]
+
+
+def delayed():
+    sequence = keras.Input((12, 3))
+    x = Delayed(name="delayed")(layers.Dense(4, name="before")(sequence))
+    return keras.Model(sequence, layers.Dense(2, name="head")(x))

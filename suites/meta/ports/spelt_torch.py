@@ -270,3 +270,24 @@ class Correlated(nn.Module):
 
 def correlated():
     return Correlated()
+
+
+class Delayed(nn.Module):
+    """The same with the shift as a number of Python's."""
+
+    def __init__(self, sign):
+        super().__init__()
+        self.sign, self.before, self.head = sign, nn.Linear(3, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        x = self.before(x)
+        shift = self.sign * int(x.mean(-1).mean(0).argmax())
+        return self.head(torch.roll(x, shift, 1) * torch.arange(1.0, 13.0).to(x.dtype)[:, None])
+
+
+def delayed():
+    return Delayed(-1)
+
+
+def delayed_backwards():
+    return Delayed(1)
