@@ -11,6 +11,7 @@ from typing import Any
 
 from parity.adapters.tensorflow_model_kernels import ROUNDED, in_doubles
 from parity.adapters.tensorflow_model_names import Names, is_keras_layer, is_variable, plain_variable
+from parity.model.constants import written
 
 SINGLE = frozenset({"float32", "float16", "half", "bfloat16"})
 # Functions with a dtype argument: its position; their results are floats by default.
@@ -220,6 +221,7 @@ class Doubling:
 
         Beside a tensor they take its type; without one they would be float32, and the root of 2 one of float32.
         """
+        inputs = [written(one) if type(one) is float else one for one in inputs]
         if not all(map(_is_plain, inputs)) or not any(map(_holds_float, inputs)):
             return inputs
         return [self.tf.constant(one, self.tf.float64) if _holds_float(one) else one for one in inputs]
@@ -325,8 +327,10 @@ class Doubling:
         original = constant_op.convert_to_eager_tensor
 
         def convert(value: Any, ctx: Any, dtype: Any = None) -> Any:
+            active = self._depth and not self._busy
+            value = written(value) if active and type(value) is float else value
             plain = isinstance(value, float | list | tuple) and not any(hasattr(item, "dtype") for item in _flat(value))
-            if dtype is None and plain and self._depth and not self._busy and _holds_float(value):
+            if dtype is None and plain and active and _holds_float(value):
                 dtype = self.tf.float64
             return original(value, ctx, dtype)
 

@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from parity.adapters.torch_model_draws import DRAWS, NAMES
 from parity.model import draws
+from parity.model.constants import written
 
 Called = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
@@ -63,8 +64,8 @@ def rewrite(
         return torch.Tensor.double, args, own
     if name in ("_assert_tensor_metadata", "_assert_tensor_metadata.default"):
         return _nothing, (), {}
-    args = tuple(torch.float64 if _is_float32(value) else value for value in args)
-    own = {key: torch.float64 if _is_float32(value) else value for key, value in own.items()}
+    args = tuple(_in_double(value) for value in args)
+    own = {key: _in_double(value) for key, value in own.items()}
     if name in ("leaky_relu", "leaky_relu_"):
         return _exact_slope(function, args, own)
     if name == "hardsigmoid":
@@ -76,6 +77,11 @@ def rewrite(
 
 def _is_float32(value: Any) -> bool:
     return value is torch.float32 or (isinstance(value, str) and value in _FLOAT32)
+
+
+def _in_double(value: Any) -> Any:
+    """Return an argument as the twin takes it."""
+    return torch.float64 if _is_float32(value) else written(value) if type(value) is float else value
 
 
 def _nothing() -> None:

@@ -13,6 +13,7 @@ MASK = "_mask"
 NUMBER = "_number"  # that something is compared with
 MASKED = "_masked"  # the number that a layer leaves out
 KEY_MASK = "_key_mask"  # of keys alone, where a layer takes it beside the other
+WRITTEN_DIGITS = 5  # of a number that people write by hand, such as 1.001e-5
 MOST = 2**20  # numbers of an array that is kept so
 
 
@@ -33,3 +34,16 @@ def unpacked(text: str) -> np.ndarray[Any, Any]:
         bits = np.unpackbits(np.frombuffer(raw, np.uint8), count=int(np.prod(shape)))
         return bits.astype(bool).reshape(shape)
     return np.frombuffer(raw, dtype).reshape(shape).copy()
+
+
+def written(number: float) -> float:
+    """Return a number as it was written by hand, should somebody have copied it out of float32.
+
+    0.0010000000474974513 is what float32 makes of 0.001; 2^-23 is itself, and so is 1/255, which nobody wrote out.
+    """
+    if not abs(number) < float(np.finfo(np.float32).max):
+        return number
+    single = np.float32(number)
+    text = np.format_float_scientific(single, trim="-") if number == float(single) else ""
+    digits = sum(one.isdigit() for one in text.partition("e")[0])
+    return float(text) if 0 < digits <= WRITTEN_DIGITS else number

@@ -207,3 +207,18 @@ def delayed():
     sequence = keras.Input((12, 3))
     x = Delayed(name="delayed")(layers.Dense(4, name="before")(sequence))
     return keras.Model(sequence, layers.Dense(2, name="head")(x))
+
+
+def _eps(number):
+    return keras.Sequential([
+        keras.Input((7,)), layers.Dense(6, name="before"), layers.BatchNormalization(epsilon=number, name="batch"),
+        layers.Dense(5, activation="tanh"), layers.LayerNormalization(epsilon=number, name="layer"), layers.Dense(2),
+    ])  # fmt: skip
+
+
+def eps():
+    return _eps(0.001)
+
+
+def eps_out_of_float32():
+    return _eps(float(np.float32(0.001)))

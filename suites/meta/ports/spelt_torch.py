@@ -291,3 +291,20 @@ def delayed():
 
 def delayed_backwards():
     return Delayed(1)
+
+
+def _eps(number):
+    first = nn.Linear(7, 6), nn.BatchNorm1d(6, eps=number)
+    return nn.Sequential(*first, nn.Linear(6, 5), nn.Tanh(), nn.LayerNorm(5, eps=number), nn.Linear(5, 2))
+
+
+def eps():
+    return _eps(0.001)
+
+
+def eps_out_of_float32():
+    return _eps(0.0010000000474974513)
+
+
+def eps_a_millionth_more():
+    return _eps(0.001000001)
