@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from parity.adapters.torch_layers import ACTIVATIONS
-from parity.adapters.torch_model_exact import written
+from parity.adapters.torch_model_exact import shortest
 from parity.errors import UsageError
 
 Config = Mapping[str, Any]
@@ -161,7 +161,7 @@ def _hard_sigmoid(x: Tensor, config: Config) -> Tensor:
 
 def _leaky_relu(x: Tensor, config: Config) -> Tensor:
     slope = _number(config, "slope", 0.3)
-    return F.leaky_relu(x, written(slope) if x.dtype == torch.float64 else slope)
+    return F.leaky_relu(x, shortest(slope) if x.dtype == torch.float64 else slope)
 
 
 def _hard_tanh(x: Tensor, config: Config) -> Tensor:

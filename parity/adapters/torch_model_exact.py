@@ -139,13 +139,13 @@ def _middle_slope(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[
 def _exact_slope(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Called:
     # TensorFlow keeps the slope as a float32 attribute of its operation; its twin reads the decimal number in that.
     if len(args) > 1:
-        args = (args[0], written(args[1]), *args[2:])
+        args = (args[0], shortest(args[1]), *args[2:])
     else:
-        kwargs["negative_slope"] = written(kwargs.get("negative_slope", 0.01))
+        kwargs["negative_slope"] = shortest(kwargs.get("negative_slope", 0.01))
     return function, args, kwargs
 
 
-def written(number: float) -> float:
+def shortest(number: float) -> float:
     """Return the shortest decimal number that float32 takes for this one: 0.3 for 0.30000001192092896 and for 0.3."""
     return float(str(np.float32(number)))
 
