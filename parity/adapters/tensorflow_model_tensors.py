@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from parity.errors import UsageError
+
 MASK = "_keras_mask"
 _SHAPING = ("Reshape", "Squeeze", "ExpandDims", "Identity")
 
@@ -178,8 +180,20 @@ def mapped(value: Any, change: Callable[[Any], Any]) -> Any:
     return value
 
 
+# Tensors of several parts, and what makes a plain one of each.
+_DENSE = {
+    "SparseTensor": "tf.sparse.to_dense",
+    "RaggedTensor": "`.to_tensor()`",
+    "IndexedSlices": "tf.convert_to_tensor",
+}
+
+
 def named_outputs(value: Any, name: str = "output") -> Iterator[tuple[str, Any]]:
-    """Yield (name, tensor) for every tensor of a model's answer: tuples, dicts, dataclasses and their like."""
+    """Yield (name, tensor) for every tensor of a model's answer: tuples, dicts, dataclasses and their like.
+
+    Raises
+        UsageError: it holds a sparse or a ragged tensor.
+    """
     if value is None:
         return
     if isinstance(value, Mapping):
@@ -194,5 +208,8 @@ def named_outputs(value: Any, name: str = "output") -> Iterator[tuple[str, Any]]
     elif hasattr(value, "__dataclass_fields__"):
         for key in value.__dataclass_fields__:
             yield from named_outputs(getattr(value, key), f"{name}.{key}")
+    elif type(value).__name__ in _DENSE:
+        kind, way = type(value).__name__, _DENSE[type(value).__name__]
+        raise UsageError(f"the tensorflow model returns a {kind} (`{name}`): return a dense tensor, {way} of it")
     else:
         yield name, value

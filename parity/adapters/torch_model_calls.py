@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from parity.errors import UsageError
+
 
 @dataclass(frozen=True)
 class Ref:
@@ -99,6 +101,8 @@ def mapped(thing: Any, change: Callable[[Any], Any]) -> Any:
 def named_outputs(result: Any, name: str = "output") -> list[tuple[str, Tensor]]:
     """Return the tensors of what a model returned, with names such as `output[0]` or `output['logits']`."""
     if isinstance(result, torch.Tensor):
+        if result.layout != torch.strided:
+            raise UsageError(f"the torch model returns a sparse tensor (`{name}`): return `.to_dense()` of it")
         return [(name, result)]
     if isinstance(result, Mapping):
         return [found for key, item in result.items() for found in named_outputs(item, f"{name}[{key!r}]")]

@@ -193,3 +193,22 @@ class Drawing(keras.Model):
 
 def drawing():
     return Drawing()
+
+
+class Thin(tf.Module):
+    """Returns tensors that are no arrays: what is not zero alone, or rows of several lengths."""
+
+    def __init__(self, made):
+        super().__init__()
+        self.made = made
+
+    def __call__(self, x):
+        return self.made(x)
+
+
+def thin():
+    return Thin(tf.sparse.from_dense)
+
+
+def ragged():
+    return Thin(tf.RaggedTensor.from_tensor)
