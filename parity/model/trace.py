@@ -26,6 +26,7 @@ AFTER = "_after"  # of a layer's configuration: its place, and those on which it
 SLOPES = "_slopes"  # of a PReLU's configuration: how many it has
 ROW = "_row"  # of a product's configuration: which row of its weight it reads
 MADE = "_made"  # of a layer's configuration: the calls that make its kernel of its weights
+OVER = "_over"  # of a normalisation's configuration: the axes of its statistics, where its weights have others
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from parity.model.trace import MOVES, Op, Trace
+from parity.model.trace import MOVES, OVER, Op, Trace
 from parity.pairing import moving
 from parity.pairing.families import family, main_size, weight_shapes
 from parity.pairing.moving import SHAPING as SHAPING
@@ -359,7 +359,10 @@ _OF_TWO: Mapping[tuple[str, str, str], str] = {
 
 
 def _form(one: _Written, graph: _Graph) -> tuple[str, dict[str, Any]] | None:
-    """Return kind and configuration of the layer that computes the same; None for any other form."""
+    """Return kind and configuration of the layer that computes the same, or the axes where no layer has weights so.
+
+    None for any other form.
+    """
     known = {one.entry: "x"}
     averaged: set[tuple[Shape, tuple[int, ...]]] = set()
     eps = 0.0
@@ -381,7 +384,7 @@ def _form(one: _Written, graph: _Graph) -> tuple[str, dict[str, Any]] | None:
         return None
     shape, axes = next(iter(averaged))
     found = _settings(one, graph, shape, axes, "centred squared" in known.values() or "mean" in known.values())
-    return None if found is None else (found[0], {"eps": eps, **found[1]})
+    return ("norm", {OVER: list(axes)}) if found is None else (found[0], {"eps": eps, **found[1]})
 
 
 def _what(op: Op, graph: _Graph) -> str | None:

@@ -13,7 +13,7 @@ from parity.judge.traps.inputs import SCALES
 from parity.judge.traps.remedy import UNKNOWN, Remedy, called, change, insert, number, replace
 from parity.judge.traps.scene import Scene, same
 from parity.model.layout import Array
-from parity.model.trace import MOVES, Op
+from parity.model.trace import MOVES, OVER, Op
 
 IDS = ("output-permutation",)
 NEARLY = 1e-6  # of the largest number: constants of the two models may have been rounded to float32
@@ -58,9 +58,10 @@ def _other_kind(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
         return
     kept = {"keepdims": theirs.config["keepdims"]} if {*mine.config} & {*theirs.config} & {"keepdims"} else {}
     for config in ({**one, **kept} for one in in_torch(scene, mine, theirs)):
+        over = theirs.config.get(OVER, config.get("axes"))  # of a normalisation that is written out
         yield replace(
             theirs,
-            UNKNOWN,
+            UNKNOWN if over == config.get("axes") else "norm-axes",
             f"with {mine.kind} instead of {theirs.kind}",
             f"TensorFlow's {mine.made_by or mine.kind} in place of `{theirs.name}`",
             mine.kind,

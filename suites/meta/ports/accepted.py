@@ -15,6 +15,7 @@ def _cases() -> Iterator[Case]:
     yield _port("leaky", "leaky_by_the_larger", "9")
     yield _port("each_step", inputs="6x5")
     yield _port("both_ways", inputs="7x5")
+    yield _port("normed", "normed_as_a_whole", "6x5", "norm-axes", ("norm", "norm*"))
     yield _port("square", "square_turned", "6", "kernel-layout", ("square", "square"))
     place = "depthwise", "depthwise"
     yield _port("multiplied", "multiplied_the_other_way", "9x7x3", "depthwise-channel-order", place)

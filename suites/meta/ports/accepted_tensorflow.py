@@ -74,3 +74,7 @@ def turned():
     model = keras.Sequential([keras.Input((5,)), layers.Dense(5, name="turned")])
     model.set_weights([numbers(5, 5), numbers(5)])
     return model
+
+
+def normed():
+    return keras.Sequential([keras.Input((6, 5)), layers.LayerNormalization(name="norm"), layers.Dense(2, name="head")])

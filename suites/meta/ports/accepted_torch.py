@@ -163,3 +163,27 @@ class TurnedNotAtAll(nn.Module):
 
 
 turned_not_at_all = TurnedNotAtAll
+
+
+class Norm(nn.Module):
+    """Over all words at once, with a scale and a shift for each number of a word."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.rand(5) + 0.5), nn.Parameter(torch.randn(5))
+
+    def forward(self, x):
+        mean, variance = x.mean((1, 2), keepdim=True), x.var((1, 2), unbiased=False, keepdim=True)
+        return (x - mean) / torch.sqrt(variance + 1e-3) * self.weight + self.bias
+
+
+class NormedAsAWhole(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm, self.head = Norm(), nn.Linear(5, 2)
+
+    def forward(self, x):
+        return self.head(self.norm(x))
+
+
+normed_as_a_whole = NormedAsAWhole
