@@ -260,11 +260,13 @@ class Orders:
             if maker is None or maker.kind not in KEEPING:
                 return None
             found.append([given for given in maker.inputs if trace.shapes.get(given) == trace.shapes.get(tensor)])
-        if len(found[0]) != len(found[1]):
+        commutes = all(maker is not None and maker.kind in COMMUTES for maker in makers)
+        uneven = len(found[0]) != len(found[1])  # one side adds a table, which the other makes as large as the picture
+        if uneven and not commutes:
             return None
-        straight = list(zip(*found, strict=True))
+        straight = list(zip(*found, strict=not uneven))
         parts = list(straight)
-        if all(maker is not None and maker.kind in COMMUTES for maker in makers):
+        if commutes:
             parts += [part for part in product(*found) if part not in parts]  # written the other way round
         told = [(relation, self.sure(*part), part) for part in parts if (relation := self.of(*part)) is not None]
 
@@ -275,7 +277,8 @@ class Orders:
             doubt = 0 if sure or self.partners(*part) else 1 if part in straight else 2
             return not sure, doubt, relation.name == "same"
 
-        return min(told, key=last)[:2] if told else None
+        best = min(told, key=last)[:2] if told else None
+        return None if best is None or (uneven and not best[1]) else best
 
     def _from(self, mine: int, theirs: int) -> tuple[Relation | None, bool]:
         relation = self.of(mine, theirs)

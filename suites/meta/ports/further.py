@@ -188,6 +188,8 @@ def _spelt() -> Iterator[Case]:
     yield port("causal", "cut_at_the_wrong_end", "23x5", cause=cause, place=("conv2", "conv2"))
     for name in ("biased_parts", "biased_parts_turned", "factored"):
         yield port(name, inputs="7x24")
+    yield port("located", inputs="7x5x3")
+    yield port("located", "located_elsewhere", "7x5x3", cause="unknown", place=("located/token", "token"))
     case = port("biased_parts", "biased_keys", "7x24", cause="unknown", place=("qkv", "linear"))
     yield replace(case, sources=(*case.sources, Source(("matmul*",), ("scaled*",), ("unknown",))))
 

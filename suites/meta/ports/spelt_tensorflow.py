@@ -222,3 +222,22 @@ def eps():
 
 def eps_out_of_float32():
     return _eps(float(np.float32(0.001)))
+
+
+class Located(layers.Layer):
+    """Adds what a dense layer makes of the coordinates of each place."""
+
+    def build(self, shape):
+        self.token = layers.Dense(shape[-1], name="token")
+        self.token.build((None, 2))
+
+    def call(self, x):
+        rows, columns = np.indices(x.shape[1:3])
+        places = np.stack([np.sin(rows), np.cos(columns)], -1).reshape(1, -1, 2).astype("float32")
+        return x + keras.ops.reshape(self.token(places), (1, *x.shape[1:]))
+
+
+def located():
+    image = keras.Input((7, 5, 3))
+    x = Located(name="located")(layers.Conv2D(6, 3, padding="same", name="conv")(image))
+    return keras.Model(image, layers.Dense(4, name="mixed")(layers.Reshape((35, 6))(x)))
