@@ -526,7 +526,7 @@ class Recorder:
 
     def _place(self, op: str, sources: Sequence[Source], outputs: Sequence[Any]) -> Place | None:
         """Return which one of those that a variable holds along its first axis an operation picks, if it does that."""
-        if op != "StridedSlice" or sources[0].what != "weight" or isinstance(sources[0].value, Place):
+        if op != "StridedSlice" or sources[0].what != "weight" or not getattr(sources[0].value, "trainable", False):
             return None
         count, begin = (sources[0].shape or (0,))[0], sources[1].numbers()
         rest = sources[0].shape[1:]

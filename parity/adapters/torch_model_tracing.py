@@ -72,6 +72,7 @@ class Recorder(TorchFunctionMode):
         super().__init__()
         self.parameters, self.twin, self.expand, self.training = weights, twin, expand, training
         self.names = {id(tensor): name for name, tensor in weights.items()}
+        self.trained = {name for name, tensor in weights.items() if tensor.requires_grad}
         self.statistics = _beside_statistics(weights)
         self.found = Recording()
         self.stack: list[Frame] = [Frame("", None)]
@@ -202,7 +203,7 @@ class Recorder(TorchFunctionMode):
         return name in _CUT_FROM_GRADIENT and (not held or any(isinstance(one, torch.nn.Parameter) for one in held))
 
     def _is_rows(self, made: Tensor, given: Sequence[Any]) -> bool:
-        """Whether a result is nothing but some rows of one weight, or one of several: then it is known by that name.
+        """Whether a result is nothing but some rows of a weight, or one of several that train: known as that then.
 
         Torch's own attention cuts what makes queries from what makes keys and values.
         """
@@ -212,7 +213,8 @@ class Recorder(TorchFunctionMode):
         whole = self.parameters.get(weights[0].name)
         if whole is None or not whole.dim() or made.untyped_storage().data_ptr() != whole.untyped_storage().data_ptr():
             return False
-        one = len(whole) > 1 and made.dim() == whole.dim() - 1 > 0 and made.shape == whole.shape[1:]
+        several = weights[0].name in self.trained and len(whole) > 1 < whole.dim()
+        one = several and made.shape == whole.shape[1:]
         alike = one or (made.dim() == whole.dim() and made.shape[1:] == whole.shape[1:])
         if not alike or not made.is_contiguous() or not whole.is_contiguous():
             return False
