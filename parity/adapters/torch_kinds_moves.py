@@ -104,7 +104,7 @@ def _reshape(config: Config, _: Weights, inputs: Inputs, __: bool) -> Tensor:
 
 
 def _permute(config: Config, _: Weights, inputs: Inputs, __: bool) -> Tensor:
-    return inputs[0].permute([int(a) for a in config["order"]])
+    return inputs[0].permute([int(a) for a in config["order"]]).contiguous()  # a view may follow
 
 
 def _power(config: Config, weights: Weights, inputs: Inputs, _: bool) -> Tensor:

@@ -97,6 +97,16 @@ class Orders:
             kept = self._sure | self._learned
             self._known = {key: known for key, known in self._known.items() if key in kept}
 
+    def settle(self, mine: int, theirs: int, relation: Relation, seen: tuple[int, int]) -> None:
+        """Keep how two tensors would be ordered without a fault that was found where two others were `seen` to differ.
+
+        What was derived is asked for again, even if it was sure: that was of the fault.
+        """
+        self._learned.discard(seen)
+        self._sure &= set(zip(self.models[TENSORFLOW].inputs, self.models[TORCH].inputs, strict=False))
+        self.learn(mine, theirs, relation)
+        self._known = {key: known for key, known in self._known.items() if key in self._sure | self._learned}
+
     def keep(self, reshaped: Sequence[Reshaped]) -> None:
         """Keep which vectors stand in another order since they become images, or are joined with flattened ones."""
         if list(reshaped) == self._reshaped:

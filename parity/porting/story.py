@@ -12,7 +12,7 @@ from parity.model.trace import MOVES, REPLAY, Op, used_weights, weight_names, we
 from parity.pairing.copying import WeightPlan
 from parity.pairing.families import family
 from parity.pairing.match import Matching
-from parity.pairing.relations import CHANNELS, Relation
+from parity.pairing.relations import Relation
 from parity.porting import elsewhere, folding, freezing, kept, moved, outputs, short, ties, training
 from parity.porting.causes import UNKNOWN, Bank
 from parity.porting.cuts import Cut, Step, extras
@@ -76,8 +76,9 @@ class Story:
         if step.finding.verdict == SEMANTIC:
             found = self._not_told_yet(step, self._of_whole(step) or self._explained(step))
             self._found[step.cut.tensorflow] = found
-            if any(source.settles for source in found):  # what follows is fed as if the fault were mended
-                self.prepared.orders.learn(step.cut.tensorflow, step.cut.torch, Relation(CHANNELS))
+            for mine, theirs, name in (one.settles for one in found if one.settles is not None):
+                seen = step.cut.tensorflow, step.cut.torch
+                self.prepared.orders.settle(mine, theirs, Relation(name), seen)  # what follows is fed as if mended
             found = [*found, *training.of_statistics(step, gradients, prepared.plan, prepared.weights)]
         else:
             found = training.sources(step, gradients, prepared.plan, prepared.weights, self.bank.of_gradients)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from parity.errors import ParityError
+from parity.judge.traps.remedy import Settled
 from parity.judge.verdict import IDENTICAL, NOT_COMPARED, PASSING, PRECISION, ROUNDING, SEMANTIC, Finding, overall
 from parity.porting.options import write_whole
 
@@ -88,7 +89,7 @@ class Source:
     calls: int = 1  # of one shared layer, at each of which this was found
     between: tuple[str | None, ...] = ()  # what one side does before two operations that agree, and the other does not
     moved: frozenset[tuple[int, int]] = frozenset()  # (side, operation) of what moves numbers before these
-    settles: bool = False  # whether without the fault the result stands in torch's usual order of axes
+    settles: Settled | None = None
 
     def line(self) -> str:
         """Return the source in one line."""

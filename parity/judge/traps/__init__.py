@@ -19,6 +19,7 @@ from parity.judge.traps import merging as merging
 from parity.judge.traps import normalisation as normalisation
 from parity.judge.traps import pooling as pooling
 from parity.judge.traps import recurrence as recurrence
+from parity.judge.traps import reshaped as reshaped
 from parity.judge.traps import resize as resize
 from parity.judge.traps import shuffled as shuffled
 from parity.judge.traps import weights as weights
@@ -26,8 +27,8 @@ from parity.judge.traps.remedy import Remedy, called
 from parity.judge.traps.scene import Scene
 
 FAMILIES = (
-    geometry, pooling, resize, normalisation, lengths, activation, recurrence, attention, embedding, shuffled, inputs,
-    merging, weights, made, kinds,
+    geometry, pooling, resize, normalisation, lengths, activation, recurrence, attention, embedding, shuffled, reshaped,
+    inputs, merging, weights, made, kinds,
 )  # fmt: skip
 
 TRAPS: Mapping[str, Callable[[Scene], Iterator[Remedy]]] = {

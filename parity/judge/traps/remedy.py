@@ -13,6 +13,7 @@ from parity.model.layout import Array
 from parity.model.trace import Op
 
 Edit = Mapping[str, Any]
+Settled = tuple[int, int, str]  # both frameworks' tensors, and how their axes are related once a fault is mended
 UNKNOWN = "unknown"
 
 
@@ -37,7 +38,7 @@ class Remedy:
     permute_output: Array | None = None
     expects: Array | None = None  # what must come out, where the remedy gives it another shape
     named: tuple[str | None, str | None] | None = None  # TensorFlow's and torch's layer, where not the scene's own
-    settles: bool = False  # whether what comes out then stands in torch's usual order of axes
+    settles: Settled | None = None
 
 
 def change(
@@ -131,7 +132,7 @@ def together(remedies: Sequence[Remedy], told_as: Remedy | None = None) -> Remed
         feed=feed,
         permute_output=order,
         expects=next((remedy.expects for remedy in remedies if remedy.expects is not None), None),
-        settles=any(remedy.settles for remedy in remedies),
+        settles=next((remedy.settles for remedy in remedies if remedy.settles is not None), None),
     )
     if told_as is None:
         return made

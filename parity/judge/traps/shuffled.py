@@ -53,9 +53,10 @@ def _without(scene: Scene, run: Run) -> Remedy:
     parts = [skip(op, trap, "without torch's reordering of channels", fix, 1.2) for op in run.steps]
     partner = scene.neighbour(run.steps[0]) if maker is not None else None
     whole, want = together(parts, parts[0]), scene.expected_tensorflow
-    if want is not None and want.ndim > IMAGE_RANK:
+    if want is not None and want.ndim > IMAGE_RANK and scene.wanted is not None and scene.tensorflow_ops:
         # No longer in the order of torch's steps.
-        whole = dataclasses.replace(whole, expects=np.moveaxis(want, -1, 1), settles=True)
+        at = scene.tensorflow_ops[-1].outputs[0], scene.wanted, "channels"
+        whole = dataclasses.replace(whole, expects=np.moveaxis(want, -1, 1), settles=at)
     return called(whole, partner, run.name)
 
 

@@ -25,6 +25,9 @@ def _cases() -> Iterator[Case]:
     yield replace(case, options=as_is)
     yield replace(_port("turned", "turned_not_at_all", "5", "kernel-layout", ("turned", "*")), options=as_is)
     yield _port("bent_twice", "bent_twice_by_equations", "7")
+    yield _port("tokens", inputs="16x12x3")
+    yield _port("tokens", "tokens_of_channels", "16x12x3", "flatten-order", ("tokens", "reshape"))
+    yield _port("tokens", "tokens_as_channels", "16x12x3", "flatten-order", ("image", "reshape_1"))
 
 
 ACCEPTED = tuple(_cases())

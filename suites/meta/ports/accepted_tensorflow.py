@@ -78,3 +78,15 @@ def turned():
 
 def normed():
     return keras.Sequential([keras.Input((6, 5)), layers.LayerNormalization(name="norm"), layers.Dense(2, name="head")])
+
+
+def tokens():
+    """Return a network that makes tokens of an image, mixes them, and makes an image of them again."""
+    image = keras.Input((16, 12, 3))
+    x = layers.Conv2D(8, 3, strides=2, activation="relu", name="patches")(image)
+    x = layers.Reshape((-1, 8), name="tokens")(x)
+    y = layers.LayerNormalization(epsilon=1e-5, name="norm")(x)
+    x = x + layers.Dense(8, activation="relu", name="mix")(y)
+    x = layers.Reshape((7, 5, 8), name="image")(x)
+    x = x + layers.Conv2D(8, 3, padding="same", name="conv")(layers.BatchNormalization(epsilon=1e-5, name="batch")(x))
+    return keras.Model(image, layers.Dense(4, name="head")(layers.GlobalAveragePooling2D()(x)))

@@ -187,3 +187,31 @@ class NormedAsAWhole(nn.Module):
 
 
 normed_as_a_whole = NormedAsAWhole
+
+
+class Tokens(nn.Module):
+    """Reshapes images and tokens in a way: well, or as if the channels stood last."""
+
+    def __init__(self, to_tokens=True, to_image=True):
+        super().__init__()
+        self.patches, self.norm, self.mix = nn.Conv2d(3, 8, 3, 2), nn.LayerNorm(8), nn.Linear(8, 8)
+        self.batch, self.conv, self.head = nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3, padding=1), nn.Linear(8, 4)
+        self.to_tokens, self.to_image = to_tokens, to_image
+
+    def forward(self, x):
+        x = self.patches(x).relu()
+        x = (x.permute(0, 2, 3, 1) if self.to_tokens else x).reshape(len(x), -1, 8)
+        x = x + self.mix(self.norm(x)).relu()
+        x = (x.transpose(1, 2) if self.to_image else x).reshape(len(x), 8, 7, 5)
+        return self.head((x + self.conv(self.batch(x))).mean((2, 3)))
+
+
+tokens = Tokens
+
+
+def tokens_of_channels():
+    return Tokens(to_tokens=False)
+
+
+def tokens_as_channels():
+    return Tokens(to_image=False)

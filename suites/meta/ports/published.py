@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 from suites.meta.ports.case import Case, ported
@@ -42,7 +43,7 @@ def _cases() -> Iterator[Case]:
     yield _port("rotated", "rotated_on_another_base", "6x16", "unknown")
     yield _port("crossed", "crossed_as_one", "9")
     yield _port("crossed_as_one", "crossed", "9")
-    yield _port("crossed_as_one", "crossed_as_one", "9")
+    yield replace(_port("crossed_as_one", "crossed_as_one", "9"), name="published-crossed_as_one_on_both_sides")
     yield _port("crossed", "crossed_short", "9", "unknown")
 
 
