@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from math import prod
 
-from parity.model.trace import Op, Trace
+from parity.model.trace import Op, Trace, made_of_inputs
 from parity.pairing.match import OpPair
 
 Uses = dict[tuple[str, ...], int]
@@ -31,6 +31,25 @@ def joined(tensorflow: Trace, torch: Trace, pairs: Iterable[OpPair]) -> set[int]
         used = tuple(some.get(_weights(op), 0) for some, op in zip(uses, both, strict=True))
         certain = certain or used[0] == used[1] * times > 0
     return found if certain else set()
+
+
+def repeated(tensorflow: Trace, torch: Trace, pairs: Iterable[OpPair]) -> set[int]:
+    """Return TensorFlow's operations that make one sample of no input, where their partner makes one for each sample.
+
+    A table of positions may be repeated for a batch before a layer reads it, or stand once beside all samples.
+    """
+    traces = (tensorflow, torch)
+    ops = tuple({op.index: op for op in trace.ops} for trace in traces)
+    fed = tuple(made_of_inputs(trace) for trace in traces)
+    found: set[int] = set()
+    for pair in pairs:
+        both = ops[0][pair.tensorflow], ops[1][pair.torch]
+        shapes = [_shape(trace, op) for trace, op in zip(traces, both, strict=True)]
+        if any(some.intersection(op.outputs) for some, op in zip(fed, both, strict=True)):
+            continue
+        if _times_longer(shapes[0], shapes[1]) is not None and 1 in (shapes[0][0], shapes[1][0]):
+            found.add(pair.tensorflow)
+    return found
 
 
 def notes(tensorflow: Trace, torch: Trace, pairs: Iterable[OpPair]) -> tuple[str, ...]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import prod
 
 import numpy as np
 
-from parity.model.trace import Op, used_weights
+from parity.model.trace import MOVES, Op, used_weights
+from parity.porting.cuts import ARITHMETIC
 from parity.porting.options import Array
 from parity.porting.sides import TORCH, TWIN_TORCH, Models
 
 ROLES = frozenset({"other", "weight", "scale", "offset"})  # of a buffer that stands for numbers in the code
+LINEAR = frozenset({"dense", "conv"})  # that may read a table
 SMALL = 4096  # numbers that a person may have written, or a few lines made
 # How far two float32 evaluations of one table of constants may be apart: sines of positions up to some hundred.
 TABLE = 2.0**-17
@@ -41,3 +43,18 @@ def written(array: Array) -> Array:
     if not np.array_equal(single.astype(array.dtype), array):
         return array
     return np.array([float(str(number)) for number in single.reshape(-1)]).reshape(array.shape)
+
+
+def adds_a_layer(feeds: Iterable[int], ops: Sequence[Op]) -> bool:
+    """Return whether a segment is a linear layer of constants, and arithmetic that adds it to what is fed."""
+    fed = set(feeds)
+    made: list[Op] = []
+    for op in ops:
+        if not fed.intersection(op.inputs):
+            made.append(op)
+            continue
+        fed.update(op.outputs)
+        if op.effect != MOVES and (op.kind not in ARITHMETIC or op.weights):
+            return False
+    known = all(op.effect == MOVES or op.kind in LINEAR | ARITHMETIC | {"op:weight"} for op in made)
+    return known and any(op.kind in LINEAR for op in made)

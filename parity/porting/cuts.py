@@ -95,7 +95,7 @@ def cuts(
     ops = ({op.index: op for op in tensorflow.ops}, {op.index: op for op in torch.ops})
     apart = {index for one in biases.shared(tensorflow, torch, matching.pairs) for index in one.tensorflow.layers}
     # What one side adds to a layer's result the other adds to a sum of it: they are compared with that sum.
-    apart |= batches.joined(tensorflow, torch, matching.pairs)
+    apart |= batches.joined(tensorflow, torch, matching.pairs) | batches.repeated(tensorflow, torch, matching.pairs)
     pairs = sorted((p for p in matching.pairs if p.tensorflow not in apart), key=lambda pair: pair.tensorflow)
     tensors: dict[int, int] = dict(zip(tensorflow.inputs, torch.inputs, strict=False))
     met = set(tensors.values())  # of torch's; a state after one step is the same tensor as its result, but on one side

@@ -17,7 +17,7 @@ from parity.model import draws
 from parity.model.trace import COMPUTES, MOVES, Op
 from parity.pairing.folded import TERMS
 from parity.pairing.relations import Relation, choose
-from parity.porting.constants import TABLE, of_code
+from parity.porting.constants import TABLE, adds_a_layer, of_code
 from parity.porting.cuts import ARITHMETIC, CLOSE, PICKING, SINGLE_CLOSE, Cut, Step, segment
 from parity.porting.options import Array
 from parity.porting.orders import Orders
@@ -36,7 +36,6 @@ BENDS = frozenset(
 )
 SUMS = frozenset({"sum", "mean"})
 PRODUCTS = frozenset({"matmul", "einsum", "dense", "conv"})
-LINEAR = frozenset({"dense", "conv"})
 WINDOWED = frozenset({"op:stft", "op:istft"})  # transforms that multiply by a table of constants, their window
 TRANSFORMS = WINDOWED | {"op:RFFT", "op:IRFFT", "op:FFT", "op:IFFT"}  # linear, with no numbers of their own
 AXES_STAY = ARITHMETIC | {"activation", "maximum", "minimum", "where", "op:where", "op:masked_fill", "op:SelectV2"}
@@ -240,12 +239,12 @@ class Walk:
         """Return whether all that happens is arithmetic with constants, and both sides have many of them in one.
 
         A product with a matrix or kernel of constants is such arithmetic where one side has it in its code, not in a
-        weight: two layers that are frozen hold no table. So is a linear layer of constants alone, whoever trains it.
+        weight: two layers that are frozen hold no table. So is a linear layer of constants alone, whoever trains it,
+        and what adds its result to what is fed.
         """
-        if not cut.feeds_tensorflow and not cut.feeds_torch and cut.segment_tensorflow and cut.segment_torch:
-            ops = cut.segment_tensorflow + cut.segment_torch
-            if all(op.effect == MOVES or op.kind in LINEAR | ARITHMETIC | {"op:weight"} for op in ops):
-                return any(op.kind in LINEAR for op in ops)
+        sides = (cut.feeds_tensorflow, cut.segment_tensorflow), (cut.feeds_torch, cut.segment_torch)
+        if all(adds_a_layer(*side) for side in sides):
+            return True
         segments = cut.segment_tensorflow, cut.segment_torch
         in_code = any(ops and not any(op.weights for op in ops) for ops in segments)
         for ops, framework in ((cut.segment_tensorflow, TENSORFLOW), (cut.segment_torch, TORCH)):

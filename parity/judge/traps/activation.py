@@ -21,6 +21,8 @@ WRITTEN_OUT: Mapping[str, tuple[frozenset[str], str]] = {
     **dict.fromkeys(("hard_silu", "hard_sigmoid"), (frozenset({"hard_tanh", "clamp", "relu6"}), "hard-sigmoid-slope")),
     **dict.fromkeys(("gelu", "gelu_tanh"), (frozenset({"tanh", "erf", "sigmoid"}), "gelu-approximation")),
 }
+# By what they are scaled below zero, what that is unless it is told, and the trap.
+SLOPED = {"leaky_relu": ("slope", 0.2, "leaky-slope"), "elu": ("alpha", 1.0, "elu-selu-alpha")}
 ALIKE = (("gelu", "gelu_tanh"), ("sigmoid", "hard_sigmoid", "hard_sigmoid_keras2"), ("relu", "relu6"))
 ARITHMETIC = ("rescale", "multiply", "divide", "add", "subtract", "power")
 PARAMETERS = ("slope", "alpha", "beta", "threshold", "min", "max", "max_value", "negative_slope", "offset")
@@ -47,6 +49,7 @@ def propose(scene: Scene) -> Iterator[Remedy]:
         elif "prelu" in (mine.kind, theirs.kind) and {mine.kind, theirs.kind} <= {"prelu", "activation"}:
             yield from _prelu(scene, mine, theirs)
     yield from _all_written_out(scene)
+    yield from _written_slope(scene)
     yield from _written_out_there(scene)
     yield from _alone(scene)
 
@@ -121,6 +124,24 @@ def _written_out(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
     yield called(
         together([one, *(skip(op, "hard-sigmoid-slope", "", "") for op in steps)], one), mine.name, theirs.name
     )
+
+
+def _written_slope(scene: Scene) -> Iterator[Remedy]:
+    """A leaky ReLU or an ELU that a port wrote out, whose negative part is scaled by another number."""
+    alone = [scene.tensorflow, *scene.extra_tensorflow]
+    mine = next((op for op in alone if op is not None and op.config.get("function") in SLOPED), None)
+    if mine is None or any(op.config.get("function") == mine.config["function"] for op in scene.torch_ops):
+        return
+    key, usual, trap = SLOPED[str(mine.config["function"])]
+    wanted = float(mine.config.get(key, usual))
+    for op in scene.torch_ops:
+        held = op.config.get("scale")
+        if op.kind == "rescale" and isinstance(held, float) and not op.config.get("offset"):
+            scale = wanted if held > 0 else -wanted
+            says = f"with {number(scale)} instead of {number(held)} where it is written out"
+            one = change(op, trap, says, f"{number(scale)} in place of {number(held)} in `{op.name}`", {"scale": scale},
+                         cost=0.8)  # fmt: skip
+            yield called(one, mine.name, op.name)
 
 
 def _all_written_out(scene: Scene) -> Iterator[Remedy]:

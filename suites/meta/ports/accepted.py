@@ -13,6 +13,9 @@ _port = partial(ported, "accepted")
 
 def _cases() -> Iterator[Case]:
     yield _port("leaky", "leaky_by_the_larger", "9")
+    yield _port("leaky", "leaky_by_the_larger_of_torch", "9", "leaky-slope", ("leaky", "mul"))
+    yield _port("elu", "elu_in_parts", "9")
+    yield _port("elu", "elu_in_parts_halved", "9", "elu-selu-alpha")
     yield _port("each_step", inputs="6x5")
     yield _port("both_ways", inputs="7x5")
     yield _port("normed", "normed_as_a_whole", "6x5", "norm-axes", ("norm", "norm*"))

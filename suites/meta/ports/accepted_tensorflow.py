@@ -10,6 +10,10 @@ def leaky():
     return keras.Sequential([keras.Input((9,)), layers.Dense(7), layers.LeakyReLU(name="leaky"), layers.Dense(2)])
 
 
+def elu():
+    return keras.Sequential([keras.Input((9,)), layers.Dense(7, activation="elu", name="elu"), layers.Dense(2)])
+
+
 def each_step():
     words = keras.Input((6, 5))
     tags = layers.Dense(4, activation="softmax", name="tag")

@@ -19,6 +19,29 @@ class LeakyByTheLarger(nn.Module):
 leaky_by_the_larger = LeakyByTheLarger
 
 
+def leaky_by_the_larger_of_torch():
+    return LeakyByTheLarger(0.01)
+
+
+class EluInParts(nn.Module):
+    """An ELU as its two parts, the lower one scaled."""
+
+    def __init__(self, alpha=1.0):
+        super().__init__()
+        self.first, self.second, self.alpha = nn.Linear(9, 7), nn.Linear(7, 2), alpha
+
+    def forward(self, x):
+        x = self.first(x)
+        return self.second(torch.where(x > 0, x, self.alpha * (torch.exp(x) - 1)))
+
+
+elu_in_parts = EluInParts
+
+
+def elu_in_parts_halved():
+    return EluInParts(0.5)
+
+
 class EachStep(nn.Module):
     """A dense layer at every step, its bias added to a product of its own."""
 

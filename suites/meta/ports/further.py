@@ -189,6 +189,7 @@ def _spelt() -> Iterator[Case]:
     for name in ("biased_parts", "biased_parts_turned", "factored"):
         yield port(name, inputs="7x24")
     yield port("located", inputs="7x5x3")
+    yield port("located", "located_for_each", "7x5x3")
     yield port("located", "located_elsewhere", "7x5x3", cause="unknown", place=("located/token", "token"))
     case = port("biased_parts", "biased_keys", "7x24", cause="unknown", place=("qkv", "linear"))
     yield replace(case, sources=(*case.sources, Source(("matmul*",), ("scaled*",), ("unknown",))))

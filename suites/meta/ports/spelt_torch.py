@@ -321,10 +321,23 @@ class Located(nn.Module):
         rows, columns = torch.meshgrid(torch.arange(7.0), torch.arange(5.0), indexing="ij")
         places = torch.stack([torch.sin(self.step * rows), torch.cos(columns)], -1).flatten(0, 1)
         x = self.conv(x).flatten(2).permute(0, 2, 1)
-        return self.mixed(x + self.token(places[None]).repeat(len(x), 1, 1))
+        return self.mixed(x + self.for_all(places[None], len(x)))
+
+    def for_all(self, places, count):
+        return self.token(places).repeat(count, 1, 1)
 
 
 located = Located
+
+
+class LocatedForEach(Located):
+    """The places are repeated before the layer reads them."""
+
+    def for_all(self, places, count):
+        return self.token(places.repeat(count, 1, 1))
+
+
+located_for_each = LocatedForEach
 
 
 def located_elsewhere():
