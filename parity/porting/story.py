@@ -76,7 +76,7 @@ class Story:
         if step.finding.verdict == SEMANTIC:
             found = self._not_told_yet(step, self._of_whole(step) or self._explained(step))
             self._found[step.cut.tensorflow] = found
-            for mine, theirs, name in (one.settles for one in found if one.settles is not None):
+            for mine, theirs, name in (settled for one in found for settled in one.settles):
                 seen = step.cut.tensorflow, step.cut.torch
                 self.prepared.orders.settle(mine, theirs, Relation(name), seen)  # what follows is fed as if mended
             found = [*found, *training.of_statistics(step, gradients, prepared.plan, prepared.weights)]

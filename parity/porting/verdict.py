@@ -89,7 +89,7 @@ class Source:
     calls: int = 1  # of one shared layer, at each of which this was found
     between: tuple[str | None, ...] = ()  # what one side does before two operations that agree, and the other does not
     moved: frozenset[tuple[int, int]] = frozenset()  # (side, operation) of what moves numbers before these
-    settles: Settled | None = None
+    settles: tuple[Settled, ...] = ()
 
     def line(self) -> str:
         """Return the source in one line."""

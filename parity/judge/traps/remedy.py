@@ -38,7 +38,7 @@ class Remedy:
     permute_output: Array | None = None
     expects: Array | None = None  # what must come out, where the remedy gives it another shape
     named: tuple[str | None, str | None] | None = None  # TensorFlow's and torch's layer, where not the scene's own
-    settles: Settled | None = None
+    settles: tuple[Settled, ...] = ()
 
 
 def change(
@@ -132,7 +132,7 @@ def together(remedies: Sequence[Remedy], told_as: Remedy | None = None) -> Remed
         feed=feed,
         permute_output=order,
         expects=next((remedy.expects for remedy in remedies if remedy.expects is not None), None),
-        settles=next((remedy.settles for remedy in remedies if remedy.settles is not None), None),
+        settles=tuple(one for remedy in remedies for one in remedy.settles),
     )
     if told_as is None:
         return made

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from parity.judge.traps.remedy import Remedy, called, insert, numbers
+from parity.judge.traps.remedy import Remedy, called, insert, numbers, together
 from parity.judge.traps.scene import Scene
-from parity.model.trace import Op
+from parity.model.trace import MOVES, Op, Trace
 
 IDS = ()
 TRAP = "flatten-order"
@@ -23,6 +23,43 @@ def propose(scene: Scene) -> Iterator[Remedy]:
     mine, theirs = ([op for op in ops if op.kind in KINDS] for ops in (scene.tensorflow_ops, scene.torch_ops))
     if scene.expected_tensorflow is None or len(mine) != len(theirs):
         return
+    found = list(_each(scene, mine, theirs))
+    yield from found
+    if len(found) > 1:
+        yield together(found, found[0])
+    if not mine:
+        yield from _before(scene)
+
+
+def _before(scene: Scene) -> Iterator[Remedy]:
+    """Yield the remedy of reshapes whose results were joined before, as the maps of several sizes are.
+
+    What was joined held the same numbers on both sides, and was judged in torch's order.
+    """
+    for (given, value), (fed, held) in zip(scene.fed_tensorflow.items(), scene.fed.items(), strict=False):
+        if value.shape != held.shape or value.ndim < SHORTEST or np.array_equal(value, held):
+            continue
+        mine, theirs = _made_by(scene.tensorflow_trace, given), _made_by(scene.torch_trace, fed)
+        found = list(_each(scene, mine, theirs)) if len(mine) == len(theirs) else []
+        if found and len(found) == len(mine) and all(one.settles[0][2] == "same" for one in found):
+            one = together(found, found[0])
+            settles = (*one.settles, (given, fed, "same"))
+            yield dataclasses.replace(one, edits=(), feed={fed: value}, keys=frozenset({f"fed:{fed}"}), settles=settles)
+
+
+def _made_by(trace: Trace, tensor: int) -> list[Op]:
+    """Return the reshapes of what was joined, or only moved, to make a tensor, in order."""
+    makers, open_, found = trace.producers(), [tensor], dict[int, Op]()
+    while open_:
+        maker = makers.get(open_.pop())
+        if maker is not None and maker.kind in KINDS:
+            found[maker.index] = maker
+        elif maker is not None and (maker.kind == "concat" or maker.effect == MOVES):
+            open_ += maker.inputs
+    return [found[index] for index in sorted(found)]
+
+
+def _each(scene: Scene, mine: Sequence[Op], theirs: Sequence[Op]) -> Iterator[Remedy]:
     for ours, held in zip(mine, theirs, strict=True):
         before, after = (
             (scene.tensorflow_trace.shapes.get(one, ()), scene.torch_trace.shapes.get(other, ()))
@@ -47,7 +84,7 @@ def _channels_last(scene: Scene, mine: Op, theirs: Op, rank: int) -> Remedy:
     at = mine.outputs[0], theirs.outputs[0], "same"
     fits = scene.expected_tensorflow is not None and scene.expected_tensorflow.shape == scene.got.shape
     expects = scene.expected_tensorflow if fits else None
-    return called(dataclasses.replace(one, expects=expects, settles=at), mine.name, theirs.name)
+    return called(dataclasses.replace(one, expects=expects, settles=(at,)), mine.name, theirs.name)
 
 
 def _channels_first(scene: Scene, mine: Op, theirs: Op, shape: Shape) -> Remedy:
@@ -61,4 +98,4 @@ def _channels_first(scene: Scene, mine: Op, theirs: Op, shape: Shape) -> Remedy:
     one = insert(theirs.outputs[0], TRAP, says, fix, "chain", {"steps": steps}, order=theirs.index)
     at, want = (mine.outputs[0], theirs.outputs[0], "channels"), scene.expected_tensorflow
     expects = np.moveaxis(want, -1, 1) if want is not None and _moved(want.shape, scene.got.shape) else None
-    return called(dataclasses.replace(one, expects=expects, settles=at), mine.name, theirs.name)
+    return called(dataclasses.replace(one, expects=expects, settles=(at,)), mine.name, theirs.name)

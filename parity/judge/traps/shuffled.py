@@ -56,7 +56,7 @@ def _without(scene: Scene, run: Run) -> Remedy:
     if want is not None and want.ndim > IMAGE_RANK and scene.wanted is not None and scene.tensorflow_ops:
         # No longer in the order of torch's steps.
         at = scene.tensorflow_ops[-1].outputs[0], scene.wanted, "channels"
-        whole = dataclasses.replace(whole, expects=np.moveaxis(want, -1, 1), settles=at)
+        whole = dataclasses.replace(whole, expects=np.moveaxis(want, -1, 1), settles=(at,))
     return called(whole, partner, run.name)
 
 

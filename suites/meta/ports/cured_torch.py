@@ -5,7 +5,7 @@ import torch.nn.functional as F  # noqa: N812
 from faults_activations_torch import Bottleneck, TwoGates, nothing, then, then_function
 from faults_geometry_torch import Flattened, WideDepthwise, square_conv, square_dense
 from faults_norms_torch import batch_norm
-from faults_sequences_torch import Attention, ByHand, gru, lstm
+from faults_sequences_torch import Attention, BothEnds, ByHand, gru, lstm
 from hosts_torch import Deep, Gating, Tokens, fill, hosted, tensor, text_hosted
 from torch import nn
 
@@ -13,6 +13,11 @@ from torch import nn
 def deep(slot, stride=1, cure=None):
     """Return one builder, of the deep network."""
     return hosted(slot, stride, cure)[1]
+
+
+class LastStates(BothEnds):
+    def taken(self, sequence, states):  # noqa: ARG002
+        return torch.cat([states[0], states[1]], -1)
 
 
 class Padded(nn.Module):
@@ -295,6 +300,7 @@ weight_wrong_layer = deep(Bottleneck)
 dense_wrong_layer = deep(lambda channels, *_: Gating(TwoGates(channels)))
 dropout_active = deep(then(lambda: nn.Dropout(0.3)))
 recurrent_lstm = deep(lstm)
+recurrent_last_step = deep(LastStates)
 recurrent_gru = deep(gru)
 attention_mask_polarity = deep(lambda channels, *_: Attend(channels, 2, 3))
 attention_heads = deep(lambda channels, *_: Attention(channels, 3))

@@ -142,6 +142,7 @@ def _sequences() -> Iterator[Case]:
     yield from _both("sequences", "lstm_gate_order", "lstm-gate-order", *place, AS_IS)
     yield from _both("sequences", "gru_gate_order", "gru-gate-order", *place, AS_IS)
     yield from _both("sequences", "gru_reset_after", "gru-reset-after", *place)
+    yield from _both("sequences", "recurrent_last_step", "recurrent-last-step", *place)
     yield from _both("sequences", "bias_doubled", "bias-missing-or-doubled", *place, AS_IS)
     yield from _both("sequences", "attention_mask_polarity", "attention-mask-polarity", *place)
     yield from _both("sequences", "attention_heads", "attention-scale-or-heads", *place)

@@ -2,7 +2,7 @@
 
 import numpy as np
 from hosts_tensorflow import hosted, rows, text_deep, text_shallow, tokens
-from keras import layers
+from keras import layers, ops
 
 
 def lstm(s):
@@ -15,6 +15,14 @@ def gru(s):
 
 def old_gru(s):
     return layers.GRU(s.shape[-1], return_sequences=True, reset_after=False, name="slot_inner")(s)
+
+
+def both_ends(x):
+    """Return an image to which the last states of both directions over the means of its rows are added."""
+    channels = x.shape[-1]
+    means = ops.mean(x, axis=2)
+    ends = layers.Bidirectional(layers.GRU(channels // 2), name="slot_inner")(means)
+    return layers.Add(name="slot_add")([x, layers.Reshape((1, 1, channels), name="slot_wide")(ends)])
 
 
 def near(length):
@@ -43,6 +51,7 @@ def text(embedding):
 
 lstm_gate_order_shallow, lstm_gate_order_deep = hosted(rows(lstm))
 gru_gate_order_shallow, gru_gate_order_deep = hosted(rows(gru))
+recurrent_last_step_shallow, recurrent_last_step_deep = hosted(both_ends)
 gru_reset_after_shallow, gru_reset_after_deep = hosted(rows(old_gru))
 bias_doubled_shallow, bias_doubled_deep = hosted(rows(lstm))
 attention_mask_polarity_shallow, attention_mask_polarity_deep = hosted(tokens(masked))

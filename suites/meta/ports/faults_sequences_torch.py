@@ -26,6 +26,20 @@ def gru(channels, *_):
     return Outputs(nn.GRU(channels, channels, batch_first=True))
 
 
+class BothEnds(nn.Module):
+    """Takes the last step of a sequence, where the backward direction has read one step alone."""
+
+    def __init__(self, channels, *_):
+        super().__init__()
+        self.inner = nn.GRU(channels, channels // 2, batch_first=True, bidirectional=True)
+
+    def forward(self, x):
+        return x + self.taken(*self.inner(x.mean(3).transpose(1, 2)))[:, :, None, None]
+
+    def taken(self, sequence, states):  # noqa: ARG002
+        return sequence[:, -1]
+
+
 class Attention(nn.Module):
     """Attention of the tokens to each other, perhaps with a mask."""
 
@@ -108,6 +122,7 @@ def empty_padding(network):
 
 lstm_gate_order_shallow, lstm_gate_order_deep = hosted(lstm, spoil=output_gate_before_cell)
 gru_gate_order_shallow, gru_gate_order_deep = hosted(gru, spoil=update_gate_first)
+recurrent_last_step_shallow, recurrent_last_step_deep = hosted(BothEnds)
 gru_reset_after_shallow, gru_reset_after_deep = hosted(gru)
 bias_doubled_shallow, bias_doubled_deep = hosted(lstm, spoil=bias_twice)
 attention_mask_polarity_shallow, attention_mask_polarity_deep = hosted(lambda channels, *_: Attention(channels, 2, 3))
