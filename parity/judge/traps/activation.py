@@ -148,7 +148,7 @@ def _all_written_out(scene: Scene) -> Iterator[Remedy]:
     """An activation, or what it is multiplied with, that a port wrote out with other numbers and no part is a pair."""
     alone = [scene.tensorflow, *scene.extra_tensorflow]
     mine = next((op for op in alone if op is not None and op.config.get("function") in WRITTEN_OUT), None)
-    steps = [op for op in scene.extra_torch if op.effect != MOVES]
+    steps = [op for op in scene.extra_torch if op.effect != MOVES and _on_one_side(scene, mine, op)]
     names = {str(op.config.get("function")) for op in steps if op.kind == "activation"}
     made = {tensor for op in steps for tensor in op.outputs}
     read = {tensor for op in steps for tensor in op.inputs} - made
@@ -162,6 +162,13 @@ def _all_written_out(scene: Scene) -> Iterator[Remedy]:
     one = replace(steps[-1], trap, says, fix, "activation", dict(mine.config), cost=0.9)
     rest = (skip(op, trap, "", "") for op in steps[:-1])
     yield called(together([one, *rest], one), mine.name, steps[-1].name)
+
+
+def _on_one_side(scene: Scene, mine: Op | None, theirs: Op) -> bool:
+    """Return whether both stand before the main layers of a scene, or both behind; a bias may be added there."""
+    if mine is None or scene.tensorflow is None or scene.torch is None or mine is scene.tensorflow:
+        return True
+    return (mine.index < scene.tensorflow.index) == (theirs.index < scene.torch.index)
 
 
 def _written_out_there(scene: Scene) -> Iterator[Remedy]:

@@ -16,6 +16,7 @@ def _cases() -> Iterator[Case]:
     yield _port("leaky", "leaky_by_the_larger_of_torch", "9", "leaky-slope", ("leaky", "mul"))
     yield _port("elu", "elu_in_parts", "9")
     yield _port("elu", "elu_in_parts_halved", "9", "elu-selu-alpha")
+    yield _port("mixed", "mixed_by_tanh", "6x8", "gelu-approximation", ("wide", "mul*"))
     yield _port("each_step", inputs="6x5")
     yield _port("both_ways", inputs="7x5")
     yield _port("normed", "normed_as_a_whole", "6x5", "norm-axes", ("norm", "norm*"))

@@ -94,3 +94,9 @@ def tokens():
     x = layers.Reshape((7, 5, 8), name="image")(x)
     x = x + layers.Conv2D(8, 3, padding="same", name="conv")(layers.BatchNormalization(epsilon=1e-5, name="batch")(x))
     return keras.Model(image, layers.Dense(4, name="head")(layers.GlobalAveragePooling2D()(x)))
+
+
+def mixed():
+    words = keras.Input((6, 8))
+    x = layers.Dense(12, activation=keras.activations.gelu, name="wide")(words)
+    return keras.Model(words, layers.Dense(8, name="narrow")(layers.Dropout(0.1)(x)))

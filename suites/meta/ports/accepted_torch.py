@@ -238,3 +238,27 @@ def tokens_of_channels():
 
 def tokens_as_channels():
     return Tokens(to_image=False)
+
+
+class Narrow(nn.Module):
+    """A linear layer by an equation, whose bias is added behind."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.randn(8, 12)), nn.Parameter(torch.randn(8))
+
+    def forward(self, x):
+        return torch.einsum("bni,oi->bno", x, self.weight) + self.bias
+
+
+class MixedByTanh(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.wide, self.narrow = nn.Linear(8, 12), Narrow()
+
+    def forward(self, x):
+        x = self.wide(x)
+        return self.narrow(0.5 * x * (1 + torch.tanh((2 / torch.pi) ** 0.5 * (x + 0.044715 * x**3))))
+
+
+mixed_by_tanh = MixedByTanh
