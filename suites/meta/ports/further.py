@@ -631,7 +631,7 @@ def asked() -> Iterator[Case]:
     yield replace(case, name=f"{case.name}-carried")
     capsules = partial(_port, "capsules", inputs="8x7x3", family="asked")
     yield capsules()
-    yield capsules("capsules_of_pixels", cause="unknown", place=("squash/pow_1", "square"))
+    yield capsules("capsules_of_pixels", cause="flatten-order", place=("capsules", "reshape"))
     oblong = partial(_port, "oblong", "oblong_lying", "13x11x3", family="asked", place=("tall", "0"))
     yield oblong(cause="kernel-spatial-swap")
     back = oblong(cause="kernel-spatial-swap", options=("--weights", "torch-to-tf"))
