@@ -350,7 +350,7 @@ def test_the_twin_is_exact_where_a_model_would_throw_digits_away(twin: Worker, f
     y = (x.astype(np.float64) @ weights["linear.weight"].T + weights["linear.bias"]) / 3
     z = np.exp(y - y.max(-1, keepdims=True))
     y = y + z / z.sum(-1, keepdims=True)
-    y = np.where(y > 0, y, y * float(np.float32(0.3)))
+    y = np.where(y > 0, y, y * 0.3)
     expected = np.clip(y + 3, 0, 6) / 6 + np.arange(8) / 7
     assert np.abs(whole(twin, trace, [x])["value"] - expected).max() < 1e-15
 
