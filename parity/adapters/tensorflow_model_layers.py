@@ -71,7 +71,7 @@ def crops(n: int, out: int, kernel: int, stride: int, dilation: int, same: bool)
 
 def as_written(number: Any) -> float:
     """Return a number as its author wrote it: 0.3, not the 0.30000001192092896 that float32 makes of it."""
-    return float(str(number)) if isinstance(number, np.float32) else float(number)
+    return constants.shortest(float(number)) if isinstance(number, np.float32) else float(number)
 
 
 def listed(value: Any, rank: int) -> list[int]:

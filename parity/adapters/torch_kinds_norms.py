@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from parity.adapters.torch_layers import ACTIVATIONS
-from parity.adapters.torch_model_exact import shortest
 from parity.errors import UsageError
+from parity.model.constants import shortest
 
 Config = Mapping[str, Any]
 Weights = Mapping[str, Any]

@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from parity.adapters.torch_model_draws import DRAWS, NAMES
 from parity.model import draws
-from parity.model.constants import written
+from parity.model.constants import shortest, written
 
 Called = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
@@ -143,11 +143,6 @@ def _exact_slope(function: Callable[..., Any], args: tuple[Any, ...], kwargs: di
     else:
         kwargs["negative_slope"] = shortest(kwargs.get("negative_slope", 0.01))
     return function, args, kwargs
-
-
-def shortest(number: float) -> float:
-    """Return the shortest decimal number that float32 takes for this one: 0.3 for 0.30000001192092896 and for 0.3."""
-    return float(str(np.float32(number)))
 
 
 def _exact_eps(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Called:

@@ -47,3 +47,8 @@ def written(number: float) -> float:
     text = np.format_float_scientific(single, trim="-") if number == float(single) else ""
     digits = sum(one.isdigit() for one in text.partition("e")[0])
     return float(text) if 0 < digits <= WRITTEN_DIGITS else number
+
+
+def shortest(number: float) -> float:
+    """Return the shortest decimal number that float32 takes for this one: 0.3 for 0.30000001192092896 and for 0.3."""
+    return float(str(np.float32(number)))

@@ -13,7 +13,7 @@ from parity.model.layout import Array
 from parity.model.trace import Op
 
 Edit = Mapping[str, Any]
-Settled = tuple[int, int, str]  # both frameworks' tensors, and how their axes are related once a fault is mended
+Settled = tuple[int, int, str]  # both frameworks' tensors, and the name of their relation once a fault is mended
 UNKNOWN = "unknown"
 
 

@@ -20,7 +20,9 @@ Shape = tuple[int, ...]
 
 def propose(scene: Scene) -> Iterator[Remedy]:
     """Yield the remedies of this family that fit a scene."""
-    mine, theirs = ([op for op in ops if op.kind in KINDS] for ops in (scene.tensorflow_ops, scene.torch_ops))
+    mine, theirs = (
+        [op for op in ops if op.kind in KINDS and op.inputs] for ops in (scene.tensorflow_ops, scene.torch_ops)
+    )
     if scene.expected_tensorflow is None or len(mine) != len(theirs):
         return
     found = list(_each(scene, mine, theirs))
@@ -52,7 +54,7 @@ def _made_by(trace: Trace, tensor: int) -> list[Op]:
     makers, open_, found = trace.producers(), [tensor], dict[int, Op]()
     while open_:
         maker = makers.get(open_.pop())
-        if maker is not None and maker.kind in KINDS:
+        if maker is not None and maker.kind in KINDS and maker.inputs:
             found[maker.index] = maker
         elif maker is not None and (maker.kind == "concat" or maker.effect == MOVES):
             open_ += maker.inputs
@@ -82,8 +84,8 @@ def _channels_last(scene: Scene, mine: Op, theirs: Op, rank: int) -> Remedy:
     fix = f"x = x.permute{numbers(order)} before `{theirs.name}`, as TensorFlow's `{mine.name}` reads them"
     one = insert(theirs.inputs[0], TRAP, says, fix, "permute", {"order": list(order)}, order=theirs.index)
     at = mine.outputs[0], theirs.outputs[0], "same"
-    fits = scene.expected_tensorflow is not None and scene.expected_tensorflow.shape == scene.got.shape
-    expects = scene.expected_tensorflow if fits else None
+    want = scene.expected_tensorflow
+    expects = want if want is not None and want.shape == scene.got.shape else None
     return called(dataclasses.replace(one, expects=expects, settles=(at,)), mine.name, theirs.name)
 
 
