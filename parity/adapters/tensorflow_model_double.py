@@ -25,6 +25,7 @@ _FLOAT_BY_DEFAULT = frozenset(
     {"zeros", "ones", "eye", "random.normal", "random.uniform", "random.truncated_normal", "random.stateless_normal",
      "random.stateless_uniform", "random.stateless_truncated_normal"}
 )  # fmt: skip
+BITS = "Bitcast"  # of a number that is a double in the twin alone
 _BY_VALUE = frozenset({"constant", "convert_to_tensor", "range"})
 
 
@@ -163,7 +164,7 @@ class Doubling:
         def fast_execute(*args: Any) -> Any:
             if not self._depth:
                 return fast(*args)
-            if args[1] in ROUNDED:
+            if args[1] in ROUNDED or args[1] == BITS:
                 raise fallback("not exact in float64")
             try:
                 made = fast(*self._exactly(args))
@@ -179,6 +180,9 @@ class Doubling:
             found = self._by_formula(op_name, inputs, attrs) if self._depth and _word(op_name) in ROUNDED else None
             if found is not None:
                 return found
+            if self._depth and _word(op_name) == BITS and self._of_singles(_pairs(attrs)):
+                with self.paused():
+                    inputs, attrs = [self._single(one) for one in inputs], _single_types(BITS, attrs, self.tf)
             try:
                 made = slow(op_name, num_outputs, inputs, attrs, ctx, name)
             except Exception as error:
@@ -244,6 +248,8 @@ class Doubling:
             known = op_def_registry.get(op_type_name) if self._depth else None
             names = [arg.name for arg in known.input_arg if arg.name in words] if known is not None else []
             words.update(zip(names, self._exact([words[one] for one in names]), strict=True))
+            if known is not None and op_type_name == BITS and self._of_singles(words):
+                words["input"] = self._graph_single(words["input"])
             try:
                 return original(op_type_name, name, **words)
             except TypeError as error:
@@ -254,6 +260,12 @@ class Doubling:
             return structure, stateful, op, self._graph_double(made)
 
         op_def_library._apply_op_helper = apply
+
+    def _of_singles(self, words: Mapping[Any, Any]) -> bool:
+        """Return whether the bits of a float32 are asked for, as Keras does for the sign of a number."""
+        return next((kind for key, kind in words.items() if _word(key) == "type"), None) in (
+            self.tf.int32, self.tf.uint32, self.tf.int32.as_datatype_enum, self.tf.uint32.as_datatype_enum
+        )  # fmt: skip
 
     def _graph_single(self, value: Any) -> Any:
         if isinstance(value, list | tuple):
@@ -445,6 +457,10 @@ def _lacks_kernel(error: Exception) -> bool:
         "float64 that does not match expected type of float32", "expected to be a float tensor but is a double tensor",
     )  # fmt: skip
     return missing or any(words in text for words in refused)
+
+
+def _pairs(attrs: tuple[Any, ...]) -> dict[Any, Any]:
+    return dict(zip(attrs[::2], attrs[1::2], strict=True))
 
 
 def _single_types(op: str, attrs: tuple[Any, ...], tf: Any) -> tuple[Any, ...]:

@@ -32,6 +32,12 @@ def _cases() -> Iterator[Case]:
     yield _port("tokens", inputs="16x12x3")
     yield _port("tokens", "tokens_of_channels", "16x12x3", "flatten-order", ("tokens", "reshape"))
     yield _port("tokens", "tokens_as_channels", "16x12x3", "flatten-order", ("image", "reshape_1"))
+    yield _port("largest", inputs="8x6x3")
+    yield _port("largest", "largest_of_the_negative", "8x6x3", "residual-scale", ("scores", "mul"))
+    yield _port("columns", inputs="9")
+    yield _port("columns", "columns_turned", "9")
+    yield _port("doubled", inputs="8x6x3")
+    yield _port("each_normed", "each_normed", "8x6x3", "bias-missing-or-doubled", ("conv", "conv"))
 
 
 ACCEPTED = tuple(_cases())

@@ -100,3 +100,30 @@ def mixed():
     words = keras.Input((6, 8))
     x = layers.Dense(12, activation=keras.activations.gelu, name="wide")(words)
     return keras.Model(words, layers.Dense(8, name="narrow")(layers.Dropout(0.1)(x)))
+
+
+def largest():
+    x = keras.Input((8, 6, 3))
+    scores = keras.layers.Conv2D(4, 3, name="scores")(x)
+    return keras.Model(x, keras.ops.argmax(scores, axis=-1))
+
+
+def columns():
+    x = keras.Input((9,))
+    wide = keras.layers.Dense(7, activation="relu", name="wide")(x)
+    return keras.Model(x, keras.layers.Dense(5, name="narrow")(wide))
+
+
+def doubled():
+    x = keras.Input((8, 6, 3))
+    first = keras.layers.Conv2D(5, 3, activation="relu", name="first")(x)
+    second = keras.layers.Conv2D(4, 3, use_bias=False, name="second")(first)
+    return keras.Model(x, keras.layers.GlobalAveragePooling2D()(second))
+
+
+def each_normed():
+    x = keras.Input((8, 6, 3))
+    normed = keras.layers.GroupNormalization(groups=5, epsilon=1e-5, name="each")(
+        keras.layers.Conv2D(5, 3, name="conv")(x)
+    )
+    return keras.Model(x, keras.layers.Conv2D(2, 1, name="last")(normed))

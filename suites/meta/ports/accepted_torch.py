@@ -262,3 +262,70 @@ class MixedByTanh(nn.Module):
 
 
 mixed_by_tanh = MixedByTanh
+
+
+class Largest(nn.Module):
+    def __init__(self, factor=1.0):
+        super().__init__()
+        self.scores, self.factor = nn.Conv2d(3, 4, 3), factor
+
+    def forward(self, x):
+        return (self.factor * self.scores(x)).argmax(1)
+
+
+largest = Largest
+
+
+def largest_of_the_negative():
+    return Largest(-1.0)
+
+
+class Columns(nn.Module):
+    """Samples are columns, as in a textbook: kernels stand before what they are multiplied with."""
+
+    def __init__(self, turned):
+        super().__init__()
+        self.first, self.shift = nn.Parameter(0.3 * torch.randn(7, 9)), nn.Parameter(torch.randn(7))
+        self.second, self.last = nn.Parameter(0.3 * torch.randn(5, 7)), nn.Parameter(torch.randn(5))
+        self.turned = turned
+
+    def forward(self, x):
+        if self.turned:
+            return (self.second @ torch.relu((self.first @ x.T).T + self.shift).T + self.last[:, None]).T
+        return (self.second @ torch.relu(self.first @ x.t() + self.shift.unsqueeze(1)) + self.last.view(-1, 1)).t()
+
+
+def columns():
+    return Columns(turned=False)
+
+
+def columns_turned():
+    return Columns(turned=True)
+
+
+class Doubled(nn.Module):
+    """What it doubles in front it halves behind."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 5, 3), nn.Conv2d(5, 4, 3, bias=False)
+
+    def forward(self, x):
+        return (self.second(torch.relu(2 * self.first(x))) / 2).mean((2, 3))
+
+
+doubled = Doubled
+
+
+class EachNormed(nn.Module):
+    """A norm of each channel by itself takes away whatever bias there was."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.each, self.last = nn.Conv2d(3, 5, 3, bias=False), nn.GroupNorm(5, 5), nn.Conv2d(5, 2, 1)
+
+    def forward(self, x):
+        return self.last(self.each(self.conv(x)))
+
+
+each_normed = EachNormed
