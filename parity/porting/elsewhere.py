@@ -29,6 +29,8 @@ from parity.porting.verdict import Source, layer_name, message
 BENDING = frozenset({"activation", "maximum", "minimum", "op:ClipByValue", "op:clamp"})
 SCALES = (1.0, -1.0, 10.0, -10.0, 100.0, -100.0)  # of further draws of the inputs
 CLOSE = 1e-7  # of an output's scale: between the twins, where torch's softplus stops at 20
+SAME = 1e-12  # of an output's scale: between twins that only round
+DRAWN = 3  # of the further draws
 SINGLE = 1e-6  # what float32 loses in a model, about
 SEED = 1000
 QUIET = 0.01  # of the usual: every other input, in some of the further draws
@@ -70,6 +72,19 @@ def compare(
             remedy = _proved(models, orders, likeliest, cuts, allowed)
             return _source(likeliest, gap, scale, remedy)
     return None
+
+
+def alike(models: Models, orders: Orders) -> bool:
+    """Return whether the twins' outputs, all of which are followed, are numbers and the same on `DRAWN` further inputs.
+
+    Whole numbers, such as the place of the largest, may well be the same where what they are made of is not.
+    """
+    for mine, theirs in zip(models[TENSORFLOW].outputs, models[TORCH].outputs, strict=True):
+        whole = not models[TENSORFLOW].dtypes.get(mine, "").startswith("float")
+        if whole or orders.of(mine, theirs) is None:
+            return False
+    gaps = [_apart_there(models, orders, number, scale) for number, scale in enumerate(SCALES[:DRAWN])]
+    return all(gap is not None and gap <= SAME for gap in gaps)
 
 
 def _proved(

@@ -7,11 +7,14 @@ until all that reads its result was judged from what the step itself was fed.
 What such a step's result goes through, and what is the same on both sides by itself, waits as well: a number that one
 side takes away from all others before it sorts them is in their sums, and in what is picked of these, until it is
 taken away from them again.
+
+Where the models' outputs are the same all the same, any step may be such a one: `(W @ x.T).T + b` has its bias only
+behind what was paired with a whole layer. What reads it must then be seen to tell the two results apart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from parity.judge.verdict import NOT_COMPARED, SEMANTIC
@@ -29,13 +32,15 @@ class Waiting:
     """A step on its way out, and, while its pair is in doubt, what has to be known before it may go.
 
     `left` numbers the cuts that read its result and do not stand yet, `reads` the steps in doubt that it reads itself,
-    `through` those that were judged together with it. One that `passes` is the same by itself and only reads others.
+    `through` those that were judged together with it. One that `passes` is the same by itself and only reads others;
+    one is `pressed` that is in doubt only because the models' outputs are the same.
     """
 
     number: int
     step: Step
     doubtful: bool = False
     passes: bool = False
+    pressed: bool = False
     gone: bool = False
     left: set[int] = field(default_factory=set)
     reads: tuple[int, ...] = ()
@@ -45,9 +50,11 @@ class Waiting:
 class Queue:
     """The steps that were found and not told yet, in order."""
 
-    def __init__(self, cuts: Sequence[Cut], traces: tuple[Trace, Trace]) -> None:
+    def __init__(self, cuts: Sequence[Cut], traces: tuple[Trace, Trace], alike: Callable[[], bool]) -> None:
+        """`alike` tells whether the outputs of the models are the same; it is asked only where a step differs."""
         self._readers = _readers(cuts)
         self._traces = traces
+        self._alike = alike
         self._waiting: dict[int, Waiting] = {}
 
     def groups(self, number: int) -> list[list[Waiting]]:
@@ -81,8 +88,13 @@ class Queue:
             self._settle(one, number)
         readers = self._readers[number]
         passes = bool(direct) and passes_on(step, self._traces)
-        if not together and readers and (passes or may_be_spelling(step, self._traces)):
-            held.doubtful, held.passes, held.left = True, passes, set(readers)
+        if not together and readers:
+            held.passes = passes
+            held.doubtful = passes or may_be_spelling(step, self._traces)
+            held.pressed = not held.doubtful and step.finding.verdict == SEMANTIC and self._alike()
+            held.doubtful = held.doubtful or held.pressed
+        if held.doubtful:
+            held.left = set(readers)
             return
         for one in direct:
             if one.number not in numbers:

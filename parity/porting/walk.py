@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from parity.model import draws
 from parity.model.trace import COMPUTES, MOVES, Op
 from parity.pairing.folded import TERMS
 from parity.pairing.relations import Relation, choose
+from parity.porting import elsewhere
 from parity.porting.constants import TABLE, adds_a_layer, of_code
 from parity.porting.cuts import ARITHMETIC, CLOSE, PICKING, SINGLE_CLOSE, Cut, Step, segment
 from parity.porting.options import Array
@@ -85,7 +87,7 @@ class Walk:
         self.models.workers.each(
             lambda side: self.models.begin(side, self.inputs[family(side)], wanted[side]), tuple(wanted)
         )
-        queue = Queue(self.cuts, (self.models[TENSORFLOW], self.models[TORCH]))
+        queue = Queue(self.cuts, (self.models[TENSORFLOW], self.models[TORCH]), lambda: self._alike)
         for number, cut in enumerate(self.cuts):
             try:
                 queue.take(number, *self._step(cut, queue.groups(number)))
@@ -111,7 +113,7 @@ class Walk:
         for group in doubtful:
             fed = {tensor: value for held in group for tensor, value in held.step.fed.items()}
             step = self._judged(merged(cut, [held.step.cut for held in group]), ahead, fed)
-            if _agrees(step):
+            if _agrees(step) and all(self._tells(cut, held) for held in group if held.pressed):
                 said = " and ".join(f"`{held.step.cut.name}`" for held in group)
                 return replace(
                     step, finding=_noted(step.finding, [f"judged with {said}, which is written otherwise"])
@@ -125,6 +127,29 @@ class Walk:
         if whole is None or alone.finding.verdict != SEMANTIC or whole.finding.verdict != SEMANTIC:
             return alone, ()
         return replace(alone, whole=whole, parts=tuple(held.step.cut.tensorflow for held in doubtful[0])), ()
+
+    @cached_property
+    def _alike(self) -> bool:
+        """Return whether the models' outputs are the same, of whatever their layers make."""
+        return not self.models.options.train and elsewhere.alike(self.models, self.orders)
+
+    def _tells(self, cut: Cut, held: Waiting) -> bool:
+        """Return whether what a cut reads of an earlier step makes a difference to it, in either framework."""
+        before, relation = held.step, held.step.relation
+        if relation is None or not relation.fits(before.expected.shape, before.got.shape):
+            return True
+        fed = {tensor: self._value(tensor) for tensor in cut.feeds_tensorflow}
+        mine = {before.cut.tensorflow: (before.expected, relation.to_tensorflow(before.got))}
+        theirs = {before.cut.torch: (before.got, relation.to_torch(before.expected))}
+        sides = (TWIN_TENSORFLOW, cut.tensorflow, fed, mine), (TWIN_TORCH, cut.torch, self._fed_torch(cut, fed), theirs)
+        for side, tensor, given, other in sides:
+            for place, pair in other.items():
+                if place in given:
+                    answers = [self.models.segment(side, {**given, place: value}, tensor) for value in pair]
+                    first, second = (doubles(np.asarray(answer["value"])) for answer in answers)
+                    if not np.allclose(first, second, CLOSE, CLOSE * float(np.abs(first).max(initial=0.0))):
+                        return True
+        return False
 
     def _judged(self, cut: Cut, ahead: Mapping[str, Array], given: Mapping[int, Array] | None = None) -> Step:
         """Return what was found at a cut; `given` are values that its segments were fed before.

@@ -40,13 +40,14 @@ def _step(cut: Cut, differs: bool) -> Step:
 
 
 def _told(
-    cuts: Sequence[Cut], differ: set[int], agree: dict[int, set[int]], outputs: Sequence[int] = ()
+    cuts: Sequence[Cut], differ: set[int], agree: dict[int, set[int]], outputs: Sequence[int] = (), alike: bool = False
 ) -> tuple[list[int], set[int]]:
     """Return which cuts are told, in order, and which of them differ.
 
-    `differ` are those that differ when judged alone; `agree` says for a cut with which others it is the same.
+    `differ` are those that differ when judged alone; `agree` says for a cut with which others it is the same, and
+    `alike` whether the outputs of the models are.
     """
-    queue = Queue(cuts, (_trace(cuts, outputs), _trace(cuts, outputs)))
+    queue = Queue(cuts, (_trace(cuts, outputs), _trace(cuts, outputs)), lambda: alike)
     told, wrong = [], set()
     for place, cut in enumerate(cuts):
         groups = queue.groups(place)
@@ -105,6 +106,12 @@ def test_an_output_is_never_in_doubt() -> None:
 def test_a_layer_of_one_kind_is_never_in_doubt() -> None:
     cuts = [_cut(1, [0], "pool"), *CHAIN[1:]]
     assert _told(cuts, {1}, {2: {1}}) == ([1, 2, 3, 4], {1})
+
+
+def test_where_the_outputs_are_the_same_any_step_is_in_doubt() -> None:
+    cuts = [_cut(1, [0], "pool"), *CHAIN[1:]]
+    assert _told(cuts, {1}, {2: {1}}, alike=True) == ([2, 3, 4], set())
+    assert _told(cuts, {1}, {}, alike=True) == ([1, 2, 3, 4], {1})
 
 
 @pytest.mark.parametrize(
