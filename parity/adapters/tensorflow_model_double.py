@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import product, takewhile
 from typing import Any
@@ -74,7 +74,9 @@ class Doubling:
         self._installed = True
         second = importlib.import_module("tensorflow.compat.v2")  # by which Keras 2 calls the same functions
         own = importlib.import_module("tensorflow.python.ops.array_ops")  # and TensorFlow itself
-        makers = [*product((self.tf, second), _MAKERS.items()), *((own, (name, 1)) for name in ("zeros", "ones"))]
+        sums = importlib.import_module("tensorflow.python.ops.math_ops")
+        inner = [(own, ("zeros", 1)), (own, ("ones", 1)), (sums, ("cast", 1))]
+        makers = [*product((self.tf, second), _MAKERS.items()), *inner]
         for root, (path, position) in makers:
             holder: Any = root
             *folders, name = path.split(".")
@@ -248,6 +250,8 @@ class Doubling:
             known = op_def_registry.get(op_type_name) if self._depth else None
             names = [arg.name for arg in known.input_arg if arg.name in words] if known is not None else []
             words.update(zip(names, self._exact([words[one] for one in names]), strict=True))
+            if known is not None:
+                words.update(self._beside_doubles(known.input_arg, words))
             if known is not None and op_type_name == BITS and self._of_singles(words):
                 words["input"] = self._graph_single(words["input"])
             try:
@@ -260,6 +264,12 @@ class Doubling:
             return structure, stateful, op, self._graph_double(made)
 
         op_def_library._apply_op_helper = apply
+
+    def _beside_doubles(self, arguments: Iterable[Any], words: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the numbers of Python that share a type with a double: a graph takes the first argument's for both."""
+        double = {one.type_attr for one in arguments if getattr(words.get(one.name), "dtype", None) == self.tf.float64}
+        plain = [one.name for one in arguments if one.type_attr in double and type(words.get(one.name)) is float]
+        return {name: self.tf.constant(words[name], self.tf.float64) for name in plain}
 
     def _of_singles(self, words: Mapping[Any, Any]) -> bool:
         """Return whether the bits of a float32 are asked for, as Keras does for the sign of a number."""

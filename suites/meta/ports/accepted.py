@@ -38,6 +38,8 @@ def _cases() -> Iterator[Case]:
     yield _port("columns", "columns_turned", "9")
     yield _port("doubled", inputs="8x6x3")
     yield _port("each_normed", "each_normed", "8x6x3", "bias-missing-or-doubled", ("conv", "conv"))
+    yield _port("pictures", inputs="8x6x3")
+    yield _port("powers", inputs="9")
 
 
 ACCEPTED = tuple(_cases())

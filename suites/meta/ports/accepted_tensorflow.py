@@ -127,3 +127,28 @@ def each_normed():
         keras.layers.Conv2D(5, 3, name="conv")(x)
     )
     return keras.Model(x, keras.layers.Conv2D(2, 1, name="last")(normed))
+
+
+class Pictures(tf.Module):
+    """Takes pictures as they come, and makes them grey and even itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.kernel = tf.Variable(tf.random.Generator.from_seed(1).normal((3, 3, 1, 4)), name="kernel")
+
+    def __call__(self, x):
+        even = tf.image.per_image_standardization(tf.image.rgb_to_grayscale(x))
+        return tf.nn.conv2d(even, self.kernel, 1, "VALID")
+
+
+pictures = Pictures
+
+
+class InPowers(keras.layers.Layer):
+    def call(self, x):
+        return keras.ops.exp2(x)
+
+
+def powers():
+    x = keras.Input((9,))
+    return keras.Model(x, InPowers()(keras.layers.Dense(5, name="scores")(x)))
