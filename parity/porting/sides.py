@@ -432,10 +432,11 @@ class Models:
             return {**edit, "insert": self.tensor(side, edit["insert"])}
         if edit["op"] not in self._parts.get(family(side), {}):
             return dict(edit)
-        # What replaces all of the steps reads what the first of them reads, and has the weights of all.
+        # What replaces all of the steps reads what the first of them reads, has the weights of all, and makes what
+        # any of them makes for others, such as both states of a cell.
         whole = next(op for op in self[family(side)].ops if op.index == edit["op"])
-        inputs = [self.tensor(side, tensor) for tensor in whole.inputs]
-        return {**edit, "inputs": inputs, "references": dict(whole.weights)}
+        inputs, outputs = ([self.tensor(side, tensor) for tensor in some] for some in (whole.inputs, whole.outputs))
+        return {**edit, "inputs": inputs, "outputs": outputs, "references": dict(whole.weights)}
 
     def begin(self, side: str, inputs: Sequence[Array], wanted: Sequence[int]) -> None:
         """Start a propagated run of one side; each wanted tensor may be asked for once, by `advance`."""

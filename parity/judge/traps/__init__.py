@@ -6,6 +6,7 @@ A trap is one small file's entry: how it is recognised in a scene, the remedy as
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
 from parity.judge.traps import activation as activation
 from parity.judge.traps import attention as attention
@@ -41,7 +42,18 @@ def proposals(scene: Scene) -> Iterator[Remedy]:
     partners = {theirs.index: (mine.name, theirs.name) for mine, theirs in scene.pairs() if theirs is not scene.torch}
     for family in FAMILIES:
         for remedy in family.propose(scene):
-            yield _named(remedy, partners)
+            yield _named(_at_every_step(scene, remedy), partners)
+
+
+def _at_every_step(scene: Scene, remedy: Remedy) -> Remedy:
+    """Return a remedy for all steps of a cell that is called in a loop: each is an operation with the same weights."""
+    op = scene.torch
+    if op is None or not op.config.get("cell") or {edit.get("op") for edit in remedy.edits} != {op.index}:
+        return remedy
+    steps = [one for one in scene.torch_ops if one.kind == op.kind and dict(one.weights) == dict(op.weights)]
+    edits = tuple({**edit, "op": one.index} for one in steps for edit in remedy.edits)
+    keys = frozenset(key.replace(f"{op.index}:", f"{one.index}:", 1) for one in steps for key in remedy.keys)
+    return replace(remedy, edits=edits, keys=keys)
 
 
 def _named(remedy: Remedy, partners: Mapping[int, tuple[str, str]]) -> Remedy:

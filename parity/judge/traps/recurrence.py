@@ -48,14 +48,19 @@ def _functions(mine: Op, theirs: Op) -> Iterator[Remedy]:
         if wanted == held:
             continue
         trap = "hard-sigmoid-slope" if "hard_sigmoid" in (wanted, held) else "activation-missing"
-        fix = (
-            f'nonlinearity="{wanted}" in `{theirs.name}`'
-            if mine.kind == "rnn"
-            else (
-                f"nn.{mine.kind.upper()} has no {wanted}: write `{theirs.name}` as a loop, or use {held} in TensorFlow"
-            )
-        )
+        if written_out(theirs):
+            fix = f"{wanted} in place of {held} in `{theirs.name}`"
+        elif mine.kind == "rnn":
+            fix = f'nonlinearity="{wanted}" in `{theirs.name}`'
+        else:
+            layer = f"nn.{mine.kind.upper()}"
+            fix = f"{layer} has no {wanted}: write `{theirs.name}` as a loop, or use {held} in TensorFlow"
         yield change(theirs, trap, f"with {wanted} as {key.replace('_', ' ')}", fix, {key: wanted})
+
+
+def written_out(op: Op) -> bool:
+    """Return whether a cell is somebody's own code, and no layer of the framework."""
+    return bool(op.config.get("cell")) and not op.made_by.startswith("torch.nn.")
 
 
 def _axes(mine: Op, theirs: Op) -> Iterator[Remedy]:

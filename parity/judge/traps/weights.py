@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from parity.judge.traps import weight_forms as forms
+from parity.judge.traps.recurrence import written_out
 from parity.judge.traps.remedy import UNKNOWN, Remedy, change
 from parity.judge.traps.scene import Scene
 from parity.model.layout import Array
@@ -25,6 +26,7 @@ IDS = (
 CONVOLUTIONS = ("conv", "conv_transpose", "depthwise_conv")
 NORMS = ("batch_norm", "layer_norm", "group_norm")
 GATES: Mapping[str, str] = {"lstm": "ifgo", "gru": "rzn", "rnn": "h"}  # in torch's order
+IN_KERAS: Mapping[str, str] = {"lstm": "i, f, c, o", "gru": "z, r, h", "rnn": "h"}
 PRODUCTS = ("matmul", "einsum")  # that a dense layer may be written as
 WITH_BIAS = (*CONVOLUTIONS, "dense")
 
@@ -174,7 +176,7 @@ def _by_kind(scene: Scene, role: str, held: Array, right: Array) -> Match | None
     if kind == "batch_norm":
         return _statistics(name, role, held, right)
     if kind in GATES:
-        return _gates(name, kind, role, held, right) or _recurrent_kernel(scene, name, role, held, right)
+        return _gates(scene, name, role, held, right) or _recurrent_kernel(scene, name, role, held, right)
     if kind == "attention":
         return _attention(scene, name, role, held, right)
     if kind == "embedding":
@@ -297,7 +299,9 @@ def _statistics(name: str, role: str, held: Array, right: Array) -> Match | None
     return None
 
 
-def _gates(name: str, kind: str, role: str, held: Array, right: Array) -> Match | None:
+def _gates(scene: Scene, name: str, role: str, held: Array, right: Array) -> Match | None:
+    assert scene.torch is not None
+    kind = scene.torch.kind
     letters = GATES[kind]
     count = len(letters)
     axis = 1 if "biases" in role and right.ndim == 2 else 0
@@ -307,6 +311,8 @@ def _gates(name: str, kind: str, role: str, held: Array, right: Array) -> Match 
         fix = f"gates in the order {', '.join(letters)} in `{name}.{role}`" + (
             ": Keras has them as z, r, h" if kind == "gru" else ""
         )
+        if written_out(scene.torch):
+            fix = f"take the gates of `{name}` in the order in which Keras has them, {IN_KERAS[kind]}"
         return Match(f"{kind}-gate-order", role, f"with its gates in the order {wrong}", fix)
     if "bias" in role and right.ndim == held.ndim == 2:
         fix = f"load both rows of Keras's bias into `{name}`"
