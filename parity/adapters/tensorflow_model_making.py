@@ -20,11 +20,23 @@ def execute_raw(op: str, inputs: Sequence[Any], attributes: tuple[Any, ...], out
     from tensorflow.python.eager import context, execute
 
     pairs = zip(attributes[::2], attributes[1::2], strict=True)
-    attributes = tuple(item for pair in pairs if pair[1] is not None for item in pair)  # None stands for the default
+    named = [(name, _usual(op, name) if value is None else value) for name, value in pairs]
+    attributes = tuple(item for pair in named if pair[1] is not None for item in pair)
     made = execute.execute(op, outputs, list(inputs), attributes, context.context())
     if execute.must_record_gradient():
         execute.record_gradient(op, list(inputs), attributes, made)
     return list(made)
+
+
+def _usual(op: str, name: Any) -> Any:
+    """Return the default of an operation's attribute, which None stands for and a gradient asks for."""
+    from tensorflow.python.framework import op_def_registry
+
+    known = op_def_registry.get(op)
+    wanted = name.decode() if isinstance(name, bytes) else str(name)
+    default = next((attr.default_value for attr in getattr(known, "attr", ()) if attr.name == wanted), None)
+    kind = default.WhichOneof("value") if default is not None else None
+    return getattr(default, kind) if kind in ("s", "i", "f", "b") else None
 
 
 def keep_function(op: str) -> None:

@@ -44,6 +44,11 @@ def hard_sigmoid(x: Tensor, inplace: bool = False) -> Tensor:  # noqa: ARG001
     return functional.relu6(x + 3.0) / 6.0
 
 
+def celu(x: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:  # noqa: ARG001
+    """Return max(x, 0) + alpha (exp(min(x, 0) / alpha) - 1): torch's own has a float32 1/alpha in its gradient."""
+    return x.clamp(min=0.0) + alpha * torch.expm1(x.clamp(max=0.0) / alpha)
+
+
 def rewrite(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], twin: bool, training: bool
 ) -> Called:
@@ -68,6 +73,8 @@ def rewrite(
     own = {key: _in_double(value) for key, value in own.items()}
     if name in ("leaky_relu", "leaky_relu_"):
         return _exact_slope(function, args, own)
+    if name == "celu":
+        return celu, args, own
     if name == "hardsigmoid":
         return hard_sigmoid, args[:1] or (own["input"],), {}
     if name == "rms_norm":

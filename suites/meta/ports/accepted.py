@@ -40,6 +40,12 @@ def _cases() -> Iterator[Case]:
     yield _port("each_normed", "each_normed", "8x6x3", "bias-missing-or-doubled", ("conv", "conv"))
     yield _port("pictures", inputs="8x6x3")
     yield _port("powers", inputs="9")
+    yield replace(_port("stepped", inputs="5x3"), options=as_is)
+    case = _port("stepped", "stepped_in_another_order", "5x3", "lstm-gate-order", ("lstm", "cell"))
+    yield replace(case, options=as_is)
+    yield _port("opened", inputs="5x3")
+    yield _port("opened", "opened_by_relu", "5x3", "activation-missing", ("gru", "*"))
+    yield replace(_port("apart", inputs="8x6x4"), options=("--train",))
 
 
 ACCEPTED = tuple(_cases())

@@ -152,3 +152,31 @@ class InPowers(keras.layers.Layer):
 def powers():
     x = keras.Input((9,))
     return keras.Model(x, InPowers()(keras.layers.Dense(5, name="scores")(x)))
+
+
+def stepped():
+    words = keras.Input((5, 3))
+    layer = layers.LSTM(4, name="lstm")
+    model = keras.Model(words, layer(words))
+    layer.set_weights([numbers(3, 16), numbers(4, 16), numbers(16)])
+    return model
+
+
+def opened():
+    words = keras.Input((5, 3))
+    return keras.Model(words, layers.GRU(4, name="gru")(words))
+
+
+class Apart(tf.Module):
+    """Every channel by itself, with what TensorFlow's function takes for granted."""
+
+    def __init__(self):
+        super().__init__()
+        draw = tf.random.Generator.from_seed(1).normal
+        self.kernel = tf.Variable(draw((3, 3, 4, 1)), name="kernel")
+
+    def __call__(self, x):
+        return keras.ops.celu(tf.nn.depthwise_conv2d(x, self.kernel, [1, 1, 1, 1], "VALID"), 0.7)
+
+
+apart = Apart

@@ -356,3 +356,74 @@ class Powers(nn.Module):
 
 
 powers = Powers
+
+
+class Stepped(nn.Module):
+    """Somebody's own cell, whose kernels are as Keras has them."""
+
+    def __init__(self, gates):
+        super().__init__()
+        self.fed, self.state, self.bias = (nn.Parameter(numbers(*shape)) for shape in ((3, 16), (4, 16), (16,)))
+        self.gates = gates
+
+    def forward(self, x):
+        h = c = x.new_zeros(len(x), 4)
+        for step in x.unbind(1):
+            parts = (step @ self.fed + h @ self.state + self.bias).chunk(4, -1)
+            gate = dict(zip(self.gates, parts, strict=True))
+            c = torch.sigmoid(gate["f"]) * c + torch.sigmoid(gate["i"]) * torch.tanh(gate["g"])
+            h = torch.sigmoid(gate["o"]) * torch.tanh(c)
+        return h
+
+
+class OfSteps(nn.Module):
+    def __init__(self, gates):
+        super().__init__()
+        self.cell = Stepped(gates)
+
+    def forward(self, x):
+        return self.cell(x)
+
+
+def stepped():
+    return OfSteps("ifgo")
+
+
+def stepped_in_another_order():
+    return OfSteps("ifog")
+
+
+class Opened(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.fed, self.state = nn.Parameter(torch.randn(3, 12)), nn.Parameter(torch.randn(4, 12))
+        self.biases, self.function = nn.Parameter(torch.randn(2, 12)), function
+
+    def forward(self, x):
+        h = x.new_zeros(len(x), 4)
+        for step in x.unbind(1):
+            z, r, new = (step @ self.fed + self.biases[0]).chunk(3, -1)
+            of_z, of_r, of_new = (h @ self.state + self.biases[1]).chunk(3, -1)
+            z, r = torch.sigmoid(z + of_z), torch.sigmoid(r + of_r)
+            h = z * h + (1 - z) * self.function(new + r * of_new)
+        return h
+
+
+def opened():
+    return Opened(torch.tanh)
+
+
+def opened_by_relu():
+    return Opened(torch.relu)
+
+
+class Apart(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(4, 4, 3, groups=4, bias=False)
+
+    def forward(self, x):
+        return torch.celu(self.conv(x), 0.7)
+
+
+apart = Apart
