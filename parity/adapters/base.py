@@ -9,12 +9,13 @@ from __future__ import annotations
 import gc
 import importlib
 import os
+import re
 import resource
 import sys
 import sysconfig
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -357,6 +358,9 @@ def check_names(side: str, given: Mapping[str, Array], expected: Mapping[str, tu
         raise UsageError(f"{side} weights do not fit the built model: {'; '.join(misfits)}")
 
 
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # Keras writes them, for a terminal or not
+
+
 @contextmanager
 def staying() -> Iterator[None]:
     """Come back to the present folder when somebody's code has gone to another: files are named from this one."""
@@ -368,9 +372,9 @@ def staying() -> Iterator[None]:
 
 
 def said(error: BaseException) -> str:
-    """Return an exception's text; nothing where somebody's own code for it raises."""
+    """Return an exception's text without the colours of a terminal; nothing where somebody's own code for it raises."""
     try:
-        return str(error)
+        return _COLOUR.sub("", str(error))
     except Exception:
         return ""
 
@@ -388,8 +392,11 @@ def atomically(path: str, write: Callable[[str], Any]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+Switch = tuple[Callable[[], Any], Callable[[Any], Any]]  # how a setting of a framework is read, and how it is set
+
+
 class UsersCode:
-    """What one model's builder imports, and from where; the next model in the same process starts without it.
+    """What one model's builder imports, from where, and what it sets; the next model in its process starts without it.
 
     Two folders may each have a `layers.py` of their own, and one that was edited is to be read again.
     """
@@ -397,21 +404,26 @@ class UsersCode:
     def __init__(self) -> None:
         self._known: frozenset[str] | None = None
         self._path: list[str] = []
+        self._set: list[Any] = []
 
-    def forget(self) -> None:
-        """Bring modules and search path back to what they were at the first call, before any user's code ran."""
+    def forget(self, switches: Sequence[Switch] = ()) -> None:
+        """Bring modules, search path and switches back to what they were at the first call, before any user's code."""
         if self._known is None:
             self._known, self._path = frozenset(sys.modules), list(sys.path)
+            self._set = [read() for read, _ in switches]
             return
+        for (read, write), before in zip(switches, self._set, strict=True):
+            if read() != before:
+                write(before)
         for name, module in list(sys.modules.items()):
-            if name not in self._known and _is_own(getattr(module, "__file__", None)):
+            if name not in self._known and is_own(getattr(module, "__file__", None)):
                 del sys.modules[name]
         sys.path[:] = self._path
         importlib.invalidate_caches()
 
 
-def _is_own(file: str | None) -> bool:
-    """Return whether a module is Python code of the user's own: neither installed, nor Python's, nor parity's."""
+def is_own(file: str | None) -> bool:
+    """Return whether a file is Python code of the user's own: neither installed, nor Python's, nor parity's."""
     if file is None or not file.endswith(".py"):
         return False
     path = Path(file).resolve()

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.adapters.base import Array, UsersCode, WorkerSettings
+from parity.adapters.base import Array, Switch, UsersCode, WorkerSettings
 from parity.adapters.tensorflow_model_calling import call_model, cast_for
 from parity.adapters.tensorflow_model_double import Doubling, convert
 from parity.adapters.tensorflow_model_grouped import grouped_gradients
@@ -47,6 +47,9 @@ class TensorflowModelSession:
     _users_code = UsersCode()  # modules belong to the process
 
     def _start_model_session(self) -> None:
+        # Loaded behind TensorFlow it ends the process (DESIGN.md section 6); torch, which a builder's file may import
+        # besides, does without.
+        sys.modules.setdefault("triton", None)  # type: ignore[arg-type]  # what the import system reads as "not there"
         if getattr(self, "_hooks", None) is None:
             self._hooks = Hooks(self.tf, self.keras)
             grouped_gradients(self.tf)
@@ -54,12 +57,25 @@ class TensorflowModelSession:
             self._doubling.quiet = self._hooks.quiet
         self._hooks.install()
         self._doubling.notes.clear()
+        self._users_code.forget(self._switches())
         self.keras.utils.clear_session()  # names such as `conv2d_1` are counted from the start, as in a fresh process
         if "tf_keras" in sys.modules:
             sys.modules["tf_keras"].backend.clear_session()
         random.seed(self.settings.seed)
         np.random.seed(self.settings.seed)
         self.keras.utils.set_random_seed(self.settings.seed)
+
+    def _switches(self) -> list[Switch]:
+        """Return what a builder may set for all layers made after it, which must not outlive its model."""
+        config = self.keras.config
+        return [
+            (self.tf.executing_eagerly, self._eagerly),
+            (config.floatx, config.set_floatx),
+            (lambda: config.dtype_policy().name, config.set_dtype_policy),
+            (config.image_data_format, config.set_image_data_format),
+            (config.epsilon, config.set_epsilon),
+            (self.tf.config.functions_run_eagerly, self.tf.config.run_functions_eagerly),
+        ]
 
     def _promoted(self, single: Any, double: Any) -> None:
         if self._hooks.recorder is not None:
@@ -74,7 +90,17 @@ class TensorflowModelSession:
         # Its default dtype must be the worker's before the user's code makes a layer, in whichever module that is.
         with on_import("tf_keras", self._legacy_ready):
             function, file = find_builder(source)
-            return call_builder(source, function, file)
+            model = call_builder(source, function, file)
+        if not self.tf.executing_eagerly():
+            raise UsageError(
+                f"{source}: the builder switches eager execution off (tf.compat.v1.disable_eager_execution or"
+                " disable_v2_behavior), and a model is watched as it runs: leave that out"
+            )
+        return model
+
+    def _eagerly(self, _: bool) -> None:
+        self.tf.compat.v1.reset_default_graph()  # TensorFlow refuses the next call while there is one
+        self.tf.compat.v1.enable_eager_execution()
 
     def _legacy_ready(self) -> None:
         legacy = sys.modules.get("tf_keras")

@@ -57,7 +57,6 @@ class TensorflowModels(TensorflowModelSession):
             UsageError: no model comes of it.
         """
         self._start_model_session()
-        self._users_code.forget()
         notes: list[str] = []
         if is_model_file(source):  # a file says float32 of every weight; it is read so, and brought to doubles after
             model, notes = read_model_file(source, self.keras, self.tf)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.adapters.base import Array, UsersCode, WorkerSettings
+from parity.adapters.base import Array, Switch, UsersCode, WorkerSettings
 from parity.errors import RoundingUnknown, UsageError
 
 FLOAT32, FLOAT64 = 2.0**-24, 2.0**-53
@@ -36,7 +36,7 @@ class TorchModels:
         from parity.adapters.torch_model_session import Session
 
         torch, notes = self.torch, list[str]()
-        self._users_code.forget()
+        self._users_code.forget(_switches(torch))
         torch.backends.mha.set_fastpath_enabled(False)
         os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")  # a compiled model is run as it was written
         with _no_scripting(torch):
@@ -405,6 +405,17 @@ class TorchModels:
 
 def _moves(name: str) -> bool:
     return name.rpartition(".")[2] in ("running_mean", "running_var")
+
+
+def _switches(torch: Any) -> list[Switch]:
+    """Return what a builder may set for everything made after it, which must not outlive its model."""
+    return [
+        (torch.get_default_dtype, torch.set_default_dtype),
+        (torch.get_default_device, lambda _: torch.set_default_device(None)),
+        (torch.is_grad_enabled, torch.set_grad_enabled),
+        (torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms),
+        (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    ]
 
 
 @contextlib.contextmanager

@@ -361,6 +361,22 @@ def test_a_model_finds_its_own_neighbours_and_not_an_earlier_ones(tmp_path: Path
             del sys.modules[name]
 
 
+def test_what_one_builder_sets_is_not_set_for_the_next() -> None:
+    code, setting = UsersCode(), {"dtype": "float32", "device": None}
+    written = list[str]()
+
+    def write(value: Any) -> None:
+        written.append(value)
+        setting["dtype"] = value
+
+    switches = ((lambda: setting["dtype"], write), (lambda: setting["device"], written.append))
+    code.forget(switches)
+    setting["dtype"] = "float16"
+    code.forget(switches)
+    code.forget(switches)
+    assert (setting["dtype"], written) == ("float32", ["float32"])
+
+
 def test_optimizers_are_written_as_calls() -> None:
     assert _call("Adam") == {"name": "Adam", "order": [], "given": {}}
     told = _call("Adam(1e-3, epsilon=1e-8)")
