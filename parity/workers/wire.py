@@ -106,6 +106,8 @@ def _plain(value: np.ndarray | np.generic, where: str) -> np.ndarray:
     """Return a dense array in native byte order: safetensors stores raw memory, whatever the strides say."""
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{where} is a masked array, whose mask would be lost; {_ACCEPTED}")
+    if value.dtype.name == "bfloat16":  # safetensors has none for NumPy; float32 holds the same numbers
+        value = value.astype(np.float32)
     if value.dtype.name not in SENDABLE:
         raise TypeError(f"{where} is an array of {value.dtype}; of arrays only {', '.join(sorted(SENDABLE))}")
     return np.asarray(value, dtype=value.dtype.newbyteorder("="), order="C")

@@ -166,6 +166,12 @@ def test_other_types_are_refused_before_sending(shared: Worker, value: object, c
     assert shared.call("ask", x=1.0) == 1.0
 
 
+def test_numbers_of_bfloat16_arrive_as_the_same_in_float32(shared: Worker) -> None:
+    half = pytest.importorskip("ml_dtypes").bfloat16
+    back = shared.call("echo", x=np.arange(5).astype(half) / 4)["x"]
+    assert (back.dtype, back.tolist()) == (np.float32, [0.0, 0.25, 0.5, 0.75, 1.0])
+
+
 def test_settings_and_environment_reach_the_child(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PARITY_TEST_MARKER", "the parent's")
     options = WorkerOptions(ECHO, role="twin", threads=3, seed=7, environment={"PARITY_TEST_MARKER": "set"})
