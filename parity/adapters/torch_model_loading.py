@@ -35,7 +35,20 @@ def load(source: str, seed: int, notes: list[str]) -> Any:
             made = _from_file(Path(source))
         else:
             made = _built(builder(source), source, seed)
-    return unwrapped(made, source, notes)
+    model = unwrapped(made, source, notes)
+    _let_train(model)
+    return model
+
+
+def _let_train(model: nn.Module) -> None:
+    """Put weights of the usual kind in the place of those that were made in inference mode, which nobody may change."""
+    new: dict[int, torch.Tensor] = {}
+    for module in model.modules():
+        for held in (module._parameters, module._buffers):
+            for name, tensor in held.items():
+                if tensor is not None and tensor.is_inference():
+                    made = new.setdefault(id(tensor), tensor.clone())
+                    held[name] = nn.Parameter(made, tensor.requires_grad) if held is module._parameters else made
 
 
 @contextlib.contextmanager
