@@ -188,8 +188,8 @@ def _same_counts(models: Models) -> None:
     mine, theirs = models[TENSORFLOW], models[TORCH]
     if len(mine.outputs) != len(theirs.outputs):
         raise PairingError(
-            f"the TensorFlow model returns {len(mine.outputs)} tensors ({_listed(mine)}), the torch model"
-            f" {len(theirs.outputs)} ({_listed(theirs)}): return the same ones from both builders' models"
+            f"the TensorFlow model returns {_listed(mine)}, the torch model {_listed(theirs)}: return the same ones"
+            " from both builders' models"
         )
     if not mine.outputs:
         raise UsageError("the models return no tensor: there is nothing to compare")
@@ -210,4 +210,8 @@ def _seen_alike(models: Models) -> None:
 
 
 def _listed(trace: Trace) -> str:
-    return ", ".join(trace.output_names[:6]) + (", ..." if len(trace.output_names) > 6 else "")
+    count = len(trace.outputs)
+    if not count:
+        return "no tensor"
+    names = ", ".join(trace.output_names[:6]) + (", ..." if count > 6 else "")
+    return f"{count} tensor{'' if count == 1 else 's'} ({names})"

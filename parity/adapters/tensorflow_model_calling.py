@@ -66,7 +66,7 @@ def call_model(model: Any, given: Sequence[Any], training: bool) -> Any:
         return function(*_positional(function, list(given)), **_mode(function, training))
     except ParityError:
         raise
-    except Exception as error:
+    except BaseException as error:  # a model may call sys.exit() as well as a builder
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in given)
         raise UsageError(
             f"the tensorflow model does not run on inputs of shape {shapes}: {type(error).__name__}:"

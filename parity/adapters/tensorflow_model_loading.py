@@ -8,6 +8,8 @@ import importlib
 import importlib.abc
 import importlib.util
 import inspect
+import linecache
+import os
 import re
 import sys
 import tempfile
@@ -19,7 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from parity.adapters.base import said, staying
+from parity.adapters.base import is_own, said, staying
 from parity.adapters.tensorflow_model_names import is_keras_layer
 from parity.errors import UsageError
 
@@ -30,13 +32,14 @@ OTHERS = {".pth": "torch", ".pt": "torch", ".pt2": "torch", ".safetensors": "wei
 # What is said of a file that has no architecture in it.
 ALONE = "weights without a model: name a builder and give the file with --tensorflow-weights"
 
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+LEGACY = "TF_USE_LEGACY_KERAS"  # what TensorFlow reads when `tf.keras` is first used
+OF_KERAS_2 = r"\b(tf\.keras|tensorflow\.keras|tf_keras|tensorflow\.python\.keras)\b"
 _NUMBERS = re.compile(r"\[\[[-+\d.,\sefain\[\]]*\]\]")  # a whole tensor within a message
 
 
 def first_line(error: BaseException) -> str:
     """Return an exception's text in one line."""
-    plain = _NUMBERS.sub("[...]", _COLOUR.sub("", said(error)))  # Keras colours its messages, for a terminal or not
+    plain = _NUMBERS.sub("[...]", said(error))
     lines = [line.strip() for line in plain.splitlines() if line.strip()]
     text = " ".join(lines[:3]) if lines else "(no message)"
     return text if len(text) <= 400 else text[:396] + " ..."
@@ -45,19 +48,22 @@ def first_line(error: BaseException) -> str:
 def place_of(error: BaseException, file: str | None = None) -> str:
     """Return file:line of the user's own code where an exception came from."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if _is_users(frame.filename) and (file is None or frame.filename == file)]
-    own = own or [frame for frame in frames if _is_users(frame.filename)]
+    own = [frame for frame in frames if is_own(frame.filename) and (file is None or frame.filename == file)]
+    own = own or [frame for frame in frames if is_own(frame.filename)]
     if isinstance(error, SyntaxError) and error.filename:
         return f" ({error.filename}:{error.lineno})"
     return f" ({own[-1].filename}:{own[-1].lineno})" if own else ""
 
 
-def _is_users(filename: str) -> bool:
-    parts = Path(filename).parts
-    here = Path(__file__).resolve().parents[1]
-    return (
-        "site-packages" not in parts and not filename.startswith("<") and here not in Path(filename).resolve().parents
-    )
+def _keras_2(error: BaseException) -> str:
+    """Return a hint where Keras 3 refused what code that speaks of `tf.keras` or `tf_keras` gave it."""
+    files = {frame.filename for frame in traceback.extract_tb(error.__traceback__)}
+    by_keras = isinstance(error, ImportError) or "keras.src." in said(error) or any("/keras/src/" in f for f in files)
+    if not by_keras or os.environ.get(LEGACY, "").lower() in ("1", "true"):
+        return ""
+    own = [file for file in files if not re.search(r"/(keras|tf_keras|tensorflow)/", file)]
+    said_so = any(re.search(OF_KERAS_2, "".join(linecache.getlines(file))) for file in own)
+    return f"; {LEGACY}=1 makes tf.keras Keras 2 (tf_keras), if that is what this was written for" if said_so else ""
 
 
 @contextlib.contextmanager
@@ -158,7 +164,7 @@ def _import_file(source: str, path: Path) -> ModuleType:
             spec.loader.exec_module(module)
     except BaseException as error:
         sys.modules.pop(name, None)
-        what = f"{type(error).__name__}: {first_line(error)}{place_of(error, str(path))}"
+        what = f"{type(error).__name__}: {first_line(error)}{place_of(error, str(path))}{_keras_2(error)}"
         raise UsageError(f"{source}: importing the file raised {what}") from error
     return module
 
@@ -177,6 +183,7 @@ def _import_module(source: str, name: str) -> ModuleType:
     except BaseException as error:
         raise UsageError(
             f"{source}: importing {name} raised {type(error).__name__}: {first_line(error)}{place_of(error)}"
+            f"{_keras_2(error)}"
         ) from error
 
 
@@ -218,6 +225,7 @@ def call_builder(source: str, function: Any, file: str | None) -> Any:
     except BaseException as error:
         raise UsageError(
             f"{source}: the builder raised {type(error).__name__}: {first_line(error)}{place_of(error, file)}"
+            f"{_keras_2(error)}"
         ) from error
 
 

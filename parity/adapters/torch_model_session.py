@@ -152,7 +152,7 @@ class Session:
         try:
             with self.precision(), Rewritten(self.twin, self.model.training), contextlib.redirect_stdout(sys.stderr):
                 return self._called(inputs)
-        except Exception as error:
+        except BaseException as error:  # a model may call sys.exit() as well as a builder
             raise self.refused(error, inputs) from error
 
     def refused(self, error: BaseException, inputs: Sequence[Tensor]) -> UsageError:
@@ -273,7 +273,7 @@ class Session:
                 with recorder, contextlib.redirect_stdout(sys.stderr):
                     result = self._called(inputs)
                 recorder.finish(result)
-        except Exception as error:
+        except BaseException as error:  # a model may call sys.exit() as well as a builder
             raise self.refused(error, inputs) from error
         return recorder.found
 

@@ -121,7 +121,7 @@ def _ended_by(source: str, doing: str, error: WorkerCrash, limit_s: float) -> st
     if isinstance(error, WorkerTimeout):
         line = f"{doing} the model took more than {limit_s:g} s, and its worker was killed; --timeout allows for more"
     else:
-        how = said.partition(": ")[2].rpartition(" during ")[0] or said
+        how = (said.partition(": ")[2].rpartition(" during ")[0] or said).rstrip(",")
         line = f"{doing} the model ended its worker: {how}; do the same alone in Python to see why"
     return f"{source}: {line}\n{tail}"
 

@@ -212,3 +212,30 @@ def thin():
 
 def ragged():
     return Thin(tf.RaggedTensor.from_tensor)
+
+
+def in_bfloat16():
+    """Return a network of layers that compute in bfloat16."""
+    return keras.Sequential([keras.Input((8,)), layers.Dense(3, dtype="mixed_bfloat16")])
+
+
+def not_eager():
+    """Switch to what TensorFlow 1 did."""
+    tf.compat.v1.disable_eager_execution()
+    return one_dense()
+
+
+class Leaving(keras.Model):
+    """Ends the program as it runs."""
+
+    def call(self, x):
+        sys.exit(len(x) - 3)
+
+
+def leaving():
+    return Leaving()
+
+
+def of_keras_2():
+    """Return what `tf.keras` understood when it was Keras 2."""
+    return tf.keras.Sequential([tf.keras.layers.Dense(3, weights=None, input_shape=(8,))])

@@ -287,3 +287,19 @@ class Thin(nn.Module):
 
 def thin():
     return Thin()
+
+
+@torch.inference_mode()
+def for_inference():
+    return one_dense()
+
+
+class Leaving(nn.Module):
+    """Ends the program as it runs."""
+
+    def forward(self, x):
+        sys.exit(len(x) - 3)
+
+
+def leaving():
+    return Leaving()
