@@ -1,14 +1,19 @@
-"""Pairs that a user names himself: a layer with a module, or everything below one with everything below the other."""
+"""Pairs that a user names himself: a layer with a module, or everything below one with everything below the other.
+
+A weight may stand for the layer that uses it.
+"""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from parity.errors import UsageError
-from parity.model.trace import Op, Trace
+from parity.model.trace import Op, Trace, used_weights, weight_names
 from parity.pairing.families import family
+from parity.pairing.fitting import role_pairs
 
 
 @dataclass(frozen=True)
@@ -23,12 +28,16 @@ def resolve(tensorflow: Trace, torch: Trace, by_hand: Mapping[str, str]) -> ByHa
     """Return what the names given by hand mean.
 
     Raises
-        UsageError: no operation has such a name.
+        UsageError: no operation has such a name, or what was said before takes it already.
     """
-    pairs: list[tuple[int, int]] = []
+    pairs: dict[tuple[int, int], str] = {}
     groups: list[tuple[frozenset[int], frozenset[int]]] = []
     for mine, other in by_hand.items():
+        said = f"`{mine}` = `{other}`"
         here, there = _named(tensorflow, mine, "/:"), _named(torch, other, ".")
+        if not here and not there and mine in tensorflow.weights and other in torch.weights:
+            here, there = _reading(tensorflow, mine), _reading(torch, other)
+            _same_role(here, there, mine, other)
         below = _below(tensorflow, mine, "/"), _below(torch, other, ".")
         for side, name, found, trace in (
             ("tensorflow", mine, [*here, *below[0]], tensorflow),
@@ -37,10 +46,47 @@ def resolve(tensorflow: Trace, torch: Trace, by_hand: Mapping[str, str]) -> ByHa
             if not found:
                 raise UsageError(f"--map: {side} has no layer `{name}`{_near(name, trace.ops)}")
         if here and there:
-            pairs.extend(_in_order(here, there))
+            _take(pairs, here, there, said)
         else:
             groups.append((_indices(*here, *below[0]), _indices(*there, *below[1])))
-    return ByHand(tuple(dict.fromkeys(pairs)), tuple(groups))
+    return ByHand(tuple(pairs), tuple(groups))
+
+
+def _reading(trace: Trace, weight: str) -> list[Op]:
+    """Return the operations that use a weight."""
+    return [op for op, _, name in used_weights(trace.ops) if name == weight]
+
+
+def _same_role(here: Sequence[Op], there: Sequence[Op], mine: str, other: str) -> None:
+    """Refuse a weight with another one than its partner's: within two layers their roles tell which is which."""
+    for first, second in product(here, there):
+        pairs = [(first.weights[a], second.weights[b]) for a, b, _ in role_pairs(first, second)]
+        partner = next((theirs for ours, theirs in pairs if mine in weight_names(ours)), None)
+        known = {name for _, theirs in pairs for name in weight_names(theirs)}
+        if partner is not None and other in known - {*weight_names(partner)}:
+            raise UsageError(f"--map: `{mine}` = `{other}`: in these two layers `{mine}` is what `{partner}` is")
+
+
+def _take(pairs: dict[tuple[int, int], str], here: Sequence[Op], there: Sequence[Op], said: str) -> None:
+    """Pair, in place, what no line before this one has paired; one layer that runs at several places may have several.
+
+    Raises
+        UsageError: an earlier line says otherwise, or the two can have nothing to do with each other.
+    """
+    found = list(_in_order(here, there))
+    if found and all(pair in pairs for pair in found):  # by another of their weights
+        return
+    taken = [{pair[side]: line for pair, line in pairs.items()} for side in (0, 1)]
+    free = [[op for op in side if op.index not in known] for side, known in zip((here, there), taken, strict=True)]
+    new = list(_in_order(*free))
+    if not new and any(taken[side].keys() & _indices(*ops) for side, ops in enumerate((here, there))):
+        earlier = next(known[op.index] for side, known in zip((here, there), taken, strict=True) for op in side
+                       if op.index in known)  # fmt: skip
+        raise UsageError(f"--map: {said} contradicts {earlier}: a layer has one partner for each time that it runs")
+    if not new and not {family(op) for op in here} & {family(op) for op in there}:
+        kinds = " and ".join(", ".join(dict.fromkeys(op.kind for op in ops)) for ops in (here, there))
+        raise UsageError(f"--map: {said} cannot be paired: they have nothing in common ({kinds})")
+    pairs.update(dict.fromkeys(new, said))
 
 
 def _indices(*ops: Op) -> frozenset[int]:

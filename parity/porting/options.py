@@ -274,6 +274,14 @@ def write_whole(path: Path, text: str) -> None:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
 
 
+def _once(path: Path, pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(f"--map {path}: `{twice}` is paired a second time")
+    return dict(pairs)
+
+
 def read_map(path: Path) -> dict[str, str]:
     """Return the pairs of a `--map` file: JSON `{"tensorflow name": "torch name"}`, or lines `tensorflow = torch`.
 
@@ -290,7 +298,7 @@ def read_map(path: Path) -> dict[str, str]:
         raise UsageError(f"--map {path}: no text file") from None
     if text.lstrip().startswith("{"):
         try:
-            found = json.loads(text)
+            found = json.loads(text, object_pairs_hook=lambda pairs: _once(path, pairs))
         except json.JSONDecodeError as error:
             raise UsageError(f"--map {path}: line {error.lineno} is no JSON ({error.msg})") from None
         if not all(isinstance(value, str) for value in found.values()):

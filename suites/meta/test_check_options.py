@@ -135,6 +135,7 @@ def test_a_map_is_lines_or_json(tmp_path: Path) -> None:
         ("a = b\na = c\n", "line 2"),
         ("{oops", "line 1"),
         ('{"a": 3}', "must be the name"),
+        ('{"a": "b", "a": "c"}', "`a` is paired a second time"),
     ],
 )
 def test_a_wrong_map_says_where(tmp_path: Path, text: str, said: str) -> None:

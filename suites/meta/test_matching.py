@@ -367,6 +367,42 @@ def test_a_group_given_by_hand_pairs_within_itself() -> None:
     assert names_of(weighted, mine, other) == {"a/one": "b/one", "b/one": "a/one"}
 
 
+def _two_on_two() -> tuple[Trace, Trace]:
+    ops = [
+        (Op(0, one, kind, (0,), (1,), {}, {role: f"{one}{dot}{role}" for role in roles}),
+         Op(1, two, "dense", (1,), (2,), {}, {roles[0]: f"{two}{dot}{roles[0]}"}),
+         Op(2, "pool", "max_pool", (2,), (3,)))
+        for one, two, kind, roles, dot in (("a", "b", "dense", ("kernel", "bias"), "/"),
+                                           ("x", "y", "dense", ("weight", "bias"), "."))
+    ]  # fmt: skip
+    sizes = [
+        {name: (4,) if name.endswith("bias") else (4, 4) for op in one for name in op.weights.values()} for one in ops
+    ]
+    return _trace(ops[0], sizes[0], 3), _trace(ops[1], sizes[1], 3)
+
+
+def test_a_weight_given_by_hand_stands_for_its_layer() -> None:
+    mine, other = _two_on_two()
+    weighted = match_weighted(mine, other, {"a/kernel": "y.weight", "b/kernel": "x.weight"})
+    assert {(pair.tensorflow, pair.torch, pair.how) for pair in weighted.pairs} == {(0, 1, "map"), (1, 0, "map")}
+    weighted = match_weighted(mine, other, {"a/kernel": "x.weight", "a/bias": "x.bias", "b": "y"})
+    assert {(pair.tensorflow, pair.torch, pair.how) for pair in weighted.pairs} == {(0, 0, "map"), (1, 1, "map")}
+
+
+@pytest.mark.parametrize(
+    ("by_hand", "said"),
+    [
+        ({"a": "x", "b": "x"}, "`b` = `x` contradicts `a` = `x`"),
+        ({"a/kernel": "x.weight", "a/bias": "y.weight"}, "`a/bias` = `y.weight` contradicts `a/kernel` = `x.weight`"),
+        ({"a/kernel": "x.bias"}, "in these two layers `a/kernel` is what `x.weight` is"),
+        ({"pool": "x"}, "`pool` = `x` cannot be paired: they have nothing in common .max_pool and dense."),
+    ],
+)
+def test_a_map_that_cannot_be_followed_is_refused(by_hand: Mapping[str, str], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        match_weighted(*_two_on_two(), by_hand)
+
+
 @pytest.mark.parametrize(
     ("by_hand", "said"),
     [
