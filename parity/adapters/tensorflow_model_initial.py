@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -24,7 +25,7 @@ def initializer(layer: Any) -> str | None:
     if getattr(held, "recurrent_initializer", None) is not None:
         parts.append(f"recurrent {_drawn(held.recurrent_initializer)}")
     if getattr(held, "use_bias", False) and getattr(held, "bias_initializer", None) is not None:
-        parts.append(f"bias {_drawn(held.bias_initializer)}")
+        parts.append(f"bias {_of_bias(held)}")
     return ", ".join(parts)
 
 
@@ -53,6 +54,17 @@ def _counted(layer: Any) -> str:
     return f", counted over {kernel.shape[-2]} channels" if kernel.shape[-2] > 1 else ""
 
 
+def _of_bias(layer: Any) -> str:
+    """Return how a bias is drawn: `uniform`, as torch's is told, where its range is that of torch's default."""
+    drawn, kernel = layer.bias_initializer, getattr(layer, "kernel", None)
+    limits = [getattr(drawn, name) for name in ("minval", "maxval") if hasattr(drawn, name)]
+    if kernel is not None and limits:
+        usual = math.prod(kernel.shape[:-1]) ** -0.5
+        if all(math.isclose(limit, end, rel_tol=1e-6) for limit, end in zip(limits, (-usual, usual), strict=True)):
+            return "uniform"
+    return _drawn(drawn)
+
+
 def _drawn(one: Any) -> str:
     """Return an initialiser as people write it: `glorot_uniform`, `random_uniform(-0.05, 0.05)`."""
     name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(one).__name__).lower().removesuffix("_v2")
@@ -63,6 +75,8 @@ def _drawn(one: Any) -> str:
     if name == "variance_scaling":
         family = _FAMILIES.get((config["scale"], config["mode"]))
         shape = config["distribution"].rsplit("_", 1)[-1]
+        if (config["mode"], shape) == ("fan_in", "uniform") and math.isclose(config["scale"], 1.0 / 3.0, rel_tol=1e-6):
+            return "kaiming_uniform(a=sqrt(5))"  # as torch's default is called
         return (
             f"{family[0]}_{shape}{family[1]}" if family else f"{name}({config['scale']:g}, {config['mode']}, {shape})"
         )

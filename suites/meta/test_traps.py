@@ -615,6 +615,8 @@ def test_lint_knows_a_kernel_for_each_channel_in_either_words() -> None:
         op(0, "b", "depthwise_conv", [1], [2], multiplier=1),
     )
     assert not compare(mine, theirs)
+    whole = op(0, "a", "conv", [1], [2], groups=1, filters=8)
+    assert [one.trap for one in compare(theirs, whole)] == ["dilation-or-groups"]
     few = op(0, "a", "conv", [1], [2], groups=4, filters=8)
     assert "dilation-or-groups" in {one.trap for one in compare(few, op(0, "b", "conv", [1], [2], groups=1, filters=8))}
 
@@ -646,7 +648,17 @@ def test_lint_knows_what_a_layer_of_its_own_pads() -> None:
     assert [(one.index, one.name) for one in told] == [(0, "conv")]
     assert compare(told[0], port) == []
     mirrored = replace(pad, config={**pad.config, "mode": "reflect"})
-    assert with_padding([mirrored, conv])[1] == conv
+    assert [one.trap for one in compare(port, with_padding([mirrored, conv])[0])] == ["padding-mode"]
+    pool = replace(conv, kind="max_pool")
+    assert with_padding([mirrored, pool])[1] == pool
+
+
+def test_lint_tells_a_missing_bias_once_and_two_of_plain_cells_as_two() -> None:
+    mine = {"bias": False, "initializer": "glorot_uniform"}
+    theirs = {"bias": True, "initializer": "glorot_uniform, bias zeros"}
+    assert set(linted("dense", mine, theirs)) == {"bias-missing-or-doubled"}
+    assert "init-distribution" in linted("dense", mine, {"bias": True, "initializer": "he_normal, bias zeros"})
+    assert set(linted("rnn", {}, {})) == {"bias-missing-or-doubled"}
 
 
 def test_lint_counts_a_border_only_where_there_is_one() -> None:

@@ -110,6 +110,9 @@ def compare(tensorflow: Op, torch: Op) -> list[Difference]:
         differs("unknown", f"{tensorflow.kind} against {torch.kind}", "they are layers of different kinds")
         return found
     each = _by_channel(tensorflow) and _by_channel(torch)  # in whatever words
+    whole = [op for op in (tensorflow, torch) if op.kind == "conv" and int(op.config.get("groups") or 1) == 1]
+    if tensorflow.kind != torch.kind and whole:
+        differs("dilation-or-groups", "a kernel for each channel on one side", "other channels are summed")
     for rule in RULES:
         if tensorflow.kind in rule.kinds and not (each and rule.key == "groups"):
             _by_rule(rule, mine, theirs, differs)
@@ -215,7 +218,7 @@ def _facts(tensorflow: Op, torch: Op, differs: Callable[[str, str, str], None]) 
     if kind == "batch_norm" and not tensorflow.config.get("frozen"):
         differs("batchnorm-running-variance", "biased variance (N) against unbiased (N-1)",
                 "training agrees, evaluation after training does not; most for small batches")  # fmt: skip
-    if kind == "lstm" and tensorflow.config.get("bias", True) and torch.config.get("bias", True):
+    if kind in ("lstm", "rnn") and tensorflow.config.get("bias", True) and torch.config.get("bias", True):
         differs("bias-missing-or-doubled", "one bias against two that are added",
                 "both of torch's train: the effective step of the bias is doubled")  # fmt: skip
     if kind == "gru":
@@ -239,7 +242,10 @@ def _facts(tensorflow: Op, torch: Op, differs: Callable[[str, str, str], None]) 
     if kind == "l2_normalize" and len({"norm" if form in FLOORED else form for form in forms}) > 1:
         differs("l2-normalize-eps", f"{forms[0]} against {forms[1]}", "short vectors are divided by another floor")
     mine, theirs = (config.get("initializer") for config in configs)
-    if None not in (mine, theirs) and mine not in (theirs, *torch.config.get("initializer_alternatives", ())):
+    drawn = [theirs, *torch.config.get("initializer_alternatives", ())]
+    if any(config.get("bias") is False for config in configs):  # of which one alone is drawn, and told as missing
+        mine, *drawn = (one and str(one).partition(", bias ")[0] for one in (mine, *drawn))
+    if None not in (mine, theirs) and mine not in drawn:
         differs(
             "init-distribution", f"{mine} against {theirs}", "training from scratch starts from another distribution"
         )
@@ -264,7 +270,11 @@ def with_padding(ops: Sequence[Op]) -> list[Op]:
         added = before.config if before is not None else {}
         pads, own = added.get("pads") or [], op.config.get("pads") or []
         fits = op.kind in WINDOWS and op.kind != "conv_transpose" and 0 < len(pads) == len(own)
-        if fits and added.get("mode", "constant") == "constant":
+        mode = str(added.get("mode", "constant"))
+        if fits and op.kind == "conv" and mode != "constant" and not _any(own):
+            op = replace(op, config={**op.config, "pads": pads, "pad_mode": mode})
+            found.pop()
+        elif fits and mode == "constant":
             both = [[a + b for a, b in zip(one, other, strict=True)] for one, other in zip(pads, own, strict=True)]
             op = replace(op, config={**op.config, "pads": both})
             found.pop()
