@@ -375,13 +375,25 @@ def _restore(model: Any, path: str, tf: Any) -> None:
         tf.train.Checkpoint(model=model).restore(path).expect_partial()
 
 
+def _singles(model: Any, path: str, tf: Any) -> set[str]:
+    """Return the names of what a module would keep in float32: its own code may make some weights in that."""
+    tf.train.Checkpoint(model=model).write(path)
+    dtypes = tf.train.load_checkpoint(path).get_variable_to_dtype_map()
+    return {name for name, dtype in dtypes.items() if dtype == tf.float32}
+
+
 def _restore_doubles(model: Any, path: str, tf: Any) -> None:
     """Load a checkpoint into a twin: by way of a second one in float64, for nothing is converted as it is restored."""
     reader = tf.train.load_checkpoint(path)
     names = list(reader.get_variable_to_shape_map())
     held = [tf.constant(reader.get_tensor(name)) for name in names]
-    doubles = [tf.cast(one, tf.float64) if one.dtype == tf.float32 else one for one in held]
     with tempfile.TemporaryDirectory() as folder:
+        singles = set() if is_keras_layer(model) else _singles(model, str(Path(folder) / "own"), tf)
+        floats = {name: tf.float32 if name in singles else tf.float64 for name in names}
+        doubles = [
+            tf.raw_ops.Cast(x=one, DstT=floats[name]) if one.dtype in (tf.float32, tf.float64) else one
+            for name, one in zip(names, held, strict=True)
+        ]
         second = str(Path(folder) / "doubles")
         tf.raw_ops.SaveV2(prefix=second, tensor_names=names, shape_and_slices=[""] * len(names), tensors=doubles)
         _restore(model, second, tf)

@@ -58,7 +58,7 @@ def directions(source: Path, target: Path) -> tuple[str, str]:
         UsageError: no such file, an unknown ending, or both of one framework.
     """
     if not (source.is_file() or _is_checkpoint(source)):
-        raise UsageError(f"--from {source}: no such file")
+        raise UsageError(f"--from {source}: {'it is a folder, not a file' if source.is_dir() else 'no such file'}")
     if target.exists() and target.samefile(source):
         raise UsageError(f"--to {target}: that is the file of --from, which would be overwritten")
     mine = _framework("--from", source)

@@ -319,13 +319,15 @@ def test_a_missing_file_is_one_line(folder: Path) -> None:
 WRITTEN_KERAS = """
 import keras
 from keras import layers as L
-from keras.initializers import RandomNormal, VarianceScaling
+from keras.initializers import RandomNormal, RandomUniform, VarianceScaling
 def build():
     x = image = keras.Input((20, 20, 16))
     x = L.Conv2D(32, 3, kernel_initializer="he_normal", kernel_regularizer="l2", name="he")(x)
     x = L.Conv2D(32, 3, kernel_initializer=VarianceScaling(2.0, "fan_out", "truncated_normal"), name="out")(x)
     x = L.DepthwiseConv2D(3, depthwise_initializer="he_normal", name="depthwise")(x)
     x = L.Conv2D(64, 3, kernel_initializer=RandomNormal(0.0, 0.02), name="normal")(x)
+    usual = VarianceScaling(1 / 3, "fan_in", "uniform"), RandomUniform(-1 / 24, 1 / 24)
+    x = L.Conv2D(64, 3, kernel_initializer=usual[0], bias_initializer=usual[1], name="torchs")(x)
     x = L.Dense(64, kernel_initializer="lecun_normal", name="lecun")(L.Flatten()(x))
     return keras.Model(image, L.Dense(10, name="head")(x))
 """
@@ -335,23 +337,23 @@ from torch import nn
 def good():
     torch.manual_seed(0)
     convs = [nn.Conv2d(16, 32, 3), nn.Conv2d(32, 32, 3), nn.Conv2d(32, 32, 3, groups=32), nn.Conv2d(32, 64, 3)]
-    model = nn.Sequential(*convs, nn.Flatten(), nn.Linear(9216, 64), nn.Linear(64, 10))
+    model = nn.Sequential(*convs, nn.Conv2d(64, 64, 3), nn.Flatten(), nn.Linear(6400, 64), nn.Linear(64, 10))
     for layer in model:
-        if hasattr(layer, "bias"):
+        if hasattr(layer, "bias") and layer is not model[4]:
             nn.init.zeros_(layer.bias)
     nn.init.kaiming_normal_(model[0].weight, nonlinearity="relu")
     nn.init.kaiming_normal_(model[1].weight, mode="fan_out")
     nn.init.normal_(model[2].weight, 0.0, (2.0 / 9 / 32) ** 0.5)
     nn.init.normal_(model[3].weight, 0.0, 0.02)
-    nn.init.normal_(model[5].weight, 0.0, 9216**-0.5)
-    nn.init.xavier_uniform_(model[6].weight)
+    nn.init.normal_(model[6].weight, 0.0, 6400**-0.5)
+    nn.init.xavier_uniform_(model[7].weight)
     return model
 def careless():
     model = good()
     nn.init.kaiming_uniform_(model[0].weight)
     nn.init.kaiming_normal_(model[2].weight)
     nn.init.kaiming_normal_(model[3].weight)
-    nn.init.constant_(model[6].bias, 0.1)
+    nn.init.constant_(model[7].bias, 0.1)
     return model
 """
 
@@ -371,3 +373,34 @@ def test_lint_sees_how_weights_were_drawn_and_what_layers_add_to_the_loss(tmp_pa
     assert set(found["careless"]) == {"he", "depthwise", "normal", "head"}
     assert "counted over 32 channels" in found["careless"]["depthwise"]
     assert found["careless"]["head"].endswith("against glorot_uniform, bias constant(0.1)")
+
+
+MODULE = """
+import tensorflow as tf
+class Model(tf.Module):
+    def __init__(self):
+        super().__init__()
+        drawn = tf.random.Generator.from_seed(3)
+        self.w, self.b = tf.Variable(drawn.normal((4, 3))), tf.Variable(tf.zeros(3))
+    def __call__(self, x):
+        return x @ self.w + self.b
+def build():
+    return Model()
+def port():
+    from torch import nn
+    return nn.Linear(4, 3)
+if __name__ == "__main__":
+    trained = build()
+    trained.b.assign([0.5, -1.5, 2.5])
+    tf.train.Checkpoint(model=trained).write("trained")
+"""
+
+
+@pytest.mark.whole_run
+def test_a_checkpoint_of_a_module_is_moved_whatever_precision_its_code_names(tmp_path: Path) -> None:
+    (tmp_path / "model.py").write_text(MODULE)
+    subprocess.run([sys.executable, "model.py"], cwd=tmp_path, check=True, capture_output=True, timeout=600)
+    pair = ("model.py:build", "model.py:port", "--input", "4")
+    done = _parity(tmp_path, "convert", *pair, "--from", "trained", "--to", "port.safetensors")
+    assert done.returncode == 0, done.stderr
+    assert load_file(tmp_path / "port.safetensors")["bias"].tolist() == [0.5, -1.5, 2.5]
