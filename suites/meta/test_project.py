@@ -289,3 +289,11 @@ def test_the_parts_assembled_in_readme_run(tmp_path: Path) -> None:
     printed = [line.split()[:2] for line in done.stdout.splitlines()]
     assert [name for name, _ in printed] == [layer.name for layer in example_cnn().layers]
     assert {verdict for _, verdict in printed} <= PASSING
+
+
+def test_an_editable_install_is_a_path_that_type_checkers_follow() -> None:
+    """What setuptools makes an import hook instead, mypy in a porter's own repository cannot find."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    assert settings["package-dir"] == {"": "."}
+    assert settings["package-data"] == {"parity": ["py.typed"]}
+    assert (ROOT / "parity" / "py.typed").is_file()
