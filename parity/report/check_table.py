@@ -17,7 +17,8 @@ ON_TERMINALS = {  # from how many columns; a width of 0 leaves a column out
     132: WIDTHS,
     120: (28, 28, 16, 12, 8, 7, 9),
     100: (18, 18, 16, 12, 8, 7, 9),
-    0: (16, 16, 10, 12, 7, 0, 9),
+    80: (16, 16, 10, 12, 7, 0, 9),
+    0: (10, 10, 0, 12, 7, 0, 0),
 }
 
 
@@ -85,7 +86,8 @@ class CheckTable:
     def _say(self, text: str) -> None:
         if not self.quiet and sys.stderr.isatty():
             self._shown = True
-            print(f"{CLEAR}{text}", end="", file=sys.stderr, flush=True)
+            line = _cut(text, shutil.get_terminal_size().columns - 1)  # of a line that wraps only the end is cleared
+            print(f"{CLEAR}{line}", end="", file=sys.stderr, flush=True)
 
     def _clear(self) -> None:
         if self._shown:
@@ -94,7 +96,7 @@ class CheckTable:
 
 
 def _widths(columns: int) -> tuple[int, ...]:
-    """Return how wide each column is on a terminal, so that no row wraps on one of 80 columns."""
+    """Return how wide each column is on a terminal, so that no row wraps on one of 45 columns."""
     return next(widths for least, widths in ON_TERMINALS.items() if columns >= least)
 
 

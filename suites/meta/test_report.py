@@ -23,7 +23,7 @@ from parity.report import findings as report_findings
 from parity.report import new_record, read, render, write, write_report
 from parity.report import plots as report_plots
 from parity.report.answer import answer
-from parity.report.check_table import CheckTable
+from parity.report.check_table import CLEAR, CheckTable
 from parity.report.claims import ratio_phrase
 from parity.report.plots.parity import panels_of, worst_layers
 from parity.report.record import SECTIONS, encode, plain
@@ -1148,7 +1148,7 @@ def test_colour_only_where_it_is_welcome(monkeypatch: pytest.MonkeyPatch) -> Non
     assert paint_verdict("semantic", _Terminal()) == "semantic"
 
 
-@pytest.mark.parametrize("columns", [80, 100, 120, 200])
+@pytest.mark.parametrize("columns", [45, 60, 80, 100, 120, 200])
 def test_no_row_of_a_check_is_wider_than_the_terminal(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
     terminal = _Terminal()
     monkeypatch.setattr("sys.stdout", terminal)
@@ -1164,6 +1164,15 @@ def test_no_row_of_a_check_is_wider_than_the_terminal(monkeypatch: pytest.Monkey
     assert "not-compared" in lines[1]
     assert "0.31" in lines[1]
     assert ("6e+06 %" in lines[1]) == (columns >= 100)
+
+
+def test_progress_never_takes_two_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = _Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("COLUMNS", "50")
+    with CheckTable() as table:
+        table.tell("stage", f"writing {'a/long/way/' * 9}port.safetensors")
+    assert len(terminal.getvalue().removeprefix(CLEAR).removesuffix(CLEAR)) == 49
 
 
 # --- the command -----------------------------------------------------------------------------------------
