@@ -45,6 +45,9 @@ DRAWS = 4  # of perturbed inputs, where no rule bounds an operation
 SAFETY = 16.0
 TABLE_ANEW = 2.0  # times what a table is apart: it may be less where both sides are fed the very same numbers
 CLEARED = 0.9  # of a difference: what is left of it, at most, in the order of axes that is the right one
+EXPONENTIALS = frozenset({"elu", "selu", "celu"})
+EXPONENTIAL = 4.0  # roundings of exp(x), as torch's rule for it has them
+SELU = 1.7580993408473766  # what TensorFlow's SELU multiplies exp(x) - 1 with
 OF_NORM = 6.0  # roundings of a normalisation with nothing to do but a shift: a sum, a root, products, a difference
 POWER = 4.0  # roundings of TensorFlow's pow(x, 2), which is no product; torch's rule for its own has as many
 ROOT = 1.5  # roundings of the deviation that Keras makes of a variance: of the root, and half of what it is taken of
@@ -399,13 +402,10 @@ class Walk:
             notes.append(f"no rule bounds it ({answer.get('bounds_unknown')}): bounded by how perturbed inputs answer")
             low = self._perturbed(cut, values[TWIN_TORCH], fed)
             high = low * (UNIT_ROUNDOFF["float64"] / UNIT_ROUNDOFF["float32"])
-        unseen = _roundings_unseen(cut)
-        if unseen:
-            magnitude = unseen * np.abs(values[TWIN_TORCH].astype(np.float64))
-            low, high = (
-                bound + magnitude * UNIT_ROUNDOFF[name]
-                for bound, name in ((low, "float32"), (high, "float64"))
-            )  # fmt: skip
+        unseen = _roundings_unseen(cut) * np.abs(doubles(values[TWIN_TORCH])) + _roundings_of_one(cut)
+        low, high = (
+            bound + unseen * UNIT_ROUNDOFF[name] for bound, name in ((low, "float32"), (high, "float64"))
+        )  # fmt: skip
         wider = max(
             (1.0 + OF_NORM / (1 + op.config[TERMS]) for op in cut.segment_tensorflow if TERMS in op.config), default=1.0
         )
@@ -505,6 +505,14 @@ def _roundings_unseen(cut: Cut) -> float:
     if _is_power(mine) and not _is_power(theirs):
         return POWER
     return ROOT if mine is not None and mine.kind == "standardize" else 0.0
+
+
+def _roundings_of_one(cut: Cut) -> float:
+    """Return how many roundings of what is left of 1 TensorFlow's exp(x) - 1 makes where torch's code has expm1(x)."""
+    if not any(op.kind == "op:expm1" for op in cut.segment_torch):
+        return 0.0
+    bent = [op.config for op in cut.segment_tensorflow if op.config.get("function") in EXPONENTIALS]
+    return EXPONENTIAL * max((float(config.get("alpha") or SELU) for config in bent), default=0.0)
 
 
 def _is_power(op: Op | None) -> bool:

@@ -26,6 +26,7 @@ def _masks() -> Iterator[Case]:
 def _numbers() -> Iterator[Case]:
     """Yield numbers of the code that TensorFlow computes others of, which are no less exact for the twin."""
     yield _port("gelu_by_hand", "gelu", "6")
+    yield _port("elu", "elu_by_expm1", "6")
 
 
 def _gates() -> Iterator[Case]:

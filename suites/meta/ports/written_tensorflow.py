@@ -157,3 +157,8 @@ class Powers(keras.Model):
 
 def powers():
     return Powers()
+
+
+def elu():
+    features = keras.Input((6,))
+    return keras.Model(features, layers.Dense(400, activation="elu", name="body")(features))

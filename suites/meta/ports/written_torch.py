@@ -174,3 +174,17 @@ class Powers(nn.Module):
 
 def powers():
     return Powers()
+
+
+class Bent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Linear(6, 400)
+
+    def forward(self, x):
+        x = self.body(x)
+        return torch.where(x > 0, x, torch.expm1(x))
+
+
+def elu_by_expm1():
+    return Bent()
