@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -42,7 +43,7 @@ def propose(scene: Scene) -> Iterator[Remedy]:
     """Yield the remedies of this family that fit a scene."""
     for mine, theirs in scene.pairs():
         if mine.kind == theirs.kind == "activation":
-            yield from _function(mine, theirs)
+            yield from _function(_in_torch(mine), theirs)
             yield from _written_out(scene, mine, theirs)
         elif mine.kind in FUNCTIONS and theirs.kind in FUNCTIONS:
             yield from _other(scene, mine, theirs)
@@ -63,7 +64,25 @@ def written(op: Op) -> str:
         return f"F.leaky_relu(x, {number(config.get('slope', 0.2))})"
     if function in ("elu", "celu"):
         return f"F.{function}(x, {number(config.get('alpha', 1.0))})"
+    if function == "relu":
+        return _written_relu(config)
     return WRITTEN.get(function, f"{function}(x)")
+
+
+def _written_relu(config: Mapping[str, Any]) -> str:
+    slope, threshold, top = (config.get(key) or 0.0 for key in ("negative_slope", "threshold", "max_value"))
+    text = f"F.leaky_relu(x, {number(slope)})" if slope else "F.relu(x)"
+    if threshold:
+        text = f"torch.where(x >= {number(threshold)}, x, {number(slope)} * (x - {number(threshold)}))"
+    return f"{text}.clamp(max={number(top)})" if top else text
+
+
+def _in_torch(op: Op) -> Op:
+    """Return Keras's ReLU as torch knows it: with a slope below zero it is a leaky one."""
+    slope, others = op.config.get("negative_slope"), (op.config.get("threshold"), op.config.get("max_value"))
+    if op.config.get("function") != "relu" or not slope or any(others):
+        return op
+    return dataclasses.replace(op, config={"function": "leaky_relu", "slope": slope})
 
 
 def _parameters(op: Op) -> dict[str, Any]:
@@ -75,11 +94,11 @@ def trap_of(mine: str, theirs: str) -> str:
     pair = {mine, theirs}
     families = {
         "gelu-approximation": {"gelu", "gelu_tanh"},
-        "leaky-slope": {"leaky_relu"},
         "elu-selu-alpha": {"elu", "selu", "celu"},
         "softplus-threshold": {"softplus"},
         "hard-sigmoid-slope": {"sigmoid", "hard_sigmoid", "hard_sigmoid_keras2"},
         "relu6-missing": {"relu", "relu6"},
+        "leaky-slope": {"leaky_relu", "relu"},  # a ReLU is a leaky one of slope 0
     }
     return next((trap for trap, functions in families.items() if pair <= functions), "activation-missing")
 
@@ -98,7 +117,7 @@ def _function(mine: Op, theirs: Op) -> Iterator[Remedy]:
         ours, given = {"threshold": 40.0, "beta": 1.0, **ours}, {"threshold": 20.0, "beta": 1.0, **given}
     if wanted == "relu" and ours.get("max_value") == 6.0:
         trap = "relu6-missing"
-    if wanted == "relu" and ours.get("negative_slope"):
+    if wanted == "relu" and not same(ours.get("negative_slope", 0.0), given.get("negative_slope", 0.0)):
         trap = "leaky-slope"
     changed = {key: value for key, value in ours.items() if not same(value, given.get(key))}
     removed = {key: None for key in given if key not in ours}
@@ -106,7 +125,7 @@ def _function(mine: Op, theirs: Op) -> Iterator[Remedy]:
         said = ", ".join(f"{key} {number(value)}" for key, value in changed.items()) or f"no {', '.join(removed)}"
         fix = (
             f"{written(mine)} in place of `{theirs.name}`"
-            if wanted in ("leaky_relu", "elu", "celu")
+            if wanted in ("leaky_relu", "elu", "celu", "relu")
             else (f"{said} in `{theirs.name}`")
         )
         yield change(theirs, trap, f"with {said}", fix, {**changed, **removed})

@@ -162,3 +162,9 @@ def powers():
 def elu():
     features = keras.Input((6,))
     return keras.Model(features, layers.Dense(400, activation="elu", name="body")(features))
+
+
+def leaking():
+    features = keras.Input((6,))
+    x = layers.ReLU(negative_slope=0.1, name="act")(layers.Dense(5, name="body")(features))
+    return keras.Model(features, layers.Dense(2, name="head")(x))
