@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from parity.judge.traps import activation as activation
 from parity.judge.traps import attention as attention
+from parity.judge.traps import biases as biases
 from parity.judge.traps import embedding as embedding
 from parity.judge.traps import geometry as geometry
 from parity.judge.traps import inputs as inputs
@@ -29,7 +30,7 @@ from parity.judge.traps.scene import Scene
 
 FAMILIES = (
     geometry, pooling, resize, normalisation, lengths, activation, recurrence, attention, embedding, shuffled, reshaped,
-    inputs, merging, weights, made, kinds,
+    inputs, merging, biases, weights, made, kinds,
 )  # fmt: skip
 
 TRAPS: Mapping[str, Callable[[Scene], Iterator[Remedy]]] = {

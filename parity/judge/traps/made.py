@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -14,11 +15,12 @@ from parity.model.trace import MADE, Op
 
 IDS = ()
 CONVOLUTIONS = ("conv", "conv_transpose", "depthwise_conv")
-PRODUCTS = ("dense", "matmul")
+PRODUCTS = ("dense", "matmul", "einsum")
 TURNS = frozenset({"transpose", "permute", "swapaxes", "movedim", "moveaxis", "swapdims", "T", "mT", "t"})
 RESHAPES = frozenset({"view", "reshape", "unflatten", "flatten", "view_as"})
 LENGTHS = frozenset({"normalize", "norm", "vector_norm", "linalg_norm", "rsqrt", "sqrt"})
 SCALES = frozenset({"mul", "multiply", "div", "divide", "true_divide"})
+AS_IT_IS = "as it is"
 FLOOR = 1e-12  # of a sum of squares, as TensorFlow has it
 
 
@@ -46,13 +48,16 @@ def propose(scene: Scene) -> Iterator[Remedy]:
     if theirs.kind == "matmul" and kernel.ndim == 2:
         kernel = kernel.T  # as a linear layer holds it
     for form in [
-        Form(kernel, "as it is", _done(theirs, kernel, made, moved)),
+        Form(kernel, AS_IT_IS, _done(theirs, kernel, made, moved)),
         *([] if known else _forms(theirs, kernel, made)),
     ]:
-        kind, config = ("dense", {}) if theirs.kind in PRODUCTS else (theirs.kind, theirs.config)
-        fix = f"{theirs.made_by or theirs.kind} `{theirs.name}` on its weight {form.says}"
-        weights = {"weight": np.ascontiguousarray(form.kernel)}
-        yield replace(theirs, form.trap, f"with its weight {form.says}", fix, kind, config, weights)
+        kind, config = ("dense", {}) if theirs.kind in ("dense", "matmul") else (theirs.kind, theirs.config)
+        left = f", not through {' and '.join(name for name, _, _ in said)}" if said and form.says == AS_IT_IS else ""
+        fix = f"the weight {form.says} in `{theirs.name}`{left}"
+        weights = {"other" if kind == "einsum" else "weight": np.ascontiguousarray(form.kernel)}
+        one = replace(theirs, form.trap, f"with its weight {form.says}", fix, kind, config, weights)
+        # What the code made of the weight is no longer read.
+        yield dataclasses.replace(one, edits=tuple({**edit, "inputs": list(theirs.inputs)} for edit in one.edits))
 
 
 def _forms(op: Op, kernel: Array, made: frozenset[str]) -> Iterator[Form]:
@@ -64,7 +69,7 @@ def _forms(op: Op, kernel: Array, made: frozenset[str]) -> Iterator[Form]:
         says = "with its last two axes exchanged: w.transpose(-1, -2)"
         yield Form(np.swapaxes(kernel, -1, -2), says, "kernel-spatial-swap")
     trap = "axis-mismatch" if made & LENGTHS else "weight-scale"
-    for axis in (0, 1):
+    for axis in (0, 1) if op.kind != "einsum" else ():
         length = np.sqrt(np.maximum(np.square(kernel).sum(axis, keepdims=True), FLOOR))
         dim = 1 - axis if op.kind == "matmul" else axis  # as the model's own code holds it
         yield Form(kernel / length, f"of length 1 along dim {dim}: F.normalize(w, dim={dim})", trap)

@@ -156,7 +156,7 @@ def merged(edits: Sequence[Edit]) -> tuple[Edit, ...]:
             found["config"] = {**found["config"], **edit["changes"]}
             found["weights"] = {**found["weights"], **edit["weights"], **whole}
         elif edit.get("skip"):
-            by_op[int(edit["op"])] = {"op": edit["op"], "skip": True}
+            by_op[int(edit["op"])] = plain
     return (*by_op.values(), *(one for place in by_place.values() for one in _chained(place)))
 
 

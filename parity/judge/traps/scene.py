@@ -116,11 +116,14 @@ class Scene:
 
     def neighbour(self, op: Op) -> str | None:
         """Return the TensorFlow operation after which one stands that only torch has; None on a model input."""
-        origin = self.origin(op, "torch")
-        if self.torch is not None and origin in self.torch.outputs:
+        return self.beside(self.origin(op, "torch"))
+
+    def beside(self, fed: int | None) -> str | None:
+        """Return the TensorFlow operation that makes what a torch tensor holds that was fed, or the main one made."""
+        if self.torch is not None and fed in self.torch.outputs:
             return self.tensorflow.name if self.tensorflow is not None else None
         for tensor in self.fed_tensorflow:
-            if self.partner(tensor) == origin:
+            if self.partner(tensor) == fed:
                 maker = self.tensorflow_trace.producers().get(tensor)
                 return maker.name if maker is not None else None
         return None

@@ -47,7 +47,6 @@ def propose(scene: Scene) -> Iterator[Remedy]:
     op = scene.torch
     if op is None or scene.tensorflow is None:
         return
-    yield from _biases(scene)
     wrong = {
         role: array for role, array in scene.carried.items() if not forms.equal(scene.torch_weights.get(role), array)
     }
@@ -88,33 +87,6 @@ def _as_it_is(scene: Scene, weights: Mapping[str, Array], cost: float) -> Remedy
         weights=weights,
         cost=cost,
     )
-
-
-def _biases(scene: Scene) -> Iterator[Remedy]:
-    """A bias that only one side has."""
-    op, mine = scene.torch, scene.tensorflow
-    if op is None or mine is None or op.kind not in WITH_BIAS:
-        return
-    held, given = scene.torch_weights.get("bias"), scene.carried.get("bias")
-    if given is None and "bias" in scene.tensorflow_weights:
-        given = scene.tensorflow_weights["bias"]
-    if held is None and given is not None:
-        yield change(
-            op,
-            "bias-missing-or-doubled",
-            "with TensorFlow's bias",
-            f"bias=True in `{op.name}`",
-            {"bias": True},
-            {"bias": given},
-        )
-    elif held is not None and given is None:
-        yield change(
-            op,
-            "bias-missing-or-doubled",
-            "without a bias",
-            f"bias=False in `{op.name}`",
-            weights={"bias": np.zeros_like(held)},
-        )
 
 
 def matches(scene: Scene, wrong: Mapping[str, Array]) -> Iterator[Match]:

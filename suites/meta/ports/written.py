@@ -31,6 +31,14 @@ def _numbers() -> Iterator[Case]:
         yield _port("leaking", name, "6", "leaky-slope", ("act", function))
 
 
+def _lines() -> Iterator[Case]:
+    """Yield a dense layer that torch's code writes out, with something done to its weight or its bias."""
+    yield _port("lines", "lines_of_half_a_weight", "6", "weight-scale", ("body", "einsum"))
+    biases = {"without_bias": "einsum", "of_a_double_bias": "linear", "with_the_bias_again": "add"}
+    for name, function in biases.items():
+        yield _port("lines", f"lines_{name}", "6", "bias-missing-or-doubled", ("body", function))
+
+
 def _gates() -> Iterator[Case]:
     """Yield gates that one function of torch's applies, and TensorFlow's code in steps."""
     yield _port("steps", "steps", "8")
@@ -55,4 +63,4 @@ def _products() -> Iterator[Case]:
     yield _port("powers", "powers", "5x4 5x5")
 
 
-WRITTEN = (*_masks(), *_numbers(), *_gates(), *_calls(), *_scales(), *_products())
+WRITTEN = (*_masks(), *_numbers(), *_lines(), *_gates(), *_calls(), *_scales(), *_products())

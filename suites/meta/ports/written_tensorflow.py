@@ -168,3 +168,9 @@ def leaking():
     features = keras.Input((6,))
     x = layers.ReLU(negative_slope=0.1, name="act")(layers.Dense(5, name="body")(features))
     return keras.Model(features, layers.Dense(2, name="head")(x))
+
+
+def lines():
+    features = keras.Input((6,))
+    x = layers.Dense(5, activation="relu", name="body")(features)
+    return keras.Model(features, layers.Dense(2, name="head")(x))

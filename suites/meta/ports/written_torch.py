@@ -205,3 +205,28 @@ def leaking_less():
 
 def leaking_not_at_all():
     return Leaking(F.relu)
+
+
+class Lines(nn.Module):
+    def __init__(self, line):
+        super().__init__()
+        self.body, self.head, self.line = nn.Linear(6, 5), nn.Linear(5, 2), line
+
+    def forward(self, x):
+        return self.head(F.relu(self.line(x, self.body.weight, self.body.bias)))
+
+
+def lines_without_bias():
+    return Lines(lambda x, weight, _: torch.einsum("...i,oi->...o", x, weight))
+
+
+def lines_of_half_a_weight():
+    return Lines(lambda x, weight, bias: torch.einsum("...i,oi->...o", x, weight * 0.5) + bias)
+
+
+def lines_of_a_double_bias():
+    return Lines(lambda x, weight, bias: F.linear(x, weight, 2 * bias))
+
+
+def lines_with_the_bias_again():
+    return Lines(lambda x, weight, bias: bias[None] + F.linear(x, weight, bias))
