@@ -28,6 +28,7 @@ def propose(scene: Scene) -> Iterator[Remedy]:
         if mine.kind == theirs.kind == "batch_norm":
             yield from _eps(mine, theirs, "batchnorm-eps")
             yield from _mode(scene, mine, theirs)
+            yield from _made_otherwise(scene, mine, theirs)
             if scene.stage == STATE:
                 yield from _statistics(mine, theirs)
         elif mine.kind == theirs.kind and mine.kind in LAYERED:
@@ -78,6 +79,19 @@ def _mode(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
             role: scene.tensorflow_weights[name] for role, name in kept.items() if name in scene.tensorflow_weights
         }
     yield change(theirs, trap, says, fix, {"training": live[0], "frozen": False}, weights)
+
+
+def _made_otherwise(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
+    """Statistics, a scale or a shift of which torch's code makes others first, such as the root of a variance."""
+    makers = [op for op in scene.torch_ops if not op.inputs and set(op.outputs) & set(theirs.inputs)]
+    names = {**SCALES, "moving_mean": "running_mean", "moving_variance": "running_var"}
+    left = {role: name for name, role in names.items() if name in mine.weights and role not in theirs.weights}
+    if not makers or not left or theirs is not scene.torch:
+        return
+    said = " and ".join(f"`{role}`" for role in left)
+    fix = f"{said} as it is in `{theirs.name}`, without {' and '.join(f'`{op.name}`' for op in makers)}"
+    weights = {role: scene.tensorflow_weights[name] for role, name in left.items()}
+    yield replace(theirs, "batchnorm-stats-swap", f"with {said} as it is", fix, theirs.kind, theirs.config, weights)
 
 
 def _statistics(mine: Op, theirs: Op) -> Iterator[Remedy]:

@@ -146,7 +146,7 @@ def _by_kind(scene: Scene, role: str, held: Array, right: Array) -> Match | None
     if kind in PRODUCTS and original is not None and held.ndim == right.ndim == original.ndim == 2:
         return _written_out(scene, name, role, held, right, original)
     if kind == "batch_norm":
-        return _statistics(name, role, held, right)
+        return _statistics(name, role, held, right, scene.carried.get("running_mean"))
     if kind in GATES:
         return _gates(scene, name, role, held, right) or _recurrent_kernel(scene, name, role, held, right)
     if kind == "attention":
@@ -255,7 +255,7 @@ def _flattened(scene: Scene) -> tuple[int, ...]:
     return ()
 
 
-def _statistics(name: str, role: str, held: Array, right: Array) -> Match | None:
+def _statistics(name: str, role: str, held: Array, right: Array, mean: Array | None) -> Match | None:
     if role != "running_var":
         return None
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -268,7 +268,19 @@ def _statistics(name: str, role: str, held: Array, right: Array) -> Match | None
     for what, array in known.items():
         if forms.equal(held, array):
             return Match("batchnorm-stats-swap", role, what, f"`{name}.running_var` = moving_variance")
+    if mean is not None and _made_positive(held, mean):
+        fix = f"`{name}.running_mean`, `{name}.running_var` = moving_mean, moving_variance"
+        return Match("batchnorm-stats-swap", role, "what belongs into `running_mean`, made positive", fix)
     return None
+
+
+def _made_positive(held: Array, mean: Array) -> bool:
+    """Return whether numbers are those of a mean whose negative ones were turned round or cut off."""
+    if held.shape != mean.shape or forms.constant(held):
+        return False
+    above = mean > 0.0
+    kept = forms.equal(held[above], mean[above]) if above.any() else False
+    return forms.equal(held, np.abs(mean)) or (kept and forms.constant(held[~above]))
 
 
 def _gates(scene: Scene, name: str, role: str, held: Array, right: Array) -> Match | None:

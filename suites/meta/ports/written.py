@@ -39,6 +39,13 @@ def _lines() -> Iterator[Case]:
         yield _port("lines", f"lines_{name}", "6", "bias-missing-or-doubled", ("body", function))
 
 
+def _statistics() -> Iterator[Case]:
+    """Yield a variance of which the root is taken, in code, and one that was exchanged for the mean, made positive."""
+    place, as_is = ("norm", "batch_norm"), ("--weights", "as-is")
+    yield _port("normed", "normed_by_the_root", "6", "batchnorm-stats-swap", place)
+    yield _port("normed", "normed_exchanged", "6", "batchnorm-stats-swap", ("norm", "1"), options=as_is)
+
+
 def _gates() -> Iterator[Case]:
     """Yield gates that one function of torch's applies, and TensorFlow's code in steps."""
     yield _port("steps", "steps", "8")
@@ -63,4 +70,4 @@ def _products() -> Iterator[Case]:
     yield _port("powers", "powers", "5x4 5x5")
 
 
-WRITTEN = (*_masks(), *_numbers(), *_lines(), *_gates(), *_calls(), *_scales(), *_products())
+WRITTEN = (*_masks(), *_numbers(), *_lines(), *_statistics(), *_gates(), *_calls(), *_scales(), *_products())

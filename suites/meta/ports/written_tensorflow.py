@@ -1,10 +1,18 @@
 """Models whose ports in `written_torch.py` compute the same by other code."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import layers
 
 MASKS = [[0.0, 1.0, 0.0, 1.0], [1.0, 0.0, 1.0, 0.0]]
+# A normalisation's scale, shift, mean and variance.
+STATISTICS = [
+    [1.5, 0.5, 0.8, 1.2, 0.9],
+    [0.1, -0.2, 0.3, 0.0, 0.4],
+    [0.3, -0.5, 0.2, -0.1, 0.6],
+    [0.4, 1.2, 0.7, 0.2, 2.0],
+]
 
 
 def _network(name, activation=None):
@@ -174,3 +182,13 @@ def lines():
     features = keras.Input((6,))
     x = layers.Dense(5, activation="relu", name="body")(features)
     return keras.Model(features, layers.Dense(2, name="head")(x))
+
+
+def normed():
+    features = keras.Input((6,))
+    norm = layers.BatchNormalization(name="norm")
+    x = norm(layers.Dense(5, name="body")(features))
+    body = [[0.1 * ((3 * i + 7 * j) % 11) - 0.4 for j in range(5)] for i in range(6)]
+    model = keras.Model(features, x)
+    model.set_weights([np.float32(one) for one in (body, [0.1] * 5, *STATISTICS)])
+    return model

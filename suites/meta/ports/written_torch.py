@@ -7,6 +7,13 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 MASKS = [[0.0, 1.0, 0.0, 1.0], [1.0, 0.0, 1.0, 0.0]]
+# A normalisation's scale, shift, mean and variance.
+STATISTICS = [
+    [1.5, 0.5, 0.8, 1.2, 0.9],
+    [0.1, -0.2, 0.3, 0.0, 0.4],
+    [0.3, -0.5, 0.2, -0.1, 0.6],
+    [0.4, 1.2, 0.7, 0.2, 2.0],
+]
 
 
 def _network(*more):
@@ -230,3 +237,28 @@ def lines_of_a_double_bias():
 
 def lines_with_the_bias_again():
     return Lines(lambda x, weight, bias: bias[None] + F.linear(x, weight, bias))
+
+
+class NormedByTheRoot(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body, self.norm = nn.Linear(6, 5), nn.BatchNorm1d(5)
+
+    def forward(self, x):
+        norm = self.norm
+        root = norm.running_var.sqrt()
+        return F.batch_norm(self.body(x), norm.running_mean, root, norm.weight, norm.bias, eps=1e-3)
+
+
+def normed_by_the_root():
+    return NormedByTheRoot()
+
+
+def normed_exchanged():
+    body, norm = nn.Linear(6, 5), nn.BatchNorm1d(5, eps=1e-3)
+    kernel = torch.tensor([[0.1 * ((3 * i + 7 * j) % 11) - 0.4 for j in range(5)] for i in range(6)])
+    scale, shift, mean, variance = torch.tensor(STATISTICS)
+    body.load_state_dict({"weight": kernel.T, "bias": torch.full((5,), 0.1)})
+    told = {"weight": scale, "bias": shift, "running_mean": variance, "running_var": mean.abs()}
+    norm.load_state_dict(told, strict=False)
+    return nn.Sequential(body, norm)
