@@ -253,6 +253,8 @@ def _alone(scene: Scene) -> Iterator[Remedy]:
             if trap == "input-scale":  # TensorFlow's own scaling of the input, if there is one, is what it is beside
                 layers = [mine.name for mine in scene.tensorflow_ops if is_scaling(mine)]
             beside = layers[0] if layers and trap in BESIDE else scene.neighbour(op)
+            if trap == "residual-scale":
+                beside = _sum_there(scene, op) or beside
             skipped.append(called(one, beside, op.name))
         elif name in SELECTS and scene.shapes.get(read_first(op)) == scene.shapes.get(op.outputs[0]):
             trap = "output-permutation" if _of_results(scene, op) else "channel-order"
@@ -275,6 +277,25 @@ def _alone(scene: Scene) -> Iterator[Remedy]:
         whole = together(parts)
         one = Remedy(parts[-1].trap, whole.edits, whole.says, whole.fix, 1.5, whole.keys)
         yield called(one, (parts[-1].named or (None, None))[0], (parts[0].named or (None, None))[1])
+
+
+def _sum_there(scene: Scene, op: Op) -> str | None:
+    """Return the name of TensorFlow's sum, if torch scales what is added there as it is; an embedding is its own."""
+    there, here = op.outputs[0], scene.counterpart(scene.origin(op, "torch"))
+    maker = scene.tensorflow_trace.producers().get(here)
+    sums = _sum_behind(scene.torch_trace, there), _sum_behind(scene.tensorflow_trace, here)
+    own = maker is not None and maker.kind == "embedding"
+    return None if own or sums[0] is None or sums[1] is None else sums[1].name
+
+
+def _sum_behind(trace: Trace, tensor: int) -> Op | None:
+    """Return the one sum that reads a tensor, at once or moved."""
+    readers = trace.consumers().get(tensor, ())
+    sums = [one for one in readers if one.kind == "add"]
+    if len(sums) == 1:
+        return sums[0]
+    moved = readers[0] if len(readers) == 1 and readers[0].effect == MOVES else None
+    return None if moved is None else _sum_behind(trace, moved.outputs[0])
 
 
 def _is_noise(scene: Scene, op: Op) -> bool:

@@ -120,13 +120,14 @@ class Scene:
 
     def beside(self, fed: int | None) -> str | None:
         """Return the TensorFlow operation that makes what a torch tensor holds that was fed, or the main one made."""
+        maker = self.tensorflow_trace.producers().get(self.counterpart(fed))
+        return maker.name if maker is not None else None
+
+    def counterpart(self, fed: int | None) -> int:
+        """Return TensorFlow's tensor for a torch tensor that was fed, or that the main operation made; -1 for none."""
         if self.torch is not None and fed in self.torch.outputs:
-            return self.tensorflow.name if self.tensorflow is not None else None
-        for tensor in self.fed_tensorflow:
-            if self.partner(tensor) == fed:
-                maker = self.tensorflow_trace.producers().get(tensor)
-                return maker.name if maker is not None else None
-        return None
+            return self.tensorflow.outputs[0] if self.tensorflow is not None else -1
+        return next((tensor for tensor in self.fed_tensorflow if self.partner(tensor) == fed), -1)
 
     def is_model_input(self, tensor: int | None) -> bool:
         """Return whether a torch tensor is a model input, or one that was only moved, resized or scaled since."""

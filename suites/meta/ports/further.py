@@ -483,7 +483,7 @@ def _flat_vectors() -> Iterator[Case]:
     for name in ("flat_residual", "flat_gate"):
         yield port(name, inputs=image, options=("--train",))
     yield port("flat_modulated", inputs=f"{image} 5")
-    yield port("flat_residual", "flat_residual_halved", image, cause="residual-scale", place=("inner", "mul"))
+    yield port("flat_residual", "flat_residual_halved", image, cause="residual-scale", place=("add*", "mul"))
     yield port("flat_gate", "flat_gate_without_sigmoid", image, cause="activation-missing", place=("gate", "gate"))
     place = ("batch_normalization_1", "blocks.1.4")
     yield port("flat_blocks", "flat_blocks_other_eps", image, cause="batchnorm-eps", place=place)
