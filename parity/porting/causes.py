@@ -137,6 +137,8 @@ class Bank:
             tensorflow_trace=self.models[TENSORFLOW],
             torch_trace=self.models[TORCH],
             buffers=self._buffers(cut),
+            held={op.index: _by_role(op, self.weights[TORCH]) for op in cut.segment_torch},
+            held_tensorflow={op.index: _by_role(op, self.weights[TENSORFLOW]) for op in cut.segment_tensorflow},
         )
 
     def _buffers(self, cut: Cut) -> dict[str, Array]:

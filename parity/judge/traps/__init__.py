@@ -14,6 +14,7 @@ from parity.judge.traps import biases as biases
 from parity.judge.traps import embedding as embedding
 from parity.judge.traps import geometry as geometry
 from parity.judge.traps import inputs as inputs
+from parity.judge.traps import joined as joined
 from parity.judge.traps import kinds as kinds
 from parity.judge.traps import lengths as lengths
 from parity.judge.traps import made as made
@@ -30,7 +31,7 @@ from parity.judge.traps.scene import Scene
 
 FAMILIES = (
     geometry, pooling, resize, normalisation, lengths, activation, recurrence, attention, embedding, shuffled, reshaped,
-    inputs, merging, biases, weights, made, kinds,
+    inputs, merging, biases, weights, joined, made, kinds,
 )  # fmt: skip
 
 TRAPS: Mapping[str, Callable[[Scene], Iterator[Remedy]]] = {

@@ -50,6 +50,8 @@ class Scene:
     expected_tensorflow: Array | None = None  # what should come out, in TensorFlow's own order
     want: int | None = None  # the torch tensor that is compared; found from the segment unless given
     buffers: Mapping[str, Array] = field(default_factory=dict)  # torch's numbers that nobody trains, by their names
+    held: Mapping[int, Mapping[str, Array]] = field(default_factory=dict)  # torch's weights by operation and role
+    held_tensorflow: Mapping[int, Mapping[str, Array]] = field(default_factory=dict)
     stage: str = field(default=FORWARD)  # what was compared: the output, the state after it, or a gradient
 
     @property

@@ -52,6 +52,9 @@ def _cases() -> Iterator[Case]:
     place = "attention", "attention"
     case = _port("drawn_heads", "drawn_heads", "5x12", "attention-scale-or-heads", place)
     yield replace(case, options=("--weights", "as-is"))
+    place = "attention", "qkv"
+    case = _port("drawn_heads", "drawn_heads_of_one_layer", "5x12", "attention-scale-or-heads", place)
+    yield replace(case, options=("--weights", "as-is"))
     said = ("is made of none of its inputs by operations of TensorFlow",)
     yield replace(_port("through_numpy", inputs="9"), verdict="error", says=said)
     yield replace(_port("kept", inputs="6x5x3"), options=("--train",))

@@ -44,6 +44,25 @@ def drawn_heads():
     return OfItself(attention)
 
 
+class OneLayer(nn.Module):
+    """Queries, keys and values of one linear layer, as timm has them."""
+
+    def __init__(self, attention):
+        super().__init__()
+        self.qkv, self.out = nn.Linear(12, 36), attention.out_proj
+        self.qkv.weight, self.qkv.bias = attention.in_proj_weight, attention.in_proj_bias
+
+    def forward(self, x):
+        n, places, size = x.shape
+        q, k, v = self.qkv(x).reshape(n, places, 3, 3, 4).permute(2, 0, 3, 1, 4).unbind(0)
+        shares = (q @ k.transpose(-2, -1) * 4**-0.5).softmax(-1)
+        return self.out((shares @ v).transpose(1, 2).reshape(n, places, size))
+
+
+def drawn_heads_of_one_layer():
+    return OneLayer(drawn_heads().attention)
+
+
 class OfItself(nn.Module):
     def __init__(self, attention):
         super().__init__()
