@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from parity.judge.traps.inputs import written
-from parity.judge.traps.remedy import Remedy, called, change, insert, replace
+from parity.judge.traps.remedy import Remedy, called, change, insert, remake
 from parity.judge.traps.scene import Scene
 from parity.model.trace import Op, used_weights, weight_names
 
@@ -39,10 +39,10 @@ def _of_layers(scene: Scene, op: Op) -> Iterator[Remedy]:
         makers = [one for one in scene.torch_ops if set(one.outputs) & set(op.inputs[1:])]
         said = [f"`{one.name}` ({written(one.config)})" if "scale" in one.config else f"`{one.name}`" for one in makers]
         fix = ", without ".join([f"the bias as it is in `{op.name}`", *said])
-        weights = {**scene.torch_weights, "bias": given}
-        yield replace(op, TRAP, "with TensorFlow's bias as it is", fix, op.kind, op.config, weights)
+        yield remake(op, TRAP, "with TensorFlow's bias as it is", fix, {"bias": given})
     elif held is None and given is not None:
-        fix = f"bias=True in `{op.name}`"
+        call = op.made_by.startswith("torch.nn.functional.")
+        fix = f"TensorFlow's bias to `{op.name}`" if call else f"bias=True in `{op.name}`"
         yield change(op, TRAP, "with TensorFlow's bias", fix, {"bias": True}, {"bias": given})
     elif held is not None and given is None:
         weights = {"bias": np.zeros_like(held)}

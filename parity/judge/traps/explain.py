@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
@@ -96,8 +96,9 @@ class _Search:
         if size == 1:
             yield from ((i,) for i in meant if self._faithful(i))
             return
-        usable = sorted((i for i in meant if self._faithful(i)), key=self._promise)[:PROMISING]
-        sets = [c for c in combinations(usable, size) if compatible([self.remedies[i] for i in c])]
+        remade = {op for i in meant for op in self._edited(i, "remade")}
+        usable = sorted((i for i in meant if self._faithful(i, remade)), key=self._promise)[:PROMISING]
+        sets = [c for c in combinations(usable, size) if compatible([self.remedies[i] for i in c]) and self._sound(c)]
         yield from sorted(sets, key=lambda c: sum(self._promise(i) for i in c))
 
     def _promise(self, index: int) -> float:
@@ -117,10 +118,22 @@ class _Search:
             self.results[key] = self.attempt((together([self.remedies[i] for i in chosen]),))
         return self.results[key]
 
-    def _faithful(self, index: int) -> bool:
-        """Return whether the canonical form of every operation that a remedy changes reproduces the operation."""
-        edited = [int(edit["op"]) for edit in self.remedies[index].edits if "changes" in edit]
+    def _sound(self, chosen: tuple[int, ...]) -> bool:
+        """Return whether remedies change nothing that cannot be run anew: weights that code makes are given beside."""
+        remade = {op for i in chosen for op in self._edited(i, "remade")}
+        return all(self._faithful(i, remade) for i in chosen)
+
+    def _faithful(self, index: int, remade: Container[int] = ()) -> bool:
+        """Return whether the canonical form of every operation that a remedy changes reproduces the operation.
+
+        That of one that reads what code makes of its weights does not, until it is given its weights: is `remade`.
+        """
+        own = self._edited(index, "remade")
+        edited = [op for op in self._edited(index, "changes") if op not in own and op not in remade]
         return all(self._reproduces(op) for op in edited)
+
+    def _edited(self, index: int, key: str) -> list[int]:
+        return [int(edit["op"]) for edit in self.remedies[index].edits if key in edit]
 
     def _reproduces(self, index: int) -> bool:
         if index not in self.reproduced:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from parity.judge.traps.remedy import UNKNOWN, Remedy, replace
+from parity.judge.traps.remedy import UNKNOWN, Remedy, remake, replace
 from parity.judge.traps.scene import Scene
 from parity.model.layout import Array
 from parity.model.trace import MADE, Op
@@ -51,13 +50,14 @@ def propose(scene: Scene) -> Iterator[Remedy]:
         Form(kernel, AS_IT_IS, _done(theirs, kernel, made, moved)),
         *([] if known else _forms(theirs, kernel, made)),
     ]:
-        kind, config = ("dense", {}) if theirs.kind in ("dense", "matmul") else (theirs.kind, theirs.config)
         left = f", not through {' and '.join(name for name, _, _ in said)}" if said and form.says == AS_IT_IS else ""
-        fix = f"the weight {form.says} in `{theirs.name}`{left}"
-        weights = {"other" if kind == "einsum" else "weight": np.ascontiguousarray(form.kernel)}
-        one = replace(theirs, form.trap, f"with its weight {form.says}", fix, kind, config, weights)
-        # What the code made of the weight is no longer read.
-        yield dataclasses.replace(one, edits=tuple({**edit, "inputs": list(theirs.inputs)} for edit in one.edits))
+        says, fix = f"with its weight {form.says}", f"the weight {form.says} in `{theirs.name}`{left}"
+        array = np.ascontiguousarray(form.kernel)
+        if theirs.kind == "matmul":
+            yield replace(theirs, form.trap, says, fix, "dense", {}, {"weight": array})
+        else:
+            role = "other" if theirs.kind == "einsum" else "weight"
+            yield remake(theirs, form.trap, says, fix, {role: array})
 
 
 def _forms(op: Op, kernel: Array, made: frozenset[str]) -> Iterator[Form]:

@@ -72,6 +72,18 @@ def replace(
     return Remedy(trap, (edit,), says, fix, cost, frozenset({f"{op.index}:*"}))
 
 
+def remake(
+    op: Op, trap: str, says: str, fix: str, weights: Mapping[str, Array], cost: float = 1.0
+) -> Remedy:  # fmt: skip
+    """Return the remedy that gives an operation weights in the place of those that the model's code makes of others.
+
+    What the code makes is no longer read; until then, no other change of the operation can be tried.
+    """
+    one = change(op, trap, says, fix, weights=weights, cost=cost)
+    edits = tuple({**edit, "inputs": list(op.inputs[:1]), "remade": True} for edit in one.edits)
+    return dataclasses.replace(one, edits=edits)
+
+
 def skip(op: Op, trap: str, says: str, fix: str, cost: float = 1.0) -> Remedy:
     """Return the remedy that leaves an operation out."""
     return Remedy(trap, ({"op": op.index, "skip": True},), says, fix, cost, frozenset({f"{op.index}:*"}))
@@ -149,12 +161,13 @@ def merged(edits: Sequence[Edit]) -> tuple[Edit, ...]:
         if "insert" in edit:
             by_place.setdefault(int(edit["insert"]), []).append(edit)
             continue
-        plain = {key: value for key, value in edit.items() if key not in ("changes", "whole")}
+        plain = {key: value for key, value in edit.items() if key not in ("changes", "whole", "remade")}
         found = by_op.setdefault(int(edit["op"]), plain)
         if "changes" in edit and "config" in found and found is not plain:
             whole = {role: w for role, w in edit.get("whole", {}).items() if role in found["weights"]}
             found["config"] = {**found["config"], **edit["changes"]}
             found["weights"] = {**found["weights"], **edit["weights"], **whole}
+            found |= {"inputs": edit["inputs"]} if "inputs" in edit else {}
         elif edit.get("skip"):
             by_op[int(edit["op"])] = plain
     return (*by_op.values(), *(one for place in by_place.values() for one in _chained(place)))

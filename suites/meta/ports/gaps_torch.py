@@ -42,6 +42,15 @@ def kernel_flipped():
     return Turned(lambda kernel: kernel.flip(2, 3))
 
 
+class TurnedAlone(Turned):
+    def again(self, x):
+        return F.conv2d(x, self.turn(self.second.weight))
+
+
+def kernel_flipped_without_bias():
+    return TurnedAlone(lambda kernel: kernel.flip(2, 3))
+
+
 def kernel_turned():
     return Turned(lambda kernel: kernel.transpose(2, 3))
 
