@@ -102,8 +102,7 @@ def _padded_before(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
         return
     says = f"with torch padding {flat_pads(wanted)} of -inf in the pooling"
     fix = f"F.pad(x, {flat_pads(wanted)}, value=-math.inf) in place of `{layers[-1].name}`"
-    if any(map(any, theirs.config.get("pads") or [])):
-        fix += f", and padding=0 in `{theirs.name}`"
+    fix += _nothing_of_its_own(theirs)
     moved = change(theirs, "pool-padding", says, fix, {"pads": wanted, "ceil": False}, cost=1.1)
     yield together([moved, *(skip(op, "", "", "") for op in layers)], moved)
 
@@ -116,11 +115,19 @@ def _zeros_before(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
         return
     given = flat_pads(around(scene, mine, "tensorflow"))
     says, fix = f"with zeros {given} before torch's pooling", f"x = F.pad(x, {given}) before `{theirs.name}`"
-    if any(map(any, theirs.config.get("pads") or [])):
-        fix += ", and padding=0 there"
+    fix += _nothing_of_its_own(theirs)
     moved = change(theirs, "pool-padding", says, fix, {"pads": own, "ceil": False})
     added = [insert(theirs.inputs[0], "", "", "", op.kind, op.config, order=op.index) for op in layers]
     yield together([moved, *added], moved)
+
+
+def _nothing_of_its_own(theirs: Op) -> str:
+    """Return what a fix says of a pooling that is to pad nothing by itself, nor to round the size of its result up."""
+    options = [
+        ("padding=0", any(map(any, theirs.config.get("pads") or []))),
+        ("ceil_mode=False", theirs.config.get("ceil")),
+    ]
+    return "".join(f", and {option} in `{theirs.name}`" for option, needed in options if needed)
 
 
 def _line(mine: Op, theirs: Op, pads: list[list[int]]) -> str:
