@@ -151,6 +151,15 @@ def _kernel_weight(source: Source) -> dict[str, Any]:
     return {"kernel": source.value} if source.what == "weight" else {}
 
 
+def _takes_all(kernel: Source) -> bool:
+    """Return whether a constant kernel makes a channel of every number of its window, in their order."""
+    square = kernel.what == "constant" and math.prod(kernel.shape[:-1]) == kernel.shape[-1]
+    if not square or not hasattr(kernel.value, "numpy"):
+        return False
+    size = int(kernel.shape[-1])
+    return bool(np.array_equal(np.asarray(kernel.value.numpy()).reshape(size, size), np.eye(size)))
+
+
 def _conv(raw: Raw, depthwise: bool = False) -> Described | None:
     x, kernel = raw.sources[0], raw.sources[1]
     if kernel.what == "tensor" or x.what != "tensor":
@@ -164,6 +173,8 @@ def _conv(raw: Raw, depthwise: bool = False) -> Described | None:
     config: dict[str, Any] = {"rank": rank, "kernel": sizes, "strides": strides, "padding": padding, "pads": pads}
     config |= {"dilation": dilation, "bias": False}
     config |= {} if last else {"data_format": "channels_first"}
+    if last and padding == "valid" and _takes_all(kernel):  # as Keras's own `extract_patches`
+        return "patches", {"size": sizes, "strides": strides, "dilation": dilation}, {}
     if depthwise:
         return "depthwise_conv", config | {"multiplier": int(kernel.shape[-1])}, _kernel_weight(kernel)
     channels = x.shape[-1 if last else 1]

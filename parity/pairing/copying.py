@@ -337,7 +337,8 @@ class _Planner:
         shape, theirs = shapes[0] or (), shapes[1] or ()
         if role not in _ORDERED_ROLES:
             return None
-        if mine.kind not in _READS_VECTORS and len(shape) != 1:
+        of_patches = mine.kind == "conv" and len(theirs) == MATRIX < len(shape)
+        if mine.kind not in _READS_VECTORS and len(shape) != 1 and not of_patches:
             return None
         try:
             order = rows(pair)
@@ -350,7 +351,7 @@ class _Planner:
             return None
         if order is None:
             return None
-        if takes_rows(shape, np.asarray(order)):
+        if takes_rows((int(np.prod(shape[:-1])), shape[-1]) if of_patches else shape, np.asarray(order)):
             return np.asarray(order)
         if mine.kind == "dense":
             self.notes.append(

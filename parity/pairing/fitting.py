@@ -18,6 +18,7 @@ from parity.pairing.carry import Carry, Link, links_of
 from parity.pairing.references import Shape
 
 IMAGES = 4  # axes of a batch of images
+MATRIX = 2
 
 # Roles that mean the same, where the tables of `carry.py` do not say so because the kinds differ.
 _SAME_ROLES: Mapping[str, tuple[str, ...]] = {
@@ -68,6 +69,8 @@ def fitting(
 
     `rows` is the order in which torch's layer reads what TensorFlow's reads in sequence.
     """
+    if rows is not None and tensorflow.kind == "conv" and len(mine) > len(other) == MATRIX:
+        return _of_patches(mine, rows, bool(rows_are_inputs(torch)))
     options = ([(link.to_torch, link.to_tensorflow)] if link else []) + list(_by_shape(tensorflow, torch, mine, other))
     for forth, back in options:
         if _leads_there_and_back(forth, back, mine, other):
@@ -109,6 +112,17 @@ def _leads_there_and_back(forth: Carry, back: Carry, mine: Shape, other: Shape) 
 def _reordered(forth: Carry, back: Carry, rows: Array) -> tuple[Carry, Carry]:
     inverse = np.argsort(rows)
     return (lambda kernel: forth(kernel[rows])), (lambda weight: back(weight)[inverse])
+
+
+def _of_patches(mine: Shape, rows: Array, turned: bool) -> tuple[Carry, Carry]:
+    """Return the way of a convolution's kernel to the matrix that multiplies patches, ordered as `rows` says."""
+    inverse = np.argsort(rows)
+
+    def forth(kernel: Array) -> Array:
+        matrix = kernel.reshape(rows.size, -1)[rows]
+        return matrix if turned else matrix.T
+
+    return forth, lambda matrix: (matrix if turned else matrix.T)[inverse].reshape(mine)
 
 
 def with_units(ways: tuple[Carry, Carry], units: Array) -> tuple[Carry, Carry]:

@@ -135,8 +135,34 @@ class Orders:
         theirs = next(op for op in self.models[TORCH].ops if op.index == pair.torch)
         if not mine.inputs or not theirs.inputs:
             return None
+        if mine.kind == "conv" and theirs.kind != "conv":
+            return self._rows_of_patches(mine, theirs)
         relation = self.of(mine.inputs[0], theirs.inputs[0])
         return rows_of(relation) if relation is not None else None
+
+    def _rows_of_patches(self, mine: Op, theirs: Op) -> Array | None:
+        """Return in which order torch's dense layer reads the patches that TensorFlow's convolution takes apart itself.
+
+        The numbers are those of the kernel, row by row, its channels last. None where torch's layer reads no patches.
+        """
+        start, ops = self._way(theirs.inputs[0], 1)
+        relation = self.of(mine.inputs[0], start)
+        sample = self.models[TENSORFLOW].shapes[mine.inputs[0]][1:]
+        if relation is None or not relation.by_sample or not ops:
+            return None
+        try:
+            moved = self.moved(start, ops, TWIN_TORCH)
+        except ParityError as error:
+            if is_fatal(error):
+                raise
+            return None
+        kernel = (*mine.config.get("kernel", ()), sample[-1])
+        first = relation.elements(sample)[moved.reshape(-1, moved.shape[-1])[0]]
+        places = np.unravel_index(first, sample)
+        if len(kernel) != len(sample) or any((at >= size).any() for at, size in zip(places, kernel, strict=True)):
+            return None
+        order = np.asarray(np.ravel_multi_index(places, kernel))
+        return order if np.array_equal(np.sort(order), np.arange(np.prod(kernel))) else None
 
     def _derive(self, mine: int, theirs: int) -> tuple[Relation | None, bool]:
         for one in self._reshaped:

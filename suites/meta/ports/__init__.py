@@ -17,6 +17,7 @@ from suites.meta.ports.examined import EXAMINED
 from suites.meta.ports.faults import FAULTS
 from suites.meta.ports.further import FURTHER
 from suites.meta.ports.gaps import GAPS
+from suites.meta.ports.networks import NETWORKS
 from suites.meta.ports.published import PUBLISHED
 from suites.meta.ports.several import SEVERAL
 from suites.meta.ports.sought import SOUGHT
@@ -27,11 +28,11 @@ from suites.meta.ports.zoo import ZOO
 FOLDER = Path(__file__).resolve().parent
 CASES: tuple[Case, ...] = (
     *CORRECT, *CURED, *FAULTS, *SEVERAL, *FURTHER, *GAPS, *SOUGHT, *VISION, *EXAMINED, *PUBLISHED, *WRITTEN, *BAD, *ZOO,
-    *ACCEPTED,
+    *ACCEPTED, *NETWORKS,
 )  # fmt: skip
 
 __all__ = [
-    "ACCEPTED", "BAD", "CASES", "CORRECT", "CURED", "EXAMINED", "FAULTS", "FOLDER", "FURTHER", "GAPS", "PUBLISHED",
-    "SEVERAL", "SOUGHT", "VISION", "WRITTEN", "ZOO",
+    "ACCEPTED", "BAD", "CASES", "CORRECT", "CURED", "EXAMINED", "FAULTS", "FOLDER", "FURTHER", "GAPS", "NETWORKS",
+    "PUBLISHED", "SEVERAL", "SOUGHT", "VISION", "WRITTEN", "ZOO",
     "Case", "Source",
 ]  # fmt: skip
