@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from parity.model.trace import Op, Trace, used_weights, weights_that_matter
+from parity.model.trace import Op, Trace, used_weights, weight_names, weights_that_matter
 from parity.pairing.families import FOLDED
 
 Array = NDArray[Any]
@@ -74,20 +74,22 @@ def neutral_values(names: Iterable[str], trace: Trace) -> dict[str, float]:
     return found
 
 
-def untrained(names: Iterable[str], trace: Trace, judged: Container[int]) -> list[str]:
+def untrained(names: Sequence[str], trace: Trace, judged: Container[int]) -> list[str]:
     """Return which of the named weights nobody trains and only judged operations read, other than as statistics.
 
-    The kernel of a blur is a buffer on one side and a constant on the other: part of what the layer computes. So is a
-    table that an operation reads without any input, such as positions: it is part of what reads its result.
+    The kernel of a blur is a buffer on one side and a constant on the other: part of what the layer computes. So is the
+    bias beside such a kernel, as where colours are shifted by a frozen convolution, and a table that an operation reads
+    without any input, such as positions: it is part of what reads its result.
     """
     used = _uses(trace)
-    return [
-        name
-        for name in names
-        if not trace.weights[name].trainable
-        and used.get(name)
-        and all((op.index in judged or not op.inputs) and role in (KERNELS | TABLES) for op, role in used[name])
-    ]
+    fixed = {name for name in names if not trace.weights[name].trainable}
+
+    def computes(op: Op, role: str) -> bool:
+        kernels = [n for other, reference in op.weights.items() if other in KERNELS for n in weight_names(reference)]
+        beside = role == "bias" and bool(kernels) and fixed.issuperset(kernels)
+        return (op.index in judged or not op.inputs) and (beside or role in (KERNELS | TABLES))
+
+    return [name for name in names if name in fixed and used.get(name) and all(computes(*use) for use in used[name])]
 
 
 def untouched(names: Iterable[str], trace: Trace) -> list[str]:

@@ -14,6 +14,7 @@ def _cases() -> Iterator[Case]:
     for torch in ("patches_by_rows", "patches_by_columns", "patches_by_channels", "patches_unfolded"):
         yield _port("patches_convolved", torch, "12x16x3")
         yield _port("patches_extracted", torch, "12x16x3")
+    yield _port("enlarged", inputs="7x6x3")
 
 
 NETWORKS = tuple(_cases())

@@ -1,6 +1,7 @@
 """Parts of published networks, as Keras's examples and repositories of TensorFlow write them."""
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 
@@ -14,3 +15,11 @@ def patches_extracted():
     image = keras.Input((12, 16, 3))
     x = layers.Dense(8, name="embed")(ops.reshape(ops.image.extract_patches(image, 4), (-1, 12, 48)))
     return keras.Model(image, layers.LayerNormalization(epsilon=1e-6)(x))
+
+
+def enlarged():
+    """A network of super-resolution takes the mean colour away with numbers of its code, and gives it back."""
+    mean = np.array([0.4488, 0.4371, 0.4040], np.float32) * 255
+    image = keras.Input((7, 6, 3))
+    x = layers.Conv2D(6, 3, padding="same", name="head")((image - mean) / 127.5)
+    return keras.Model(image, layers.Conv2D(3, 3, padding="same", name="tail")(ops.relu(x)) * 127.5 + mean)

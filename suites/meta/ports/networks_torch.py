@@ -1,5 +1,6 @@
 """Ports of the parts in `networks_tensorflow.py`, right and wrong."""
 
+import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
@@ -36,3 +37,28 @@ def patches_by_channels():
 
 def patches_unfolded():
     return Unfolded()
+
+
+class MeanShift(nn.Conv2d):
+    """Takes the mean colour away, or gives it back, as a convolution that nobody trains."""
+
+    def __init__(self, back=False, mean=(0.4488, 0.4371, 0.4040), deviation=127.5):
+        super().__init__(3, 3, 1)
+        shift, scale = 255 * torch.tensor(mean), torch.eye(3).view(3, 3, 1, 1)
+        self.weight.data = scale * deviation if back else scale / deviation
+        self.bias.data = shift if back else -shift / deviation
+        self.requires_grad_(False)
+
+
+class Enlarged(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.sub_mean, self.add_mean = MeanShift(), MeanShift(back=True)
+        self.head, self.tail = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 3, 3, padding=1)
+
+    def forward(self, x):
+        return self.add_mean(self.tail(F.relu(self.head(self.sub_mean(x)))))
+
+
+def enlarged():
+    return Enlarged()
