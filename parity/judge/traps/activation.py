@@ -25,6 +25,9 @@ WRITTEN_OUT: Mapping[str, tuple[frozenset[str], str]] = {
 # By what they are scaled below zero, what that is unless it is told, and the trap.
 SLOPED = {"leaky_relu": ("slope", 0.2, "leaky-slope"), "elu": ("alpha", 1.0, "elu-selu-alpha")}
 ALIKE = (("gelu", "gelu_tanh"), ("sigmoid", "hard_sigmoid", "hard_sigmoid_keras2"), ("relu", "relu6"))
+# What TensorFlow's side may have written out.
+SPELT = ("silu", "hard_silu", "gelu", "gelu_tanh", "mish", "hard_sigmoid", "hard_sigmoid_keras2", "softsign",
+         "log_sigmoid", "tanh_shrink", "squareplus", "softplus", "relu6", "relu")  # fmt: skip
 ARITHMETIC = ("rescale", "multiply", "divide", "add", "subtract", "power")
 PARAMETERS = ("slope", "alpha", "beta", "threshold", "min", "max", "max_value", "negative_slope", "offset")
 # What torch calls them, as a user writes it.
@@ -164,23 +167,35 @@ def _written_slope(scene: Scene) -> Iterator[Remedy]:
 
 
 def _all_written_out(scene: Scene) -> Iterator[Remedy]:
-    """An activation, or what it is multiplied with, that a port wrote out with other numbers and no part is a pair."""
-    alone = [scene.tensorflow, *scene.extra_tensorflow]
-    mine = next((op for op in alone if op is not None and op.config.get("function") in WRITTEN_OUT), None)
+    """What a port wrote out with no part as a pair: with other numbers, another function, or where there is none."""
+    alone = [op for op in (scene.tensorflow, *scene.extra_tensorflow) if op is not None and op.kind == "activation"]
+    alone = [op for op in alone if op.config.get("function") != "linear"]
+    mine = next((op for op in alone if op.config.get("function") in WRITTEN_OUT), alone[0] if alone else None)
     steps = [op for op in scene.extra_torch if op.effect != MOVES and _on_one_side(scene, mine, op)]
     names = {str(op.config.get("function")) for op in steps if op.kind == "activation"}
     made = {tensor for op in steps for tensor in op.outputs}
     read = {tensor for op in steps for tensor in op.inputs} - made
-    bends, trap = WRITTEN_OUT[str(mine.config["function"])] if mine is not None else (frozenset[str](), "")
-    if mine is None or len(steps) < 3 or len(names) != 1 or not names <= bends:
+    if not names or len(steps) < 2 or len(read) != 1:
         return
-    if len(read) != 1 or any(op.weights or op.kind not in ("activation", *ARITHMETIC) for op in steps):
+    if any(op.weights or op.kind not in ("activation", *ARITHMETIC) for op in steps):
         return
-    fix = f"{written(mine)} in place of `{steps[0].name}` to `{steps[-1].name}`"
-    says = f"with {mine.config['function']} instead of what is written out"
-    one = replace(steps[-1], trap, says, fix, "activation", dict(mine.config), cost=0.9)
-    rest = (skip(op, trap, "", "") for op in steps[:-1])
-    yield called(together([one, *rest], one), mine.name, steps[-1].name)
+    span = f"`{steps[0].name}` to `{steps[-1].name}`"
+    bends, trap = WRITTEN_OUT.get(str(mine.config["function"]) if mine else "", (frozenset[str](), ""))
+    meant = len(steps) > 2 and len(names) == 1 and names <= bends
+    if not meant and sum(len(read & set(op.inputs)) for op in steps) < 2:
+        return  # one after another, each may be a fault of its own
+    if mine is None:
+        says, fix = f"without what torch's {span} write out", f"remove {span}"
+        last = skip(steps[-1], "activation-extra", says, fix)
+        beside = scene.neighbour(steps[0])
+    else:
+        says = f"with {mine.config['function']} instead of what is written out"
+        fix = f"{written(mine)} in place of {span}"
+        last = replace(steps[-1], trap if meant else "activation-missing", says, fix, "activation", dict(mine.config),
+                       cost=0.9 if meant else 1.5)  # fmt: skip
+        beside = mine.name
+    rest = (skip(op, last.trap, "", "") for op in steps[:-1])
+    yield called(together([last, *rest], last), beside, steps[-1].name)
 
 
 def _on_one_side(scene: Scene, mine: Op | None, theirs: Op) -> bool:
@@ -191,17 +206,25 @@ def _on_one_side(scene: Scene, mine: Op | None, theirs: Op) -> bool:
 
 
 def _written_out_there(scene: Scene) -> Iterator[Remedy]:
-    """Another of two functions of one name, where TensorFlow's side has its one written out: GPT-2's GELU."""
+    """Another function than TensorFlow's side has written out, such as x * sigmoid(x) or GPT-2's GELU, or none."""
     steps = [op for op in scene.tensorflow_ops if op.kind in ("activation", *ARITHMETIC) and not op.weights]
     named = {str(op.config.get("function")) for op in steps}
-    for theirs in (op for op in scene.torch_ops if op.kind == "activation" and len(steps) > 2):
-        held = str(theirs.config.get("function"))
-        for other in next((some for some in ALIKE if held in some and not named & set(some)), ()):
-            if other != held:
-                op = Op(0, "", "activation", (), (), {"function": other})
-                says, fix = f"with {other} instead of {held}", f"{written(op)} in place of `{theirs.name}`"
-                one = replace(theirs, trap_of(other, held), says, fix, "activation", dict(op.config))
-                yield called(one, steps[-1].name, theirs.name)
+    held = [op for op in scene.torch_ops if op.kind == "activation"]
+    if len(steps) < 2:
+        return
+    for other in SPELT:
+        alike = next((some for some in ALIKE if other in some), (other,))
+        if named & set(alike):
+            continue
+        made = Op(steps[0].index, steps[-1].name, "activation", steps[0].inputs, steps[-1].outputs, {"function": other})
+        for theirs in (op for op in held if op.config.get("function") != other):
+            function = str(theirs.config.get("function"))
+            says, fix = f"with {other} instead of {function}", f"{written(made)} in place of `{theirs.name}`"
+            cost = 1.0 if function in alike else 1.5
+            one = replace(theirs, trap_of(other, function), says, fix, "activation", dict(made.config), cost=cost)
+            yield called(one, made.name, theirs.name)
+        if not held:
+            yield from _missing(scene, made)
 
 
 def _other(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:

@@ -15,6 +15,13 @@ def _cases() -> Iterator[Case]:
         yield _port("patches_convolved", torch, "12x16x3")
         yield _port("patches_extracted", torch, "12x16x3")
     yield _port("enlarged", inputs="7x6x3")
+    at = "last/*", "*"
+    for torch in ("bent", "bent_by_hand"):
+        yield _port("bent", torch, "9x8x3")
+    yield _port("bent", "bent_by_relu", "9x8x3", "activation-missing", at)
+    yield _port("bent", "bent_not_at_all", "9x8x3", "activation-missing", at)
+    yield _port("bent_by_relu", "bent_by_hand_last", "9x8x3", "activation-missing", ("last", "*"))
+    yield _port("bent_not_at_all", "bent_by_hand_last", "9x8x3", "activation-extra")
 
 
 NETWORKS = tuple(_cases())

@@ -23,3 +23,27 @@ def enlarged():
     image = keras.Input((7, 6, 3))
     x = layers.Conv2D(6, 3, padding="same", name="head")((image - mean) / 127.5)
     return keras.Model(image, layers.Conv2D(3, 3, padding="same", name="tail")(ops.relu(x)) * 127.5 + mean)
+
+
+class Swish(layers.Layer):
+    def call(self, x):
+        return x * ops.sigmoid(x)
+
+
+def _bent(last):
+    image = keras.Input((9, 8, 3))
+    x = Swish(name="first")(layers.BatchNormalization()(layers.Conv2D(6, 3)(image)))
+    x = last(layers.BatchNormalization()(layers.Conv2D(5, 3)(x)))
+    return keras.Model(image, layers.Dense(4)(layers.GlobalAveragePooling2D()(x)))
+
+
+def bent():
+    return _bent(Swish(name="last"))
+
+
+def bent_by_relu():
+    return _bent(layers.ReLU(name="last"))
+
+
+def bent_not_at_all():
+    return _bent(layers.Identity())

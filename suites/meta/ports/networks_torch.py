@@ -62,3 +62,40 @@ class Enlarged(nn.Module):
 
 def enlarged():
     return Enlarged()
+
+
+class Swish(nn.Module):
+    def forward(self, x):
+        return x * torch.sigmoid(x)
+
+
+class Bent(nn.Module):
+    def __init__(self, first=nn.SiLU, last=nn.SiLU):
+        super().__init__()
+        self.conv1, self.bn1, self.first = nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6, eps=1e-3), first()
+        self.conv2, self.bn2, self.last = nn.Conv2d(6, 5, 3), nn.BatchNorm2d(5, eps=1e-3), last()
+        self.fc = nn.Linear(5, 4)
+
+    def forward(self, x):
+        x = self.first(self.bn1(self.conv1(x)))
+        return self.fc(self.last(self.bn2(self.conv2(x))).mean((2, 3)))
+
+
+def bent():
+    return Bent()
+
+
+def bent_by_hand():
+    return Bent(Swish, Swish)
+
+
+def bent_by_relu():
+    return Bent(last=nn.ReLU)
+
+
+def bent_not_at_all():
+    return Bent(last=nn.Identity)
+
+
+def bent_by_hand_last():
+    return Bent(last=Swish)
