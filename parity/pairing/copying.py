@@ -298,8 +298,8 @@ class _Planner:
         turned = moved and alone and len(shapes[0]) == len(shapes[1]) == 2
         if moved and not turned and (len(shapes[0]) == 2 or free.is_layer(mine) or free.is_layer(other)):
             return  # a kernel has inputs and outputs, which move otherwise
-        to_front = turned or (moved and len(shapes[0]) == 3)
-        ways = _CHANNELS_FIRST if to_front else fitting(mine.op, other.op, None, *shapes)
+        to_front = turned or (moved and sum(size > 1 for size in shapes[0]) == IMAGE)
+        ways = _channels_first(*shapes) if to_front else fitting(mine.op, other.op, None, *shapes)
         if ways is None:
             return
         pair = OpPair(mine.op.index, other.op.index, ONLY_ONE if alone else ORDER)
@@ -409,15 +409,14 @@ def _rows_of_patches(mine: Op, shape: Shape, theirs: Shape) -> Array | None:
     return np.moveaxis(np.arange(shape[0]).reshape(*size, channels), -1, 0).reshape(-1)
 
 
-def _to_first(array: Array) -> Array:
-    return np.moveaxis(array, -1, 0)
+def _channels_first(mine: Shape, theirs: Shape) -> tuple[Carry, Carry]:
+    """Return the way of an image's weights, channels last, to torch's order; axes of one may stand anywhere."""
+    long = [size for size in mine if size > 1]
 
+    def forth(array: Array) -> Array:
+        return np.moveaxis(array.reshape(long), -1, 0).reshape(theirs)
 
-def _to_last(array: Array) -> Array:
-    return np.moveaxis(array, 0, -1)
-
-
-_CHANNELS_FIRST: tuple[Carry, Carry] = (_to_first, _to_last)
+    return forth, lambda array: np.moveaxis(array.reshape(long[-1:] + long[:-1]), 0, -1).reshape(mine)
 
 
 def _trained_first(op: Op, trace: Trace) -> Op:
@@ -466,7 +465,7 @@ def _added_to_units(op: Op, reader: Op, trace: Trace) -> str | None:
     return other if fits else None
 
 
-MATRIX = 2  # axes of one
+MATRIX, IMAGE = 2, 3  # axes of one
 _TRIMMING = frozenset({"slice", "zero_pad", "cropping", "identity"})
 _CONVOLUTIONS = frozenset({"conv", "depthwise_conv", "conv_transpose"})
 

@@ -46,6 +46,7 @@ def _cases() -> Iterator[Case]:
     yield _port("opened", inputs="5x3")
     yield _port("opened", "opened_by_relu", "5x3", "activation-missing", ("gru", "*"))
     yield replace(_port("apart", inputs="8x6x4"), options=("--train",))
+    yield _port("placed", inputs="8x6x3")
 
 
 ACCEPTED = tuple(_cases())
