@@ -36,7 +36,8 @@ _MOVES = frozenset(
 )  # fmt: skip
 _NUMBERED = re.compile(r"\w+__\d+")
 MOVED = frozenset({"Expand", "Tile", "Transpose", "Slice"})  # what weights are brought into shape by
-_PARAMETER = re.compile(r"(?!val_|lifted_|_)[A-Za-z]\w*(\.\w+)*")  # as torch names those of its modules
+_MADE = r"(scalar_tensor|full|zeros|ones|arange|lift_fresh|clone)(_\w+)?$"  # what operations of torch's code make
+_PARAMETER = re.compile(rf"(?!val_|lifted_|_|{_MADE})[A-Za-z]\w*(\.\w+)*")  # as torch names those of its modules
 _IN_SCOPE = re.compile(r"\S+/\S+:\d+")  # a result of an operation inside a model of TensorFlow's
 _MASKED = 1e8
 _UNREGISTERED = "No Op registered for"

@@ -16,6 +16,7 @@ from parity.adapters.onnx_graph import Array, Node, attribute
 from parity.adapters.onnx_graph_numbers import numbers
 from parity.adapters.onnx_graph_resize import coefficient, nearest, shares
 from parity.adapters.tensorflow_onnx_layout import Laid, aligned, array_in_order, plainly
+from parity.adapters.tensorflow_onnx_places import PLACES
 from parity.adapters.tensorflow_onnx_written import resized, spread_pool
 from parity.errors import UsageError
 
@@ -432,6 +433,11 @@ def _depth_to_space(model: OnnxModel, node: Node, given: Given) -> Any:
     return x.like(tf.reshape(tf.transpose(parts, [0, 1, 4, 2, 5, 3]), [n, h * block, w * block, c // block**2]))
 
 
+def _space_to_depth(model: OnnxModel, node: Node, given: Given) -> Any:
+    x = given[0].channels_last()
+    return x.like(tf.nn.space_to_depth(x.tensor, int(node.attributes["blocksize"])))
+
+
 def _trilu(model: OnnxModel, node: Node, given: Given) -> Any:
     x, away = given[0].settled(), 0 if len(given) < 2 else int(np.asarray(given[1]).reshape(()))
     rows, columns = x.shape[-2:]
@@ -554,7 +560,14 @@ NODES: Mapping[str, Runner] = {
     "ReverseSequence": _reverse_sequence, "Trilu": _trilu, "CumSum": _cumsum, "Sign": _unary(lambda x: tf.sign(x)),
     "DepthToSpace": _depth_to_space, "ArgMax": _argmax, "Shape": lambda model, node, given: given[0],
     "Size": lambda model, node, given: np.asarray(math.prod(given[0].shape)),
-    "Einsum": _einsum,
+    "Einsum": _einsum, "Xor": _binary(lambda x, y: tf.math.logical_xor(x, y)),
+    "Asin": _unary(lambda x: tf.asin(x)), "Acos": _unary(lambda x: tf.acos(x)), "Atan": _unary(lambda x: tf.atan(x)),
+    "Tan": _unary(lambda x: tf.tan(x)), "Sinh": _unary(lambda x: tf.sinh(x)), "Cosh": _unary(lambda x: tf.cosh(x)),
+    "Asinh": _unary(lambda x: tf.asinh(x)), "Acosh": _unary(lambda x: tf.acosh(x)),
+    "Atanh": _unary(lambda x: tf.atanh(x)), "IsInf": _unary(lambda x: tf.math.is_inf(x)),
+    "SpaceToDepth": _space_to_depth,
+    "ThresholdedRelu": _with(lambda a, x: keras.activations.threshold(x, attribute(a, "alpha", 1.0), 0.0)),
+    **PLACES,
     **dict.fromkeys(("Constant", "ConstantOfShape", "Range"), lambda model, node, given: given[0]),
 }  # fmt: skip
 """What each operator computes, from its node and inputs; what depends on no input is computed without TensorFlow."""

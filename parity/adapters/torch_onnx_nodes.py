@@ -13,6 +13,7 @@ from torch.nn import functional as F  # noqa: N812
 from parity.adapters.onnx_graph import attribute, window_pads
 from parity.adapters.onnx_graph_numbers import numbers
 from parity.adapters.onnx_graph_resize import CUBIC, coefficient, nearest, shares
+from parity.adapters.torch_onnx_places import PLACES
 from parity.errors import UsageError
 
 Attributes = Mapping[str, Any]
@@ -308,6 +309,13 @@ def _depth_to_space(a: Attributes, x: Tensor) -> Tensor:
     return parts.reshape(n, c // b**2, h * b, w * b)
 
 
+def _space_to_depth(a: Attributes, x: Tensor) -> Tensor:
+    n, c, h, w = x.shape
+    b = int(a["blocksize"])
+    parts = x.reshape(n, c, h // b, b, w // b, b).permute(0, 3, 5, 1, 2, 4)
+    return parts.reshape(n, c * b**2, h // b, w // b)
+
+
 def _prelu(a: Attributes, x: Tensor, slope: Tensor) -> Tensor:
     if slope.dim() == 1 and (slope.numel() == 1 or a.get("per_channel") or x.dim() == 2):
         return F.prelu(x, slope)
@@ -383,7 +391,12 @@ NODES: Mapping[str, Callable[..., Any]] = {
     "ReduceL2": _reduce("norm"), "ReduceL1": _reduce("sum", torch.abs), "ReduceLogSumExp": _reduce("logsumexp"),
     "ReduceSumSquare": _reduce("sum", torch.square),
     "DepthToSpace": _depth_to_space, "ArgMax": lambda a, x: x.argmax(int(a.get("axis", 0)), bool(a.get("keepdims", 1))),
-    "Einsum": lambda a, *given: torch.einsum(str(a["equation"]), *given),
+    "Einsum": lambda a, *given: torch.einsum(str(a["equation"]), *given), "Xor": _one(torch.logical_xor),
+    "Asin": _one(torch.asin), "Acos": _one(torch.acos), "Atan": _one(torch.atan), "Tan": _one(torch.tan),
+    "Sinh": _one(torch.sinh), "Cosh": _one(torch.cosh), "Asinh": _one(torch.asinh), "Acosh": _one(torch.acosh),
+    "Atanh": _one(torch.atanh), "IsInf": _one(torch.isinf), "SpaceToDepth": _space_to_depth,
+    "ThresholdedRelu": lambda a, x: F.threshold(x, attribute(a, "alpha", 1.0), 0.0),
+    **PLACES,
 }  # fmt: skip
 """What each operator computes, from its attributes and inputs."""
 
