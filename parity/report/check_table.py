@@ -23,7 +23,7 @@ ON_TERMINALS = {  # from how many columns; a width of 0 leaves a column out
 
 
 class CheckTable:
-    """Prints rows as they come; colours and a progress line only where there is a terminal."""
+    """Prints rows as they come, unless `quiet`; colours and a progress line only where there is a terminal."""
 
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet
@@ -84,7 +84,7 @@ class CheckTable:
         say(text)
 
     def _say(self, text: str) -> None:
-        if not self.quiet and sys.stderr.isatty():
+        if sys.stderr.isatty():
             self._shown = True
             line = _cut(text, shutil.get_terminal_size().columns - 1)  # of a line that wraps only the end is cleared
             print(f"{CLEAR}{line}", end="", file=sys.stderr, flush=True)
