@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from parity.judge.verdict import NOT_COMPARED, SEMANTIC, Finding
+from parity.judge.verdict import NOT_COMPARED, PRECISION, SEMANTIC, Finding
 from parity.model.trace import MOVES, REPLAY, Op, used_weights, weight_names, weights_that_matter
 from parity.pairing.copying import WeightPlan
 from parity.pairing.families import family
@@ -316,8 +316,9 @@ def verdict_of(story: Story) -> Verdict:
     unlike = _unlike_its_record(story) if verdict == SEMANTIC else ""
     if unlike:
         verdict, why = NOT_COMPARED, unlike
-    if verdict == NOT_COMPARED and not why:
-        why = next((f"`{row.tensorflow}`: {row.forced.note}" for row in layers if row.verdict == NOT_COMPARED), "")
+    if verdict in (NOT_COMPARED, PRECISION) and not why:
+        found = ((row, one) for row in layers for one in (row.forced, *row.gradients) if one.verdict == verdict)
+        why = next((f"`{row.tensorflow or row.torch}`: {one.note.rstrip('.')}" for row, one in found), "")
     names = ({op.index: op for op in models[TENSORFLOW].ops}, {op.index: op for op in models[TORCH].ops})
     return Verdict(
         verdict=verdict,

@@ -91,7 +91,14 @@ def _models() -> Iterator[Case]:
     yield on_vectors("compiled", "two_dense", "compiled", "same")
     yield on_vectors("halved", "two_dense", "halved", "same", "it is compared in float32")
     yield on_vectors("for-inference", "one_dense", "for_inference", "same")
-    yield on_vectors("in-bfloat16", "in_bfloat16", "one_dense", "different", "mixed precision", "bfloat16")
+    yield on_vectors(
+        "in-bfloat16",
+        "in_bfloat16",
+        "one_dense",
+        "different",
+        "mixed precision",
+        "`dense`: tensorflow computes in less",
+    )
     yield on_vectors("leaving", "leaving", "one_dense", "error", "does not run", "SystemExit", "bad_tensorflow.py")
     yield on_vectors("leaving-torch", "one_dense", "leaving", "error", "raised SystemExit", "bad_torch.py")
     yield on_vectors("not-eager", "not_eager", "one_dense", "error", "switches eager execution off")
