@@ -61,6 +61,7 @@ class Hooks:
         self._layers(self.keras.layers.Layer)
         self._operations(self.keras.Operation)
         tensorflow_model_freeing.install(self.keras, _is_symbolic)
+        self._own_gradients()
         legacy = sys.modules.get("tf_keras")
         if legacy is not None:
             self._layers(legacy.layers.Layer)
@@ -110,6 +111,30 @@ class Hooks:
             return recorder.operation(op, lambda _, *a, **k: recorder.function(function, a, k, found), args, kwargs)
 
         base.__call__ = call
+
+    def _own_gradients(self) -> None:
+        """Let functions that a user gives a gradient of his own be told of."""
+        original, hooks = self.tf.custom_gradient, self
+        if id(original) in self._done:
+            return
+
+        @functools.wraps(original)
+        def decorate(function: Any = None) -> Any:
+            if function is None:
+                return decorate
+            made = original(function)
+
+            @functools.wraps(made)
+            def call(*args: Any, **kwargs: Any) -> Any:
+                recorder = hooks.recorder
+                if recorder is None or not recorder.listening or not recorder.training:
+                    return made(*args, **kwargs)
+                return recorder.with_own_gradient(made, args, kwargs)
+
+            return call
+
+        self._done.add(id(decorate))
+        self.tf.custom_gradient = decorate
 
     def _functions(self, module: Any) -> None:
         if module is None:

@@ -429,6 +429,18 @@ class Recorder:
         self.steps.append(step)
         return result
 
+    def with_own_gradient(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Record a call of a function that a user gives a gradient as one operation, which then has that gradient.
+
+        One that uses weights is seen by its operations.
+        """
+        start = len(self.steps)
+        result = function(*args, **kwargs)
+        if any(step.variables for step in self.steps[start:]):
+            return result
+        del self.steps[start:]
+        return self.function(function, args, kwargs, ("op:custom_gradient", {}, {}))
+
     def weight_behind(self, value: Any) -> Any:
         """Return the variable whose value this is; None when it is something else."""
         if is_tensor(value):

@@ -33,8 +33,10 @@ class TorchModels:
 
     def load_model(self, source: str, weights: str | None = None, training: bool = False) -> dict[str, Any]:
         """Load a model from a builder or a file, and weights on top of it; says what it is."""
+        from parity.adapters.torch_model_gradients import see_own_gradients
         from parity.adapters.torch_model_session import Session
 
+        see_own_gradients()
         torch, notes = self.torch, list[str]()
         self._users_code.forget(_switches(torch))
         torch.backends.mha.set_fastpath_enabled(False)

@@ -709,7 +709,14 @@ def _numbers() -> Iterator[Case]:
     yield port("penalised", "penalised_more", "5", cause="unknown residual-scale", place=("multiply*", "*"))
 
 
+def _gradients() -> Iterator[Case]:
+    port = partial(_port, "gated", inputs="12", options=("--train",), family="gradients")
+    yield port("gated")
+    yield port("gated_with_it", cause="unknown", place=("multiply", "mul"))
+
+
 FURTHER = (
+    *_gradients(),
     *_pictures(),
     *_training(),
     *_constants(),

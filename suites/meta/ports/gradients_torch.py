@@ -1,5 +1,6 @@
-"""Ports of a small classifier that are right forwards alone."""
+"""Ports of a small classifier that are right forwards alone, and functions with gradients of their own."""
 
+import torch
 from torch import nn
 
 
@@ -17,3 +18,67 @@ class Classifier(nn.Module):
 
 def cut_off():
     return Classifier()
+
+
+class Against(torch.autograd.Function):
+    """Turns a gradient round."""
+
+    @staticmethod
+    def forward(_ctx, x):
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(_ctx, gradient):
+        return -gradient
+
+
+class Binary(torch.autograd.Function):
+    """The sign, with the gradient of a line between -1 and 1."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.sign()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (x,) = ctx.saved_tensors
+        return torch.where(x.abs() <= 1.0, gradient, 0.0)
+
+
+class Product(torch.autograd.Function):
+    """A linear layer that writes its gradients out."""
+
+    @staticmethod
+    def forward(ctx, x, weight, bias):
+        ctx.save_for_backward(x, weight)
+        return x @ weight.T + bias
+
+    @staticmethod
+    def backward(ctx, gradient):
+        x, weight = ctx.saved_tensors
+        return gradient @ weight, gradient.T @ x, gradient.sum(0)
+
+
+turned_round = Against.apply
+
+
+class Gated(nn.Module):
+    """A layer of signs, and a gate whose gradient is turned round, or is not."""
+
+    def __init__(self, around):
+        super().__init__()
+        self.first, self.gate, self.last = nn.Linear(12, 9), nn.Linear(9, 9), nn.Linear(9, 4)
+        self.around = around
+
+    def forward(self, x):
+        x = Binary.apply(self.first(x))
+        return self.last(x * self.around(torch.sigmoid(Product.apply(x, self.gate.weight, self.gate.bias))))
+
+
+def gated():
+    return Gated(turned_round)
+
+
+def gated_with_it():
+    return Gated(lambda x: x)
