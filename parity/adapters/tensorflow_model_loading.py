@@ -59,7 +59,8 @@ def _keras_2(error: BaseException) -> str:
     """Return a hint where Keras 3 refused what code that speaks of `tf.keras` or `tf_keras` gave it."""
     files = {frame.filename for frame in traceback.extract_tb(error.__traceback__)}
     by_keras = isinstance(error, ImportError) or "keras.src." in said(error) or any("/keras/src/" in f for f in files)
-    if not by_keras or os.environ.get(LEGACY, "").lower() in ("1", "true"):
+    of_words = isinstance(error, (ImportError, AttributeError, TypeError, ValueError))  # not memory that ran short
+    if not (by_keras and of_words) or os.environ.get(LEGACY, "").lower() in ("1", "true"):
         return ""
     own = [file for file in files if not re.search(r"/(keras|tf_keras|tensorflow)/", file)]
     said_so = any(re.search(OF_KERAS_2, "".join(linecache.getlines(file))) for file in own)
@@ -290,6 +291,10 @@ def read_model_file(source: str, keras: Any, tf: Any) -> tuple[Any, list[str]]:
                 raise UsageError(f"{source}: {ALONE}") from error
             if path.suffix.lower() == ".keras":  # Keras says of a file that is no archive that there is none
                 why = first_line(error) if zipfile.is_zipfile(path) else "it is no zip archive, as .keras files are"
+                unknown = re.match(r"Could not locate (class|function) '[^']+'", why)
+                if unknown:
+                    why = f"{unknown[0]}, code of its author's own: name a builder and give the file with"
+                    why += " --tensorflow-weights"
                 raise UsageError(f"{source}: Keras cannot read it: {why}") from error
             return _read_legacy(source, error)
 

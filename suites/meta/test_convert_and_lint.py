@@ -297,6 +297,10 @@ def test_a_model_of_a_class_of_ones_own_takes_weights_before_its_first_call(fold
     weights = ("--tensorflow-weights", file, "--torch-weights", "trained.pth", "--weights", "as-is")
     both = _parity(folder, "check", *pair, *weights)
     assert both.returncode == 0, both.stderr
+    if file.endswith(".keras"):  # which names the class, and does not hold it
+        alone = _parity(folder, "check", file, *pair[1:])
+        assert alone.returncode == 2
+        assert "'Net', code of its author's own: name a builder and give the file with --tensorflow-w" in alone.stderr
 
 
 @pytest.mark.whole_run
