@@ -316,9 +316,11 @@ def verdict_of(story: Story) -> Verdict:
     unlike = _unlike_its_record(story) if verdict == SEMANTIC else ""
     if unlike:
         verdict, why = NOT_COMPARED, unlike
-    if verdict in (NOT_COMPARED, PRECISION) and not why:
-        found = ((row, one) for row in layers for one in (row.forced, *row.gradients) if one.verdict == verdict)
-        why = next((f"`{row.tensorflow or row.torch}`: {one.note.rstrip('.')}" for row, one in found), "")
+    if not why and (verdict in (NOT_COMPARED, PRECISION) or (verdict == SEMANTIC and not story.sources)):
+        found = [(row.tensorflow or row.torch, one) for row in layers for one in (row.forced, *row.gradients)]
+        found += [(one.tensor, one) for one in story.step]
+        told = (f"`{name}`: {one.note.rstrip('.')}" for name, one in found if one.verdict == verdict and one.note)
+        why = next(told, "")
     names = ({op.index: op for op in models[TENSORFLOW].ops}, {op.index: op for op in models[TORCH].ops})
     return Verdict(
         verdict=verdict,
