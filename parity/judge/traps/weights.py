@@ -109,6 +109,8 @@ def _simple(scene: Scene, role: str, held: Array, right: Array) -> Match | None:
 
 def _twice(scene: Scene, role: str, held: Array, right: Array) -> list[Match]:
     """Return what was done to a weight in two steps, such as transposed and flipped."""
+    if scene.torch is not None and scene.torch.kind in GATES:
+        return _gates_and_more(scene, scene.torch, role, held, right)
     if held.shape != right.shape or scene.torch is None or (role != "weight" and "bias" not in role):
         return []
     name, spatial = scene.torch.name, tuple(range(2, held.ndim))
@@ -131,6 +133,37 @@ def _twice(scene: Scene, role: str, held: Array, right: Array) -> list[Match]:
     return []
 
 
+def _gates_and_more(scene: Scene, op: Op, role: str, held: Array, right: Array) -> list[Match]:
+    """Return what else was done to a weight whose gates stand in an order in which another weight's do."""
+    count = len(GATES[op.kind])
+    for other, array in scene.carried.items():
+        loaded = scene.torch_weights.get(other)
+        order = None if loaded is None else forms.block_order(loaded, array, count, _gate_axis(other, array))
+        if order is None or held.shape != right.shape:
+            continue
+        axis = _gate_axis(role, right)
+        blocks = np.split(held, count, axis)
+        undone = np.concatenate([blocks[order.index(i)] for i in range(count)], axis)
+        first, second = _in_order(op, role, order), _simple(scene, role, undone, right)
+        if second is not None and second.trap != first.trap:
+            return [dataclasses.replace(first, half=undone), dataclasses.replace(second, half=held)]
+    return []
+
+
+def _gate_axis(role: str, array: Array) -> int:
+    return 1 if "biases" in role and array.ndim == 2 else 0
+
+
+def _in_order(op: Op, role: str, order: Sequence[int]) -> Match:
+    letters, wrong = GATES[op.kind], ", ".join(GATES[op.kind][i] for i in order)
+    fix = f"gates in the order {', '.join(letters)} in all weights of `{op.name}`"
+    if written_out(op):
+        fix = f"take the gates of `{op.name}` in the order in which Keras has them, {IN_KERAS[op.kind]}"
+    elif op.kind == "gru":
+        fix += f": Keras has them as {IN_KERAS[op.kind]}"
+    return Match(f"{op.kind}-gate-order", role, f"with its gates in the order {wrong}", fix)
+
+
 def _by_kind(scene: Scene, role: str, held: Array, right: Array) -> Match | None:
     kind, name = (scene.torch.kind, scene.torch.name) if scene.torch else ("", "")
     original = scene.tensorflow_weights.get("kernel")
@@ -147,8 +180,8 @@ def _by_kind(scene: Scene, role: str, held: Array, right: Array) -> Match | None
         return _written_out(scene, name, role, held, right, original)
     if kind == "batch_norm":
         return _statistics(name, role, held, right, scene.carried.get("running_mean"))
-    if kind in GATES:
-        return _gates(scene, name, role, held, right) or _recurrent_kernel(scene, name, role, held, right)
+    if kind in GATES and scene.torch is not None:
+        return _gates(scene.torch, role, held, right) or _recurrent_kernel(scene, name, role, held, right)
     if kind == "attention":
         return _attention(scene, name, role, held, right)
     if kind == "embedding":
@@ -283,21 +316,10 @@ def _made_positive(held: Array, mean: Array) -> bool:
     return forms.equal(held, np.abs(mean)) or (kept and forms.constant(held[~above]))
 
 
-def _gates(scene: Scene, name: str, role: str, held: Array, right: Array) -> Match | None:
-    assert scene.torch is not None
-    kind = scene.torch.kind
-    letters = GATES[kind]
-    count = len(letters)
-    axis = 1 if "biases" in role and right.ndim == 2 else 0
-    order = forms.block_order(held, right, count, axis)
+def _gates(op: Op, role: str, held: Array, right: Array) -> Match | None:
+    name, order = op.name, forms.block_order(held, right, len(GATES[op.kind]), _gate_axis(role, right))
     if order is not None:
-        wrong = ", ".join(letters[i] for i in order)
-        fix = f"gates in the order {', '.join(letters)} in `{name}.{role}`" + (
-            ": Keras has them as z, r, h" if kind == "gru" else ""
-        )
-        if written_out(scene.torch):
-            fix = f"take the gates of `{name}` in the order in which Keras has them, {IN_KERAS[kind]}"
-        return Match(f"{kind}-gate-order", role, f"with its gates in the order {wrong}", fix)
+        return _in_order(op, role, order)
     if "bias" in role and right.ndim == held.ndim == 2:
         fix = f"load both rows of Keras's bias into `{name}`"
         if forms.equal(held, np.stack([right[0], right[0]])):

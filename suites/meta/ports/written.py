@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from suites.meta.ports.case import Case, ported
+from suites.meta.ports.case import Case, Source, ported
 
 
 def _port(
@@ -47,7 +47,11 @@ def _statistics() -> Iterator[Case]:
 
 
 def _gates() -> Iterator[Case]:
-    """Yield gates that one function of torch's applies, and TensorFlow's code in steps."""
+    """Yield gates that one function of torch's applies, and TensorFlow's code in steps; two faults of their weights."""
+    as_is, place = ("--weights", "as-is"), ("gru", "gru")
+    case = _port("gated", "gated_in_its_order_with_one_bias", "5x4", "gru-gate-order", place, options=as_is)
+    bias = Source(("gru",), ("gru",), ("bias-missing-or-doubled",))
+    yield replace(case, sources=(*case.sources, bias))
     yield _port("steps", "steps", "8")
 
 

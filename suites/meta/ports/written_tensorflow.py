@@ -192,3 +192,12 @@ def normed():
     model = keras.Model(features, x)
     model.set_weights([np.float32(one) for one in (body, [0.1] * 5, *STATISTICS)])
     return model
+
+
+def gated():
+    sequence = keras.Input((5, 4))
+    gru = layers.GRU(3, name="gru")
+    model = keras.Model(sequence, gru(sequence))
+    rng = np.random.default_rng(5)
+    gru.set_weights([rng.normal(size=weight.shape) for weight in gru.weights])
+    return model

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
@@ -262,3 +263,21 @@ def normed_exchanged():
     told = {"weight": scale, "bias": shift, "running_mean": variance, "running_var": mean.abs()}
     norm.load_state_dict(told, strict=False)
     return nn.Sequential(body, norm)
+
+
+class Last(nn.Module):
+    def __init__(self, gru):
+        super().__init__()
+        self.gru = gru
+
+    def forward(self, x):
+        return self.gru(x)[0][:, -1]
+
+
+def gated_in_its_order_with_one_bias():
+    gru, rng = nn.GRU(4, 3, batch_first=True), np.random.default_rng(5)
+    kernel, recurrent, bias = (rng.normal(size=size) for size in ((4, 9), (3, 9), (2, 9)))
+    for name, value in (("weight_ih", kernel.T), ("weight_hh", recurrent.T), ("bias_ih", bias[0]), ("bias_hh", 0.0)):
+        held = getattr(gru, f"{name}_l0")
+        held.data = torch.zeros_like(held) + torch.tensor(value, dtype=torch.float32)
+    return Last(gru)
