@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from parity.judge.traps.remedy import Remedy, insert, together
+from parity.judge.traps.remedy import Remedy, called, insert, together
 from parity.judge.traps.scene import PRODUCTS, Scene
 from parity.model.trace import MOVES, Op, Trace
 
 TRAP = "attention-scale-or-heads"
+NUMBER = re.compile(r"_\d+$")  # of an operation among others of its kind
+AS_TORCH = (2, 1, 3)  # places, heads and size, as `scaled_dot_product_attention` reads them
+PARTS = ("split", "slice", "unpack")  # how one layer's result is parted
 SPLIT = 4  # axes of what has heads: batch, places, heads, size
 Axes = tuple[int, int, int]  # of places, heads and size
 
@@ -22,6 +26,9 @@ def propose(scene: Scene) -> Iterator[Remedy]:
         if theirs.kind in PRODUCTS and len(theirs.inputs) == 2 and not theirs.weights:
             yield from _another_number(scene, theirs)
             yield from _every_so_many(scene, theirs)
+        elif theirs.kind == "sdpa" and all(len(scene.shapes.get(one, ())) == SPLIT for one in theirs.inputs[:3]):
+            runs = [_in_runs(scene, theirs, tensor, AS_TORCH) for tensor in dict.fromkeys(theirs.inputs[:3])]
+            yield together(runs, runs[0])
     yield from _as_they_are_made(scene)
 
 
@@ -57,13 +64,29 @@ def _every_so_many(scene: Scene, theirs: Op) -> Iterator[Remedy]:
     yield _in_runs(scene, theirs, theirs.inputs[1], (size, heads, places))
 
 
-def _in_runs(scene: Scene, theirs: Op, tensor: int, at: Axes) -> Remedy:
+def _in_runs(scene: Scene, theirs: Op | None, tensor: int, at: Axes) -> Remedy:
+    """Return the remedy that gives each head a run of numbers; it is told once for queries, keys and values."""
     places, heads, size = at
     shape = scene.shapes[tensor]
     sizes = (shape[0], shape[places], shape[heads], shape[size])
     divided = _divided(tensor, at, (0, places, size, heads), sizes)
-    fix = f"view(n, places, {sizes[2]}, {sizes[3]}), a run of numbers for each head, before `{theirs.name}`"
-    return dataclasses.replace(divided, says="with a run of numbers for each head", fix=fix)
+    divider = _divider(scene, tensor)
+    where = f"in `{NUMBER.sub('', divider.name)}`" if divider else f"before `{theirs.name}`" if theirs else ""
+    fix = f"view(n, places, {sizes[2]}, {sizes[3]}), a run of numbers for each head, {where}"
+    one = dataclasses.replace(divided, says="with a run of numbers for each head", fix=fix)
+    layer = scene.tensorflow.name.rpartition("/")[0] if scene.tensorflow is not None else ""
+    return called(one, layer or None, divider.name if divider else None)
+
+
+def _divider(scene: Scene, tensor: int) -> Op | None:
+    """Return the operation that divided numbers among heads, of which a tensor is made by moves alone."""
+    makers = scene.torch_trace.producers()
+    maker = makers.get(tensor)
+    while maker is not None and (maker.effect == MOVES or maker.kind in PARTS) and maker.inputs:
+        if maker.kind == "reshape":
+            return maker
+        maker = makers.get(maker.inputs[0])
+    return None
 
 
 def _as_they_are_made(scene: Scene) -> Iterator[Remedy]:
@@ -75,6 +98,8 @@ def _as_they_are_made(scene: Scene) -> Iterator[Remedy]:
     held = scene.shapes.get(tensor, ())
     for at in ((2, 1, 3), (1, 2, 3)):
         fits = len(held) == SPLIT and (held[0], held[at[0]]) == (n, places)
+        if fits and (held[at[1]], held[at[2]]) == (heads, size):
+            yield _in_runs(scene, None, tensor, at)
         if fits and held[at[1]] != heads and held[at[1]] * held[at[2]] == heads * size:
             divided = _divided(tensor, at, (0, *at), (n, places, heads, size))
             maker = scene.maker(tensor)

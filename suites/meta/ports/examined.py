@@ -55,6 +55,8 @@ def _cases() -> Iterator[Case]:
     place = "attention", "qkv"
     case = _port("drawn_heads", "drawn_heads_of_one_layer", "5x12", "attention-scale-or-heads", place)
     yield replace(case, options=("--weights", "as-is"))
+    place = "attention", "reshape"
+    yield _port("drawn_heads", "every_so_many", "5x12", "attention-scale-or-heads", place)
     said = ("is made of none of its inputs by operations of TensorFlow",)
     yield replace(_port("through_numpy", inputs="9"), verdict="error", says=said)
     yield replace(_port("kept", inputs="6x5x3"), options=("--train",))

@@ -54,9 +54,21 @@ class OneLayer(nn.Module):
 
     def forward(self, x):
         n, places, size = x.shape
-        q, k, v = self.qkv(x).reshape(n, places, 3, 3, 4).permute(2, 0, 3, 1, 4).unbind(0)
+        q, k, v = self.parted(self.qkv(x))
         shares = (q @ k.transpose(-2, -1) * 4**-0.5).softmax(-1)
         return self.out((shares @ v).transpose(1, 2).reshape(n, places, size))
+
+    def parted(self, x):
+        return x.reshape(*x.shape[:2], 3, 3, 4).permute(2, 0, 3, 1, 4).unbind(0)
+
+
+class EverySoMany(OneLayer):
+    def parted(self, x):
+        return x.reshape(*x.shape[:2], 3, 4, 3).permute(2, 0, 4, 1, 3).unbind(0)
+
+
+def every_so_many():
+    return EverySoMany(drawn_heads().attention)
 
 
 def drawn_heads_of_one_layer():
