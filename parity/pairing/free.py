@@ -14,6 +14,7 @@ from scipy.optimize import linear_sum_assignment
 from parity.model.trace import MOVES, Op, Trace
 from parity.pairing.evidence import ALIKE_NAMES, names_alike
 from parity.pairing.families import family
+from parity.pairing.moving import SHAPING
 from parity.pairing.positions import between
 from parity.pairing.references import Shape
 from parity.pairing.skeleton import skeleton
@@ -34,6 +35,9 @@ class Free:
     @property
     def in_passing(self) -> bool:
         """Whether it is an operand, as the scale within an attention is, and no layer's own kernel or table."""
+        alone = self.op.kind == "op:weight" and not self.op.inputs and len(self.op.weights) == 1
+        if alone and self.op.config.get("function") in SHAPING:
+            return True
         return self.role.partition("_")[0] == "other" or (self.role == "scale" and self.op.kind in _ATTENTIONS)
 
     @property

@@ -201,3 +201,10 @@ def gated():
     rng = np.random.default_rng(5)
     gru.set_weights([rng.normal(size=weight.shape) for weight in gru.weights])
     return model
+
+
+def sloped():
+    image = keras.Input((6, 5, 3))
+    x = layers.Conv2D(4, 3, padding="same", name="body")(image)
+    x = layers.PReLU(shared_axes=[1, 2], name="act")(x)
+    return keras.Model(image, layers.Conv2D(2, 1, name="head")(x))

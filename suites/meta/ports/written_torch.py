@@ -281,3 +281,21 @@ def gated_in_its_order_with_one_bias():
         held = getattr(gru, f"{name}_l0")
         held.data = torch.zeros_like(held) + torch.tensor(value, dtype=torch.float32)
     return Last(gru)
+
+
+class Sloped(nn.Module):
+    def __init__(self, bend):
+        super().__init__()
+        self.body, self.head = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 2, 1)
+        self.slopes, self.bend = nn.Parameter(torch.full((4,), 0.25)), bend
+
+    def forward(self, x):
+        return self.head(self.bend(self.body(x), self.slopes.view(1, -1, 1, 1)))
+
+
+def sloped_where():
+    return Sloped(lambda x, slopes: torch.where(x > 0, x, slopes * x))
+
+
+def sloped_by_two():
+    return Sloped(lambda x, slopes: F.relu(x) - slopes * F.relu(-x))
