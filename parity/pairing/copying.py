@@ -473,11 +473,12 @@ _CONVOLUTIONS = frozenset({"conv", "depthwise_conv", "conv_transpose"})
 def _keeps_units(trace: Trace, op: Op, reader: Op) -> bool:
     """Return whether what reads a product leaves its units on the last axis: Keras multiplies matrices and reshapes.
 
-    TensorFlow convolves a signal as a picture of one row, and drops that axis before a bias is added. A kernel that
-    stands before what it is multiplied with has its units in front, until they are put last.
+    Or moves them, as to where torch has channels, or from in front, where a kernel before its factor puts them.
+    TensorFlow convolves a signal as a picture of one row, and drops that
+    axis before a bias is added.
     """
-    if reader.kind == "permute" and op.kind == "matmul" and op.config.get("reversed"):
-        return list(reader.config.get("order") or ()) == [1, 0]
+    if reader.kind == "permute":
+        return op.kind in ("dense", "matmul", "einsum")
     shapes = [trace.shapes.get(tensor, ()) for tensor in (*reader.inputs[:1], *reader.outputs[:1])]
     if reader.kind not in ("reshape", "identity") or not all(shapes) or shapes[0][-1] != shapes[-1][-1]:
         return False

@@ -35,6 +35,7 @@ def _numbers() -> Iterator[Case]:
 
 def _lines() -> Iterator[Case]:
     """Yield a dense layer that torch's code writes out, with something done to its weight or its bias."""
+    yield _port("places", "places_by_tensordot", "6x5x3")
     yield _port("lines", "lines_of_half_a_weight", "6", "weight-scale", ("body", "einsum"))
     biases = {"without_bias": "einsum", "of_a_double_bias": "linear", "with_the_bias_again": "add"}
     for name, function in biases.items():
