@@ -45,6 +45,7 @@ DRAWS = 4  # of perturbed inputs, where no rule bounds an operation
 SAFETY = 16.0
 TABLE_ANEW = 2.0  # times what a table is apart: it may be less where both sides are fed the very same numbers
 CLEARED = 0.9  # of a difference: what is left of it, at most, in the order of axes that is the right one
+OWN = {"tanh": 11.0, "sigmoid": 17.0}  # roundings of functions, as torch's rules for them have them
 EXPONENTIALS = frozenset({"elu", "selu", "celu"})
 EXPONENTIAL = 4.0  # roundings of exp(x), as torch's rule for it has them
 SELU = 1.7580993408473766  # what TensorFlow's SELU multiplies exp(x) - 1 with
@@ -499,11 +500,15 @@ def _as_read(value: Array, dtype: str) -> Array:
 def _roundings_unseen(cut: Cut) -> float:
     """Return how many roundings of the result TensorFlow's layer makes that torch's operations, which bound it, do not.
 
-    A power where torch has products; the root of a variance, and the variance, where torch has their result.
+    A power where torch has products; the root of a variance, and the variance, where torch has their result; a function
+    of its own where torch's code writes it out.
     """
     mine, theirs = cut.main_tensorflow, cut.main_torch
     if _is_power(mine) and not _is_power(theirs):
         return POWER
+    function = None if mine is None else mine.config.get("function")
+    if function in OWN and not any(op.config.get("function") == function for op in cut.segment_torch):
+        return OWN[function]
     return ROOT if mine is not None and mine.kind == "standardize" else 0.0
 
 

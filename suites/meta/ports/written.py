@@ -27,6 +27,7 @@ def _numbers() -> Iterator[Case]:
     """Yield numbers of the code that TensorFlow computes others of, which are no less exact for the twin."""
     yield _port("gelu_by_hand", "gelu", "6")
     yield _port("elu", "elu_by_expm1", "6")
+    yield _port("tanh", "tanh_by_sigmoid", "6")
     yield _port("sloped", "sloped_where", "6x5x3")
     yield _port("sloped", "sloped_by_two", "6x5x3")
     for name, function in (("leaking_less", "leaky_relu"), ("leaking_not_at_all", "relu")):

@@ -167,9 +167,18 @@ def powers():
     return Powers()
 
 
+def _bent(function, steep=0.3):
+    kernel = keras.initializers.RandomNormal(stddev=steep, seed=3)
+    body = layers.Dense(400, activation=function, kernel_initializer=kernel, name="body")
+    return keras.Sequential([keras.Input((6,)), body])
+
+
 def elu():
-    features = keras.Input((6,))
-    return keras.Model(features, layers.Dense(400, activation="elu", name="body")(features))
+    return _bent("elu")
+
+
+def tanh():
+    return _bent("tanh", 2.0)
 
 
 def leaking():
