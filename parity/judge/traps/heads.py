@@ -26,10 +26,17 @@ def propose(scene: Scene) -> Iterator[Remedy]:
         if theirs.kind in PRODUCTS and len(theirs.inputs) == 2 and not theirs.weights:
             yield from _another_number(scene, theirs)
             yield from _every_so_many(scene, theirs)
-        elif theirs.kind == "sdpa" and all(len(scene.shapes.get(one, ())) == SPLIT for one in theirs.inputs[:3]):
-            runs = [_in_runs(scene, theirs, tensor, AS_TORCH) for tensor in dict.fromkeys(theirs.inputs[:3])]
-            yield together(runs, runs[0])
+        elif theirs.kind == "sdpa":
+            yield from _before_ready_made(scene, theirs)
     yield from _as_they_are_made(scene)
+
+
+def _before_ready_made(scene: Scene, theirs: Op) -> Iterator[Remedy]:
+    """Heads that code divides before one function computes all of an attention."""
+    given = list(dict.fromkeys(theirs.inputs[:3]))
+    if all(len(scene.shapes.get(one, ())) == SPLIT and _divider(scene, one) is not None for one in given):
+        runs = [_in_runs(scene, theirs, one, AS_TORCH) for one in given]
+        yield together(runs, runs[0])
 
 
 def _another_number(scene: Scene, theirs: Op) -> Iterator[Remedy]:
