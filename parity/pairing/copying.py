@@ -295,8 +295,9 @@ class _Planner:
 
     def _link_free(self, mine: Free, other: Free, moved: bool, alone: bool) -> None:
         shapes = self.shapes[0][mine.reference], self.shapes[1][other.reference]
-        turned = moved and alone and len(shapes[0]) == len(shapes[1]) == 2
-        if moved and not turned and (len(shapes[0]) == 2 or free.is_layer(mine) or free.is_layer(other)):
+        layer = free.is_layer(mine) or free.is_layer(other)
+        turned = moved and (alone or not layer) and len(shapes[0]) == len(shapes[1]) == 2
+        if moved and not turned and (len(shapes[0]) == 2 or layer):
             return  # a kernel has inputs and outputs, which move otherwise
         to_front = turned or (moved and sum(size > 1 for size in shapes[0]) == IMAGE)
         ways = _channels_first(*shapes) if to_front else fitting(mine.op, other.op, None, *shapes)

@@ -34,11 +34,16 @@ class Free:
 
     @property
     def in_passing(self) -> bool:
-        """Whether it is an operand, as the scale within an attention is, and no layer's own kernel or table."""
+        """Whether it is an operand, as the scale within an attention is, and no layer's own kernel or table.
+
+        A table that is looked up in the same places at every call, as one of relative positions is, is an operand, too.
+        """
         alone = self.op.kind == "op:weight" and not self.op.inputs and len(self.op.weights) == 1
         if alone and self.op.config.get("function") in SHAPING:
             return True
-        return self.role.partition("_")[0] == "other" or (self.role == "scale" and self.op.kind in _ATTENTIONS)
+        looked_up = self.role == "embeddings" and not self.op.inputs
+        within = self.role == "scale" and self.op.kind in _ATTENTIONS
+        return looked_up or within or self.role.partition("_")[0] == "other"
 
     @property
     def in_piece(self) -> bool:

@@ -22,6 +22,8 @@ def _cases() -> Iterator[Case]:
     yield _port("bent", "bent_not_at_all", "9x8x3", "activation-missing", at)
     yield _port("bent_by_relu", "bent_by_hand_last", "9x8x3", "activation-missing", ("last", "*"))
     yield _port("bent_not_at_all", "bent_by_hand_last", "9x8x3", "activation-extra")
+    yield _port("near", inputs="6x8")
+    yield _port("near", "near_by_one_more", "6x8", "unknown", ("near_1/*", "1.*"))
 
 
 NETWORKS = tuple(_cases())

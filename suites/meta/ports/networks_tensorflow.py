@@ -47,3 +47,25 @@ def bent_by_relu():
 
 def bent_not_at_all():
     return _bent(layers.Identity())
+
+
+APART = np.abs(np.arange(6)[:, None] - np.arange(6))
+
+
+class Near(layers.Layer):
+    """Adds what a table, with a row for each distance, has for two heads."""
+
+    def build(self, _):
+        self.biases = self.add_weight(name="biases", shape=(6, 2), initializer="random_normal")
+
+    def call(self, x):
+        return x + ops.transpose(ops.take(self.biases, APART, axis=0), (2, 0, 1))
+
+
+def near():
+    x = words = keras.Input((6, 8))
+    for name in ("near", "near_1"):
+        q, k, v = [ops.transpose(ops.reshape(layers.Dense(8)(x), (-1, 6, 2, 4)), (0, 2, 1, 3)) for _ in range(3)]
+        scores = ops.softmax(Near(name=name)(ops.matmul(q / 2, ops.transpose(k, (0, 1, 3, 2)))))
+        x = x + layers.Dense(8)(ops.reshape(ops.transpose(ops.matmul(scores, v), (0, 2, 1, 3)), (-1, 6, 8)))
+    return keras.Model(words, x)

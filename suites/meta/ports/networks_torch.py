@@ -99,3 +99,27 @@ def bent_not_at_all():
 
 def bent_by_hand_last():
     return Bent(last=Swish)
+
+
+class Near(nn.Module):
+    """Attention with biases by distance, a row for each head."""
+
+    def __init__(self, more=0):
+        super().__init__()
+        self.q, self.k, self.v, self.out = (nn.Linear(8, 8) for _ in range(4))
+        self.biases = nn.Parameter(torch.randn(2, 6))
+        places = torch.arange(6)
+        self.register_buffer("apart", ((places[:, None] - places).abs() + more) % 6, persistent=False)
+
+    def forward(self, x):
+        q, k, v = (layer(x).view(len(x), 6, 2, 4).transpose(1, 2) for layer in (self.q, self.k, self.v))
+        scores = (q @ k.transpose(-2, -1) / 2 + self.biases[:, self.apart]).softmax(-1)
+        return x + self.out((scores @ v).transpose(1, 2).reshape(len(x), 6, 8))
+
+
+def near():
+    return nn.Sequential(Near(), Near())
+
+
+def near_by_one_more():
+    return nn.Sequential(Near(), Near(more=1))
