@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,9 @@ CONVOLUTIONS = ("conv", "depthwise_conv")
 AXIS_KINDS = (
     "softmax", "concat", "stack", "reduce", "batch_norm", "group_norm", "l2_normalize", "argmax", "gather",
 )  # fmt: skip
+SHUFFLES = ("depth_to_space", "space_to_depth")
 POOLED: Mapping[str, str] = {"global_avg_pool": "mean", "global_max_pool": "max"}
+IMAGE_AXES = 4  # of a batch of images
 MIN_KERNEL = 3  # axes of the kernel of a convolution over one axis
 Pads = list[list[int]]
 
@@ -94,12 +97,13 @@ def propose(scene: Scene) -> Iterator[Remedy]:
             yield from _crops(scene, mine, theirs)
         elif mine.kind == theirs.kind == "zero_pad":
             yield from _zero_pad(mine, theirs)
-        elif mine.kind == theirs.kind and mine.kind in ("depth_to_space", "space_to_depth"):
+        elif mine.kind == theirs.kind and mine.kind in SHUFFLES:
             yield from _shuffle(mine, theirs)
         if mine.kind == theirs.kind and mine.kind in AXIS_KINDS:
             yield from axis(scene, mine, theirs, "axis-mismatch")
         elif mine.kind in POOLED or theirs.kind in POOLED:
             yield from _reductions(scene, mine, theirs)
+    yield from _shuffled_by_hand(scene)
 
 
 def _padding(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
@@ -283,6 +287,36 @@ def _shuffle(mine: Op, theirs: Op) -> Iterator[Remedy]:
         fix = f"{back if orders[0] == 'block-major' else forth} after `{theirs.name}`"
     says = f"with the channels of a block ordered {orders[0]}"
     yield change(theirs, "pixel-shuffle-order", says, fix, {"order": orders[0]})
+
+
+def _shuffled_by_hand(scene: Scene) -> Iterator[Remedy]:
+    """The other order of a block's channels, where one side, or both, reshapes and transposes by itself."""
+    moved = [op for op in scene.tensorflow_ops if op.kind in ("permute", *SHUFFLES)]
+    if not moved:
+        return
+    shuffled = [op for op in scene.torch_ops if op.kind in SHUFFLES]
+    for theirs in shuffled if moved[-1].kind not in SHUFFLES else ():
+        major = theirs.config.get("order") or "block-major"
+        other = "channel-major" if major == "block-major" else "block-major"
+        mine = dataclasses.replace(theirs, name=moved[-1].name, config={**theirs.config, "order": other})
+        yield from (called(one, mine.name, theirs.name) for one in _shuffle(mine, theirs))
+    reshapes = [op for op in scene.torch_ops if op.kind == "reshape" and not shuffled]
+    for first, last in combinations(reshapes, 2):
+        given, made = scene.shapes.get(first.inputs[0], ()), scene.shapes.get(last.outputs[0], ())
+        if len(given) == len(made) == IMAGE_AXES and made[2] > given[2]:
+            yield from _channels_turned(moved[-1], first, last, made[2] // given[2], given[1])
+
+
+def _channels_turned(mine: Op, first: Op, last: Op, block: int, channels: int) -> Iterator[Remedy]:
+    """The channels of a block in the other order before torch's first step, either way."""
+    each = np.arange(channels)
+    for sizes in ((-1, block * block), (block * block, -1)) if channels % (block * block) == 0 else ():
+        order = [int(n) for n in each.reshape(sizes).T.reshape(-1)]
+        text = f"x.reshape(n, {sizes[0]}, {sizes[1]}, h, w).transpose(1, 2).reshape(x.shape)"
+        says, fix = "with the channels of a block in the other order", f"x = {text} before `{first.name}`"
+        given = {"axis": 1, "indices": order}
+        one = insert(first.inputs[0], "pixel-shuffle-order", says, fix, "gather", given, order=first.index)
+        yield called(one, mine.name, last.name)
 
 
 def axis(scene: Scene, mine: Op, theirs: Op, trap: str) -> Iterator[Remedy]:

@@ -24,6 +24,9 @@ def _cases() -> Iterator[Case]:
     yield _port("bent_not_at_all", "bent_by_hand_last", "9x8x3", "activation-extra")
     yield _port("near", inputs="6x8")
     yield _port("near", "near_by_one_more", "6x8", "unknown", ("near_1/*", "1.*"))
+    yield _port("shuffled", inputs="7x6x3")
+    for wrong in ("shuffled_by_torch", "shuffled_by_channels"):
+        yield _port("shuffled", wrong, "7x6x3", "pixel-shuffle-order")
 
 
 NETWORKS = tuple(_cases())

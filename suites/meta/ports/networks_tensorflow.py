@@ -69,3 +69,11 @@ def near():
         scores = ops.softmax(Near(name=name)(ops.matmul(q / 2, ops.transpose(k, (0, 1, 3, 2)))))
         x = x + layers.Dense(8)(ops.reshape(ops.transpose(ops.matmul(scores, v), (0, 2, 1, 3)), (-1, 6, 8)))
     return keras.Model(words, x)
+
+
+def shuffled():
+    """Makes pixels of channels by hand, a block of each colour after the other."""
+    image = keras.Input((7, 6, 3))
+    x = ops.reshape(layers.Conv2D(12, 3, padding="same")(image), (-1, 7, 6, 2, 2, 3))
+    x = ops.reshape(ops.transpose(x, (0, 1, 3, 2, 4, 5)), (-1, 14, 12, 3))
+    return keras.Model(image, layers.Conv2D(4, 3)(x))

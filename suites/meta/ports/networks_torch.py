@@ -123,3 +123,31 @@ def near():
 
 def near_by_one_more():
     return nn.Sequential(Near(), Near(more=1))
+
+
+class Blocks(nn.Module):
+    """Makes pixels of channels by hand; `shape` and `order` tell what a channel is."""
+
+    def __init__(self, shape=(2, 2, 3), order=(0, 3, 4, 1, 5, 2)):
+        super().__init__()
+        self.shape, self.order = shape, order
+
+    def forward(self, x):
+        h, w = x.shape[2:]
+        return x.view(-1, *self.shape, h, w).permute(self.order).reshape(-1, 3, 2 * h, 2 * w)
+
+
+def _shuffled(blocks):
+    return nn.Sequential(nn.Conv2d(3, 12, 3, padding=1), blocks, nn.Conv2d(3, 4, 3))
+
+
+def shuffled():
+    return _shuffled(Blocks())
+
+
+def shuffled_by_torch():
+    return _shuffled(nn.PixelShuffle(2))
+
+
+def shuffled_by_channels():
+    return _shuffled(Blocks((3, 2, 2), (0, 1, 4, 2, 5, 3)))
