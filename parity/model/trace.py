@@ -25,6 +25,7 @@ ELEMENTWISE_KINDS = frozenset({"activation", "rescale"})
 AFTER = "_after"  # of a layer's configuration: its place, and those on which it depends, where there are no tensors
 SLOPES = "_slopes"  # of a PReLU's configuration: how many it has
 ROW = "_row"  # of a product's configuration: which row of its weight it reads
+SPREAD = "spread"  # of a normalisation's configuration: by what else than the root of variance and eps it divides
 MADE = "_made"  # of a layer's configuration: the calls that make its kernel of its weights
 OVER = "_over"  # of a normalisation's configuration: the axes of its statistics, where its weights have others
 

@@ -2,7 +2,8 @@
 
 Detection networks freeze theirs: a scale and a shift are made of four buffers first, and each image goes through a
 product and a sum. How the steps are arranged does not matter: what they compute is multiplied out, and a result of the
-form `gamma * (x - mean) / sqrt(variance + eps) + beta` is one.
+form `gamma * (x - mean) / sqrt(variance + eps) + beta` is one. So is one whose root was forgotten, or taken twice, or
+taken before the eps was added: what is wrong with it can only be told where its weights are known for what they are.
 """
 
 from __future__ import annotations
@@ -11,21 +12,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from parity.model.trace import MOVES, Op, Trace
+from parity.model.trace import MOVES, SPREAD, Op, Trace
 from parity.pairing.references import Shape, shape_of, shapes_of
 
 SHAPING = frozenset({"view", "reshape", "unsqueeze", "getitem", "expand", "view_as"})
 
-Atom = tuple[str, float]  # a weight, and the eps that was added to it; the tensor that is normalised has no name
+# A weight, the eps that was added to it, and its power before that; the tensor that is normalised has no name.
+Atom = tuple[str, float, float]
 Product = tuple[tuple[Atom, float], ...]  # of powers of atoms
 Sum = Mapping[Product, float]  # of products, each with its factor
 
-_X: Atom = ("", 0.0)
+_X: Atom = ("", 0.0, 1.0)
 _SIGNS = {"add": 1.0, "subtract": -1.0}
 _POWERS = {"multiply": 1.0, "divide": -1.0}
 _ARITHMETIC = frozenset({*_SIGNS, *_POWERS})
 _ROOTS = {"sqrt": 0.5, "rsqrt": -0.5}
 _FUNCTIONS = {"add": "add", "sub": "subtract", "mul": "multiply", "div": "divide"}  # of an operation on weights alone
+# What the variance is divided by, by its power before the eps and behind it.
+SPREADS = {
+    (1.0, -0.5): "", (1.0, -1.0): "the variance, not its root", (0.5, -0.5): "the root of its root",
+    (0.5, -1.0): "its root, to which the eps is added",
+}  # fmt: skip
 _MOST_TERMS = 6
 _MOST_STEPS = 6  # through which the normalised tensor goes
 
@@ -42,6 +49,7 @@ class Kept:
     variance: str
     eps: float
     axis: int
+    spread: str = ""
 
     def as_one(self, name: str, channels_last: bool) -> Op:
         """Return the one operation that stands for the steps."""
@@ -51,6 +59,7 @@ class Kept:
         config = {
             "axis": self.axis, "eps": self.eps, "momentum": None, "frozen": True, "training": False,
             "center": self.beta is not None, "scale": self.gamma is not None,
+            **({SPREAD: self.spread} if self.spread else {}),
         }  # fmt: skip
         last = self.steps[-1]
         return Op(
@@ -117,8 +126,8 @@ class _Graph:
         read = {op.index for tensor in made for op in self.readers.get(tensor, ())}
         if not read <= own or made & set(self.trace.outputs):
             return None  # something else reads what the steps make
-        gamma, beta, mean, (variance, eps) = roles
-        return Kept(steps, entry, gamma, beta, mean, variance, eps, axis)
+        gamma, beta, mean, (variance, eps, power), exponent = roles
+        return Kept(steps, entry, gamma, beta, mean, variance, eps, axis, SPREADS[power, exponent])
 
     def _steps(self, way: Sequence[Op]) -> tuple[Op, ...]:
         """Return the steps with those that make their operands of weights."""
@@ -163,7 +172,7 @@ class _Graph:
 
 
 def _weight(name: str) -> Sum | None:
-    return {(((name, 0.0), 1.0),): 1.0}
+    return {(((name, 0.0, 1.0), 1.0),): 1.0}
 
 
 def _of_formula(formula: Any, weights: Mapping[str, str]) -> Sum | None:
@@ -221,9 +230,10 @@ def _exponent(kind: str, config: Mapping[str, Any]) -> float | None:
 
 def _rescaled(given: Sum, scale: float, offset: float) -> Sum:
     lone = next(iter(given)) if len(given) == 1 else ()
-    if scale == 1.0 and offset > 0.0 and len(lone) == 1 and lone[0][0] != _X and lone[0][1] == given[lone] == 1.0:
-        (name, eps), _ = lone[0]
-        return {(((name, eps + offset), 1.0),): 1.0}
+    if scale == 1.0 and offset > 0.0 and len(lone) == 1 and lone[0][0] != _X and given[lone] == 1.0:
+        (name, eps, power), exponent = lone[0]
+        if exponent == 1.0 or (exponent == 0.5 and (eps, power) == (0.0, 1.0)):
+            return {(((name, eps + offset, power * exponent), 1.0),): 1.0}
     made = {product: factor * scale for product, factor in given.items()}
     return made if not offset else _added(made, {(): 1.0}, offset)
 
@@ -258,8 +268,8 @@ def _power(given: Sum, exponent: float) -> Sum | None:
     return {tuple((atom, power * exponent) for atom, power in product): factor**exponent}
 
 
-def _roles(found: Sum) -> tuple[str | None, str | None, str, Atom] | None:
-    """Return gamma, beta, mean and variance, the last with its eps, of a sum that is a batch normalisation."""
+def _roles(found: Sum) -> tuple[str | None, str | None, str, Atom, float] | None:
+    """Return gamma, beta, mean, variance and its exponent of a sum that is a batch normalisation."""
     scales = [(product, factor) for product, factor in found.items() if _X in dict(product)]
     shifts = [(product, factor) for product, factor in found.items() if _X not in dict(product)]
     if len(scales) != 1 or scales[0][1] != 1.0 or not 1 <= len(shifts) <= 2:
@@ -267,7 +277,7 @@ def _roles(found: Sum) -> tuple[str | None, str | None, str, Atom] | None:
     scale = dict(scales[0][0])
     if scale.pop(_X) != 1.0:
         return None
-    roots = [atom for atom, exponent in scale.items() if exponent == -0.5]
+    roots = [atom for atom, exponent in scale.items() if (atom[2], exponent) in SPREADS]
     gammas = [atom for atom, exponent in scale.items() if exponent == 1.0]
     if len(roots) != 1 or len(gammas) > 1 or len(scale) != 1 + len(gammas):
         return None
@@ -280,9 +290,9 @@ def _roles(found: Sum) -> tuple[str | None, str | None, str, Atom] | None:
         elif factor == 1.0 and len(powers) == 1 and next(iter(powers.values())) == 1.0:
             beta = next(iter(powers))
     named = [atom for atom in (mean, beta, *gammas) if atom is not None]
-    if mean is None or len(named) != len(shifts) + len(gammas) or any(eps for _, eps in named):
+    if mean is None or len(named) != len(shifts) + len(gammas) or any(eps for _, eps, _ in named):
         return None
-    names = [name for name, _ in (*named, roots[0])]
+    names = [name for name, _, _ in (*named, roots[0])]
     if len(set(names)) != len(names):
         return None
-    return (gammas[0][0] if gammas else None), (beta[0] if beta else None), mean[0], roots[0]
+    return (gammas[0][0] if gammas else None), (beta[0] if beta else None), mean[0], roots[0], scale[roots[0]]

@@ -12,7 +12,7 @@ from parity.judge.traps.geometry import axis
 from parity.judge.traps.remedy import Remedy, change, number, numbers, replace
 from parity.judge.traps.scene import STATE, Scene, read_first, same
 from parity.model.layout import Array
-from parity.model.trace import Op
+from parity.model.trace import SPREAD, Op
 
 IDS = (
     "batchnorm-eps", "layernorm-eps", "batchnorm-mode", "batchnorm-frozen", "batchnorm-momentum",
@@ -29,6 +29,7 @@ def propose(scene: Scene) -> Iterator[Remedy]:
             yield from _eps(mine, theirs, "batchnorm-eps")
             yield from _mode(scene, mine, theirs)
             yield from _made_otherwise(scene, mine, theirs)
+            yield from _spread(mine, theirs)
             if scene.stage == STATE:
                 yield from _statistics(mine, theirs)
         elif mine.kind == theirs.kind and mine.kind in LAYERED:
@@ -92,6 +93,19 @@ def _made_otherwise(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
     fix = f"{said} as it is in `{theirs.name}`, without {' and '.join(f'`{op.name}`' for op in makers)}"
     weights = {role: scene.tensorflow_weights[name] for role, name in left.items()}
     yield replace(theirs, "batchnorm-stats-swap", f"with {said} as it is", fix, theirs.kind, theirs.config, weights)
+
+
+def _spread(mine: Op, theirs: Op) -> Iterator[Remedy]:
+    """A formula of torch's code that divides by something else than the root of the variance with its eps."""
+    held = theirs.config.get(SPREAD)
+    if not held or mine.config.get(SPREAD):
+        return
+    eps = number(mine.config.get("eps"))
+    trap = "batchnorm-eps" if "eps" in held else "batchnorm-stats-swap"
+    config = {key: value for key, value in theirs.config.items() if key != SPREAD} | {"eps": mine.config.get("eps")}
+    fix = f"divide by torch.sqrt(running_var + {eps}) before `{theirs.name}`"
+    says = f"divided by the root of variance + {eps}: torch divides by {held}"
+    yield replace(theirs, trap, says, fix, theirs.kind, config)
 
 
 def _statistics(mine: Op, theirs: Op) -> Iterator[Remedy]:

@@ -47,6 +47,10 @@ def _cases() -> Iterator[Case]:
     yield _port("opened", "opened_by_relu", "5x3", "activation-missing", ("gru", "*"))
     yield replace(_port("apart", inputs="8x6x4"), options=("--train",))
     yield _port("placed", inputs="8x6x3")
+    yield _port("frozen", inputs="8x6x3")
+    yield _port("frozen", "frozen_without_a_root", "8x6x3", "batchnorm-stats-swap", ("norm", "add*"))
+    yield _port("frozen", "frozen_with_two_roots", "8x6x3", "batchnorm-stats-swap", ("norm", "add*"))
+    yield _port("frozen", "frozen_with_eps_outside", "8x6x3", "batchnorm-eps", ("norm", "add*"))
 
 
 ACCEPTED = tuple(_cases())

@@ -193,3 +193,9 @@ class Placed(layers.Layer):
 def placed():
     x = keras.Input((8, 6, 3))
     return keras.Model(x, layers.Conv2D(2, 3, name="last")(Placed(name="placed")(layers.Conv2D(4, 3, name="first")(x))))
+
+
+def frozen():
+    x = keras.Input((8, 6, 3))
+    normed = layers.BatchNormalization(name="norm")(layers.Conv2D(4, 3, name="first")(x))
+    return keras.Model(x, layers.Conv2D(2, 3, name="last")(layers.ReLU()(normed)))

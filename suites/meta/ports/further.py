@@ -496,7 +496,7 @@ def _kept_statistics() -> Iterator[Case]:
     eps = partial(port, cause="batchnorm-eps", place=place)
     yield port("frozen_norms", inputs=image)
     yield eps("frozen_norms", "frozen_norms_one_eps", image)
-    yield port("frozen_norms", "frozen_norms_without_root", image, cause="unknown", place=place)
+    yield port("frozen_norms", "frozen_norms_without_root", image, cause="batchnorm-stats-swap", place=place)
     yield port("frozen_norms_without_shift", inputs=image)
     yield eps("frozen_norms_without_shift", "frozen_norms_without_shift_one_eps", image)
     case = port("frozen_norms", inputs=image, options=("--weights", "torch-to-tf"))
