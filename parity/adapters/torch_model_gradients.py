@@ -17,7 +17,7 @@ _KNOWN = "_parity_sees_own_gradients"
 def see_own_gradients() -> None:
     """Let recorders know of such functions: from now on, for a user may keep `Function.apply` under another name."""
     original = _Function.__dict__["apply"]
-    if hasattr(original, _KNOWN):
+    if hasattr(getattr(original, "__func__", original), _KNOWN):  # a class method has not its function's attributes
         return
 
     def apply(cls: Any, *args: Any, **kwargs: Any) -> Any:

@@ -403,10 +403,8 @@ class Walk:
             notes.append(f"no rule bounds it ({answer.get('bounds_unknown')}): bounded by how perturbed inputs answer")
             low = self._perturbed(cut, values[TWIN_TORCH], fed)
             high = low * (UNIT_ROUNDOFF["float64"] / UNIT_ROUNDOFF["float32"])
-        unseen = _roundings_unseen(cut) * np.abs(doubles(values[TWIN_TORCH])) + _roundings_of_one(cut)
-        low, high = (
-            bound + unseen * UNIT_ROUNDOFF[name] for bound, name in ((low, "float32"), (high, "float64"))
-        )  # fmt: skip
+        unseen = _beside(cut, doubles(values[TWIN_TORCH]))
+        low, high = (bound + unseen * UNIT_ROUNDOFF[name] for bound, name in ((low, "float32"), (high, "float64")))
         wider = max(
             (1.0 + OF_NORM / (1 + op.config[TERMS]) for op in cut.segment_tensorflow if TERMS in op.config), default=1.0
         )
@@ -495,6 +493,13 @@ def _as_read(value: Array, dtype: str) -> Array:
     if dtype == "bool" and not truth and bool(np.isin(value, (0, 1)).all()):
         return value.astype(np.bool_)
     return value.astype(np.float32) if truth and dtype.startswith("float") else value
+
+
+def _beside(cut: Cut, value: Array) -> Array:
+    """Return what rounding adds to the bound of a value, in unit roundoffs, beyond what torch's operations round."""
+    unseen = _roundings_unseen(cut)
+    sized = unseen * np.abs(value) if unseen else np.zeros(())  # no times infinity, of scores that are masked
+    return np.asarray(sized + _roundings_of_one(cut))
 
 
 def _roundings_unseen(cut: Cut) -> float:
