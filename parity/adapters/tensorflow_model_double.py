@@ -74,9 +74,7 @@ class Doubling:
         self._installed = True
         second = importlib.import_module("tensorflow.compat.v2")  # by which Keras 2 calls the same functions
         own = importlib.import_module("tensorflow.python.ops.array_ops")  # and TensorFlow itself
-        sums = importlib.import_module("tensorflow.python.ops.math_ops")
-        inner = [(own, ("zeros", 1)), (own, ("ones", 1)), (sums, ("cast", 1))]
-        makers = [*product((self.tf, second), _MAKERS.items()), *inner]
+        makers = [*product((self.tf, second), _MAKERS.items()), *((own, (name, 1)) for name in ("zeros", "ones"))]
         for root, (path, position) in makers:
             holder: Any = root
             *folders, name = path.split(".")
@@ -89,12 +87,28 @@ class Doubling:
         self._graphs()
         self._whole_numbers()
         self._plain_numbers()
+        self._own_casts()
         fill = self.tf.fill
         self.tf.fill = functools.wraps(fill)(
             lambda dims, value, **words: fill(
                 dims, self.tf.constant(value) if isinstance(value, float) else value, **words
             )
         )
+
+    def _own_casts(self) -> None:
+        """TensorFlow's own functions cast to doubles, too, as those of images do; not where only shapes are asked for.
+
+        Numbers of Python that stand beside are float32 in such a graph.
+        """
+        inner: Any = importlib.import_module("tensorflow.python.ops.math_ops")
+        original = inner.cast
+        made = self._maker("cast", original, 1)
+
+        @functools.wraps(original)
+        def cast(*args: Any, **kwargs: Any) -> Any:
+            return (made if self.tf.executing_eagerly() else original)(*args, **kwargs)
+
+        inner.cast = cast
 
     def legacy(self, base: Any, norm: Any) -> None:
         """Let layers of Keras 2 that name a dtype of their own be made in float64: they are traced when made.

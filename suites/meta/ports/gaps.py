@@ -197,7 +197,7 @@ def _unrolled() -> Iterator[Case]:
     yield port("written_joined", "apart_in_another_order")
     cause, place = "unknown", ("reader", "cell")
     yield port("lstm", "unsquashed", cause=cause, place=place)
-    yield port("lstm_hard", "apart", cause=cause, place=place)
+    yield port("lstm_hard", "apart", cause="hard-sigmoid-slope", place=place)
     for name in ("gates_shifted", "gates_inverted"):
         yield port("lstm", name, cause=cause, place=place)
     yield port("gru", "shares_exchanged", cause=cause, place=place)
