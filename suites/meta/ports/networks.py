@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 from suites.meta.ports.case import Case, ported
@@ -13,7 +14,7 @@ _port = partial(ported, "networks")
 def _cases() -> Iterator[Case]:
     for torch in ("patches_by_rows", "patches_by_columns", "patches_by_channels", "patches_unfolded"):
         yield _port("patches_convolved", torch, "12x16x3")
-        yield _port("patches_extracted", torch, "12x16x3")
+        yield replace(_port("patches_extracted", torch, "12x16x3"), name=f"networks-extracted_{torch}")
     yield _port("enlarged", inputs="7x6x3")
     at = "last/*", "*"
     for torch in ("bent", "bent_by_hand"):
@@ -21,7 +22,8 @@ def _cases() -> Iterator[Case]:
     yield _port("bent", "bent_by_relu", "9x8x3", "activation-missing", at)
     yield _port("bent", "bent_not_at_all", "9x8x3", "activation-missing", at)
     yield _port("bent_by_relu", "bent_by_hand_last", "9x8x3", "activation-missing", ("last", "*"))
-    yield _port("bent_not_at_all", "bent_by_hand_last", "9x8x3", "activation-extra")
+    case = _port("bent_not_at_all", "bent_by_hand_last", "9x8x3", "activation-extra")
+    yield replace(case, name="networks-bent_by_hand_for_nothing")
     yield _port("near", inputs="6x8")
     yield _port("near", "near_by_one_more", "6x8", "unknown", ("near_1/*", "1.*"))
     yield _port("shuffled", inputs="7x6x3")
