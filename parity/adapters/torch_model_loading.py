@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from parity.adapters.base import said, staying
 from parity.errors import UsageError
@@ -46,7 +47,7 @@ def _let_train(model: nn.Module) -> None:
     for module in model.modules():
         for held in (module._parameters, module._buffers):
             for name, tensor in held.items():
-                if tensor is not None and tensor.is_inference():
+                if tensor is not None and not is_lazy(tensor) and tensor.is_inference():
                     made = new.setdefault(id(tensor), tensor.clone())
                     held[name] = nn.Parameter(made, tensor.requires_grad) if held is module._parameters else made
 
