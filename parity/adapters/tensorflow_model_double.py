@@ -174,23 +174,44 @@ class Doubling:
         from tensorflow.python import pywrap_tfe
         from tensorflow.python.eager import core, execute
 
-        fallback = core._FallbackException
-        fast, slow, record = pywrap_tfe.TFE_Py_FastPathExecute, execute.quick_execute, execute.record_gradient
+        slow, record = execute.quick_execute, execute.record_gradient
 
-        def fast_execute(*args: Any) -> Any:
+        def record_gradient(op: Any, inputs: Any, attrs: Any, results: Any) -> None:
+            if results is self._recorded:
+                self._recorded = []
+            else:
+                record(op, inputs, attrs, results)
+
+        slow_execute = self._slow(slow, record, execute.must_record_gradient)
+        pywrap_tfe.TFE_Py_FastPathExecute = self._fast(pywrap_tfe.TFE_Py_FastPathExecute, core._FallbackException)
+        if execute.execute is slow:
+            execute.execute = slow_execute
+        execute.quick_execute, execute.record_gradient = slow_execute, record_gradient
+
+    def _fast(self, original: Callable[..., Any], fallback: type[Exception]) -> Callable[..., Any]:
+        """Return the fast function, which leaves to the slow one, by an exception, what is not exact in doubles."""
+
+        def execute(*args: Any) -> Any:
             if not self._depth:
-                return fast(*args)
+                return original(*args)
             if args[1] in ROUNDED or args[1] == BITS:
                 raise fallback("not exact in float64")
             try:
-                made = fast(*self._exactly(args))
+                made = original(*self._exactly(args))
             except Exception as error:
                 if not _lacks_kernel(error):
                     raise
                 raise fallback("no kernel for float64") from error  # the slow function knows what to do
             return self._promoted(made) if self._depth and not self._busy else made
 
-        def slow_execute(
+        return execute
+
+    def _slow(
+        self, original: Callable[..., Any], record: Callable[..., Any], must_record: Callable[[], bool]
+    ) -> Callable[..., Any]:
+        """Return the slow function, which computes in float32, or by a formula, what there is not in doubles."""
+
+        def execute(
             op_name: Any, num_outputs: int, inputs: Any, attrs: Any, ctx: Any, name: Any = None
         ) -> Any:  # called by these names, too
             found = self._by_formula(op_name, inputs, attrs) if self._depth and _word(op_name) in ROUNDED else None
@@ -200,7 +221,7 @@ class Doubling:
                 with self.paused():
                     inputs, attrs = [self._single(one) for one in inputs], _single_types(BITS, attrs, self.tf)
             try:
-                made = slow(op_name, num_outputs, inputs, attrs, ctx, name)
+                made = original(op_name, num_outputs, inputs, attrs, ctx, name)
             except Exception as error:
                 if not self._depth or not _lacks_kernel(error):
                     raise
@@ -209,25 +230,16 @@ class Doubling:
                     return found
                 inputs = self._singles(inputs, _word(op_name))
                 attrs = _single_types(_word(op_name), attrs, self.tf)
-                made = slow(op_name, num_outputs, inputs, attrs, ctx, name)
+                made = original(op_name, num_outputs, inputs, attrs, ctx, name)
             if not self._depth or self._busy or not made or not any(_is_single(tensor) for tensor in made):
                 return made
-            if execute.must_record_gradient():
+            if must_record():
                 record(_word(op_name), inputs, attrs, made)
             changed = self._promoted(made)
             self._recorded = changed
             return changed
 
-        def record_gradient(op: Any, inputs: Any, attrs: Any, results: Any) -> None:
-            if results is self._recorded:
-                self._recorded = []
-            else:
-                record(op, inputs, attrs, results)
-
-        pywrap_tfe.TFE_Py_FastPathExecute = fast_execute
-        if execute.execute is slow:
-            execute.execute = slow_execute
-        execute.quick_execute, execute.record_gradient = slow_execute, record_gradient
+        return execute
 
     def _by_formula(self, op_name: Any, inputs: Any, attrs: Any) -> list[Any] | None:
         with self.quiet():

@@ -143,16 +143,19 @@ class Walk:
         if relation is None or not relation.fits(before.expected.shape, before.got.shape):
             return True
         fed = {tensor: self._value(tensor) for tensor in cut.feeds_tensorflow}
-        mine = {before.cut.tensorflow: (before.expected, relation.to_tensorflow(before.got))}
-        theirs = {before.cut.torch: (before.got, relation.to_torch(before.expected))}
-        sides = (TWIN_TENSORFLOW, cut.tensorflow, fed, mine), (TWIN_TORCH, cut.torch, self._fed_torch(cut, fed), theirs)
-        for side, tensor, given, other in sides:
-            for place, pair in other.items():
-                if place in given:
-                    answers = [self.models.segment(side, {**given, place: value}, tensor) for value in pair]
-                    first, second = (doubles(np.asarray(answer["value"])) for answer in answers)
-                    if not np.allclose(first, second, CLOSE, CLOSE * float(np.abs(first).max(initial=0.0))):
-                        return True
+        mine, theirs = (
+            (before.expected, relation.to_tensorflow(before.got)),
+            (before.got, relation.to_torch(before.expected)),
+        )
+        for side, want, read, given, both in (
+            (TWIN_TENSORFLOW, cut.tensorflow, before.cut.tensorflow, fed, mine),
+            (TWIN_TORCH, cut.torch, before.cut.torch, self._fed_torch(cut, fed), theirs),
+        ):
+            if read in given:
+                answers = [self.models.segment(side, {**given, read: value}, want)["value"] for value in both]
+                first, second = (doubles(np.asarray(answer)) for answer in answers)
+                if not np.allclose(first, second, CLOSE, CLOSE * float(np.abs(first).max(initial=0.0))):
+                    return True
         return False
 
     def _judged(self, cut: Cut, ahead: Mapping[str, Array], given: Mapping[int, Array] | None = None) -> Step:
