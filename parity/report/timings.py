@@ -45,6 +45,7 @@ class Lane:
     blocks: int
     block_medians_s: list[float]
     warmups: list[Row]
+    unproven_s: list[float]
     steps_per_sample: list[int]
     images_per_step: float | None
     first_step_s: float | None
@@ -218,6 +219,7 @@ def _lane(samples: Sequence[Row], impossible: frozenset[str]) -> Lane:
         blocks=len(by_block),
         block_medians_s=[statistics.median(times) for times in by_block.values()],
         warmups=[sample for sample in samples if sample.get("warmup_seconds")],
+        unproven_s=[step_s for sample in samples for step_s in numbers(sample.get("unproven_seconds") or [])],
         steps_per_sample=sorted(
             {int(count) for count in numbers(sample.get("steps_per_sample") for sample in samples)}
         ),

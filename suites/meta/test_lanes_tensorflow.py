@@ -432,7 +432,7 @@ def test_what_a_copy_to_the_host_costs_is_not_taken_for_work(worker: Worker) -> 
     worker.call("plant", fault="costly-copy")
     run = as_lane(worker, GRAPH)
     run.round(EVALUATE)
-    assert run.rounds[EVALUATE][0]["after_sync_s"] < 0.05  # of a copy that takes 0.2 s
+    assert len(run.rounds[EVALUATE]) == 1  # as work, a copy of 0.2 s would be refused beside a span of 10 ms
 
 
 @pytest.mark.parametrize("user_says", [None, "false"])

@@ -381,6 +381,14 @@ def test_the_steps(record: Record) -> None:
     assert [r[1].strip("`") for r in rows if r[0] == "train"] == [n for n in names() if not n.startswith("ort")]
 
 
+def test_a_span_whose_clock_was_not_proven_is_told_and_is_no_sample(record: Record) -> None:
+    before = {lane.lane: lane.stats.median for lane in lanes(record) if lane.work == "train"}
+    first = next(row for row in record["benchmarks"]["samples"] if row["lane"] == "tf-graph" and row["work"] == "train")
+    first["unproven_seconds"] = [1e-9, 2e-9]
+    assert "`tf-graph` train 2." in _part(record, "Conditions of the clock")
+    assert {lane.lane: lane.stats.median for lane in lanes(record) if lane.work == "train"} == before
+
+
 def test_the_conditions(record: Record) -> None:
     part = _part(record, "Conditions of the clock")
     assert _row(part, "train", "`torch-default-allocator`")[4:] == [

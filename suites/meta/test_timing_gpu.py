@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -182,8 +181,37 @@ def test_some_microseconds_are_no_proof_of_a_hurried_clock(
 ) -> None:
     run = LaneRun(lane("tf-graph"), Timing(device="gpu"), None, 0, 0)  # type: ignore[arg-type]
     done = {"seconds": seconds, proof: more_s if proof == "after_sync_s" else seconds + more_s}
-    with pytest.raises(ParityError, match="the clock did not wait") if refused else nullcontext():
-        run._refuse_hurry(Setting("latency", 1, 150, 150, 1), done, proof)
+    said = run._hurry(Setting("latency", 1, 150, 150, 1), done)
+    assert bool(said) == refused
+
+
+class Reader:
+    """A worker whose spans are read late as often as it is told, as on a host that was stalled."""
+
+    def __init__(self, late_s: list[float]) -> None:
+        self.late_s = late_s
+
+    def call(self, _: str, *, steps: int, **_work: str) -> dict[str, float]:
+        return {"seconds": 0.01 * steps, "compilations": 0.0, "images": 8.0 * steps, "after_sync_s": self.late_s.pop(0)}
+
+
+@pytest.mark.parametrize(("late_s", "unproven"), [([0.0], 0), ([0.1, 0.0], 1), ([0.1, 0.1, 0.0], 2)])
+def test_one_stalled_reading_is_no_proof_of_a_hurried_clock(late_s: list[float], unproven: int) -> None:
+    """The span that was not proven is no sample, and is not lost either."""
+    setting = Setting("evaluate", 8, 24, 20, 1)
+    run = LaneRun(lane("tf-graph"), Timing(device="gpu", batch=8), Reader(late_s), 0, 0)  # type: ignore[arg-type]
+    run.round(setting)
+    assert len(run.rounds[setting]) == 1
+    assert run.unproven.get(setting, []) == [0.01] * unproven
+
+
+def test_a_clock_that_is_hurried_each_time_is_refused() -> None:
+    setting, reader = Setting("evaluate", 8, 24, 20, 1), Reader([0.1] * 4)
+    run = LaneRun(lane("tf-graph"), Timing(device="gpu", batch=8), reader, 0, 0)  # type: ignore[arg-type]
+    with pytest.raises(ParityError, match="the clock did not wait"):
+        run.round(setting)
+    assert len(reader.late_s) == 1
+    assert run.rounds == {}
 
 
 # Readings of a campaign in two parts.

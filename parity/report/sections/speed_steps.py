@@ -80,7 +80,18 @@ def render_conditions(record: Record) -> list[str]:
     parts = [f"Medians over blocks ({label}).", shown_body]
     settings = [f"{name}: {prose(text)}" for text, name in allocators.items() if name.startswith("set")]
     parts += [f"Allocator {'; '.join(settings)}."] if settings else []
-    return parts
+    return parts + _unproven(measured)
+
+
+def _unproven(measured: Sequence[Lane]) -> list[str]:
+    """Say which spans are no samples, since nothing proved that their clock had waited for the device."""
+    counts = [f"{code(lane.lane)} {prose(lane.work)} {len(lane.unproven_s)}" for lane in measured if lane.unproven_s]
+    if not counts:
+        return []
+    return [
+        f"Timed again, since it was not proven that the clock had waited for the device (spans): {', '.join(counts)}."
+        " What the first clock showed is in the record, as `unproven_seconds`, and in no figure here."
+    ]
 
 
 def _conditions(measured: Sequence[Lane], allocators: dict[str, str]) -> str:
