@@ -8,12 +8,13 @@ paired, its scale and shift are carried, and it is judged as a layer is, by runn
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
 from typing import Any
 
 from parity.model.trace import MOVES, OVER, Op, Trace
-from parity.pairing import moving
+from parity.pairing import affine, moving
 from parity.pairing.families import family, main_size, weight_shapes
 from parity.pairing.moving import SHAPING as SHAPING
 from parity.pairing.references import Shape, shape_of, shapes_of
@@ -82,7 +83,10 @@ def norms_as_one(tensorflow: Trace, torch: Trace, apart: Container[str] = ()) ->
     of the names in `apart`.
     """
     graphs = _graph(tensorflow, True), _graph(torch, False)
-    found = [[one for one in _all(graph) if not any(step.name in apart for step in one[1])] for graph in graphs]
+    found = [
+        [one for one in _all(graph, other) if not any(step.name in apart for step in one[1])]
+        for graph, other in zip(graphs, reversed(graphs), strict=True)
+    ]
     sizes = [{_size(graph, op) for op, _ in some} | _layers(graph) for graph, some in zip(graphs, found, strict=True)]
     first, second = (
         Whole(graph.trace).together([one for one in some if _size(graph, one[0]) in others])
@@ -91,13 +95,19 @@ def norms_as_one(tensorflow: Trace, torch: Trace, apart: Container[str] = ()) ->
     return first, second
 
 
-def _all(graph: _Graph) -> Iterator[tuple[Op, tuple[Op, ...]]]:
+def _all(graph: _Graph, other: _Graph) -> Iterator[tuple[Op, tuple[Op, ...]]]:
     """Yield every written normalisation as one operation, and its steps."""
     for one in _written(graph):
         yield _as_one(one, graph), (*one.updates, *one.steps)
     for same in moving.kept(graph.trace):
-        name = _name(same.steps, graph.trace, "/" if graph.channels_last else ".")
+        name = _name(same.steps, graph)
         yield same.as_one(name, graph.channels_last), same.steps
+    names = partial(_scale_and_shift, graph)
+    behind = [*affine.scaled_behind(graph, names)]
+    if any(op.kind == "rms_norm" for op in other.trace.ops):
+        behind += affine.lengths_as_roots(graph, names)
+    for norm, steps in behind:
+        yield replace(norm, name=_layer(steps, graph) or norm.name), steps
 
 
 def _graph(trace: Trace, channels_last: bool) -> _Graph:
@@ -280,16 +290,21 @@ def _by_itself(steps: Mapping[int, Op], result: int, graph: _Graph) -> bool:
 
 def _as_one(one: _Written, graph: _Graph) -> Op:
     kind, config = _form(one, graph) or ("norm", {})
-    names = {"gamma": "gamma", "beta": "beta"} if graph.channels_last else {"gamma": "weight", "beta": "bias"}
-    if graph.channels_last and kind == "rms_norm":
-        names["gamma"] = "scale"  # as Keras calls it
+    names = _scale_and_shift(graph, kind)
     config |= {"center": "beta" in one.weights, "scale": "gamma" in one.weights}
     weights = {names[role]: one.weights[role] for role in ("gamma", "beta") if role in one.weights}
     if kind == "batch_norm":
         weights |= _kept(one)
         config["momentum"] = next((1.0 - op.config["arg2"] for op in one.updates if _goes_part_of_the_way(op)), None)
-    name = _name(one.steps, graph.trace, "/" if graph.channels_last else ".")
+    name = _name(one.steps, graph)
     return Op(one.last.index, name, kind, (one.entry,), one.last.outputs, config, weights)
+
+
+def _scale_and_shift(graph: _Graph, kind: str) -> dict[str, str]:
+    """Return what the framework of a trace calls the scale and the shift of a kind of norm."""
+    if not graph.channels_last:
+        return {"gamma": "weight", "beta": "bias"}
+    return {"gamma": "scale" if kind == "rms_norm" else "gamma", "beta": "beta"}
 
 
 def _kept(one: _Written) -> dict[str, str]:
@@ -313,13 +328,19 @@ def _goes_part_of_the_way(op: Op) -> bool:
     return op.kind == "op:lerp" and "updates" in op.config and isinstance(op.config.get("arg2"), float)
 
 
-def _name(steps: Sequence[Op], trace: Trace, separator: str) -> str:
+def _name(steps: Sequence[Op], graph: _Graph) -> str:
     """Return the name of the layer that has just these steps, else that of the last one."""
+    return _layer(steps, graph) or steps[-1].name
+
+
+def _layer(steps: Sequence[Op], graph: _Graph) -> str | None:
+    """Return the name of the layer that has just these steps, if there is one."""
+    separator = "/" if graph.channels_last else "."
     parents = {op.name.rpartition(separator)[0] for op in steps}
     parent = next(iter(parents))
     own = {op.index for op in steps}
-    others = [op for op in trace.ops if op.index not in own and op.name.startswith(f"{parent}{separator}")]
-    return parent if len(parents) == 1 and parent and not others else steps[-1].name
+    others = [op for op in graph.trace.ops if op.index not in own and op.name.startswith(f"{parent}{separator}")]
+    return parent if len(parents) == 1 and parent and not others else None
 
 
 # Which normalisation the steps are, as far as its settings can be told.

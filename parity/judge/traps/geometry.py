@@ -325,17 +325,21 @@ def axis(scene: Scene, mine: Op, theirs: Op, trap: str) -> Iterator[Remedy]:
     given, held = mine.config.get(key, mine.config.get("axis")), theirs.config.get(key)
     if given is None:
         return
-    seen = []
-    for places in scene.axis_maps(mine, theirs):
-        value = _mapped(given, places)
-        if value is None or same(value, held) or value in seen:
-            continue
-        seen.append(value)
+    others = [value for value in axes_there(scene, mine, theirs, given) if not same(value, held)]
+    for number, value in enumerate(others, start=1):
         shown = numbers(value) if isinstance(value, list) else str(value)
         fix = f"dim={shown} in `{theirs.name}`"
-        yield change(
-            theirs, trap, f"along dim {shown} instead of {held}", fix, {key: value}, cost=1.0 + 0.1 * len(seen)
-        )
+        yield change(theirs, trap, f"along dim {shown} instead of {held}", fix, {key: value}, cost=1.0 + 0.1 * number)
+
+
+def axes_there(scene: Scene, mine: Op, theirs: Op, given: Any) -> list[Any]:
+    """Return what an axis of TensorFlow's, or several, may be in torch's numbers, the likeliest first."""
+    found: list[Any] = []
+    for places in scene.axis_maps(mine, theirs):
+        value = _mapped(given, places)
+        if value is not None and value not in found:
+            found.append(value)
+    return found
 
 
 def _reductions(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:

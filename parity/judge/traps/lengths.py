@@ -9,6 +9,7 @@ from math import sqrt
 
 import numpy as np
 
+from parity.judge.traps.geometry import axes_there
 from parity.judge.traps.remedy import Remedy, called, change, number, replace
 from parity.judge.traps.scene import Scene, same
 from parity.model.trace import MOVES, Op, Trace
@@ -56,8 +57,12 @@ def propose(scene: Scene) -> Iterator[Remedy]:
     makers = scene.tensorflow_trace.producers(), scene.torch_trace.producers()
     mine, theirs = (units(ops, made) for ops, made in zip((scene.tensorflow_ops, scene.torch_ops), makers, strict=True))
     for ours, held in paired(mine, theirs):
-        if ours is not None and held is not None and not ours.is_like(held):
+        if ours is None or held is None:
+            continue
+        if not ours.is_like(held):
             yield remedy(ours, held)
+        if held.op.kind not in (KIND, COSINE):
+            yield from _along(scene, ours, held)
 
 
 def units(ops: Sequence[Op], makers: Mapping[int, Op]) -> list[Unit]:
@@ -83,6 +88,16 @@ def remedy(mine: Unit, theirs: Unit) -> Remedy:
         config |= {"axis": theirs.axes}
         made = replace(theirs.op, "l2-normalize-eps", f"with {line}", fix, KIND, config, cost=0.9)
     return called(made, mine.op.name, theirs.op.name)
+
+
+def _along(scene: Scene, mine: Unit, theirs: Unit) -> Iterator[Remedy]:
+    """Yield the remedies that take the length of a vector, which is written out, along TensorFlow's axis."""
+    for wanted in axes_there(scene, mine.op, theirs.op, mine.axes):
+        if not same(wanted, theirs.axes):
+            config = {"form": theirs.form, "eps": theirs.eps, "axis": wanted}
+            says = f"along dim {wanted} instead of {theirs.axes}"
+            fix = f"dim={wanted} in what `{theirs.op.name}` divides by"
+            yield called(replace(theirs.op, "axis-mismatch", says, fix, KIND, config), mine.op.name, theirs.op.name)
 
 
 def unit(op: Op, makers: Mapping[int, Op]) -> Unit | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from suites.meta.ports.accepted import ACCEPTED
 from suites.meta.ports.bad import BAD
+from suites.meta.ports.behind import BEHIND
 from suites.meta.ports.case import Case, Source
 from suites.meta.ports.correct import CORRECT
 from suites.meta.ports.cured import CURED
@@ -27,8 +28,8 @@ from suites.meta.ports.zoo import ZOO
 
 FOLDER = Path(__file__).resolve().parent
 CASES: tuple[Case, ...] = (
-    *CORRECT, *CURED, *FAULTS, *SEVERAL, *FURTHER, *GAPS, *SOUGHT, *VISION, *EXAMINED, *PUBLISHED, *WRITTEN, *BAD, *ZOO,
-    *ACCEPTED, *NETWORKS,
+    *CORRECT, *CURED, *FAULTS, *SEVERAL, *FURTHER, *GAPS, *SOUGHT, *VISION, *EXAMINED, *PUBLISHED, *WRITTEN, *BEHIND,
+    *BAD, *ZOO, *ACCEPTED, *NETWORKS,
 )  # fmt: skip
 
 __all__ = [

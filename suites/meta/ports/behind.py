@@ -1,0 +1,36 @@
+"""Norms whose scale and shift stand behind them in torch's code: right ports, and faults of such norms."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from suites.meta.ports.case import Case, ported
+
+_IMAGES, _SEQUENCES = "9x7x3", "9x6"
+
+
+def _right(tensorflow: str, torch: str, inputs: str) -> Case:
+    return replace(ported("behind", tensorflow, torch, inputs), name=f"behind-{tensorflow}-{torch}")
+
+
+def _wrong(tensorflow: str, torch: str, inputs: str, cause: str) -> Case:
+    return ported("behind", tensorflow, torch, inputs, cause, ("norm", "*norm*"))
+
+
+BEHIND = (
+    _right("batch", "batch", _IMAGES),
+    _right("group", "group", _IMAGES),
+    _right("image", "image", _IMAGES),
+    _right("layer", "layer", _SEQUENCES),
+    _right("layer", "layer_at_once", _SEQUENCES),
+    _right("layer_in_two", "layer", _SEQUENCES),
+    _right("root", "root", _SEQUENCES),
+    _wrong("group", "group_of_two", _IMAGES, "groupnorm-groups"),
+    _wrong("image", "image_as_a_whole", _IMAGES, "norm-axes"),
+    _wrong("layer", "layer_of_a_larger_eps", _SEQUENCES, "layernorm-eps"),
+    _wrong("layer", "layer_of_places", _SEQUENCES, "norm-axes"),
+    _right("length", "length", _SEQUENCES),
+    ported("behind", "length", "length_of_columns", _SEQUENCES, "axis-mismatch", ("norm*", "div")),
+    _wrong("root", "root_by_length", _SEQUENCES, "layernorm-eps"),
+    _wrong("root", "root_by_length_scaled_last", _SEQUENCES, "layernorm-eps"),
+)

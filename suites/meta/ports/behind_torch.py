@@ -1,0 +1,119 @@
+"""Norms called without weights, whose scale and shift are multiplied and added by hand."""
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import nn
+
+
+class Images(nn.Module):
+    def __init__(self, norm, shape=(1, 8, 1, 1)):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 3, 1)
+        self.gain, self.shift = nn.Parameter(torch.ones(shape)), nn.Parameter(torch.zeros(shape))
+        self.norm = norm
+
+    def forward(self, x):
+        return self.head(self.norm(self.conv(x), self.gain, self.shift))
+
+
+class Sequences(nn.Module):
+    def __init__(self, norm):
+        super().__init__()
+        self.lift, self.head = nn.Linear(6, 8), nn.Linear(8, 3)
+        self.gain, self.shift = nn.Parameter(torch.ones(8)), nn.Parameter(torch.zeros(8))
+        self.norm = norm
+
+    def forward(self, x):
+        return self.head(self.norm(self.lift(x), self.gain, self.shift))
+
+
+class Roots(nn.Module):
+    def __init__(self, norm):
+        super().__init__()
+        self.lift, self.head = nn.Linear(6, 8), nn.Linear(8, 3)
+        self.gain = nn.Parameter(torch.ones(8))
+        self.norm = norm
+
+    def forward(self, x):
+        return self.head(self.norm(self.lift(x), self.gain))
+
+
+class Batches(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm, self.head = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8, affine=False), nn.Conv2d(8, 3, 1)
+        self.gain, self.shift = nn.Parameter(torch.ones(1, 8, 1, 1)), nn.Parameter(torch.zeros(1, 8, 1, 1))
+
+    def forward(self, x):
+        return self.head(self.norm(self.conv(x)) * self.gain + self.shift)
+
+
+def batch():
+    return Batches()
+
+
+def group():
+    return Images(lambda x, gain, shift: F.group_norm(x, 4) * gain.view(1, -1, 1, 1) + shift.view(1, -1, 1, 1), (8,))
+
+
+def group_of_two():
+    return Images(lambda x, gain, shift: F.group_norm(x, 2) * gain + shift)
+
+
+def image():
+    def norm(x, gain, shift):
+        return (F.layer_norm(x.permute(0, 2, 3, 1), (8,)) * gain + shift).permute(0, 3, 1, 2)
+
+    return Images(norm, (8,))
+
+
+def image_as_a_whole():
+    return Images(
+        lambda x, gain, shift: F.layer_norm(x, x.shape[1:]) * gain[:, None, None] + shift[:, None, None], (8,)
+    )
+
+
+def layer():
+    return Sequences(lambda x, gain, shift: shift + gain * F.layer_norm(x, (8,)))
+
+
+def layer_at_once():
+    return Sequences(lambda x, gain, shift: torch.addcmul(shift, gain, F.layer_norm(x, (8,))))
+
+
+def layer_of_a_larger_eps():
+    return Sequences(lambda x, gain, shift: F.layer_norm(x, (8,), eps=1e-3) * gain + shift)
+
+
+def layer_of_places():
+    return Sequences(lambda x, gain, shift: F.layer_norm(x, x.shape[1:]) * gain + shift)
+
+
+def root():
+    return Roots(lambda x, gain: F.rms_norm(x, (8,), eps=1e-6) * gain)
+
+
+def root_by_length():
+    return Roots(lambda x, gain: F.normalize(x, dim=-1) * 8**0.5 * gain)
+
+
+def root_by_length_scaled_last():
+    return Roots(lambda x, gain: F.normalize(x, dim=-1) * gain * 8**0.5)
+
+
+class Lengths(nn.Module):
+    def __init__(self, dim):
+        super().__init__()
+        self.lift, self.head, self.dim = nn.Linear(6, 8), nn.Linear(8, 3), dim
+
+    def forward(self, x):
+        x = self.lift(x)
+        return self.head(x / x.norm(dim=self.dim, keepdim=True))
+
+
+def length():
+    return Lengths(2)
+
+
+def length_of_columns():
+    return Lengths(1)
