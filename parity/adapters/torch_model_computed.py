@@ -4,21 +4,43 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 Makes = Callable[[Tensor], Tensor]
+NORMED = frozenset({"WeightNorm", "_WeightNorm"})  # the hook of old, and the parametrization
 
 ROUNDS = 300  # in which a power iteration settles
 SETTLED = 1e-9  # of the largest number: what a further round of one may still move
 
 
-def bake(model: Any, notes: list[str]) -> dict[str, Makes]:
+@dataclass(frozen=True)
+class Length:
+    """A weight of a module that is a length times a direction: both, and along which axis there is a length each."""
+
+    module: nn.Module
+    name: str
+    length: Tensor
+    direction: Tensor
+    dim: int
+
+    def split(self) -> None:
+        """Let the module compute its weight from both again, as its author wrote it."""
+        like = getattr(self.module, self.name)
+        nn.utils.parametrizations.weight_norm(self.module, self.name, self.dim)
+        own: Any = self.module.parametrizations
+        for original, given in ((own[self.name].original0, self.length), (own[self.name].original1, self.direction)):
+            original.data = given.to(like)
+
+
+def bake(model: Any, notes: list[str], lengths: dict[str, Length]) -> dict[str, Makes]:
     """Replace weight normalisation and its like by the weights that they give now.
 
-    Returns, by the weights' names, what the model would compute for them were they loaded with given numbers.
+    Returns, by the weights' names, what the model would compute for them were they loaded with given numbers; what is
+    a length times a direction is put down in `lengths`.
     """
     from torch.nn.utils import parametrize
 
@@ -30,14 +52,23 @@ def bake(model: Any, notes: list[str]) -> dict[str, Makes]:
             for name, ways in list(module.parametrizations.items()):
                 kinds = "+".join(type(one).__name__ for one in ways)
                 found[_joined(path, name)] = _through(copy.deepcopy(ways))
+                if kinds in NORMED:
+                    parts = (ways.original0, ways.original1)
+                    lengths[_joined(path, name)] = _length(module, name, *parts, ways[0].dim)
                 parametrize.remove_parametrizations(module, name, leave_parametrized=True)
                 notes.append(_told(path, name, kinds))
         for hook in list(module._forward_pre_hooks.values()):
-            found |= _bake_hook(module, path, hook, notes)
+            found |= _bake_hook(module, path, hook, notes, lengths)
     return found
 
 
-def _bake_hook(module: nn.Module, path: str, hook: Any, notes: list[str]) -> dict[str, Makes]:
+def _length(module: nn.Module, name: str, length: Tensor, direction: Tensor, dim: int) -> Length:
+    return Length(module, name, length.detach().clone(), direction.detach().clone(), dim)
+
+
+def _bake_hook(
+    module: nn.Module, path: str, hook: Any, notes: list[str], lengths: dict[str, Length]
+) -> dict[str, Makes]:
     remove: Mapping[str, Callable[..., Any]] = {
         "WeightNorm": nn.utils.remove_weight_norm,
         "SpectralNorm": nn.utils.remove_spectral_norm,
@@ -45,6 +76,9 @@ def _bake_hook(module: nn.Module, path: str, hook: Any, notes: list[str]) -> dic
     kind, name = type(hook).__name__, getattr(hook, "name", None)
     if kind not in remove or not isinstance(name, str):
         return {}
+    if kind in NORMED:
+        parts = (getattr(module, f"{name}_g"), getattr(module, f"{name}_v"))
+        lengths[_joined(path, name)] = _length(module, name, *parts, hook.dim)
     remove[kind](module, name)
     notes.append(_told(path, name, kind))
 

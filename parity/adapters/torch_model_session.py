@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from parity.adapters.torch_model_calls import Call, named_outputs
-from parity.adapters.torch_model_computed import Makes, bake
+from parity.adapters.torch_model_computed import Length, Makes, bake
 from parity.adapters.torch_model_draws import DRAWS
 from parity.adapters.torch_model_exact import Rewritten, without_dropout
 from parity.adapters.torch_model_kernels import absorb
@@ -42,6 +42,7 @@ class Session:
         self.rates: dict[int, float] = {}
         self.recording: Recording | None = None
         self.computed: dict[str, Makes] = {}  # weights that the model computes from others
+        self.lengths: dict[str, Length] = {}  # those of them that are a length times a direction
 
     # Loading.
 
@@ -52,11 +53,12 @@ class Session:
         if weights is not None:
             load_weights(model, Path(weights), notes)
         _refuse_meta(model, source)
-        computed = bake(model, notes)
+        lengths: dict[str, Length] = {}
+        computed = bake(model, notes, lengths)
         tell_precision(model, notes)
         model = in_precision(model, device, twin)
         session = Session(model, twin, device)
-        session.computed = computed
+        session.computed, session.lengths = computed, lengths
         return session
 
     @contextlib.contextmanager
@@ -74,6 +76,14 @@ class Session:
         set_mode(self.model, training)
         if training:
             self.rates |= without_dropout(self.model)
+
+    def split_lengths(self) -> None:
+        """Take lengths and directions for the weights, not what the model computes of them."""
+        for name, one in self.lengths.items():
+            one.split()
+            del self.computed[name]
+        self.lengths = {}
+        self.paths = {id(module): path for path, module in self.model.named_modules()}
 
     # Weights.
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from parity.adapters.base import Array, Switch, UsersCode, WorkerSettings
 from parity.errors import RoundingUnknown, UsageError
+from parity.model.trace import LENGTHS
 
 FLOAT32, FLOAT64 = 2.0**-24, 2.0**-53
 
@@ -49,7 +50,7 @@ class TorchModels:
         return {
             "class": type(session.model).__name__, "framework": "torch", "was_training": was_training, "notes": notes,
             "values": sum(w.numel() for w in session.weights().values() if not torch.nn.parameter.is_lazy(w)),
-            "computed": sorted(session.computed),
+            "computed": sorted(session.computed), "lengths": sorted(session.lengths),
         }  # fmt: skip
 
     def trace_model(
@@ -61,6 +62,8 @@ class TorchModels:
 
         DRAWS.alike = draws_alike
         session, self._stream = self._loaded(), None
+        if LENGTHS in expand:
+            session.split_lengths()
         session.record(session.inputs(inputs), training, expand)
         return trace_data(session)
 

@@ -14,6 +14,7 @@ from typing import Any
 JOINTS = re.compile(r"[|&^+]")  # between the parts of a reference to weights
 MOVES = "moves"  # the same numbers in another order or shape, or nothing at all: reshape, transpose, identity
 BOTH_WAYS = "both-ways"  # to look into recurrent layers that run in both directions
+LENGTHS = "lengths"  # to look into weights that are a length times a direction
 ELEMENTWISE = "elementwise"  # every number on its own: an activation, a scale
 COMPUTES = "computes"
 

@@ -283,6 +283,10 @@ class _Planner:
             first = (shape[-1:] + shape[:-1]) if len(shape) == 3 or table else shape
             moved = shape not in left[1] and first in left[1]
             other = left[1].get(first if moved else shape, [])
+            turned = _in_another_order(shape, left[1])
+            if shape not in left[1] and turned is not None and len(mine) == len(left[1][turned]) == 1:
+                self._link_turned(mine[0], left[1][turned][0])
+                continue
             if len(mine) != len(other):  # a norm that has no partner has a scale of that shape, too
                 mine, other = (free.without_norms(some) for some in (mine, other))
             if len(mine) != len(other) or not all(a.in_passing or b.in_passing for a in mine for b in other):
@@ -307,6 +311,13 @@ class _Planner:
         self._accept(WeightLink(mine.reference, other.reference, *ways, mine.role, pair))
         told = "their shape alone" if alone else "their shape and where they are read"
         self.notes.append(f"`{mine.reference}` and torch's `{other.reference}` belong together by {told}")
+
+    def _link_turned(self, mine: Free, other: Free) -> None:
+        """Link two weights of the same sizes in another order."""
+        ways = _turned(self.shapes[0][mine.reference], self.shapes[1][other.reference])
+        pair = OpPair(mine.op.index, other.op.index, ONLY_ONE)
+        self._accept(WeightLink(mine.reference, other.reference, *ways, mine.role, pair))
+        self.notes.append(f"`{mine.reference}` and torch's `{other.reference}` belong together by their sizes alone")
 
     def finish(self) -> WeightPlan:
         return WeightPlan(
@@ -408,6 +419,25 @@ def _rows_of_patches(mine: Op, shape: Shape, theirs: Shape) -> Array | None:
         return None
     channels, *size = theirs[1:]
     return np.moveaxis(np.arange(shape[0]).reshape(*size, channels), -1, 0).reshape(-1)
+
+
+def _in_another_order(shape: Shape, others: Iterable[Shape]) -> Shape | None:
+    """Return the one shape that has the same three sizes or more, all of them different, in another order."""
+    if len(shape) < IMAGE or len(set(shape)) != len(shape):
+        return None
+    found = [other for other in others if sorted(other) == sorted(shape)]
+    return found[0] if len(found) == 1 else None
+
+
+def _turned(mine: Shape, theirs: Shape) -> tuple[Carry, Carry]:
+    """Return the way between two arrays whose axes are told by their sizes; axes of one may stand anywhere."""
+    long, there = ([size for size in shape if size > 1] for shape in (mine, theirs))
+    forth = [long.index(size) for size in there]
+    back = np.argsort(forth).tolist()
+    return (
+        lambda array: array.reshape(long).transpose(forth).reshape(theirs),
+        lambda array: array.reshape(there).transpose(back).reshape(mine),
+    )
 
 
 def _channels_first(mine: Shape, theirs: Shape) -> tuple[Carry, Carry]:

@@ -12,8 +12,8 @@ import numpy as np
 
 from parity.errors import ParityError, UsageError, WorkerCrash, WorkerTimeout
 from parity.model import draws
-from parity.model.trace import BOTH_WAYS, READS, Op, Trace
-from parity.pairing import complexes
+from parity.model.trace import BOTH_WAYS, LENGTHS, READS, Op, Trace
+from parity.pairing import complexes, families
 from parity.pairing.copying import WeightPlan
 from parity.pairing.folded import Fold, folded
 from parity.pairing.held import operands
@@ -265,7 +265,18 @@ class Models:
         words = ["attention"] if attends[0] != attends[1] else []
         if both_ways[0] != both_ways[1]:
             words.append(BOTH_WAYS)
-        self._expand = {TENSORFLOW: words, TORCH: words} if words else {}
+        split = [LENGTHS] if self._splits_lengths() else []
+        self._expand = {TENSORFLOW: words, TORCH: [*words, *split]} if words or split else {}
+
+    def _splits_lengths(self) -> bool:
+        """Return whether code of TensorFlow's makes as many kernels of two weights as torch does by weight norms."""
+        computed = self.about[TORCH].get("lengths", ())
+        kernels = {tuple(op.weights.values()) for op in self[TENSORFLOW].ops if _has_a_made_kernel(op)}
+        if not computed or len(kernels) < len(computed):
+            return False
+        told = tuple(f"`{name}` is computed by" for name in computed)
+        self.notes = [note for note in self.notes if not note.startswith(told)]
+        return True
 
     def _see_whole(self) -> None:
         """Take the steps of written normalisations and of sums together; the twins' own traces stay.
@@ -464,6 +475,11 @@ class Models:
             given |= fold.as_held(weights)
         if given:
             self.workers.call(side, "set_model_weights", weights=given)
+
+
+def _has_a_made_kernel(op: Op) -> bool:
+    operands = [role for role in op.weights if role.partition("_")[0] == "other"]
+    return families.family(op) == "linear" and bool(op.inputs) and len(operands) == len(op.weights) > 1
 
 
 # A cast to the dtype that a tensor has already leaves no trace, and one to float32 does none in float64.

@@ -78,4 +78,19 @@ def _products() -> Iterator[Case]:
     yield _port("powers", "powers", "5x4 5x5")
 
 
-WRITTEN = (*_masks(), *_numbers(), *_lines(), *_statistics(), *_gates(), *_calls(), *_scales(), *_products())
+def _kernels() -> Iterator[Case]:
+    """Yield kernels of TensorFlow's code that a layer of torch's has in another order, or computes by itself."""
+    yield _port("bilinear", "bilinear", "6 5")
+    for torch in ("directed", "directed_by_a_hook"):
+        yield _port("directed", torch, "9x6")
+        yield _port("convolved", torch, "9x6")
+    yield _port("directed", "directed", "9x6", options=("--train",))
+    at = (("conv*",), ("conv*",), ("weight-scale", "unknown"))
+    yield replace(
+        _port("directed_at_any_length", "directed", "9x6"), verdict="different", sources=(Source(*at),)
+    )  # fmt: skip
+
+
+WRITTEN = (
+    *_masks(), *_numbers(), *_lines(), *_statistics(), *_gates(), *_calls(), *_scales(), *_products(), *_kernels(),
+)  # fmt: skip

@@ -221,3 +221,52 @@ def sloped():
 
 def places():
     return keras.Sequential([keras.Input((6, 5, 3)), layers.Dense(4, name="body")])
+
+
+class Bilinear(layers.Layer):
+    def build(self, shapes):
+        sizes = shapes[0][-1], shapes[1][-1], 4
+        self.kernel = self.add_weight(shape=sizes, name="kernel", initializer="glorot_uniform")
+        self.bias = self.add_weight(shape=(4,), name="bias")
+
+    def call(self, inputs):
+        return tf.einsum("bi,ijk,bj->bk", inputs[0], self.kernel, inputs[1]) + self.bias
+
+
+def bilinear():
+    first, second = keras.Input((6,)), keras.Input((5,))
+    return keras.Model([first, second], layers.Dense(3, name="head")(Bilinear(name="both")([first, second])))
+
+
+class Directed(layers.Layer):
+    """A convolution whose kernel is a length times a direction."""
+
+    def __init__(self, normed=True, **words):
+        super().__init__(**words)
+        self.normed = normed
+
+    def build(self, shape):
+        self.direction = self.add_weight(shape=(3, shape[-1], 8), name="direction", initializer="glorot_uniform")
+        self.length = self.add_weight(shape=(8,), name="length", initializer="ones")
+        self.bias = self.add_weight(shape=(8,), name="bias")
+
+    def call(self, x):
+        direction = tf.nn.l2_normalize(self.direction, (0, 1)) if self.normed else self.direction
+        return tf.nn.conv1d(x, self.length * direction, 1, "VALID") + self.bias
+
+
+def _convolved(layer):
+    x = keras.Input((9, 6))
+    return keras.Model(x, layers.Dense(3, name="head")(layer(x)))
+
+
+def directed():
+    return _convolved(Directed(name="conv"))
+
+
+def directed_at_any_length():
+    return _convolved(Directed(False, name="conv"))
+
+
+def convolved():
+    return _convolved(layers.Conv1D(8, 3, name="conv"))

@@ -318,3 +318,33 @@ class AllAtOnce(nn.Module):
 
 def places_by_tensordot():
     return AllAtOnce()
+
+
+class Bilinear(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.both, self.head = nn.Bilinear(6, 5, 4), nn.Linear(4, 3)
+
+    def forward(self, first, second):
+        return self.head(self.both(first, second))
+
+
+def bilinear():
+    return Bilinear()
+
+
+class Directed(nn.Module):
+    def __init__(self, normed):
+        super().__init__()
+        self.conv, self.head = normed(nn.Conv1d(6, 8, 3)), nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.head(self.conv(x.transpose(1, 2)).transpose(1, 2))
+
+
+def directed():
+    return Directed(nn.utils.parametrizations.weight_norm)
+
+
+def directed_by_a_hook():
+    return Directed(nn.utils.weight_norm)
