@@ -74,10 +74,10 @@ class TorchModelFiles:
         """Write the weights (.pth and .pt: a state dict; .safetensors), atomically.
 
         Raises
-            UsageError: another ending.
+            UsageError: another ending; a weight that its own code cannot be given back.
         """
         ending, torch = Path(path).suffix, self.torch
-        state = {name: value.detach().cpu().contiguous() for name, value in self._loaded().model.state_dict().items()}
+        state = self._loaded().state()
         if ending in (".pth", ".pt"):
             atomically(path, lambda file: torch.save(state, file))
         elif ending == ".safetensors":

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from parity.adapters.torch_model_calls import Call, named_outputs
-from parity.adapters.torch_model_computed import Length, Makes, bake
+from parity.adapters.torch_model_computed import Computed, Length, bake, own_state
 from parity.adapters.torch_model_draws import DRAWS
 from parity.adapters.torch_model_exact import Rewritten, without_dropout
 from parity.adapters.torch_model_kernels import absorb
@@ -41,8 +41,9 @@ class Session:
         self.paths = {id(module): path for path, module in model.named_modules()}
         self.rates: dict[int, float] = {}
         self.recording: Recording | None = None
-        self.computed: dict[str, Makes] = {}  # weights that the model computes from others
+        self.computed: dict[str, Computed] = {}  # weights that the model computes from others
         self.lengths: dict[str, Length] = {}  # those of them that are a length times a direction
+        self._split: dict[str, Length] = {}  # those that are both again
 
     # Loading.
 
@@ -82,10 +83,15 @@ class Session:
         for name, one in self.lengths.items():
             one.split()
             del self.computed[name]
-        self.lengths = {}
+        self._split, self.lengths = {**self._split, **self.lengths}, {}
         self.paths = {id(module): path for path, module in self.model.named_modules()}
 
     # Weights.
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the state dict of the model as its author wrote it."""
+        held = {name: value.detach().cpu().contiguous() for name, value in self.model.state_dict().items()}
+        return own_state(held, self.computed, self._split)
 
     def everything(self) -> dict[str, Tensor]:
         """Return every parameter and floating buffer by name; one that is shared has its first name only."""

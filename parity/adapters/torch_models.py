@@ -86,6 +86,10 @@ class TorchModels:
             for name, array in weights.items():
                 own[name].copy_(self.torch.from_numpy(np.array(array)).to(own[name].dtype))
 
+    def split_lengths(self) -> None:
+        """Take lengths and directions for weights, as `trace_model` does if `expand` says so."""
+        self._loaded().split_lengths()
+
     def computed_weights(self, weights: Mapping[str, Array], close: float) -> dict[str, Array]:
         """Return what the model computes for weights that it computes from others and that cannot hold these numbers.
 

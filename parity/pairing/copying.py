@@ -22,7 +22,7 @@ from parity.pairing.norms import SHAPING
 from parity.pairing.references import Shape, read, shapes_of
 from parity.pairing.stacked import Stacked
 
-__all__ = ["WeightLink", "WeightPlan", "plan", "read", "settling"]
+__all__ = ["WeightLink", "WeightPlan", "neighbours", "plan", "read", "settling"]
 
 # Kinds whose kernels' rows belong to the elements of a vector, and the roles that may stand in another order.
 _READS_VECTORS = frozenset({"dense", "einsum", "lstm", "gru", "rnn"})
@@ -113,7 +113,7 @@ class WeightPlan:
         for link in self.links:
             if set(weight_names(link.torch)) <= set(computed):
                 forth = replace(self, links=(link,)).to_torch(tensorflow)
-                if all(_neighbours(array, torch[name]) for name, array in forth.items()):
+                if all(neighbours(array, torch[name]) for name, array in forth.items()):
                     found.update({name: a for name, a in forth.items() if not np.array_equal(a, torch[name])})
         return found
 
@@ -547,7 +547,7 @@ def settling(side: str, settled: Collection[str]) -> str:
     )
 
 
-def _neighbours(first: Array, second: Array) -> bool:
+def neighbours(first: Array, second: Array) -> bool:
     """Return whether numbers of float32 are a few roundings apart."""
     a, b = first.astype(np.float64), second.astype(np.float64)
     return bool((np.abs(a - b) <= _ROUNDINGS * np.finfo(np.float32).eps * np.abs(a)).all())

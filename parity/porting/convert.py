@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from parity.errors import ExportError, UsageError
-from parity.pairing.copying import settling
+from parity.pairing.copying import neighbours, settling
 from parity.porting.options import TENSORFLOW_TO_TORCH, TORCH_TO_TENSORFLOW, Array, CheckOptions
 from parity.porting.sides import TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH
+from parity.porting.verdict import listed
 
 ENDINGS: Mapping[str, tuple[str, ...]] = {
     TENSORFLOW: (".keras", ".h5", ".safetensors"),
@@ -132,18 +133,31 @@ def write(prepared: Any, mine: str, other: str, target: Path, outputs_differ: Ca
             raise ExportError(f"{target} was not written")
         words = {"inputs": prepared.inputs[TENSORFLOW]} if other == TENSORFLOW else {}
         for side in (other, TWIN[other]):
-            models.workers.call(side, "load_model", source=models.builders[other], weights=str(unproven), **words)
+            models.load_again(side, str(unproven), **words)
         back = models.weights(other)
         differing = tuple(name for name, array in carried.items() if not _same_bits(array, back.get(name)))
+        computed = _computed(models, other, carried, back)
+        rounded, differing = (tuple(n for n in differing if (n in computed) == near) for near in (True, False))
+        for side in (other, TWIN[other]):  # the twin computes them in float64, of what float32 rounded
+            models.set_weights(side, computed)
         for side in (mine, TWIN[mine]):
             models.set_weights(side, {**real, **settled})
         note = settling(mine, settled) if settled else ""
+        if rounded:
+            told = f"but for the rounding of {listed(rounded)}, which torch computes of others"
+            note = "; ".join(filter(None, (note, told)))
         found = Conversion(target, mine, other, len(carried), differing, outputs_differ(), note)
         if found.proven:
             unproven.replace(target)
     finally:
         unproven.unlink(missing_ok=True)
     return found
+
+
+def _computed(models: Any, other: str, carried: Mapping[str, Array], back: Mapping[str, Array]) -> dict[str, Array]:
+    """Return what was meant for weights that torch computes from others, and that came back but for rounding."""
+    names = [name for name in models.about[TORCH].get("computed", ()) if other == TORCH and name in carried]
+    return {name: carried[name] for name in names if name in back and neighbours(carried[name], back[name])}
 
 
 def _same_bits(array: Array, back: Array | None) -> bool:

@@ -468,6 +468,12 @@ class Models:
         """Return all weights of one side."""
         return dict(self.workers.call(side, "get_model_weights"))
 
+    def load_again(self, side: str, weights: str, **words: Any) -> None:
+        """Build one side's model anew with the weights of a file, seen as it was before."""
+        self.workers.call(side, "load_model", source=self.builders[family(side)], weights=weights, **words)
+        if LENGTHS in self._expand.get(family(side), ()):
+            self.workers.call(side, "split_lengths")
+
     def set_weights(self, side: str, weights: Mapping[str, Array]) -> None:
         """Replace some or all weights of one side; those of a folded normalisation are given as seen once folded."""
         given = dict(weights)
