@@ -11,7 +11,7 @@ from dataclasses import replace
 from math import isclose, sqrt
 from typing import Protocol
 
-from parity.model.trace import Op, Trace
+from parity.model.trace import MOVES, Op, Trace
 
 BARE = frozenset({"layer_norm", "group_norm", "instance_norm", "rms_norm", "batch_norm"})
 _ROLES = {"multiply": "gamma", "add": "beta"}  # in the order in which they follow
@@ -44,10 +44,61 @@ def scaled_behind(graph: Graph, names: Callable[[str], Mapping[str, str]]) -> It
     for norm in graph.trace.ops:
         if norm.kind not in BARE or _SCALES & set(norm.weights):
             continue
-        way = list(_behind(norm, graph))
-        shaping = _shaping(way, norm.outputs[0], graph)
-        if way and shaping is not None:
+        after = _moved_on(norm, graph)
+        last = after[-1] if after else norm
+        way = list(_behind(last, graph))
+        shaping = _shaping(way, last.outputs[0], graph)
+        before = _moved_to(norm, last, graph) if after else ()
+        if not way or shaping is None or before is None:
+            continue
+        if not after:
             yield _as_one(norm, way, graph, names(norm.kind)), (*shaping, norm, *way)
+        elif not norm.weights:
+            whole = _over_places(norm, before, after)
+            yield _as_one(whole, way, graph, names(whole.kind)), (*shaping, *before, norm, *after, *way)
+
+
+def _moved_on(norm: Op, graph: Graph) -> list[Op]:
+    """Return the operations that bring what a norm returns into another shape, or order, before anything reads it."""
+    found: list[Op] = []
+    op = norm
+    while True:
+        read = graph.readers.get(op.outputs[0], ())
+        if len(read) != 1 or op.outputs[0] in graph.trace.outputs or not _moves_one(read[0]):
+            return found
+        op = read[0]
+        found.append(op)
+
+
+def _moved_to(norm: Op, last: Op, graph: Graph) -> tuple[Op, ...] | None:
+    """Return the operations that brought a tensor of the shape of `last`'s result to a norm; None if there is none."""
+    shapes = graph.trace.shapes
+    found: list[Op] = []
+    tensor = norm.inputs[0]
+    while not found or shapes.get(tensor) != shapes.get(last.outputs[0]):
+        maker = graph.makers.get(tensor)
+        if maker is None or not _moves_one(maker) or len(graph.readers.get(tensor, ())) != 1:
+            return None
+        found.append(maker)
+        tensor = maker.inputs[0]
+    return tuple(reversed(found))
+
+
+def _over_places(norm: Op, before: Sequence[Op], after: Sequence[Op]) -> Op:
+    """Return a norm with the moves around it as one: one of its kind over other axes, if they only permute and undo."""
+    whole = replace(norm, kind="norm", inputs=before[0].inputs, config={})
+    orders = [op.config.get("order") for op in (*before, *after)]
+    axes = norm.config.get("axes")
+    if len(orders) != 2 or None in orders or axes is None or norm.kind not in ("layer_norm", "rms_norm"):
+        return whole
+    there, back = (list(map(int, order or ())) for order in orders)
+    if [there[axis] for axis in back] != sorted(there):
+        return whole
+    return replace(whole, kind=norm.kind, config={**norm.config, "axes": sorted(there[int(axis)] for axis in axes)})
+
+
+def _moves_one(op: Op) -> bool:
+    return op.effect == MOVES and len(op.inputs) == 1 and not op.weights
 
 
 def lengths_as_roots(graph: Graph, names: Callable[[str], Mapping[str, str]]) -> Iterator[tuple[Op, tuple[Op, ...]]]:

@@ -21,6 +21,8 @@ BEHIND = (
     _right("batch", "batch", _IMAGES),
     _right("group", "group", _IMAGES),
     _right("image", "image", _IMAGES),
+    _right("image", "image_scaled_after_its_return", _IMAGES),
+    _wrong("image", "image_of_a_larger_eps", _IMAGES, "layernorm-eps"),
     _right("layer", "layer", _SEQUENCES),
     _right("layer", "layer_at_once", _SEQUENCES),
     _right("layer_in_two", "layer", _SEQUENCES),
