@@ -402,6 +402,8 @@ class TorchModels:
 
     def _told(self, tensor: Any) -> Array:
         tensor = tensor.detach().cpu()
+        if tensor.layout != self.torch.strided:  # as the gradient of an Embedding(sparse=True)
+            tensor = tensor.to_dense()
         if tensor.dtype == self.torch.bfloat16:
             tensor = tensor.float()
         return np.array(tensor.resolve_conj().resolve_neg().numpy())  # torch may note a sign, and turn it later

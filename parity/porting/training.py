@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,13 +19,14 @@ from parity.pairing.relations import Relation
 from parity.porting.cuts import Step
 from parity.porting.options import Array
 from parity.porting.orders import Orders
-from parity.porting.sides import SIDES, TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH, TWINS, Models, family
+from parity.porting.sides import LABELS, SIDES, TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH, TWINS, Models, family
 from parity.porting.verdict import Source, layer_name, message
 
 SGD: Mapping[str, Any] = {"name": "sgd", "learning_rate": 2.0**-7}  # linear in the gradient: no division blurs it
 SAFETY = 256.0  # as for whole outputs
 CLOSE = 1e-10  # of the scale: between statistics that a formula predicts
 DOUBLED = "bias-missing-or-doubled"
+NOTHING, TIMES = "zero throughout", "times"  # how the sentence about two gradients says what became of one
 
 Sides = Mapping[str, Mapping[str, Any]]
 
@@ -133,7 +136,22 @@ def _bounds(
 
 
 def _judged(name: str, stage: str, arrays: Mapping[str, Array], bounds: tuple[Array, Array]) -> Finding:
-    return judge(name, stage, Quartet(*(arrays[side] for side in SIDES)), *bounds)
+    found = judge(name, stage, Quartet(*(arrays[side] for side in SIDES)), *bounds)
+    if found.verdict != SEMANTIC or stage == "state":
+        return found
+    return replace(found, note=_factor(arrays[TWIN_TENSORFLOW], arrays[TWIN_TORCH]) or found.note)
+
+
+def _factor(mine: Array, theirs: Array) -> str:
+    """Return in a sentence which number PyTorch's gradient is TensorFlow's multiplied by, if it is by one number."""
+    a, b = (np.asarray(one, dtype=np.float64).ravel() for one in (mine, theirs))
+    if not a.any() or not b.any():
+        none, other = (TENSORFLOW, TORCH) if not a.any() else (TORCH, TENSORFLOW)
+        return f"{LABELS[none]}'s is {NOTHING}, {LABELS[other]}'s is not."
+    factor = float(a @ b) / float(a @ a)
+    if factor and float(np.abs(b - factor * a).max()) <= CLOSE * float(np.abs(b).max()):
+        return f"PyTorch's is {factor:.6g} {TIMES} TensorFlow's."
+    return ""
 
 
 def _held(reference: str, held: Mapping[str, Any]) -> bool:
@@ -167,9 +185,24 @@ def sources(
     if found:
         return found
     evidence = f"its forward pass agrees; {failing[0].message().splitlines()[0]}"
-    fix = "look for what detaches, scales or replaces a gradient in this layer"
+    fix = _look_for(step, failing)
     message = _message(mine, theirs, failing, "unknown", evidence, fix)
     return [Source(mine, theirs, "unknown", evidence, fix, cut.kind, message)]
+
+
+def _look_for(step: Step, failing: Sequence[Finding]) -> str:
+    """Return what to look for in a layer whose forward pass agrees, by what its gradients have in common."""
+    notes = [finding.note for finding in failing]
+    if all(finding.kind == "state" for finding in failing):
+        return "compare when, and by which formula, the two change what they keep from step to step"
+    if all(NOTHING in note for note in notes):
+        torch = all(note.startswith(LABELS[TORCH]) for note in notes)
+        words = "detach(), torch.no_grad() or .data" if torch else "tf.stop_gradient, or an operation without gradient,"
+        cut = step.cut.main_torch if torch else step.cut.main_tensorflow
+        return f"look for {words} in `{layer_name(cut.name) if cut else step.cut.name}` or right before it"
+    if all(TIMES in note for note in notes):
+        return "look for what scales or reverses the gradient in this layer or right before it"
+    return "look for what detaches, scales or replaces a gradient in this layer"
 
 
 def of_statistics(step: Step, findings: Sequence[Finding], plan: WeightPlan, held: Sides) -> list[Source]:
@@ -195,9 +228,12 @@ def _message(mine: str, theirs: str, failing: Sequence[Finding], cause: str, evi
 def _statistics(step: Step, mine: Op, theirs: Op, plan: WeightPlan, held: Sides) -> list[tuple[str, str, str]]:
     """Return which differences of batch normalisation explain its statistics: momentum, variance or both."""
     keep_a, keep_b = mine.config.get("momentum"), theirs.config.get("momentum")
+    averages = keep_b is None and "running_mean" in theirs.weights
+    if averages and keep_a is not None:
+        keep_b = _kept(step, float(keep_a), plan, held)
     if keep_a is None or keep_b is None or keep_b == 1.0:
         return []
-    count = next((x.size // x.shape[-1] for x in step.fed.values()), 0)
+    count = next((_normalised(x.shape, mine) for x in step.fed.values()), 0)
     tries = [(False, False), (True, False), (False, True), (True, True)]
     for momentum, variance in sorted(tries, key=sum)[1:]:
         worst = 0.0
@@ -206,8 +242,29 @@ def _statistics(step: Step, mine: Op, theirs: Op, plan: WeightPlan, held: Sides)
                 continue
             worst = max(worst, _left(link, step, held, (keep_a, keep_b), count, momentum, variance))
         if worst < CLOSE:
-            return _causes(momentum, variance, float(keep_a), float(keep_b), count, worst, theirs.name)
+            instead = f"None, which averages all batches: {1.0 - keep_b:g}" if averages else f"{1.0 - keep_b:g}"
+            return _causes(momentum, variance, float(keep_a), instead, count, worst, theirs.name)
     return []
+
+
+def _kept(step: Step, keep: float, plan: WeightPlan, held: Sides) -> float | None:
+    """Return the share of the old mean that torch kept; TensorFlow's own share is known, and so is the batch's mean."""
+    for link in plan.links:
+        if link.role != "moving_mean" or link.tensorflow not in step.answers[TWIN_TENSORFLOW]["state"]:
+            continue
+        before = read(link.tensorflow, held[TENSORFLOW]).astype(np.float64).ravel()
+        mine = np.asarray(step.answers[TWIN_TENSORFLOW]["state"][link.tensorflow]).astype(np.float64).ravel() - before
+        theirs = np.asarray(link.to_tensorflow(np.asarray(step.answers[TWIN_TORCH]["state"][link.torch])))
+        moved = float(mine @ mine)
+        return None if moved == 0.0 else 1.0 - (1.0 - keep) * float((theirs.ravel() - before) @ mine) / moved
+    return None
+
+
+def _normalised(shape: Sequence[int], norm: Op) -> int:
+    """Return how many numbers each statistic of a norm is of."""
+    axis = norm.config.get("axis", -1)
+    kept = {axis} if isinstance(axis, int) else set(axis)
+    return math.prod(size for place, size in enumerate(shape) if not {place, place - len(shape)} & kept)
 
 
 def _left(
@@ -225,15 +282,15 @@ def _left(
 
 
 def _causes(
-    momentum: bool, variance: bool, keep_a: float, keep_b: float, count: int, left: float, name: str
+    momentum: bool, variance: bool, keep_a: float, instead: str, count: int, left: float, name: str
 ) -> list[tuple[str, str, str]]:
     found = []
     both = " together with the other one" if momentum and variance else ""
     if momentum:
-        old, new = 1.0 - keep_b, 1.0 - keep_a
+        new = 1.0 - keep_a
         found.append((
             "batchnorm-momentum",
-            f"the statistics agree to {left:.0e} with torch momentum {new:g} instead of {old:g}{both}",
+            f"the statistics agree to {left:.0e} with torch momentum {new:g} instead of {instead}{both}",
             f"momentum={new:g} in `{name}` (torch's momentum is the weight of the new value)",
         ))  # fmt: skip
     if variance:
@@ -294,6 +351,8 @@ def _moved(link: WeightLink, moved: Mapping[str, Array], largest: float, models:
     )
     if verdict == SEMANTIC and "+" in link.torch and _doubled(a64, b64):
         note = f"Torch trains two biases that are added: the step of their sum is twice Keras's ({DOUBLED})."
+    elif verdict == SEMANTIC and (factor := _factor(a64, b64)):
+        note = f"One step moves it differently: {factor}"
     return Finding(
         link.tensorflow, "update", verdict, note, tuple(a64.shape), scale, d64=gap, d64_bound=allowed,
         d32=float(np.abs(moved[TENSORFLOW] - moved[TORCH]).max(initial=0.0)) / scale, elements=int(a64.size),
@@ -325,10 +384,10 @@ def step_sources(findings: Sequence[Finding], plan: WeightPlan, models: Models) 
         if finding.verdict == SEMANTIC and DOUBLED in finding.note:
             pair = links[finding.tensor].pair
             mine, theirs = layer_name(named[0][pair.tensorflow]), layer_name(named[1][pair.torch])
-            evidence = (
-                f"one step moves torch's sum of two biases {finding.d64:.2g} of the step further than Keras's one"
-            )
-            fix = f"freeze one of the two biases of `{theirs}`: bias_hh_l0.requires_grad_(False)"
+            torch_names = links[finding.tensor].torch
+            both = " and ".join(f"`{name}`" for name in weight_names(torch_names))
+            evidence = f"torch trains {both}, so one step moves their sum twice as far as Keras's `{finding.tensor}`"
+            fix = f"freeze one of the two: `{torch_names.rpartition('+')[2]}`.requires_grad_(False)"
             message = _message(mine, theirs, [finding], DOUBLED, evidence, fix)
             found.append(Source(mine, theirs, DOUBLED, evidence, fix, "update", message))
     return found

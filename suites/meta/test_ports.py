@@ -55,7 +55,8 @@ class Answer:
     def told(self) -> str:
         """All that a person could read."""
         layers = (layer["forced"].get("note", "") for layer in self.found.get("layers", ()))
-        return "\n".join([self.stderr, self.found.get("why", ""), *self.found.get("notes", ()), *layers])
+        sources = (source.get(key, "") for source in self.found.get("sources", ()) for key in ("evidence", "fix"))
+        return "\n".join([self.stderr, self.found.get("why", ""), *self.found.get("notes", ()), *layers, *sources])
 
 
 def _inputs(case: Case) -> list[str]:

@@ -22,6 +22,7 @@ from suites.meta.ports.networks import NETWORKS
 from suites.meta.ports.published import PUBLISHED
 from suites.meta.ports.several import SEVERAL
 from suites.meta.ports.sought import SOUGHT
+from suites.meta.ports.trained import TRAINED
 from suites.meta.ports.vision import VISION
 from suites.meta.ports.written import WRITTEN
 from suites.meta.ports.zoo import ZOO
@@ -29,11 +30,11 @@ from suites.meta.ports.zoo import ZOO
 FOLDER = Path(__file__).resolve().parent
 CASES: tuple[Case, ...] = (
     *CORRECT, *CURED, *FAULTS, *SEVERAL, *FURTHER, *GAPS, *SOUGHT, *VISION, *EXAMINED, *PUBLISHED, *WRITTEN, *BEHIND,
-    *BAD, *ZOO, *ACCEPTED, *NETWORKS,
+    *BAD, *ZOO, *ACCEPTED, *NETWORKS, *TRAINED,
 )  # fmt: skip
 
 __all__ = [
-    "ACCEPTED", "BAD", "CASES", "CORRECT", "CURED", "EXAMINED", "FAULTS", "FOLDER", "FURTHER", "GAPS", "NETWORKS",
-    "PUBLISHED", "SEVERAL", "SOUGHT", "VISION", "WRITTEN", "ZOO",
+    "ACCEPTED", "BAD", "BEHIND", "CASES", "CORRECT", "CURED", "EXAMINED", "FAULTS", "FOLDER", "FURTHER", "GAPS",
+    "NETWORKS", "PUBLISHED", "SEVERAL", "SOUGHT", "TRAINED", "VISION", "WRITTEN", "ZOO",
     "Case", "Source",
 ]  # fmt: skip
