@@ -66,7 +66,8 @@ def find(models: Models, matching: Matching, plan: WeightPlan, inputs: Sequence[
 def _kept_by_hand(models: Models, plan: WeightPlan, pairs: Iterable[tuple[Op, Op]]) -> bool:
     """Return whether torch has buffers without a partner that may be such statistics, written by its own code."""
     shapes = {models[TENSORFLOW].weights[name].shape for mine, _ in pairs for name in _statistics(mine)}
-    held = (models[TORCH].weights[name] for name in plan.unmatched_torch)
+    linked = {name for link in plan.links for name in weight_names(link.torch)}
+    held = (weight for name, weight in models[TORCH].weights.items() if name not in linked)
     return any(not weight.trainable and weight.shape in shapes for weight in held)
 
 

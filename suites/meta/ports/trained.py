@@ -30,6 +30,8 @@ def _statistics() -> Iterator[Case]:
         "normalised", "averaging_all", "8x9x3", ("norm", "norm", MOMENTUM), ("norm", "norm", VARIANCE),
         says=("torch momentum 0.1 instead of None",),
     )  # fmt: skip
+    missing = "TensorFlow weights without a partner: `norm/moving_mean`"  # torch's code keeps its own, and reads them
+    yield replace(_port("normalised", "as_keras", "8x9x3", says=(missing,)), verdict="undecided")
 
 
 def _biases() -> Iterator[Case]:
