@@ -1,12 +1,19 @@
-"""What a Keras layer's configuration says of training alone: how weights are drawn, and what adds to the loss."""
+"""What a Keras layer's configuration says of training alone: how weights are drawn and held, what adds to the loss."""
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from typing import Any
 
 _REGULARIZED = ("kernel", "depthwise", "pointwise", "recurrent", "embeddings", "bias", "beta", "gamma", "activity")
+_IN_TRAINING = {  # what a setting of a layer does in training
+    "regularizer": ("adds", "add", "to Keras's loss what no torch module holds: add it to the port's loss (L2(l) is l"
+                    " times the sum of squares: `weight_decay=2*l` where the optimizer couples it)"),
+    "constraint": ("constrains", "constrain", "weights: Keras puts them back within bounds after each step, torch's"
+                   " optimizers do not, and the port's loop has to"),
+}  # fmt: skip
 _FAMILIES = {  # of a scale and a mode of VarianceScaling
     (1.0, "fan_in"): ("lecun", ""), (1.0, "fan_avg"): ("glorot", ""),
     (2.0, "fan_in"): ("he", ""), (2.0, "fan_out"): ("he", "(mode=fan_out)"),
@@ -29,14 +36,25 @@ def initializer(layer: Any) -> str | None:
     return ", ".join(parts)
 
 
-def regularizers(layer: Any) -> list[str]:
-    """Return what a layer's regularizers add to Keras's loss, as people write it: `kernel L2(0.001)`."""
+def training_notes(layers: Iterable[tuple[str, Any]]) -> tuple[str, ...]:
+    """Return notes on what named layers do in training alone: no torch module does such a thing, so no pair shows."""
+    named, notes = list(layers), []
+    for setting, (one, several, what) in _IN_TRAINING.items():
+        found = {name: told for name, layer in named if (told := _settings(layer, setting))}
+        for first in list(found)[:1]:
+            verb = one if len(found) == 1 else f"and {len(found) - 1} more layer{'s' * (len(found) > 2)} {several}"
+            notes.append(f"`{first}` ({', '.join(found[first])}) {verb} {what}")
+    return tuple(notes)
+
+
+def _settings(layer: Any, setting: str) -> list[str]:
+    """Return a layer's regularizers or constraints as people write them: `kernel L2(0.001)`."""
     held = getattr(layer, "cell", None) or layer
-    found = {role: getattr(held, f"{role}_regularizer", None) for role in _REGULARIZED}
-    return [f"{role} {_regularizer(one)}" for role, one in found.items() if one is not None]
+    found = {role: getattr(held, f"{role}_{setting}", None) for role in _REGULARIZED}
+    return [f"{role} {_written(one)}" for role, one in found.items() if one is not None]
 
 
-def _regularizer(one: Any) -> str:
+def _written(one: Any) -> str:
     try:
         config = one.get_config()
     except Exception:

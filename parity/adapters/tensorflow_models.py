@@ -10,7 +10,7 @@ import numpy as np
 from parity.adapters.base import Array
 from parity.adapters.tensorflow_model_calling import built_in_training_mode, call_model, dropout_off, input_tensors
 from parity.adapters.tensorflow_model_declared import declared_arguments, declared_shapes
-from parity.adapters.tensorflow_model_initial import initializer, regularizers
+from parity.adapters.tensorflow_model_initial import initializer, training_notes
 from parity.adapters.tensorflow_model_layers import Call, describe
 from parity.adapters.tensorflow_model_loading import (
     checked_model,
@@ -130,6 +130,7 @@ class TensorflowModels(TensorflowModelSession):
             listed = ", ".join(f"`{name}`" for name in still)
             notes.append(f"{listed} changed no picture at random, as no dropout dropped anything")
         notes += self._replayed(given, own, outputs)
+        notes += self._of_training() if training else ()
         if changed and not training:
             listed = ", ".join(f"`{names.of(variable)}`" for variable in changed[:3])
             notes.append(f"the TensorFlow model changes {listed} when it runs in inference")
@@ -146,7 +147,6 @@ class TensorflowModels(TensorflowModelSession):
         names = self._names()
         ops: list[Op] = []
         inside: list[str] = []
-        penalties = {names.paths[id(layer)]: found for layer in names.layers if (found := regularizers(layer))}
         for layer in names.layers:
             path = names.paths[id(layer)]
             if any(path.startswith(f"{outer}/") for outer in inside):
@@ -163,7 +163,11 @@ class TensorflowModels(TensorflowModelSession):
                 drawn = initializer(layer) if weights else None
                 config = {**part.config, "initializer": drawn} if drawn else part.config
                 ops.append(Op(len(ops), name, part.kind, (), (), config, weights, made_by(layer)))
-        return Trace((), (), (), tuple(ops), {}, {}, self._weights(), _penalised(penalties)).to_dict()
+        return Trace((), (), (), tuple(ops), {}, {}, self._weights(), self._of_training()).to_dict()
+
+    def _of_training(self) -> tuple[str, ...]:
+        names = self._names()
+        return training_notes((names.paths[id(layer)], layer) for layer in names.layers)
 
     def get_model_weights(self, names: Sequence[str] | None = None) -> dict[str, Array]:
         """Return all weights and statistics by name, or the named ones."""
@@ -383,15 +387,3 @@ def _distance(a: Array, b: Array) -> float:
         return float("inf")
     scale = float(np.max(np.abs(b.astype(np.float64)))) if b.size else 1.0
     return float(np.max(np.abs(a.astype(np.float64) - b.astype(np.float64)))) / (scale or 1.0) if a.size else 0.0
-
-
-def _penalised(penalties: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-    """Return the note on what layers add to the loss: no torch module holds such a thing, so that no pair shows it."""
-    if not penalties:
-        return ()
-    first = next(iter(penalties))
-    others = f" and {len(penalties) - 1} more layers add" if len(penalties) > 1 else " adds"
-    return (
-        f"`{first}` ({', '.join(penalties[first])}){others} to Keras's loss what no torch module holds: add it to "
-        "the port's loss (L2(l) is l times the sum of squares: `weight_decay=2*l` where the optimizer couples it)",
-    )

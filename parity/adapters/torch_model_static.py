@@ -25,6 +25,7 @@ def static_trace(session: Session) -> dict[str, Any]:
     """Return `Trace.to_dict()` data of the leaf modules in the order of their definition."""
     ops: list[dict[str, Any]] = []
     inside: set[int] = set()
+    still = _kept_still(session.model)
     for path, module in session.model.named_modules():
         if id(module) in inside or not path or not stands_alone(module):
             continue
@@ -32,6 +33,7 @@ def static_trace(session: Session) -> dict[str, Any]:
         drawn = initializers(module)
         for title, call in _tried(session, path, module):
             config = {**call.config, **drawn} if call.weights else call.config
+            config |= {"frozen": True} if call.kind == "batch_norm" and id(module) in still else {}
             ops.append(
                 {
                     "index": len(ops), "name": title, "kind": call.kind, "inputs": [], "outputs": [],
@@ -39,6 +41,17 @@ def static_trace(session: Session) -> dict[str, Any]:
                 }
             )  # fmt: skip
     return _data(session, ops)
+
+
+def _kept_still(model: nn.Module) -> set[int]:
+    """Return the modules that a model's own code leaves in evaluation when it is put into training mode."""
+    modes = {module: module.training for module in model.modules()}
+    try:
+        model.train()
+        return {id(module) for module in modes if not module.training}
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
 
 
 def trace_in_order(session: Session, inputs: Sequence[tuple[Sequence[int], bool]]) -> dict[str, Any] | None:
@@ -67,7 +80,8 @@ def trace_in_order(session: Session, inputs: Sequence[tuple[Sequence[int], bool]
     entitle(recording)
     taken_together(recording)
     depends(recording)
-    return _data(session, [_told(index, call) for index, call in enumerate(_first_uses(recording))])
+    still = _kept_still(session.model)
+    return _data(session, [_told(index, call, still) for index, call in enumerate(_first_uses(recording))])
 
 
 def _first_uses(recording: Recording) -> Iterator[Call]:
@@ -83,8 +97,9 @@ def _first_uses(recording: Recording) -> Iterator[Call]:
         yield call
 
 
-def _told(index: int, call: Call) -> dict[str, Any]:
+def _told(index: int, call: Call, still: set[int]) -> dict[str, Any]:
     drawn = initializers(call.module) if call.weights and call.module is not None else {}
+    drawn |= {"frozen": True} if call.kind == "batch_norm" and id(call.module) in still else {}
     return {
         "index": index, "name": call.title, "kind": call.kind, "inputs": [], "outputs": [],
         "config": {**call.config, **drawn}, "weights": call.weights, "made_by": call.made_by,

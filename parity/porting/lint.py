@@ -10,10 +10,12 @@ from typing import Any
 
 from parity.errors import UsageError
 from parity.judge.traps.lint import FAMILIES, Difference, comparable, compare, compare_optimizers, with_padding
-from parity.model.trace import AFTER, Op, Trace
+from parity.model.trace import AFTER, Op, Trace, weight_names
 from parity.pairing.match import Matching, match_all, match_weighted
+from parity.porting.causes import UNKNOWN
+from parity.porting.freezing import FROZEN_NORM
 from parity.porting.options import IMAGE_AXES, CheckOptions, is_onnx
-from parity.porting.sides import TENSORFLOW, TORCH, PlainWorkers
+from parity.porting.sides import LABELS, TENSORFLOW, TORCH, PlainWorkers
 
 PLAIN = (TENSORFLOW, TORCH)
 BATCH = 2
@@ -84,10 +86,12 @@ def lint(tensorflow: str, torch: str, options: CheckOptions, optimizers: tuple[s
     pairs = _in_either_order([(mine[pair.tensorflow], theirs[pair.torch]) for pair in matching.pairs])
     pairs += _droppers(list(mine.values()), list(theirs.values()), pairs)
     alike = [pair for pair in pairs if comparable(*pair)]
-    found = [difference for pair in alike for difference in compare(*pair)]
+    found = [difference for pair in alike for difference in compare(*pair) if _holds(difference, pair[1], torch_trace)]
     paired = [{op.index for op in side} for side in zip(*alike, strict=True)] or [set(), set()]
     files = [is_onnx(name) for name in (tensorflow, torch)]
-    if any(files):
+    if not any(files):
+        found += [one for pair in alike for one in _trained_alone(pair, (traces[TENSORFLOW][0], torch_trace))]
+    else:
         found = [one for one in found if one.trap not in OF_TRAINING]
         for ops, is_file, known, which in zip((mine, theirs), reversed(files), paired, PLAIN, strict=True):
             before = _before_folded(list(ops.values()), known) if is_file else set()
@@ -100,6 +104,29 @@ def lint(tensorflow: str, torch: str, options: CheckOptions, optimizers: tuple[s
         unpaired_torch=tuple(op.name for index, op in theirs.items() if index not in paired[1]),
         notes=tuple(dict.fromkeys([*notes, *matching.ambiguous, *matching.notes])),
     )
+
+
+def _holds(difference: Difference, torch: Op, trace: Trace) -> bool:
+    """Whether a difference of kinds is one of these two layers: of two biases that are added, both may not train."""
+    names = [name for reference in torch.weights.values() if "+" in reference for name in weight_names(reference)]
+    trained = [trace.weights[name].trainable for name in names if name in trace.weights]
+    return difference.trap != BIAS or all(trained) or len(trained) < len(names)
+
+
+def _trained_alone(pair: tuple[Op, Op], traces: tuple[Trace, Trace]) -> list[Difference]:
+    """Return the difference of two layers that one side alone trains; normalisations may have been told already."""
+    trains = []
+    for op, trace in zip(pair, traces, strict=True):
+        names = {name for reference in op.weights.values() for name in weight_names(reference)}
+        held = [trace.weights[name].trainable for name in names if name in trace.weights]
+        trains.append(any(held) if held else None)
+    frozen = {bool(op.config.get("frozen")) for op in pair}
+    if None in trains or trains[0] == trains[1] or len(frozen) > 1:
+        return []
+    side = LABELS[TENSORFLOW if trains[0] else TORCH]
+    what = f"trains in {side} alone: trainable={trains[0]} against requires_grad={trains[1]}"
+    trap = FROZEN_NORM if pair[0].kind == "batch_norm" else UNKNOWN
+    return [Difference(trap, what, "a step of training makes two functions of one", pair[0].name, pair[1].name)]
 
 
 def _droppers(tensorflow: Sequence[Op], torch: Sequence[Op], pairs: Sequence[tuple[Op, Op]]) -> list[tuple[Op, Op]]:

@@ -379,6 +379,59 @@ def test_lint_sees_how_weights_were_drawn_and_what_layers_add_to_the_loss(tmp_pa
     assert found["careless"]["head"].endswith("against glorot_uniform, bias constant(0.1)")
 
 
+FROZEN_KERAS = """
+import keras
+from keras import layers
+def build():
+    return keras.Sequential([
+        keras.Input((6, 4)),
+        layers.LSTM(5, name="lstm"),
+        layers.BatchNormalization(name="norm", momentum=0.9, epsilon=1e-5, trainable=False),
+        layers.Dense(3, name="head", trainable=False, kernel_constraint=keras.constraints.MaxNorm(0.5)),
+    ])
+"""
+FROZEN_TORCH = """
+from torch import nn
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(4, 5, batch_first=True)
+        self.norm = nn.BatchNorm1d(5)
+        self.head = nn.Linear(5, 3)
+    def forward(self, x):
+        return self.head(self.norm(self.lstm(x)[0][:, -1]))
+class Frozen(Model):
+    def __init__(self):
+        super().__init__()
+        self.lstm.bias_hh_l0.requires_grad_(False)
+        self.norm.requires_grad_(False)
+        self.head.requires_grad_(False)
+    def train(self, mode=True):
+        super().train(mode)
+        self.norm.eval()
+        return self
+good, careless = Frozen, Model
+"""
+
+
+def test_lint_sees_what_trains_on_one_side_alone_and_what_keras_constrains(tmp_path: Path) -> None:
+    (tmp_path / "keras_model.py").write_text(FROZEN_KERAS)
+    (tmp_path / "torch_model.py").write_text(FROZEN_TORCH)
+    found = {}
+    for port in ("good", "careless"):
+        done = _parity(tmp_path, "lint", "keras_model.py:build", f"torch_model.py:{port}", "--json", "lint.json")
+        told = json.loads((tmp_path / "lint.json").read_text())["differences"]
+        found[port] = {
+            one["tensorflow"]: (one["trap"], one["what"]) for one in told if one["trap"] != "init-distribution"
+        }
+        assert "`head` (kernel MaxNorm(0.5)) constrains weights" in done.stdout
+    assert found["good"] == {}
+    assert {name: trap for name, (trap, _) in found["careless"].items()} == {
+        "lstm": "bias-missing-or-doubled", "norm": "batchnorm-frozen", "head": "unknown",
+    }  # fmt: skip
+    assert found["careless"]["head"][1] == "trains in PyTorch alone: trainable=False against requires_grad=True"
+
+
 MODULE = """
 import tensorflow as tf
 class Model(tf.Module):

@@ -713,7 +713,8 @@ def _gradients() -> Iterator[Case]:
     port = partial(_port, "gated", inputs="12", options=("--train",), family="gradients")
     yield port("gated")
     yield port("gated_with_it", cause="unknown", place=("multiply", "mul"))
-    yield port("gated_twice", verdict="different", says=("One step moves it differently: PyTorch's is 2 times TensorFlow's",))
+    twice = "One step moves it differently: PyTorch's is 2 times TensorFlow's"
+    yield port("gated_twice", verdict="different", says=(twice,))
 
 
 FURTHER = (
