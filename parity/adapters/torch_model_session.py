@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from parity.adapters.torch_model_calls import Call, named_outputs
+from parity.adapters.torch_model_calls import Call, Par, leaves, named_outputs
 from parity.adapters.torch_model_computed import Computed, Length, bake, own_state
 from parity.adapters.torch_model_draws import DRAWS
 from parity.adapters.torch_model_exact import Rewritten, without_dropout
@@ -466,6 +466,7 @@ def trace_data(session: Session) -> Mapping[str, Any]:
     assert recording is not None
     weights = session.weights()
     unseen = {tensor for call in recording.calls if call.hidden for tensor in call.outputs}
+    still = _without_gradients(recording)
     return {
         "inputs": list(recording.inputs),
         "outputs": list(recording.outputs),
@@ -474,11 +475,19 @@ def trace_data(session: Session) -> Mapping[str, Any]:
         "shapes": {str(tensor): list(shape) for tensor, shape in recording.shapes.items()},
         "dtypes": {str(tensor): dtype for tensor, dtype in recording.dtypes.items()},
         "weights": {
-            name: {"shape": list(tensor.shape), "trainable": bool(tensor.requires_grad)}
+            name: {"shape": list(tensor.shape), "trainable": bool(tensor.requires_grad) and name not in still}
             for name, tensor in weights.items()
         },
         "notes": list(recording.notes),
     }
+
+
+def _without_gradients(recording: Recording) -> set[str]:
+    """Return the weights that are read under `torch.no_grad()` alone, in a run with gradients: none of them trains."""
+    read: dict[bool, set[str]] = {True: set(), False: set()}
+    for call in recording.calls:
+        read[call.grad] |= {one.reference for one in leaves((call.args, dict(call.kwargs))) if isinstance(one, Par)}
+    return read[False] - read[True] if read[True] else set()
 
 
 def _op(call: Call, unseen: Container[int]) -> dict[str, Any]:

@@ -219,6 +219,7 @@ class TorchModels:
         result: dict[str, Any] = {"value": read(value)}
         if differentiate:
             result |= self._gradients(value, upstream, fed, weights.used, tracked)
+            result["without_gradients"] = not any(call.grad for call in segment.calls)
         if state:
             found = statistics(weights, segment.calls)
             plain = {tensor: session.tensor(array) for tensor, array in given.items()}

@@ -46,8 +46,7 @@ def _source(models: Models, mine: Op, theirs: Op, links: Sequence[WeightLink]) -
     torch_names = ", ".join(f"`{name}`" for link in links for name in weight_names(link.torch))
     evidence = f"trained in {LABELS[side]} alone: {torch_names}; a step of training makes two functions of one"
     fix = f"requires_grad_({side == TENSORFLOW}) for {torch_names}"
-    if side == TORCH:
-        fix += f", as `{layer_name(mine.name)}` has trainable=False"
+    fix += f", as `{layer_name(mine.name)}` has trainable=False" if side == TORCH else " (and no torch.no_grad() there)"
     cause = FROZEN_NORM if mine.kind == theirs.kind == "batch_norm" else UNKNOWN
     pair = layer_name(mine.name), layer_name(theirs.name)
     told = message(*pair, "trains on one side alone", cause, evidence, fix)

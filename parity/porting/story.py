@@ -70,7 +70,7 @@ class Story:
         training_ = prepared.models.options.train and step is given
         gradients = training.gradients(step, prepared.plan, prepared.orders) if training_ else []
         if step.finding.verdict != SEMANTIC:
-            gradients = self._without_ties(step, gradients)
+            gradients = self._without_ties(step, training.without_idle(step, gradients, self._training))
         row = _row(step, gradients)
         self.layers.append(row)
         if step.finding.verdict == SEMANTIC:
@@ -84,6 +84,10 @@ class Story:
             found = training.sources(step, gradients, prepared.plan, prepared.weights, self.bank.of_gradients)
         self.sources = at_every_call(self.sources, found)
         return row
+
+    @cached_property
+    def _training(self) -> frozenset[int]:
+        return training.tensors_that_train(self.prepared.models[TENSORFLOW])
 
     def _explained(self, step: Step) -> list[Source]:
         return folding.of_eps(self.prepared.models, step) or self.bank.sources(step)

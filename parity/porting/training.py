@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from parity.judge.bound import UNIT_ROUNDOFF
 from parity.judge.compare import Quartet, judge
 from parity.judge.verdict import IDENTICAL, ROUNDING, SEMANTIC, Finding
 from parity.model import draws
-from parity.model.trace import Op, weight_names
+from parity.model.trace import Op, Trace, weight_names
 from parity.pairing.copying import WeightLink, WeightPlan, read
 from parity.pairing.relations import Relation
 from parity.porting.cuts import Step
@@ -36,6 +36,27 @@ def gradients(step: Step, plan: WeightPlan, orders: Orders) -> list[Finding]:
     if any("input_gradients" not in step.answers.get(side, {}) for side in SIDES):
         return []
     return [*_of_inputs(step, orders), *_of_weights(step, plan), *_of_state(step, plan)]
+
+
+def tensors_that_train(trace: Trace) -> frozenset[int]:
+    """Return the tensors that depend on a weight that trains."""
+    found: set[int] = set()
+    for op in trace.ops:
+        names = (name for reference in op.weights.values() for name in weight_names(reference))
+        if found & set(op.inputs) or any(name in trace.weights and trace.weights[name].trainable for name in names):
+            found |= set(op.outputs)
+    return frozenset(found)
+
+
+def without_idle(step: Step, findings: Sequence[Finding], training: Container[int]) -> list[Finding]:
+    """Return the findings without gradients that nobody uses: torch runs a layer without, and nothing trains before.
+
+    As a frozen backbone under `torch.no_grad()` runs; `training` are TensorFlow's tensors that depend on what trains.
+    """
+    idle = step.answers.get(TORCH, {}).get("without_gradients")
+    if not idle or any(tensor in training for tensor in step.cut.feeds_tensorflow):
+        return list(findings)
+    return [finding for finding in findings if finding.kind != "input-gradient"]
 
 
 def fed_pairs(step: Step, orders: Orders) -> list[tuple[int, int, Relation]]:

@@ -61,4 +61,11 @@ def _gradients() -> Iterator[Case]:
     )  # fmt: skip
 
 
-TRAINED = (*_statistics(), *_biases(), *_gradients())
+def _frozen() -> Iterator[Case]:
+    """Yield first layers that torch runs without gradients: the same as one that is frozen, and as no other."""
+    yield _port("dense_frozen", "without_gradients", "7")
+    case = _port("dense", "without_gradients", "7", ("first", "first", "unknown"), ("first", "tanh", "unknown"))
+    yield replace(case, says=("trained in TensorFlow alone: `first.weight`, `first.bias`", "no torch.no_grad() there"))
+
+
+TRAINED = (*_statistics(), *_biases(), *_gradients(), *_frozen())
