@@ -22,6 +22,7 @@ MERGED = frozenset({"sum", "ave", "mul"})  # the two directions of a layer, into
 TRIMMED = frozenset({"conv_transpose", "conv", "depthwise_conv"})  # what ports cut to size afterwards
 HEADED = frozenset({"dense", "matmul", "einsum"})  # whose units are at the end on both sides
 TRIMMING = frozenset({"slice", "cropping", "zero_pad"})
+POINTWISE = frozenset({"activation", "batch_norm"})  # what may as well stand before a result is cut to size
 ARITHMETIC = frozenset({"add", "subtract", "multiply", "divide", "rescale", "standardize"})
 PICKING = frozenset({"slice", "split", "gather", "concat", "stack"})
 
@@ -164,8 +165,20 @@ class Forward:
         after = _any if mine.kind in RECURRENT else _trims if mine.kind in TRIMMED else _none
         merged = next((side for side, op in enumerate((mine, theirs)) if op.config.get("merge") in MERGED), None)
         found = self._further(a, b, starts, after, None if merged is None else 1 - merged)
-        both = (self._trimmed(a, 0), self._trimmed(b, 1)) if mine.kind in TRIMMED else (a, b)
-        return both if found == (a, b) and self._fit(*both) else found
+        return self._both_trimmed(a, b) if mine.kind in TRIMMED and found == (a, b) else found
+
+    def _both_trimmed(self, a: int, b: int) -> tuple[int, int]:
+        """Return what is left of two results where both are cut to size, maybe behind an activation."""
+        for first in (lambda tensor, _: tensor, self._worked_on):
+            both = self._trimmed(first(a, 0), 0), self._trimmed(first(b, 1), 1)
+            if self._fit(*both):
+                return both
+        return a, b
+
+    def _worked_on(self, tensor: int, side: int) -> int:
+        readers = self.consumers[side].get(tensor, [])
+        alone = len(readers) == 1 and readers[0].kind in POINTWISE and len(readers[0].inputs) == 1
+        return self._worked_on(readers[0].outputs[0], side) if alone else tensor
 
     def _trimmed(self, tensor: int, side: int) -> int:
         """Return what is left of a result that both sides cut to size, each from a size of its own."""
