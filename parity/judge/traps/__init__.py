@@ -20,6 +20,7 @@ from parity.judge.traps import lengths as lengths
 from parity.judge.traps import made as made
 from parity.judge.traps import merging as merging
 from parity.judge.traps import normalisation as normalisation
+from parity.judge.traps import parts as parts
 from parity.judge.traps import pooling as pooling
 from parity.judge.traps import recurrence as recurrence
 from parity.judge.traps import reshaped as reshaped
@@ -31,7 +32,7 @@ from parity.judge.traps.scene import Scene
 
 FAMILIES = (
     geometry, pooling, resize, normalisation, lengths, activation, recurrence, attention, embedding, shuffled, reshaped,
-    inputs, merging, biases, weights, joined, made, kinds,
+    inputs, merging, parts, biases, weights, joined, made, kinds,
 )  # fmt: skip
 
 TRAPS: Mapping[str, Callable[[Scene], Iterator[Remedy]]] = {

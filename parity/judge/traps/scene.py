@@ -92,7 +92,7 @@ class Scene:
             return None
         order = list(self.fed_tensorflow)
         by_place = list(self.fed)[order.index(tensor)] if len(order) == len(self.fed) else None
-        same = [key for key, array in self.fed.items() if _same_numbers(array, given)]
+        same = [key for key, array in self.fed.items() if same_numbers(array, given)]
         if by_place in same or (not same and len(self.fed) == 1):
             return by_place
         return same[0] if same else None
@@ -185,7 +185,8 @@ def axis_maps(tensorflow: tuple[int, ...], torch: tuple[int, ...]) -> list[tuple
     return [one for one in likely if fits[one]] or likely
 
 
-def _same_numbers(first: Array, second: Array) -> bool:
+def same_numbers(first: Array, second: Array) -> bool:
+    """Return whether two arrays hold the same numbers, in whatever order."""
     if first.size != second.size:
         return False
     return bool(np.array_equal(np.sort(first, axis=None), np.sort(second, axis=None)))

@@ -1,0 +1,117 @@
+"""One part of a result read in the place of another: the halves of a gated unit, a scale and a shift."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import permutations
+
+import numpy as np
+
+from parity.judge.traps.remedy import Remedy, numbers
+from parity.judge.traps.scene import Scene, axis_maps, read_first, same_numbers
+from parity.model.layout import Array
+from parity.model.trace import Op, Trace
+
+IDS = ()
+PARTING = frozenset({"split", "slice", "unpack"})  # what makes parts of one result
+COST = 2.5
+MOST = 3  # equal parts of which every order is tried
+
+
+def propose(scene: Scene) -> Iterator[Remedy]:
+    """Yield the remedies of this family that fit a scene."""
+    makers = {tensor: _parting(scene.tensorflow_trace, tensor) for tensor in scene.fed_tensorflow}
+    parted = [op for op in scene.tensorflow_ops if op.kind in PARTING]
+    for tensor, held in scene.fed.items():
+        theirs = _parting(scene.torch_trace, tensor)
+        for other, array in scene.fed_tensorflow.items() if theirs else ():
+            mine = makers[other]
+            if theirs and mine and not same_numbers(held, array):
+                yield from _another(scene, (mine, other), (theirs, tensor))
+            elif theirs and any(read_first(op) == other for op in parted):
+                yield from _of_whole(scene, other, (theirs, tensor))
+        if parted or any(makers.values()):
+            yield from _exchanged(scene, tensor, held)
+
+
+def _another(scene: Scene, mine: tuple[Op, int], theirs: tuple[Op, int]) -> Iterator[Remedy]:
+    """Yield the remedy that gives torch's reader the part that TensorFlow's reads."""
+    read = theirs[1]
+    array, held = scene.fed_tensorflow[mine[1]], scene.fed[read]
+    wanted, given = _called(*mine), _called(*theirs)
+    if mine[0].kind == theirs[0].kind == "split":  # both count their parts in one order
+        wanted = _called(theirs[0], theirs[0].outputs[mine[0].outputs.index(mine[1])])
+        if wanted == given:
+            return
+    says, fix = f"with {wanted} in the place of {given}", f"read {wanted} where {given} is read"
+    for moved in _moved(array, held.shape):
+        if moved.shape == held.shape:
+            yield _fed({read: moved}, says, fix)
+
+
+def _moved(array: Array, shape: Sequence[int]) -> Iterator[Array]:
+    """Yield one of TensorFlow's arrays with its axes as torch may have them, whose array of the kind has a shape."""
+    for axes in axis_maps(array.shape, tuple(shape)):
+        if sorted(axes) == list(range(array.ndim)):
+            yield np.transpose(array, np.argsort(axes))
+
+
+def _of_whole(scene: Scene, whole: int, theirs: tuple[Op, int]) -> Iterator[Remedy]:
+    """Yield the remedies that give torch's reader any part of what TensorFlow's side is fed whole, and parts itself."""
+    array, held = scene.fed_tensorflow[whole], scene.fed[theirs[1]]
+    name = scene.maker(read_first(theirs[0]))
+    of, given = f"`{name}`" if name is not None else "the input", _called(*theirs)
+    for moved in _moved(array, held.shape):
+        blocks = _blocks(moved, held.shape)
+        for place, block in enumerate(blocks if len(blocks) <= MOST else ()):
+            what = f"part {place} of {of}"
+            fix = f"read {what}, of {len(blocks)} counted from 0, where {given} is read"
+            yield _fed({theirs[1]: block}, f"with {what} in the place of {given}", fix)
+
+
+def _exchanged(scene: Scene, whole: int, array: Array) -> Iterator[Remedy]:
+    """Yield the remedies that give torch's readers other parts of what was fed, where it is parted within the segment.
+
+    Which part a slice is does not matter: the one that is read already changes nothing.
+    """
+    made = [tensor for op in scene.torch_ops if op.kind in PARTING and read_first(op) == whole for tensor in op.outputs]
+    blocks = _blocks(array, scene.shapes.get(made[0], ())) if made else []
+    if not 1 < len(blocks) <= MOST or any(scene.shapes.get(one) != blocks[0].shape for one in made):
+        return
+    name = scene.maker(whole)
+    of = f"`{name}`" if name is not None else "the input"
+    for order in permutations(range(len(blocks)), min(len(made), len(blocks))):
+        if order == tuple(range(len(blocks))) or len(made) > len(blocks):
+            continue
+        what = f"part {order[0]} of {of}" if len(made) == 1 else f"the parts of {of} in the order {numbers(order)}"
+        read = next(op.name for op in scene.torch_ops if made[0] in op.outputs)
+        fix = f"read {what}, of {len(blocks)} counted from 0, where `{read}` is read"
+        yield _fed(dict(zip(made, (blocks[place] for place in order), strict=True)), f"with {what}", fix)
+
+
+def _fed(feed: Mapping[int, Array], says: str, fix: str) -> Remedy:
+    return Remedy("operand-order", (), says, fix, COST, frozenset(f"feed:{tensor}" for tensor in feed), feed)
+
+
+def _blocks(array: Array, shape: Sequence[int]) -> list[Array]:
+    """Return the equal parts of an array that have a shape, along the one axis on which it is shorter."""
+    if len(shape) != array.ndim or not all(shape):
+        return []
+    axes = [axis for axis, size in enumerate(shape) if size != array.shape[axis]]
+    if len(axes) != 1 or array.shape[axes[0]] % shape[axes[0]]:
+        return []
+    return np.split(array, array.shape[axes[0]] // shape[axes[0]], axes[0])
+
+
+def _parting(trace: Trace, tensor: int) -> Op | None:
+    """Return the operation that makes a tensor, if what it reads is parted."""
+    maker = trace.producers().get(tensor)
+    if maker is None or maker.kind not in PARTING:
+        return None
+    readers = [op for op in trace.ops if op.kind in PARTING and op.inputs[:1] == (read_first(maker),)]
+    return maker if sum(len(op.outputs) for op in readers) > 1 else None
+
+
+def _called(op: Op, tensor: int) -> str:
+    """Return what a reader calls a result: that of an operation, or one of its several, counted from 0."""
+    return f"`{op.name}`" if len(op.outputs) == 1 else f"part {op.outputs.index(tensor)} of `{op.name}`"
