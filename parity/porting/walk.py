@@ -194,11 +194,11 @@ class Walk:
         makers = self.models[TENSORFLOW].producers(), self.models[TORCH].producers()
         wanted = {tensor for tensor in theirs if tensor is not None}
         ops, feeds = segment(cut.tensorflow, makers[0], wanted)
-        if feeds and set(feeds) <= wanted:
+        if feeds and set(feeds) <= wanted and feeds != cut.feeds_tensorflow:
             return replace(cut, segment_tensorflow=ops, feeds_tensorflow=feeds)
         wanted = {tensor for tensor, partner in self.partner.items() if partner in mine}
         ops, feeds = segment(cut.torch, makers[1], wanted)
-        if feeds and set(feeds) <= wanted:
+        if feeds and set(feeds) <= wanted and feeds != cut.feeds_torch:
             return replace(cut, segment_torch=ops, feeds_torch=feeds)
         return None
 
