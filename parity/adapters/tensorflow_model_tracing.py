@@ -343,8 +343,8 @@ class Recorder:
         number, identity = self.adopt(mask), self.tf.identity
 
         def run(tensors: list[Any]) -> list[Any]:
-            args, _ = filled(template, tensors, {}, identity)
-            return [layer.compute_mask(args[0], getattr(args[0], MASK, None))]
+            args, words = filled(template, tensors, {}, identity)
+            return [layer.compute_mask(args[0], _mask_of(args[0]) if words.get("mask") is None else words["mask"])]
 
         step = Step(f"{path}:mask", "op:mask", list(inputs), [number], run, made_by=made_by(layer))
         step.config = {MASKED: float(getattr(layer, "mask_value", 0.0))} if self._compares(layer) else {}
@@ -571,3 +571,10 @@ class Recorder:
             if handled:
                 found = FromHandles(compute, kept, index, op, tuple(handled))
             self._made_of_weights[tensor._id] = found
+
+
+def _mask_of(given: Any) -> Any:
+    """Return the mask that a layer's first argument carries; of several tensors, as a merging layer reads, a list."""
+    if isinstance(given, list | tuple):
+        return [_mask_of(one) for one in given]
+    return getattr(given, MASK, None)
