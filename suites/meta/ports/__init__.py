@@ -17,6 +17,7 @@ from suites.meta.ports.cured import CURED
 from suites.meta.ports.examined import EXAMINED
 from suites.meta.ports.faults import FAULTS
 from suites.meta.ports.further import FURTHER
+from suites.meta.ports.galleries import GALLERIES
 from suites.meta.ports.gaps import GAPS
 from suites.meta.ports.networks import NETWORKS
 from suites.meta.ports.published import PUBLISHED
@@ -30,11 +31,11 @@ from suites.meta.ports.zoo import ZOO
 FOLDER = Path(__file__).resolve().parent
 CASES: tuple[Case, ...] = (
     *CORRECT, *CURED, *FAULTS, *SEVERAL, *FURTHER, *GAPS, *SOUGHT, *VISION, *EXAMINED, *PUBLISHED, *WRITTEN, *BEHIND,
-    *BAD, *ZOO, *ACCEPTED, *NETWORKS, *TRAINED,
+    *BAD, *ZOO, *ACCEPTED, *NETWORKS, *TRAINED, *GALLERIES,
 )  # fmt: skip
 
 __all__ = [
-    "ACCEPTED", "BAD", "BEHIND", "CASES", "CORRECT", "CURED", "EXAMINED", "FAULTS", "FOLDER", "FURTHER", "GAPS",
-    "NETWORKS", "PUBLISHED", "SEVERAL", "SOUGHT", "TRAINED", "VISION", "WRITTEN", "ZOO",
+    "ACCEPTED", "BAD", "BEHIND", "CASES", "CORRECT", "CURED", "EXAMINED", "FAULTS", "FOLDER", "FURTHER", "GALLERIES",
+    "GAPS", "NETWORKS", "PUBLISHED", "SEVERAL", "SOUGHT", "TRAINED", "VISION", "WRITTEN", "ZOO",
     "Case", "Source",
 ]  # fmt: skip
