@@ -76,6 +76,7 @@ def match_weighted(tensorflow: Trace, torch: Trace, by_hand: Mapping[str, str] |
     chosen = {int(i): int(j) for i, j in zip(*assign(a, b, scores), strict=True)}
     chosen = _well_placed(a, b, one_layer_each(a, b, scores, chosen, certain), certain)
     weighted = {i: j for i, j in chosen.items() if _has_weights(a, i) and _has_weights(b, j)}
+    weighted |= _back_in_place(a, b, chosen)
     weighted |= _left_over(a, b, weighted)
     pieces = _pieces(weighted, (first, second), together)
     unsure = _unsure(a, b, whole)
@@ -319,6 +320,28 @@ def _well_placed(a: Skeleton, b: Skeleton, pairs: Mapping[int, int], certain: Ma
         if i in ends or certain.get(i) == j or placed >= 1 or recognised:
             found[i] = j
     return found
+
+
+def _back_in_place(a: Skeleton, b: Skeleton, pairs: Mapping[int, int]) -> dict[int, int]:
+    """Return pairs of layers that were left without a partner, and that stand between the same pairs as no other does.
+
+    Where much looks alike, two of them may have been exchanged, which speaks for neither of the two.
+    """
+    taken = set(pairs), set(pairs.values())
+    left = [
+        [node for node in range(graph.size) if node not in gone and _has_weights(graph, node)]
+        for graph, gone in zip((a, b), taken, strict=True)
+    ]
+    if not left[0] or not left[1]:
+        return {}
+    above, below = between(a, b, pairs)
+    places = (above + below)[np.ix_(*left)]
+    for row, i in enumerate(left[0]):
+        for column, j in enumerate(left[1]):
+            if a.shapes[i] != b.shapes[j] or not a.shapes[i] or a.labels[i] != b.labels[j]:
+                places[row, column] = 0.0
+    alone = (places >= 1) & ((places >= 1).sum(axis=0) == 1) & ((places >= 1).sum(axis=1) == 1)[:, None]
+    return {left[0][row]: left[1][column] for row, column in np.argwhere(alone).tolist()}
 
 
 def _left_over(a: Skeleton, b: Skeleton, pairs: Mapping[int, int]) -> dict[int, int]:

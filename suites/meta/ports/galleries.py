@@ -31,6 +31,7 @@ def _written_otherwise() -> Iterator[Case]:
     yield _port("graph", inputs="7x5 7x7")
     yield _port("two_embeddings", ids="6:1:8")
     yield _port("decoding_twice", ids="6:1:8")
+    yield _port("flow", inputs="2")
 
 
 GALLERIES: tuple[Case, ...] = (*_decoders(), *_gates(), *_written_otherwise())

@@ -1,6 +1,7 @@
 """Models as public galleries of examples write them in Keras, small."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
@@ -91,3 +92,39 @@ def decoding_twice():
     given = keras.Input((6,), dtype="int32")
     x = layers.Embedding(9, 8, mask_zero=True)(given)
     return keras.Model(given, Decoding()(Decoding()(x)))
+
+
+def _coupling():
+    given = keras.Input((2,))
+    shift = layers.Dense(8, activation="relu", kernel_regularizer=keras.regularizers.l2(0.01))(given)
+    shift = layers.Dense(2, activation="linear")(shift)
+    scale = layers.Dense(8, activation="relu")(given)
+    scale = layers.Dense(2, activation="tanh")(scale)
+    return keras.Model(given, [scale, shift])
+
+
+class Flow(keras.Model):
+    """A real-valued flow of four couplings, from the data to the noise."""
+
+    def __init__(self):
+        super().__init__()
+        self.masks = np.array([[0, 1], [1, 0]] * 2, dtype="float32")
+        self.couplings = [_coupling() for _ in range(4)]
+
+    def call(self, x):
+        volume, way = 0, -1
+        for i in range(4)[::way]:
+            kept, moved = x * self.masks[i], 1 - self.masks[i]
+            scale, shift = self.couplings[i](kept)
+            scale *= moved
+            shift *= moved
+            gate = (way - 1) / 2
+            x = moved * (x * ops.exp(way * scale) + way * shift * ops.exp(gate * scale)) + kept
+            volume += gate * ops.sum(scale, axis=1)
+        return x, volume
+
+
+def flow():
+    model = Flow()
+    model(tf.zeros((1, 2)))
+    return model

@@ -107,3 +107,25 @@ class Decoding(nn.Module):
 
 def decoding_twice():
     return nn.Sequential(nn.Embedding(9, 8), Decoding(), Decoding())
+
+
+class Flow(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.s = nn.ModuleList(nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 2), nn.Tanh()) for _ in range(4))
+        self.t = nn.ModuleList(nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 2)) for _ in range(4))
+        self.register_buffer("mask", torch.tensor([[0.0, 1.0], [1.0, 0.0]] * 2))
+
+    def forward(self, x):
+        volume = x.new_zeros(len(x))
+        for i in reversed(range(4)):
+            mask = self.mask[i]
+            kept = mask * x
+            scale, shift = self.s[i](kept) * (1 - mask), self.t[i](kept) * (1 - mask)
+            x = (1 - mask) * (x - shift) * torch.exp(-scale) + kept
+            volume = volume - scale.sum(1)
+        return x, volume
+
+
+def flow():
+    return Flow()
