@@ -57,7 +57,9 @@ def _sides(scores: Op, softmax: Op, trace: Trace, makers: Mapping[int, Op]) -> t
     """Return the tensors of queries and keys: the softmax runs along the places of the keys."""
     first, second = scores.inputs[:2]
     rank = len(trace.shapes.get(scores.outputs[0], ()))
-    axis = _axis_before(int(softmax.config.get("axis", -1)) % max(rank, 1), softmax.inputs[0], scores, makers)
+    along = softmax.config.get("axis", -1)  # several where a layer attends over rows and columns at once
+    last = int(along[-1] if isinstance(along, list | tuple) else along)
+    axis = _axis_before(last % max(rank, 1), softmax.inputs[0], scores, makers)
     equation = str(scores.config.get("equation", ""))
     if "->" in equation and "." not in equation:
         operands, result = equation.replace(" ", "").split("->")

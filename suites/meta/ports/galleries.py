@@ -32,6 +32,8 @@ def _written_otherwise() -> Iterator[Case]:
     yield _port("two_embeddings", ids="6:1:8")
     yield _port("decoding_twice", ids="6:1:8")
     yield _port("flow", inputs="2")
+    patches = _port("attending_to_patches", inputs="4x5x8")
+    yield replace(patches, options=("--torch-layout", "same"))
 
 
 GALLERIES: tuple[Case, ...] = (*_decoders(), *_gates(), *_written_otherwise())

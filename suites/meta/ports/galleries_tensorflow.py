@@ -128,3 +128,8 @@ def flow():
     model = Flow()
     model(tf.zeros((1, 2)))
     return model
+
+
+def attending_to_patches():
+    given = keras.Input((4, 5, 8))
+    return keras.Model(given, layers.MultiHeadAttention(2, 4)(given, given))

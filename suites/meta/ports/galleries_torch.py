@@ -129,3 +129,22 @@ class Flow(nn.Module):
 
 def flow():
     return Flow()
+
+
+class AttendingToPatches(nn.Module):
+    """Keras attends to all that lies between the samples and their features."""
+
+    def __init__(self):
+        super().__init__()
+        self.q, self.k, self.v = (nn.Linear(8, 8) for _ in range(3))
+        self.out = nn.Linear(8, 8)
+
+    def forward(self, x):
+        flat = x.flatten(1, 2)
+        q, k, v = (part(flat).unflatten(-1, (2, 4)).transpose(1, 2) for part in (self.q, self.k, self.v))
+        weights = torch.softmax(q @ k.transpose(-1, -2) / 2, dim=-1)
+        return self.out((weights @ v).transpose(1, 2).flatten(2)).reshape(x.shape)
+
+
+def attending_to_patches():
+    return AttendingToPatches()
