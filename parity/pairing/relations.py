@@ -27,6 +27,7 @@ _SWAPPED = "batch-second"
 # Another order must agree better by this factor than the likeliest one: where a fault made all of them
 # disagree, which one disagrees least is noise.
 _CLEARLY_BETTER = 2.0
+_TOLD_APART = 1e-9  # of the largest number: what numbers of two twins that are no neighbours differ by
 _MOST_AXES = 5  # beyond it not every permutation of axes is tried
 
 
@@ -169,6 +170,24 @@ def choose(tf_array: Array, torch_array: Array, preferred: Relation | None = Non
     distances = [_distance(relation.to_torch(tf_array), torch_array) for relation in found]
     best = int(np.argmin(distances))
     return found[best] if distances[best] * _CLEARLY_BETTER < distances[0] else found[0]
+
+
+def by_values(tf_array: Array, torch_array: Array) -> Relation | None:
+    """Return the one order of a sample's elements under which both hold the same numbers; None if there is none.
+
+    Elements that are the same in all samples may change places: which is which, the values do not tell.
+    """
+    mine, theirs = (np.asarray(array, np.float64).reshape(len(array), -1) for array in (tf_array, torch_array))
+    scale = float(np.abs(mine).max(initial=0.0))
+    if mine.shape != theirs.shape or not scale or not (np.isfinite(mine).all() and np.isfinite(theirs).all()):
+        return None
+    keys = [np.rint(array / scale / _TOLD_APART).astype(np.int64) for array in (mine, theirs)]
+    first, second = (np.lexsort(key[::-1]) for key in keys)
+    perm = np.empty(mine.shape[1], np.int64)
+    perm[second] = first
+    if not np.allclose(mine[:, perm], theirs, 0.0, _TOLD_APART * scale):
+        return None
+    return Relation.explicit(perm, tf_array.shape[1:], torch_array.shape[1:])
 
 
 def through(before: Relation, tf_map: Array, torch_map: Array) -> Relation:

@@ -17,7 +17,7 @@ from parity.judge.verdict import NOT_COMPARED, SEMANTIC, Finding
 from parity.model import draws
 from parity.model.trace import COMPUTES, MOVES, Op
 from parity.pairing.folded import TERMS
-from parity.pairing.relations import Relation, choose
+from parity.pairing.relations import Relation, by_values, choose
 from parity.porting import elsewhere
 from parity.porting.constants import TABLE, adds_a_layer, of_code
 from parity.porting.cuts import ARITHMETIC, CLOSE, PICKING, SINGLE_CLOSE, Cut, Step, segment
@@ -52,6 +52,8 @@ SELU = 1.7580993408473766  # what TensorFlow's SELU multiplies exp(x) - 1 with
 OF_NORM = 6.0  # roundings of a normalisation with nothing to do but a shift: a sum, a root, products, a difference
 POWER = 4.0  # roundings of TensorFlow's pow(x, 2), which is no product; torch's rule for its own has as many
 ROOT = 1.5  # roundings of the deviation that Keras makes of a variance: of the root, and half of what it is taken of
+
+Judged = tuple[Finding, Array | None, Relation | None]  # float64's bounds, and how torch's numbers are ordered
 
 
 class Walk:
@@ -239,6 +241,8 @@ class Walk:
                 finding, bound64 = again, bound
             if self.models.options.train and relation is not before and finding.verdict != SEMANTIC:
                 answers, _ = self._forced(cut, fed, fed_torch)  # its gradient was sent in another order
+        if finding.verdict == SEMANTIC and not given:
+            finding, bound64, relation = self._reordered(cut, values, bounds, (finding, bound64, relation), notes)
         slack = 0.0
         tables = finding.verdict == SEMANTIC and (self._tables(cut) or _one_number(cut))
         if tables and finding.d64 is not None and finding.d64 <= TABLE:
@@ -255,6 +259,23 @@ class Walk:
             cut, finding, self._d32(ahead, relation), fed, fed_torch, values[TWIN_TENSORFLOW], values[TWIN_TORCH],
             relation, bound64, tuple(notes), values, answers, slack, tables,
         )  # fmt: skip
+
+    def _reordered(
+        self, cut: Cut, values: Mapping[str, Array], bounds: tuple[Array, Array], judged: Judged, notes: list[str]
+    ) -> Judged:
+        """Judge anew where torch holds the same numbers in an order that the models' outputs do not show.
+
+        Such as tokens that one side cuts out in another sequence, and puts back behind layers that know of none.
+        """
+        shown = by_values(values[TWIN_TENSORFLOW], values[TWIN_TORCH]) if self._alike else None
+        if shown is None:
+            return judged
+        again, bound = self._judge(cut, values, bounds, shown, notes)
+        if again.verdict == SEMANTIC:
+            return judged
+        self.orders.learn(cut.tensorflow, cut.torch, shown)
+        notes.append("torch has the same numbers in another order, which no output shows")
+        return again, bound, shown
 
     def _keeps_axes(self, cut: Cut) -> bool:
         """Return whether all that happens treats every number on its own, beside one tensor of the result's shape."""

@@ -36,4 +36,12 @@ def _written_otherwise() -> Iterator[Case]:
     yield replace(patches, options=("--torch-layout", "same"))
 
 
-GALLERIES: tuple[Case, ...] = (*_decoders(), *_gates(), *_written_otherwise())
+def _orders() -> Iterator[Case]:
+    """Yield tokens in another order than TensorFlow's, which nothing tells until they are put back, or not."""
+    tolerated = ("output-permutation", "unknown", "flatten-order")
+    yield _port("unfolded", inputs="4x6x5")
+    wrong = _port("unfolded", "unfolded_for_good", "4x6x5")
+    yield replace(wrong, verdict="different", tolerated=tolerated)
+
+
+GALLERIES: tuple[Case, ...] = (*_decoders(), *_gates(), *_written_otherwise(), *_orders())

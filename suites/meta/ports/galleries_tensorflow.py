@@ -133,3 +133,24 @@ def flow():
 def attending_to_patches():
     given = keras.Input((4, 5, 8))
     return keras.Model(given, layers.MultiHeadAttention(2, 4)(given, given))
+
+
+class Attends(layers.Layer):
+    """One head over the tokens, written out."""
+
+    def __init__(self, size, **words):
+        super().__init__(**words)
+        self.query, self.key, self.value = (layers.Dense(size, name=name) for name in ("query", "key", "value"))
+
+    def call(self, x):
+        scores = ops.matmul(self.query(x), ops.transpose(self.key(x), (0, 2, 1))) / 3.0
+        return ops.matmul(ops.softmax(scores), self.value(x))
+
+
+def unfolded():
+    x = keras.Input((4, 6, 5))
+    tokens = layers.Reshape((24, 5))(x)
+    tokens = layers.Dense(7, activation="gelu", name="up")(tokens)
+    tokens = layers.Add()([tokens, Attends(7, name="attention")(tokens)])
+    image = layers.Reshape((4, 6, 7))(layers.LayerNormalization(epsilon=1e-5, name="norm")(tokens))
+    return keras.Model(x, layers.Conv2D(3, 3, name="head")(image))

@@ -148,3 +148,33 @@ class AttendingToPatches(nn.Module):
 
 def attending_to_patches():
     return AttendingToPatches()
+
+
+class Unfolded(nn.Module):
+    """Tokens by patches of two by two, which attention does not tell from rows; put back behind it."""
+
+    def __init__(self, back):
+        super().__init__()
+        self.up, self.norm, self.head = nn.Linear(5, 7), nn.LayerNorm(7), nn.Conv2d(7, 3, 3)
+        self.query, self.key, self.value = nn.Linear(7, 7), nn.Linear(7, 7), nn.Linear(7, 7)
+        self.back = back
+
+    def forward(self, x):
+        batch = x.shape[0]
+        tokens = x.view(batch, 5, 2, 2, 3, 2).permute(0, 2, 4, 3, 5, 1).reshape(batch, 24, 5)
+        tokens = F.gelu(self.up(tokens))
+        scores = self.query(tokens) @ self.key(tokens).transpose(1, 2) / 3.0
+        tokens = self.norm(tokens + scores.softmax(-1) @ self.value(tokens))
+        if self.back:
+            image = tokens.view(batch, 2, 3, 2, 2, 7).permute(0, 5, 1, 3, 2, 4).reshape(batch, 7, 4, 6)
+        else:
+            image = tokens.transpose(1, 2).reshape(batch, 7, 4, 6)
+        return self.head(image)
+
+
+def unfolded():
+    return Unfolded(True)
+
+
+def unfolded_for_good():
+    return Unfolded(False)
