@@ -13,7 +13,7 @@ from math import prod
 import numpy as np
 
 from parity.model.trace import Op, Trace
-from parity.pairing import attending, biases, branches, byhand, crossed, fingerprints, scales, stacked
+from parity.pairing import attending, biases, branches, byhand, crossed, directions, fingerprints, scales, stacked
 from parity.pairing.assign import assign
 from parity.pairing.calls import one_layer_each
 from parity.pairing.evidence import ALIKE_NAMES, NO_WAY, Scores, evidence, names_alike
@@ -72,6 +72,8 @@ def match_weighted(tensorflow: Trace, torch: Trace, by_hand: Mapping[str, str] |
     _attend(scores, a, b, *roles)
     for i, j, sized in branches.alike(a, b, whole, (tensorflow, torch)):
         scores[i, j] += _SIZED if sized else _ROLE
+    for i, j, same_way in directions.alike(a, b, (tensorflow, torch)):
+        scores[i, j] += _ROLE if same_way else -_ROLE
     certain = _hold(scores, a, b, hand)
     chosen = {int(i): int(j) for i, j in zip(*assign(a, b, scores), strict=True)}
     chosen = _well_placed(a, b, one_layer_each(a, b, scores, chosen, certain), certain)
