@@ -48,24 +48,43 @@ def cores(trace: Trace) -> Iterator[Core]:
         elif op.kind == "softmax" and op.inputs:
             scores, mixed = _product_before(op.inputs[0], makers), _product_behind(op.outputs[0], readers)
             if scores is not None:
-                query, key = _sides(scores, op, trace, makers)
+                query, key = _sides(scores, op, trace, makers, mixed)
                 values = [] if mixed is None else [t for t in mixed[0].inputs if t != mixed[1]]
                 yield ((query, QUERY), (key, KEY), *((tensor, VALUE) for tensor in values))
 
 
-def _sides(scores: Op, softmax: Op, trace: Trace, makers: Mapping[int, Op]) -> tuple[int, int]:
-    """Return the tensors of queries and keys: the softmax runs along the places of the keys."""
+def _sides(
+    scores: Op, softmax: Op, trace: Trace, makers: Mapping[int, Op], mixed: tuple[Op, int] | None
+) -> tuple[int, int]:
+    """Return the tensors of queries and keys: the softmax runs along the places of the keys.
+
+    Where there are more places of the one than of the other, it is the values that tell: a port's softmax may be wrong.
+    """
     first, second = scores.inputs[:2]
     rank = len(trace.shapes.get(scores.outputs[0], ()))
     along = softmax.config.get("axis", -1)  # several where a layer attends over rows and columns at once
     last = int(along[-1] if isinstance(along, list | tuple) else along)
     axis = _axis_before(last % max(rank, 1), softmax.inputs[0], scores, makers)
+    axis = _axis_of_values(scores, trace, mixed, axis)
     equation = str(scores.config.get("equation", ""))
     if "->" in equation and "." not in equation:
         operands, result = equation.replace(" ", "").split("->")
         letter = result[axis] if axis < len(result) else ""
         return (second, first) if letter and letter in operands.split(",")[0] else (first, second)
     return (second, first) if axis == rank - 2 else (first, second)
+
+
+def _axis_of_values(scores: Op, trace: Trace, mixed: tuple[Op, int] | None, axis: int) -> int:
+    """Return along which of the last two axes of scores the values stand, by its length; `axis` where none tells."""
+    shape = trace.shapes.get(scores.outputs[0], ())
+    if mixed is None or mixed[0].kind != "matmul" or len(shape) < 2 or shape[-1] == shape[-2]:
+        return axis
+    product, tensor = mixed
+    place = product.inputs.index(tensor)
+    turned = bool(product.config.get("transpose_b" if place else "transpose_a"))
+    summed = trace.shapes.get(tensor, (0, 0))[-1 if turned == bool(place) else -2]
+    found = [len(shape) - n for n in (1, 2) if shape[-n] == summed]
+    return found[0] if found else axis
 
 
 def _axis_before(axis: int, tensor: int, scores: Op, makers: Mapping[int, Op]) -> int:
