@@ -200,16 +200,20 @@ def _attention(config: Config, weights: Weights, inputs: Inputs, _: bool) -> Ten
     )
     scale = config.get("scale")
     scale = float(q.shape[-1] ** -0.5 if scale is None else scale)
-    y = _scaled(config, q, k, v, scale, masks, "blocked")
+    y = _scaled(config, q, k, v, scale, masks, "blocked", weights.get("mask"))
     y = y.transpose(-3, -2).reshape(*y.shape[:-3], y.shape[-2], -1)
     y = F.linear(y, weights["out_proj.weight"], weights.get("out_proj.bias"))
     return y if config.get("batch_first", True) else y.transpose(0, 1)
 
 
-def _scaled(config: Config, q: Tensor, k: Tensor, v: Tensor, scale: float, masks: Inputs, boolean: str) -> Tensor:
+def _scaled(
+    config: Config, q: Tensor, k: Tensor, v: Tensor, scale: float, masks: Inputs, boolean: str, laid: Tensor | None
+) -> Tensor:
     scores = (q * scale) @ k.transpose(-1, -2)
-    for mask in masks:
+    for mask in masks if config.get("mask_form") != "none" else ():
         scores = scores + _additive(config, mask, scores, boolean)
+    if laid is not None:  # by a remedy, beside those that the model's code has
+        scores = scores + laid
     if config.get("causal") and not masks:  # beside a mask it is but a hint in torch
         ahead = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
         scores = scores.masked_fill(ahead, -torch.inf)
@@ -244,11 +248,12 @@ def _mask_shape(mask: Tensor, scores: Tensor, kind: str) -> Tensor:
     return mask[:, None]
 
 
-def _sdpa(config: Config, _: Weights, inputs: Inputs, __: bool) -> Tensor:
+def _sdpa(config: Config, weights: Weights, inputs: Inputs, _: bool) -> Tensor:
     q, k, v = inputs[:3]
     scale = config.get("scale")
     scale = float(q.shape[-1] ** -0.5 if scale is None else scale)
-    return _scaled(config, q, k, v, scale, inputs[3:] if config.get("has_mask", len(inputs) > 3) else (), "attend")
+    masks = inputs[3:] if config.get("has_mask", len(inputs) > 3) else ()
+    return _scaled(config, q, k, v, scale, masks, "attend", weights.get("mask"))
 
 
 KINDS: Mapping[str, Callable[..., Any]] = {

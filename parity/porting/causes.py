@@ -18,6 +18,7 @@ from parity.model.trace import MOVES, Op, used_weights
 from parity.pairing.copying import WeightLink, WeightPlan, read
 from parity.pairing.match import Matching
 from parity.pairing.relations import CHANNELS, SAME, Relation
+from parity.porting import blocked
 from parity.porting.constants import TABLE, of_code
 from parity.porting.cuts import ARITHMETIC, PICKING, Cut, Step, extras
 from parity.porting.options import AS_IS, Array
@@ -28,6 +29,7 @@ CLOSE = 1e-10  # of the scale: between gradients of the twins
 NEAR, SINGLE_NEAR = 1e-7, 1e-4  # of the scale: further off, an attempt has failed, and needs no bound
 UNKNOWN = "unknown"
 UNORDERED = frozenset({"add", "multiply", "maximum", "minimum"})
+ATTENTION = frozenset({"attention", "sdpa"})
 LOOSE = ARITHMETIC | PICKING  # what may not be each other's partner behind a fault
 
 
@@ -137,9 +139,22 @@ class Bank:
             tensorflow_trace=self.models[TENSORFLOW],
             torch_trace=self.models[TORCH],
             buffers=self._buffers(cut),
+            inside=self._inside(step, mine),
             held={op.index: _by_role(op, self.weights[TORCH]) for op in cut.segment_torch},
             held_tensorflow={op.index: _by_role(op, self.weights[TENSORFLOW]) for op in cut.segment_tensorflow},
         )
+
+    def _inside(self, step: Step, mine: Op | None) -> dict[int, Array]:
+        """Return what TensorFlow's attention reads that was not fed, such as a mask made of ids that were."""
+        found: dict[int, Array] = {}
+        for tensor in mine.inputs if mine is not None and mine.kind in ATTENTION else ():
+            if tensor not in step.fed:
+                try:
+                    found[tensor] = np.asarray(self.models.segment(TWIN_TENSORFLOW, step.fed, tensor)["value"])
+                except ParityError as error:
+                    if is_fatal(error):
+                        raise
+        return found
 
     def _buffers(self, cut: Cut) -> dict[str, Array]:
         known = self.models[TORCH].weights
@@ -214,6 +229,9 @@ class Bank:
         try:
             answer = self.models.segment(TWIN_TORCH, feed, step.cut.torch, edits=edits)
             value = _permuted(np.asarray(answer["value"]), remedies)
+            axis = blocked.axis_of_shares(self.models[TORCH], step.cut.torch)
+            if axis is not None:
+                value, expected = blocked.without(value, expected, axis)
             gap = _gap(value, expected)
             if gap is None:
                 return Attempt(False, float("inf"), f"its shape is {value.shape}, not {expected.shape}")
@@ -261,6 +279,7 @@ class Bank:
             kind=step.cut.kind,
             message=self._message(step, mine, theirs, f"{remedy.trap}: {remedy.says}.", evidence, remedy.fix),
             settles=remedy.settles,
+            changes=remedy.keys,
         )
 
     def _named(self, step: Step, scene: Scene, remedy: Remedy) -> tuple[str | None, str | None]:
@@ -298,22 +317,29 @@ class Bank:
         for place, first in enumerate(mine.inputs):
             for other, second in enumerate(theirs.inputs):
                 if place == other or crossed:
-                    before = self._before_input(step, first, second)
+                    before = self._before_inputs(step, [(first, second)])
                     if before is not None:
                         return before
-        return None
+        both = list(zip(mine.inputs, theirs.inputs, strict=True))
+        return self._before_inputs(step, both) if len(set(both)) > 1 else None
 
-    def _before_input(self, step: Step, mine: int, theirs: int) -> tuple[Op | None, Op | None] | None:
-        cut = step.cut
-        before = _standing_before(cut.segment_tensorflow, mine), _standing_before(cut.segment_torch, theirs)
-        relation = self._of_input(step, mine, theirs)
-        if not any(before) or relation is None:
-            return None
+    def _before_inputs(self, step: Step, pairs: Sequence[tuple[int, int]]) -> tuple[Op | None, Op | None] | None:
+        """Return what stands before the first of some inputs, if torch's operation agrees when it is fed them all."""
+        cut, fed = step.cut, dict(step.fed_torch)
+        standing = [
+            (_standing_before(cut.segment_tensorflow, mine), _standing_before(cut.segment_torch, theirs))
+            for mine, theirs in pairs
+        ]
+        before = next((one for one in standing if any(one)), None)
         try:
-            value = step.fed.get(mine)
-            if value is None:
-                value = np.asarray(self.models.segment(TWIN_TENSORFLOW, step.fed, mine)["value"])
-            fed = {**step.fed_torch, theirs: relation.to_torch(value)}
+            for mine, theirs in pairs if before is not None else ():
+                relation = self._of_input(step, mine, theirs)
+                if relation is None:
+                    return None
+                value = step.fed.get(mine)
+                if value is None:
+                    value = np.asarray(self.models.segment(TWIN_TENSORFLOW, step.fed, mine)["value"])
+                fed[theirs] = relation.to_torch(value)
             got = np.asarray(self.models.segment(TWIN_TORCH, fed, cut.torch)["value"])
         except ParityError as error:
             if is_fatal(error):

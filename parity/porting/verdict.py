@@ -90,6 +90,7 @@ class Source:
     between: tuple[str | None, ...] = ()  # what one side does before two operations that agree, and the other does not
     moved: frozenset[tuple[int, int]] = frozenset()  # (side, operation) of what moves numbers before these
     settles: tuple[Settled, ...] = ()
+    changes: frozenset[str] = frozenset()  # what its remedy changes, by operation: two that read one tell it once
 
     def line(self) -> str:
         """Return the source in one line."""
@@ -241,6 +242,8 @@ def at_every_call(known: Sequence[Source], found: Sequence[Source]) -> list[Sour
 def _one_place(first: Source, second: Source) -> bool:
     """Return whether two comparisons blame the same thing, which both of the operations compared there read."""
     if first.between and first.between == second.between:
+        return True
+    if first.changes and (first.cause, first.changes) == (second.cause, second.changes):
         return True
     told = [(one.cause, one.fix, one.tensorflow, one.torch) for one in (first, second)]
     return told[0] == told[1] and first.kind != second.kind

@@ -76,6 +76,52 @@ def _mask(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
     wanted, held_causal = (bool(op.config.get("causal", False)) for op in (mine, theirs))
     if wanted != held_causal:
         yield _causal(theirs, wanted)
+    if wanted != held_causal or any(op.config.get("has_mask") for op in (mine, theirs)):
+        yield from _masked_alike(scene, mine, theirs)
+
+
+def _masked_alike(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
+    """Yield the remedy that blocks in torch's layer or function what TensorFlow's does, whatever torch's own mask."""
+    blocked = _blocked_by(scene, mine, theirs)
+    if blocked is None or not blocked.any():
+        return
+    laid = {"mask": np.where(blocked, -np.inf, 0.0)}
+    fix = f"block in `{theirs.name}` what TensorFlow's mask does"
+    if not _given_masks(scene, mine):
+        later = "torch.ones(T, T, dtype=torch.bool).triu(1)"
+        fix = f"attn_mask={later if theirs.kind == 'attention' else f'~{later}'} in `{theirs.name}`"
+    elif not theirs.config.get("has_mask"):
+        word = "key_padding_mask=~mask" if theirs.kind == "attention" else "attn_mask=mask"
+        fix = f"{word} in `{theirs.name}`, of the mask that TensorFlow's has: True means attend there"
+    settings = {"mask_form": "none", "causal": False}
+    yield change(theirs, "attention-mask-polarity", "with TensorFlow's mask", fix, settings, laid, cost=1.2)
+
+
+def _given_masks(scene: Scene, mine: Op) -> list[Array]:
+    """Return the masks of truth values that TensorFlow's layer reads; it has them after queries and values."""
+    known = {**scene.fed_tensorflow, **scene.inside}
+    given = [known.get(tensor) for tensor in mine.inputs[1:]]
+    return [one for one in given if one is not None and one.size and np.isin(one, (0, 1)).all()]
+
+
+def _blocked_by(scene: Scene, mine: Op, theirs: Op) -> Array | None:
+    """Return what TensorFlow's layer blocks of (n, heads or 1, t, s), True for blocked; None where that is not told."""
+    shapes = [scene.shapes.get(tensor, ()) for tensor in theirs.inputs[:2]]
+    if theirs.kind == "attention" and not theirs.config.get("batch_first", True):
+        shapes = [(shape[1], shape[0], *shape[2:]) for shape in shapes if len(shape) == SPLIT - 1]
+    if not shapes or any(len(shape) < SPLIT - 1 for shape in shapes):
+        return None
+    n, steps, places = shapes[0][0], shapes[0][-2], shapes[-1][-2]
+    attended = np.ones((n, 1, steps, places), bool)
+    for mask in _given_masks(scene, mine):
+        axes = {2: (slice(None), None, None), 3: (slice(None), None)}.get(mask.ndim, ())
+        shaped = np.asarray(mask, bool)[axes]
+        if any(size not in (1, whole) for size, whole in zip(shaped.shape[-2:], (steps, places), strict=True)):
+            return None
+        attended = attended & shaped
+    if mine.config.get("causal"):
+        attended = attended & np.tril(np.ones((steps, places), bool))
+    return np.asarray(~attended)
 
 
 def _meaning(scene: Scene, theirs: Op) -> Iterator[Remedy]:
@@ -103,6 +149,9 @@ def _line_of_numbers(scene: Scene, theirs: Op) -> str:
 
 def _causal(theirs: Op, wanted: bool) -> Remedy:
     says, fix = f"{'with' if wanted else 'without'} a causal mask", f"is_causal={wanted} in `{theirs.name}`"
+    if theirs.kind == "attention":  # of torch's layer, for which is_causal is but a hint beside a mask
+        mask = "torch.ones(T, T, dtype=torch.bool).triu(1)" if wanted else "None"
+        fix = f"attn_mask={mask} in `{theirs.name}`"
     return change(theirs, "attention-mask-polarity", says, fix, {"causal": wanted})
 
 

@@ -78,8 +78,9 @@ def _in_runs(scene: Scene, theirs: Op | None, tensor: int, at: Axes) -> Remedy:
     sizes = (shape[0], shape[places], shape[heads], shape[size])
     divided = _divided(tensor, at, (0, places, size, heads), sizes)
     divider = _divider(scene, tensor)
-    where = f"in `{NUMBER.sub('', divider.name)}`" if divider else f"before `{theirs.name}`" if theirs else ""
-    fix = f"view(n, places, {sizes[2]}, {sizes[3]}), a run of numbers for each head, {where}"
+    where = f"before `{theirs.name}`" if theirs else ""
+    where = f"in place of `{NUMBER.sub('', divider.name)}` and of what moves its axes" if divider else where
+    fix = f"view(n, places, {sizes[2]}, {sizes[3]}).transpose(1, 2), a run of numbers for each head, {where}"
     one = dataclasses.replace(divided, says="with a run of numbers for each head", fix=fix)
     layer = scene.tensorflow.name.rpartition("/")[0] if scene.tensorflow is not None else ""
     return called(one, layer or None, divider.name if divider else None)

@@ -87,9 +87,17 @@ def _told(wanted: Blocked, held: Blocked) -> tuple[str, str] | None:
     if square and np.array_equal(held, np.swapaxes(wanted, -1, -2)):
         return "with the mask's triangle on the other side", "mask = mask.transpose(-1, -2)"
     later = np.triu(np.ones(wanted.shape[-2:], np.bool_), 1)
-    if not held.any() and square and np.array_equal(wanted, np.broadcast_to(later, wanted.shape)):
-        return "with a causal mask", "mask what comes later"
+    causal = square and np.array_equal(wanted, np.broadcast_to(later, wanted.shape))
+    for diagonal in (0, 2) if causal else ():
+        if np.array_equal(held, np.broadcast_to(np.triu(np.ones_like(later), diagonal), wanted.shape)):
+            told = "each place itself" if diagonal == 0 else "the place after each"
+            return f"with {told} {'attended to' if diagonal == 0 else 'blocked'}", "mask = ones.triu(1), True blocked,"
+    if not held.any():
+        return ("with a causal mask", "mask what comes later") if causal else _OMITTED
     return None
+
+
+_OMITTED = ("with TensorFlow's mask", "mask what TensorFlow masks")
 
 
 def _but_for_whole_rows(wanted: Blocked, held: Blocked) -> bool:

@@ -52,6 +52,7 @@ class Scene:
     buffers: Mapping[str, Array] = field(default_factory=dict)  # torch's numbers that nobody trains, by their names
     held: Mapping[int, Mapping[str, Array]] = field(default_factory=dict)  # torch's weights by operation and role
     held_tensorflow: Mapping[int, Mapping[str, Array]] = field(default_factory=dict)
+    inside: Mapping[int, Array] = field(default_factory=dict)  # what TensorFlow's attention reads and was not fed
     stage: str = field(default=FORWARD)  # what was compared: the output, the state after it, or a gradient
 
     @property
