@@ -13,7 +13,7 @@ from functools import partial
 from math import prod
 from typing import Any
 
-from parity.model.trace import MOVES, OVER, Op, Trace
+from parity.model.trace import MOVES, OVER, SPREAD, Op, Trace
 from parity.pairing import affine, moving
 from parity.pairing.families import family, main_size, weight_shapes
 from parity.pairing.moving import SHAPING as SHAPING
@@ -348,9 +348,10 @@ def _layer(steps: Sequence[Op], graph: _Graph) -> str | None:
 _OF_ONE: Mapping[str, Mapping[str, str]] = {
     "average": {"x": "mean", "centred squared": "variance", "x squared": "square"},
     "variance": {"x": "variance"},
+    "deviation": {"x": "bare deviation"},
     "square": {"centred": "centred squared", "x": "x squared", "mean": "mean squared"},
-    "eps": {"variance": "variance + eps", "square": "square + eps"},
-    "sqrt": {"variance + eps": "deviation", "square + eps": "root"},
+    "eps": {"variance": "variance + eps", "square": "square + eps", "bare deviation": "deviation"},
+    "sqrt": {"variance + eps": "deviation", "square + eps": "root", "variance": "bare deviation"},
     "rsqrt": {"variance + eps": "1 / deviation", "square + eps": "1 / root"},
     "reciprocal": {"deviation": "1 / deviation", "root": "1 / root"},
     "scale": {one: one for one in ("centred", "1 / deviation", "1 / root", "normal")},
@@ -390,7 +391,7 @@ def _form(one: _Written, graph: _Graph) -> tuple[str, dict[str, Any]] | None:
     for op in one.steps:
         read = [known.get(tensor, "?") for tensor in op.inputs if tensor not in graph.held]
         what = _what(op, graph)
-        if what in ("average", "variance"):
+        if what in ("average", "variance", "deviation"):
             averaged.add((graph.trace.shapes.get(op.inputs[0], ()), _axes(op, graph)))
         if what == "eps":
             eps = float(op.config["offset"])
@@ -405,7 +406,18 @@ def _form(one: _Written, graph: _Graph) -> tuple[str, dict[str, Any]] | None:
         return None
     shape, axes = next(iter(averaged))
     found = _settings(one, graph, shape, axes, "centred squared" in known.values() or "mean" in known.values())
-    return ("norm", {OVER: list(axes)}) if found is None else (found[0], {"eps": eps, **found[1]})
+    if found is None:
+        return "norm", {OVER: list(axes)}
+    spread = _spread(one, known)
+    return found[0], {"eps": eps, **found[1], **({SPREAD: spread} if spread else {})}
+
+
+def _spread(one: _Written, known: Mapping[int, str]) -> str:
+    """Return by what else than the root of the variance and its eps some steps divide; nothing where by that."""
+    told = ["its root, to which the eps is added"] if "bare deviation" in known.values() else []
+    parts = [op for op in one.steps if op.config.get("function") in ("var", "std")]
+    told += ["a variance over N - 1"] if any(op.config.get("correction", 1) for op in parts) else []
+    return " and ".join(told)
 
 
 def _what(op: Op, graph: _Graph) -> str | None:
@@ -413,8 +425,8 @@ def _what(op: Op, graph: _Graph) -> str | None:
     config = op.config
     if _averages(op):
         return "average"
-    if op.kind == "reduce" and config.get("function") == "var" and not config.get("correction", 1):
-        return "variance"
+    if op.kind == "reduce" and config.get("function") in ("var", "std") and config.get("correction", 1) in (0, 1):
+        return "variance" if config["function"] == "var" else "deviation"
     if op.kind == "rescale" and config.get("scale") == 1.0:
         return "eps"
     if graph.weight_of(op) is not None:

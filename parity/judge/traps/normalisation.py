@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from parity.judge.traps.geometry import axis
-from parity.judge.traps.remedy import Remedy, change, number, numbers, replace
+from parity.judge.traps.remedy import UNKNOWN, Remedy, change, number, numbers, replace
 from parity.judge.traps.scene import STATE, Scene, read_first, same
 from parity.model.layout import Array
 from parity.model.trace import SPREAD, Op
@@ -34,6 +34,7 @@ def propose(scene: Scene) -> Iterator[Remedy]:
                 yield from _statistics(mine, theirs)
         elif mine.kind == theirs.kind and mine.kind in LAYERED:
             yield from _eps(mine, theirs, "layernorm-eps")
+            yield from _spread(mine, theirs)
             yield from _groups(mine, theirs)
             if mine.kind in ("layer_norm", "rms_norm"):
                 yield from _axes(scene, mine, theirs)
@@ -47,9 +48,12 @@ def propose(scene: Scene) -> Iterator[Remedy]:
 
 def _eps(mine: Op, theirs: Op, trap: str) -> Iterator[Remedy]:
     wanted = mine.config.get("eps")
-    if wanted is not None and not same(wanted, theirs.config.get("eps")):
+    if wanted is not None and not same(wanted, theirs.config.get("eps")) and not theirs.config.get(SPREAD):
         word = f"eps={number(wanted)}"
-        yield change(theirs, trap, f"with {word}", f"{word} in `{theirs.name}`", {"eps": wanted})
+        fix = f"{word} in `{theirs.name}`"
+        if not theirs.made_by:  # steps that somebody wrote out
+            fix = f"{number(wanted)} in place of {number(theirs.config.get('eps'))} in the steps up to `{theirs.name}`"
+        yield change(theirs, trap, f"with {word}", fix, {"eps": wanted})
 
 
 def _each_channel(scene: Scene, mine: Op, theirs: Op) -> bool:
@@ -71,6 +75,8 @@ def _mode(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
         fix = f"`{theirs.name}`.train() before the forward pass: its statistics are those of the batch in TensorFlow"
     elif trap == "batchnorm-frozen":
         fix = f"`{theirs.name}`.eval() after model.train(): requires_grad=False alone does not freeze the statistics"
+    elif theirs.made_by.endswith("batch_norm"):  # the function: it is told by each call
+        fix = f"training=False and the running statistics in `{theirs.name}`: TensorFlow uses the moving ones here"
     else:
         fix = f"`{theirs.name}`.eval(), and track_running_stats=True: TensorFlow uses the moving statistics here"
     weights = {}
@@ -100,10 +106,12 @@ def _spread(mine: Op, theirs: Op) -> Iterator[Remedy]:
     held = theirs.config.get(SPREAD)
     if not held or mine.config.get(SPREAD):
         return
-    eps = number(mine.config.get("eps"))
-    trap = "batchnorm-eps" if "eps" in held else "batchnorm-stats-swap"
+    eps, kept = number(mine.config.get("eps")), mine.kind == "batch_norm"
+    trap = ("batchnorm-eps" if kept else "layernorm-eps") if "eps" in held else UNKNOWN
+    trap = "batchnorm-stats-swap" if kept and trap == UNKNOWN else trap
     config = {key: value for key, value in theirs.config.items() if key != SPREAD} | {"eps": mine.config.get("eps")}
-    fix = f"divide by torch.sqrt(running_var + {eps}) before `{theirs.name}`"
+    variance = "running_var" if kept else "x.var(dim, unbiased=False)"
+    fix = f"divide by torch.sqrt({variance} + {eps}) in the steps up to `{theirs.name}`"
     says = f"divided by the root of variance + {eps}: torch divides by {held}"
     yield replace(theirs, trap, says, fix, theirs.kind, config)
 
