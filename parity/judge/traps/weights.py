@@ -27,6 +27,9 @@ CONVOLUTIONS = ("conv", "conv_transpose", "depthwise_conv")
 NORMS = ("batch_norm", "layer_norm", "group_norm")
 GATES: Mapping[str, str] = {"lstm": "ifgo", "gru": "rzn", "rnn": "h"}  # in torch's order
 IN_KERAS: Mapping[str, str] = {"lstm": "i, f, c, o", "gru": "z, r, h", "rnn": "h"}
+IN_NORMS: Mapping[str, str] = {
+    "weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance",
+}  # fmt: skip
 PRODUCTS = ("matmul", "einsum")  # that a dense layer may be written as
 WITH_BIAS = (*CONVOLUTIONS, "dense")
 
@@ -63,7 +66,7 @@ def propose(scene: Scene) -> Iterator[Remedy]:
 
 
 def _remedy(op: Op, trap: str, own: Sequence[Match], wrong: Mapping[str, Array]) -> Remedy:
-    said = ", ".join(dict.fromkeys(f"`{match.role}`" for match in own))
+    said = ", ".join(dict.fromkeys(_named(match.role) for match in own))
     what = ", ".join(dict.fromkeys(match.is_what for match in own))
     says = f"with {said} loaded rightly: torch's is {what}"
     weights = {match.role: wrong[match.role] if match.half is None else match.half for match in own}
@@ -75,10 +78,17 @@ def _remedy(op: Op, trap: str, own: Sequence[Match], wrong: Mapping[str, Array])
     return replace(remedy, edits=edits, keys=frozenset(f"{key}:{trap}" for key in remedy.keys))
 
 
+def _named(role: str) -> str:
+    """Return a role as torch names its weights: the two biases of a GRU are compared as the rows of one array."""
+    if role.startswith("biases"):
+        return ", ".join(f"`{role.replace('biases', one)}`" for one in ("bias_ih", "bias_hh"))
+    return f"`{role}`"
+
+
 def _as_it_is(scene: Scene, weights: Mapping[str, Array], cost: float) -> Remedy:
     op = scene.torch
     assert op is not None
-    said = ", ".join(f"`{role}`" for role in weights)
+    said = ", ".join(_named(role) for role in weights)
     return change(
         op,
         UNKNOWN,
@@ -120,7 +130,7 @@ def _twice(scene: Scene, role: str, held: Array, right: Array) -> list[Match]:
         fix = f"w.flip({list(spatial)}) when loading `{name}.weight`"
         steps.append(("kernel-flip", "flipped", fix, np.flip(held, spatial)))
     if role != "weight":
-        fix = f"load the bias into one of the two biases of `{name}` and zeros into the other"
+        fix = _once(scene.torch, role)
         doubled = abs(size - 2.0) <= forms.RELATIVE
         steps += [("bias-missing-or-doubled", "twice the bias", fix, held / 2.0)] if doubled else []
     elif size and abs(size - 1.0) > forms.RELATIVE:
@@ -195,6 +205,9 @@ def _by_kind(scene: Scene, role: str, held: Array, right: Array) -> Match | None
 
 def _kernel(name: str, kind: str, held: Array, right: Array, original: Array | None) -> Match | None:
     fix = f"kernel.transpose({forms.order_to_torch(right.ndim)}) into `{name}.weight`"
+    if kind == "depthwise_conv":  # (k.., C, M): there is nothing to exchange, and the channels are made one axis
+        order = forms.order_to_torch(right.ndim, depthwise=True)
+        fix = f"kernel.transpose({order}).reshape(-1, 1, {', '.join(map(str, right.shape[2:]))}) into `{name}.weight`"
     spatial = tuple(range(2, right.ndim))
     found = forms.swapped(held, right, spatial)
     if found:
@@ -202,9 +215,7 @@ def _kernel(name: str, kind: str, held: Array, right: Array, original: Array | N
     if forms.equal(held, np.flip(right, spatial)):
         return Match("kernel-flip", "weight", "flipped", f"w.flip({list(spatial)}) when loading `{name}.weight`")
     if kind == "depthwise_conv" and original is not None and forms.multiplier_major(held, original):
-        order = forms.order_to_torch(right.ndim, depthwise=True)
-        line = f"kernel.transpose({order}).reshape(-1, 1, ...) into `{name}.weight`"
-        return Match("depthwise-channel-order", "weight", "ordered m*C + c instead of c*M + m", line)
+        return Match("depthwise-channel-order", "weight", "ordered m*C + c instead of c*M + m", fix)
     word = forms.relaid(held, right, original)
     if word:
         return Match("kernel-layout", "weight", word, fix)
@@ -372,12 +383,10 @@ def _embedding(scene: Scene, name: str, held: Array, right: Array) -> Match | No
     differing: Array = np.flatnonzero(~np.isclose(held, right, rtol=1e-6, atol=0.0).all(axis=1))
     index = scene.torch.config.get("padding_index") if scene.torch else None
     if len(differing) == 1 and (not held[differing[0]].any() or differing[0] == index):
-        return Match(
-            "embedding-padding-index",
-            "weight",
-            f"with row {differing[0]} zeroed",
-            f"padding_idx=None in `{name}`: row {differing[0]} is an ordinary one in TensorFlow",
-        )
+        row = differing[0]
+        fix = f"load row {row} of TensorFlow's as well into `{name}.weight`: it is an ordinary one there"
+        fix = f"padding_idx=None in `{name}`, and {fix}" if index is not None else fix
+        return Match("embedding-padding-index", "weight", f"with row {row} zeroed", fix)
     return None
 
 
@@ -390,7 +399,8 @@ def _exchanged(scene: Scene, role: str, held: Array) -> Match | None:
         if other == role or held.size < 2 or not forms.equal(held, array):
             continue
         if op.kind in NORMS:
-            fix = f"`{op.name}`: weight, bias, running_mean, running_var = gamma, beta, moving_mean, moving_variance"
+            keras = {role: IN_NORMS[role] for role in scene.carried if role in IN_NORMS}
+            fix = f"`{op.name}`: {', '.join(keras)} = {', '.join(keras.values())}"
             return Match("batchnorm-stats-swap", role, f"what belongs into `{other}`", fix)
         fix = f"load `{role}` and `{other}` of `{op.name}` the other way round"
         return Match("weight-wrong-layer", role, f"what belongs into `{other}`", fix)
@@ -405,17 +415,16 @@ def _exchanged(scene: Scene, role: str, held: Array) -> Match | None:
 def _common(scene: Scene, role: str, held: Array, right: Array) -> Match | None:
     name = scene.torch.name if scene.torch else ""
     if "bias" in role and not held.any() and right.any():
-        return Match("bias-missing-or-doubled", role, "zero", f"load TensorFlow's bias into `{name}.{role}`")
+        both = scene.torch is not None and scene.torch.kind in GATES and right.ndim == 2
+        fix = (
+            f"load both rows of Keras's bias into `{name}`" if both else f"load TensorFlow's bias into `{name}.{role}`"
+        )
+        return Match("bias-missing-or-doubled", role, "zero", fix)
     if held.shape != right.shape:
         return None
     factor = forms.factor(held, right)
     if factor is not None and "bias" in role and abs(factor - 2.0) < 1e-6:
-        return Match(
-            "bias-missing-or-doubled",
-            role,
-            "twice the bias",
-            f"load the bias into one of the two biases of `{name}` and zeros into the other",
-        )
+        return Match("bias-missing-or-doubled", role, "twice the bias", _once(scene.torch, role))
     if factor is not None:
         return Match("weight-scale", role, f"{factor:.7g} times it", f"`{name}.{role}` / {factor:.7g} when loading")
     if forms.factor_per_row(held, right):
@@ -435,13 +444,22 @@ def _common(scene: Scene, role: str, held: Array, right: Array) -> Match | None:
         )
     if order is not None and not role.startswith("running"):
         shown = str(order) if len(order) <= 12 else f"[{', '.join(map(str, order[:8]))}, ...]"
+        along = f", and `{name}.bias` likewise" if role == "weight" and "bias" in scene.torch_weights else ""
         return Match(
             "output-permutation",
             role,
             "with its outputs in another order",
-            f"`{name}.{role}`[{shown}]: TensorFlow's order of classes or channels",
+            f"`{name}.{role}`[{shown}]{along}: TensorFlow's order of classes or channels",
         )
     return None
+
+
+def _once(op: Op | None, role: str) -> str:
+    """Return the line that loads a bias once: recurrent layers have two, whose sum counts, and others have one."""
+    name = op.name if op is not None else ""
+    if op is not None and op.kind in GATES:
+        return f"load the bias into one of the two biases of `{name}` and zeros into the other"
+    return f"`{name}.{role}` / 2 when loading"
 
 
 def _becomes_image(scene: Scene) -> bool:
