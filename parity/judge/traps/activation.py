@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from parity.judge.traps.remedy import Remedy, called, change, insert, number, replace, skip, together
-from parity.judge.traps.scene import Scene, same
+from parity.judge.traps.scene import Scene, axis_maps, same
 from parity.model.trace import MOVES, Op
 
 IDS = (
@@ -62,7 +62,7 @@ def written(op: Op) -> str:
     """Return how a user writes an activation in torch, as a function of x."""
     config, function = op.config, str(op.config.get("function", ""))
     if op.kind == "softmax":
-        return f"F.{'log_softmax' if config.get('log') else 'softmax'}(x, dim)"
+        return f"F.{'log_softmax' if config.get('log') else 'softmax'}(x, {config.get('axis', 'dim')})"
     if function == "leaky_relu":
         return f"F.leaky_relu(x, {number(config.get('slope', 0.2))})"
     if function in ("elu", "celu"):
@@ -140,7 +140,9 @@ def _written_out(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
     steps = [op for op in scene.extra_torch if op.kind == "rescale"]
     if not wanted.startswith("hard_sigmoid") or held not in ("hard_tanh", "clamp", "relu6") or not steps:
         return
-    fix = f"{written(mine)} in place of `{theirs.name}` and what scales before it"
+    places = [word for word, found in (("before", any(op.index < theirs.index for op in steps)),
+                                       ("behind", any(op.index > theirs.index for op in steps))) if found]  # fmt: skip
+    fix = f"{written(mine)} in place of `{theirs.name}` and what scales {' and '.join(places)} it"
     one = replace(theirs, "hard-sigmoid-slope", f"with {wanted} instead of what is written out", fix, "activation",
                   dict(mine.config), cost=0.9)  # fmt: skip
     yield called(
@@ -235,19 +237,27 @@ def _other(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
     if names[0] == names[1]:
         return  # the same function along another axis is another family's
     for config in translated(scene, mine, theirs):
-        fix = f"{written(mine)} in place of `{theirs.name}`"
+        fix = f"{written(dataclasses.replace(mine, config=config))} in place of `{theirs.name}`"
         yield replace(theirs, "activation-missing", f"with {names[0]} instead of {names[1]}", fix, mine.kind, config)
 
 
 def translated(scene: Scene, mine: Op, theirs: Op | None) -> Iterator[dict[str, Any]]:
-    """Yield a configuration with its axis in torch's numbers, the likeliest first."""
-    if "axis" not in mine.config or theirs is None:
+    """Yield a configuration with its axis in torch's numbers, the likeliest first.
+
+    Where torch has no operation to compare with, it is the tensor that is compared which tells how its axes stand.
+    """
+    if "axis" not in mine.config:
         yield dict(mine.config)
         return
     axis = mine.config["axis"]
-    for places in scene.axis_maps(mine, theirs):
+    for places in scene.axis_maps(mine, theirs) if theirs is not None else _maps_of_result(scene, mine):
         if isinstance(axis, int) and -len(places) <= axis < len(places):
             yield {**mine.config, "axis": places[axis]}
+
+
+def _maps_of_result(scene: Scene, mine: Op) -> list[tuple[int, ...]]:
+    held = scene.shapes.get(scene.wanted, ()) if scene.wanted is not None else ()
+    return axis_maps(scene.tensorflow_trace.shapes.get(mine.outputs[0], ()), held)
 
 
 def _prelu(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
@@ -324,7 +334,7 @@ def _missing(scene: Scene, op: Op) -> Iterator[Remedy]:
         return
     name = op.config.get("function", "log_softmax" if op.config.get("log") else "softmax")
     for config in translated(scene, op, scene.torch):
-        line = f"x = {written(op)} {where[1]}"
+        line = f"x = {written(dataclasses.replace(op, config=config))} {where[1]}"
         remedy = insert(
             where[0], "activation-missing", f"with a {name} {where[1]}", line, op.kind, config, order=op.index
         )

@@ -19,6 +19,7 @@ IDS = (
     "pixel-shuffle-order", "axis-mismatch",
 )  # fmt: skip
 CONVOLUTIONS = ("conv", "depthwise_conv")
+WINDOWS = (*CONVOLUTIONS, "conv_transpose", "max_pool", "avg_pool", "resize")
 AXIS_KINDS = (
     "softmax", "concat", "stack", "reduce", "batch_norm", "group_norm", "l2_normalize", "argmax", "gather",
 )  # fmt: skip
@@ -50,11 +51,25 @@ def pads_of(op: Op, key: str = "pads") -> Pads:
 
 def around(scene: Scene, op: Op, side: str) -> Pads:
     """Return an operation's own padding with that of padding layers without partner before it."""
-    extras = scene.extra_tensorflow if side == "tensorflow" else scene.extra_torch
     total = pads_of(op)
-    for extra in padding_layers(extras, len(total)):
+    for extra in padding_before(scene, op, side):
         total = [[a + int(lo), b + int(hi)] for (a, b), (lo, hi) in zip(total, extra.config["pads"], strict=True)]
     return total
+
+
+def padding_before(scene: Scene, op: Op, side: str) -> list[Op]:
+    """Return the padding layers without partner before an operation, and behind whatever else has a window."""
+    ops, extras = scene.torch_ops, scene.extra_torch
+    if side == "tensorflow":
+        ops, extras = scene.tensorflow_ops, scene.extra_tensorflow
+    makers = {tensor: one for one in ops for tensor in one.outputs}
+    open_, reached = list(op.inputs), set[int]()
+    while open_:
+        maker = makers.get(open_.pop())
+        if maker is not None and maker.index not in reached and maker.kind not in WINDOWS:
+            reached.add(maker.index)
+            open_ += maker.inputs
+    return [layer for layer in padding_layers(extras, len(pads_of(op))) if layer.index in reached]
 
 
 def padding_layers(ops: Sequence[Op], rank: int) -> list[Op]:
@@ -78,11 +93,21 @@ def padding_line(op: Op, pads: Pads, value: str = "") -> str:
 
 def with_pads(scene: Scene, op: Op, remedy: Remedy) -> Remedy:
     """Return a remedy that sets an operation's padding, with torch's own padding layers before it left out."""
-    layers = padding_layers(scene.extra_torch, len(pads_of(op)))
+    layers = padding_before(scene, op, "torch")
     skipped = [skip(layer, "", "", "") for layer in layers]
     edits = (*remedy.edits, *(edit for one in skipped for edit in one.edits))
     keys = remedy.keys.union(*(one.keys for one in skipped))
-    return Remedy(remedy.trap, edits, remedy.says, remedy.fix, remedy.cost, frozenset(keys))
+    fix = instead_of(layers, op, remedy.fix) if remedy.fix else ""
+    return Remedy(remedy.trap, edits, remedy.says, fix, remedy.cost, frozenset(keys))
+
+
+def instead_of(layers: Sequence[Op], op: Op, fix: str) -> str:
+    """Return the porter's line for padding where torch pads in operations of its own, which are to go."""
+    if not layers:
+        return fix
+    names = " and ".join(f"`{layer.name}`" for layer in layers)
+    here = f" before `{op.name}`"
+    return fix.replace(here, f"{here} in place of {names}", 1) if here in fix else f"{fix}, and without {names}"
 
 
 def propose(scene: Scene) -> Iterator[Remedy]:
@@ -114,7 +139,7 @@ def _padding(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
         # A causal convolution may be padded on both sides, and what came after is cut off: at the wrong end, perhaps.
         yield from _instead_of_slices(scene, with_pads(scene, theirs, one))
     yield from _mirrored(scene, theirs)
-    yield from _plain(scene, mine)
+    yield from _plain(scene, mine, theirs)
     modes = [str(op.config.get("pad_mode") or "zeros") for op in (mine, theirs)]
     if modes[0] != modes[1]:
         fix = f'padding_mode="{modes[0]}" in `{theirs.name}`'
@@ -145,7 +170,7 @@ def _mirrored(scene: Scene, theirs: Op) -> Iterator[Remedy]:
     yield Remedy("padding-mode", (*plain.edits, *padded.edits), says, fix, 0.9, plain.keys | padded.keys)
 
 
-def _plain(scene: Scene, mine: Op) -> Iterator[Remedy]:
+def _plain(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
     """Torch pads in a layer of its own, with numbers of the image, where TensorFlow pads zeros."""
     wanted = around(scene, mine, "tensorflow")
     layers = [
@@ -153,9 +178,11 @@ def _plain(scene: Scene, mine: Op) -> Iterator[Remedy]:
     ]
     for op in layers:
         if str(op.config.get("mode") or "constant") != "constant" and pads_of(op) == wanted:
-            line = f"F.pad(x, {flat_pads(wanted)}) in place of `{op.name}`"
+            line, name = f"F.pad(x, {flat_pads(wanted)}) in place of `{op.name}`", op.name
+            if op.name.startswith(f"{theirs.name}."):  # by the convolution itself, before it computes anything
+                line, name = f'padding_mode="zeros" in `{theirs.name}`', theirs.name
             one = change(op, "padding-mode", "with zeros as padding", line, {"mode": "constant", "value": 0.0})
-            yield called(one, mine.name, op.name)
+            yield called(one, mine.name, name)
 
 
 def _steps(scene: Scene, mine: Op, theirs: Op, wanted: Pads, held: Pads) -> Iterator[Remedy]:
@@ -260,7 +287,9 @@ def _instead_of_slices(scene: Scene, remedy: Remedy) -> Iterator[Remedy]:
     if slices:
         edits = (*remedy.edits, *(edit for one in slices for edit in one.edits))
         keys = remedy.keys.union(*(one.keys for one in slices))
-        yield dataclasses.replace(remedy, edits=edits, keys=frozenset(keys))
+        names = " and ".join(f"`{op.name}`" for op in scene.extra_torch if op.kind in ("slice", "cropping"))
+        fix = f"{remedy.fix} in place of {names}" if ", then " in remedy.fix else f"{remedy.fix}, and without {names}"
+        yield dataclasses.replace(remedy, edits=edits, keys=frozenset(keys), fix=fix)
 
 
 def _zero_pad(mine: Op, theirs: Op) -> Iterator[Remedy]:
@@ -309,10 +338,13 @@ def _shuffled_by_hand(scene: Scene) -> Iterator[Remedy]:
 
 def _channels_turned(mine: Op, first: Op, last: Op, block: int, channels: int) -> Iterator[Remedy]:
     """The channels of a block in the other order before torch's first step, either way."""
-    each = np.arange(channels)
-    for sizes in ((-1, block * block), (block * block, -1)) if channels % (block * block) == 0 else ():
-        order = [int(n) for n in each.reshape(sizes).T.reshape(-1)]
-        text = f"x.reshape(n, {sizes[0]}, {sizes[1]}, h, w).transpose(1, 2).reshape(x.shape)"
+    each, many = np.arange(channels), channels // (block * block)
+    ways = (((many, block * block), (0, 1)), ((block * block, many), (0, 1)), ((block, block, many), (0, 1)),
+            ((many, block, block), (1, 2)))  # fmt: skip
+    for sizes, turned in ways if channels % (block * block) == 0 else ():
+        order = [int(n) for n in each.reshape(sizes).swapaxes(*turned).reshape(-1)]
+        axes = f"{turned[0] + 1}, {turned[1] + 1}"
+        text = f"x.reshape(n, {', '.join(map(str, sizes))}, h, w).transpose({axes}).reshape(x.shape)"
         says, fix = "with the channels of a block in the other order", f"x = {text} before `{first.name}`"
         given = {"axis": 1, "indices": order}
         one = insert(first.inputs[0], "pixel-shuffle-order", says, fix, "gather", given, order=first.index)

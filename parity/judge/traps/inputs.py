@@ -11,7 +11,7 @@ import numpy as np
 
 from parity.judge.traps.activation import place
 from parity.judge.traps.lengths import is_length
-from parity.judge.traps.remedy import Remedy, called, insert, number, replace, skip, together
+from parity.judge.traps.remedy import UNKNOWN, Remedy, called, insert, number, replace, skip, together
 from parity.judge.traps.scene import PRODUCTS, SELECTS, Scene, exact_numbers, leading_to, read_first, same
 from parity.model.draws import NOTE
 from parity.model.trace import MOVES, Op, Trace
@@ -22,6 +22,7 @@ SIGNS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
 ARITHMETIC = tuple(SIGNS)
 FACTORS = ("rescale", "multiply", "divide")
 CUTS = ("relu6", "hard_tanh", "clamp")  # what cuts a number off below and above
+SEQUENCE = 3  # axes of a batch of sequences
 LAST = ("softmax", "activation")  # what makes shares or probabilities of scores
 COLOURS = (3, 4)  # that a picture has, maybe with its opacity
 BESIDE = frozenset({"attention-scale-or-heads", "input-scale"})  # told at the layer of TensorFlow's that does the like
@@ -257,7 +258,8 @@ def _alone(scene: Scene) -> Iterator[Remedy]:
                 beside = _sum_there(scene, op) or beside
             skipped.append(called(one, beside, op.name))
         elif name in SELECTS and scene.shapes.get(read_first(op)) == scene.shapes.get(op.outputs[0]):
-            trap = "output-permutation" if _of_results(scene, op) else "channel-order"
+            steps = len(scene.shapes.get(read_first(op), ())) == SEQUENCE  # (n, steps, features) has no colours
+            trap = "output-permutation" if _of_results(scene, op) else UNKNOWN if steps else "channel-order"
             one = skip(op, trap, "without torch's reordering", f"remove `{op.name}`", cost=1.5)
             yield called(one, scene.neighbour(op), op.name)
     for op in scene.extra_tensorflow:
@@ -266,6 +268,8 @@ def _alone(scene: Scene) -> Iterator[Remedy]:
         for config in _in_torch(scene, op, scene.torch) if where is not None else ():
             text = written(config)
             assert where is not None
+            if text == "x":  # nothing at all, such as a factor of one
+                continue
             trap = _trap(scene, where[0], op)
             one = insert(where[0], trap, f"with {text} {where[1]}", f"x = {text} {where[1]}", op.kind, config,
                          order=op.index)  # fmt: skip

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from parity.judge.traps.activation import FUNCTIONS, place, translated
-from parity.judge.traps.geometry import AXIS_KINDS, padding_layers
+from parity.judge.traps.geometry import AXIS_KINDS, POOLED, padding_layers
 from parity.judge.traps.inputs import SCALES
-from parity.judge.traps.remedy import UNKNOWN, Remedy, called, change, insert, number, replace
-from parity.judge.traps.scene import Scene, same
+from parity.judge.traps.remedy import UNKNOWN, Remedy, called, change, insert, number, numbers, replace
+from parity.judge.traps.scene import Scene, read_first, same
 from parity.model.layout import Array
 from parity.model.trace import MOVES, OVER, Op
 
@@ -37,6 +38,11 @@ IGNORED = frozenset({
     "shared_axes", "form", "keepdims", "log", "min", "max", "max_value", "negative_slope",
 })  # fmt: skip
 
+SIGNS: Mapping[str, str] = {
+    "add": "x + y", "subtract": "x - y", "multiply": "x * y", "divide": "x / y", "maximum": "torch.maximum(x, y)",
+    "minimum": "torch.minimum(x, y)",
+}  # fmt: skip
+REDUCES: Mapping[str, str] = {"mean": "mean", "sum": "sum", "max": "amax", "min": "amin", "prod": "prod"}
 OWN = {"reduce": ("function",), "cropping": ("crops",), "power": ("exponent",)}
 
 
@@ -56,6 +62,11 @@ def propose(scene: Scene) -> Iterator[Remedy]:
 def _other_kind(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
     if mine.kind not in EXCHANGEABLE or (FUNCTIONS[0] == mine.kind == theirs.kind):
         return
+    if mine.kind in POOLED and theirs.kind == "reduce":  # over torch's own axes, which need not be an image's
+        config = {**theirs.config, "function": POOLED[mine.kind]}
+        said = f"with {POOLED[mine.kind]} instead of {theirs.config.get('function')}"
+        fix = f"{_told(scene, dataclasses.replace(mine, kind='reduce'), theirs, config)} in place of `{theirs.name}`"
+        yield change(theirs, UNKNOWN, said, fix, config, cost=4.9)
     kept = {"keepdims": theirs.config["keepdims"]} if {*mine.config} & {*theirs.config} & {"keepdims"} else {}
     for config in ({**one, **kept} for one in in_torch(scene, mine, theirs)):
         over = theirs.config.get(OVER, config.get("axes"))  # of a normalisation that is written out
@@ -63,16 +74,27 @@ def _other_kind(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
             theirs,
             UNKNOWN if over == config.get("axes") else "norm-axes",
             f"with {mine.kind} instead of {theirs.kind}",
-            f"TensorFlow's {mine.made_by or mine.kind} in place of `{theirs.name}`",
+            f"{_told(scene, mine, theirs, config)} in place of `{theirs.name}`",
             mine.kind,
             config,
             cost=5.0,
         )
 
 
+def _told(scene: Scene, mine: Op, theirs: Op, config: Mapping[str, Any]) -> str:
+    """Return what a porter writes in torch for an operation; TensorFlow's name of it where that is a layer."""
+    functions = {"global_avg_pool": "mean", "global_max_pool": "max", "reduce": str(config.get("function"))}
+    function = REDUCES.get(functions.get(mine.kind, ""))
+    rank = len(scene.shapes.get(read_first(theirs), ()))
+    axes = range(2, rank) if mine.kind in POOLED else config.get("axes")
+    if function is None or not axes:
+        return SIGNS.get(mine.kind, f"TensorFlow's {mine.made_by or mine.kind}")
+    return f"x.{function}({numbers(axes)}{', keepdim=True' if config.get('keepdims') else ''})"
+
+
 def in_torch(scene: Scene, mine: Op, theirs: Op | None) -> Iterator[dict[str, Any]]:
     """Yield TensorFlow's configuration with axes in torch's numbers, the likeliest first."""
-    if mine.kind in AXIS_KINDS and "axes" in mine.config and theirs is not None:
+    if mine.kind in (*AXIS_KINDS, "layer_norm", "rms_norm") and "axes" in mine.config and theirs is not None:
         for places in scene.axis_maps(mine, theirs):
             yield {**mine.config, "axes": sorted(places[int(a) % len(places)] for a in mine.config["axes"])}
         return

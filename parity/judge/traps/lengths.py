@@ -10,7 +10,7 @@ from math import sqrt
 import numpy as np
 
 from parity.judge.traps.geometry import axes_there
-from parity.judge.traps.remedy import Remedy, called, change, number, replace
+from parity.judge.traps.remedy import Remedy, called, change, number, replace, together
 from parity.judge.traps.scene import Scene, same
 from parity.model.trace import MOVES, Op, Trace
 
@@ -56,13 +56,14 @@ def propose(scene: Scene) -> Iterator[Remedy]:
     """Yield the remedies of this family that fit a scene."""
     makers = scene.tensorflow_trace.producers(), scene.torch_trace.producers()
     mine, theirs = (units(ops, made) for ops, made in zip((scene.tensorflow_ops, scene.torch_ops), makers, strict=True))
-    for ours, held in paired(mine, theirs):
-        if ours is None or held is None:
-            continue
-        if not ours.is_like(held):
-            yield remedy(ours, held)
-        if held.op.kind not in (KIND, COSINE):
-            yield from _along(scene, ours, held)
+    pairs = [(one, two) for one, two in paired(mine, theirs) if one is not None and two is not None]
+    found = [remedy(one, two) for one, two in pairs if not one.is_like(two)]
+    yield from found
+    if len(found) > 1 and len(mine) == len(theirs):  # of a tower that is called on several inputs
+        yield together(found, found[0])
+    for one, two in pairs:
+        if two.op.kind not in (KIND, COSINE):
+            yield from _along(scene, one, two)
 
 
 def units(ops: Sequence[Op], makers: Mapping[int, Op]) -> list[Unit]:
