@@ -736,3 +736,112 @@ def test_lint_of_optimizers_by_what_they_mean() -> None:
         assert other.what == f"{switch} True against False"
     assert compare_optimizers({**keras, "amsgrad": False}, port) == []
     assert compare_optimizers({**keras, "name": "Muon"}, {"name": "Muon", "lr": 1e-3, "weight_decay": 0.01}) == []
+
+
+# The lines that a porter is to write are taken literally.
+
+
+def literally(fix: str, **known: Array) -> Array:
+    """Return what the expression before ` into ` or ` for ` comes to."""
+    made: Array = eval(fix.partition(" into ")[0].partition(" for ")[0], {}, known)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "order"),
+    [
+        ("conv", (3, 3, 4, 4), (3, 2, 0, 1)),
+        ("conv_transpose", (3, 3, 4, 4), (3, 2, 0, 1)),
+        ("depthwise_conv", (3, 3, 4, 1), (2, 3, 0, 1)),
+        ("depthwise_conv", (3, 3, 4, 2), (2, 3, 0, 1)),
+    ],
+)
+def test_a_kernel_with_its_axes_exchanged_is_loaded_by_the_line_as_it_stands(
+    kind: str, shape: tuple[int, ...], order: tuple[int, ...]
+) -> None:
+    kernel = RNG.standard_normal(shape)
+    right = kernel.transpose(order)
+    right = right.reshape(-1, 1, 3, 3) if kind == "depthwise_conv" else right
+    one = loaded(kind, {"weight": right}, {"weight": right.swapaxes(2, 3)}, tensorflow_weights={"kernel": kernel})
+    (remedy,) = (r for r in found(one, "kernel-spatial-swap") if r.cost < 1.0)
+    np.testing.assert_array_equal(literally(remedy.fix, kernel=kernel), right)
+
+
+def test_channels_of_a_depthwise_kernel_are_ordered_by_the_line_as_it_stands() -> None:
+    kernel = RNG.standard_normal((3, 3, 4, 2))
+    right = kernel.transpose(2, 3, 0, 1).reshape(8, 1, 3, 3)
+    held = kernel.transpose(3, 2, 0, 1).reshape(8, 1, 3, 3)
+    one = loaded("depthwise_conv", {"weight": right}, {"weight": held}, tensorflow_weights={"kernel": kernel})
+    (remedy,) = (r for r in found(one, "depthwise-channel-order") if r.cost < 1.0)
+    np.testing.assert_array_equal(literally(remedy.fix, kernel=kernel), right)
+
+
+def fix_of(trap: str, kind: str, right: Mapping[str, Array], held: Mapping[str, Array]) -> str:
+    return next(r.fix for r in found(loaded(kind, right, held), trap) if r.cost < 1.0)
+
+
+def test_a_bias_that_is_doubled_is_halved_where_there_is_one_and_split_where_there_are_two() -> None:
+    assert fix_of("bias-missing-or-doubled", "dense", {"bias": BIAS}, {"bias": 2 * BIAS}) == (
+        "`net.layer.bias` / 2 when loading"
+    )
+    both = fix_of("bias-missing-or-doubled", "lstm", {"bias_ih_l0": BIAS}, {"bias_ih_l0": 2 * BIAS})
+    assert both == "load the bias into one of the two biases of `net.layer` and zeros into the other"
+
+
+def test_a_line_names_weights_that_the_layer_has() -> None:
+    scale, shift = STATISTICS["weight"], STATISTICS["bias"]
+    right, held = {"weight": scale, "bias": shift}, {"weight": shift, "bias": scale}
+    assert fix_of("batchnorm-stats-swap", "layer_norm", right, held) == "`net.layer`: weight, bias = gamma, beta"
+    biases = CELL.reshape(2, 30)
+    (remedy,) = (
+        r
+        for r in found(loaded("gru", {"biases_l0": biases}, {"biases_l0": 0 * biases}), "bias-missing-or-doubled")
+        if r.cost < 1.0
+    )
+    assert remedy.fix == "load both rows of Keras's bias into `net.layer`"
+    assert "`bias_ih_l0`, `bias_hh_l0`" in remedy.says
+
+
+def test_an_order_of_classes_goes_for_the_bias_too() -> None:
+    right = {"weight": KERNEL[:, :, 0, 0], "bias": BIAS}
+    held = {role: array[[1, 2, 3, 0]] for role, array in right.items()}
+    fix = fix_of("output-permutation", "dense", right, held)
+    assert fix.startswith("`net.layer.weight`[[3, 0, 1, 2]], and `net.layer.bias` likewise")
+
+
+def test_a_row_that_was_zeroed_is_to_be_loaded() -> None:
+    held = np.concatenate([0 * CELL[:1], CELL[1:]])
+    assert "load row 0" in fix_of("embedding-padding-index", "embedding", {"weight": CELL}, {"weight": held})
+
+
+def test_padding_of_torch_that_is_wrong_is_told_to_go() -> None:
+    pad = op(0, "net.pad", "zero_pad", [0], [1], pads=[[1, 0], [1, 0]])
+    theirs = [pad, op(1, "net.conv", "conv", [1], [2], **{**CONV, "pads": [[0, 0], [0, 0]]})]
+    one = scene([op(0, "conv", "conv", [0], [1], **CONV)], theirs, (0, 1), ((), (pad,)))
+    (remedy,) = found(one, "same-padding-stride")
+    assert remedy.fix == "x = F.pad(x, (0, 1, 0, 1)) before `net.conv` in place of `net.pad`, and padding=0 there"
+
+
+def test_padding_behind_another_window_is_not_the_convolutions() -> None:
+    pad = op(0, "pad", "zero_pad", [0], [1], pads=[[1, 1], [1, 1]])
+    blur = op(1, "blur", "depthwise_conv", [1], [2], **{**CONV, "pads": [[0, 0], [0, 0]]})
+    theirs = [pad, blur, op(2, "net.conv", "conv", [2], [3], **{**CONV, "pads": [[1, 1], [1, 1]]})]
+    one = scene([op(0, "conv", "conv", [0], [1], **CONV)], theirs, (0, 2), ((), (pad, blur)))
+    (remedy,) = found(one, "same-padding-stride")
+    assert [edit["op"] for edit in remedy.edits] == [2]
+
+
+def test_a_causal_mask_is_given_to_torchs_layer_and_asked_of_its_function() -> None:
+    layer, function = (
+        next(r.fix for r in found(pair(kind, {"causal": True}, {"causal": False}), "attention-mask-polarity"))
+        for kind in ("attention", "sdpa")
+    )
+    assert layer == "attn_mask=torch.ones(T, T, dtype=torch.bool).triu(1) in `net.layer`"
+    assert function == "is_causal=True in `net.layer`"
+
+
+def test_the_same_remedy_of_two_calls_is_told_once() -> None:
+    parts = [insert(i, "residual-scale", "with x * 2", "x = x * 2", "rescale", {"scale": 2.0}) for i in (1, 2)]
+    whole = together(parts)
+    assert (whole.says, whole.fix) == ("with x * 2", "x = x * 2")
+    assert len(whole.edits) == 2

@@ -20,6 +20,7 @@ from suites.meta.ports.further import FURTHER
 from suites.meta.ports.galleries import GALLERIES
 from suites.meta.ports.gaps import GAPS
 from suites.meta.ports.networks import NETWORKS
+from suites.meta.ports.planted import PLANTED
 from suites.meta.ports.published import PUBLISHED
 from suites.meta.ports.several import SEVERAL
 from suites.meta.ports.sought import SOUGHT
@@ -31,11 +32,11 @@ from suites.meta.ports.zoo import ZOO
 FOLDER = Path(__file__).resolve().parent
 CASES: tuple[Case, ...] = (
     *CORRECT, *CURED, *FAULTS, *SEVERAL, *FURTHER, *GAPS, *SOUGHT, *VISION, *EXAMINED, *PUBLISHED, *WRITTEN, *BEHIND,
-    *BAD, *ZOO, *ACCEPTED, *NETWORKS, *TRAINED, *GALLERIES,
+    *BAD, *ZOO, *ACCEPTED, *NETWORKS, *TRAINED, *GALLERIES, *PLANTED,
 )  # fmt: skip
 
 __all__ = [
     "ACCEPTED", "BAD", "BEHIND", "CASES", "CORRECT", "CURED", "EXAMINED", "FAULTS", "FOLDER", "FURTHER", "GALLERIES",
-    "GAPS", "NETWORKS", "PUBLISHED", "SEVERAL", "SOUGHT", "TRAINED", "VISION", "WRITTEN", "ZOO",
+    "GAPS", "NETWORKS", "PLANTED", "PUBLISHED", "SEVERAL", "SOUGHT", "TRAINED", "VISION", "WRITTEN", "ZOO",
     "Case", "Source",
 ]  # fmt: skip
