@@ -65,7 +65,8 @@ def exchanged(
 ) -> dict[int, int]:
     """Return pairs of nodes with partners exchanged where a node's values are those of another one, and of no other's.
 
-    Who lost his partner gets the one that was left over, if both are of one family; else none.
+    Who lost his partner gets the one that was left over, if both are of one family; else none. Where what reads the
+    results says the reverse, such as a sigmoid here and a tanh there, it is the weights that are in the wrong places.
     """
     after = dict(pairs)
     owner = {j: i for i, j in after.items()}
@@ -76,7 +77,7 @@ def exchanged(
             continue
         new = int(right[0])
         holder = owner.get(new)
-        if not _related(a, i, b, new) or holder in fixed:
+        if not _related(a, i, b, new) or holder in fixed or (_read_alike(a, i, b, j) and not _read_alike(a, i, b, new)):
             continue
         left = after.pop(i, j)
         after[i], owner[new] = new, i
@@ -91,6 +92,14 @@ def exchanged(
 def _related(a: Skeleton, i: int, b: Skeleton, j: int) -> bool:
     mine, other = a.ops[i], b.ops[j]
     return mine is not None and other is not None and family(mine) == family(other) and bool(other.weights)
+
+
+def _read_alike(a: Skeleton, i: int, b: Skeleton, j: int) -> bool:
+    """Return whether what two nodes make is read by the same kinds of operations, settings and places included."""
+    readers = [
+        sorted(repr((graph.fine[at], place)) for at, place in graph.after[node]) for graph, node in ((a, i), (b, j))
+    ]
+    return readers[0] == readers[1]
 
 
 def not_healed(a: Skeleton, pairs: Mapping[int, int], equal: Equal, certain: Container[int]) -> dict[int, int]:
