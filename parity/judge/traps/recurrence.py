@@ -36,6 +36,10 @@ def _reset(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
         f"no nn.GRU computes this: write `{theirs.name}` as a loop with n = tanh(W x + b + U (r * h)), or train"
         " TensorFlow's with reset_after=True"
     )
+    if wanted:  # torch's is somebody's own code, for its layers all have it there
+        fix = f"n = tanh(W x + b + r * (U h + c)) in `{theirs.name}`: the reset gate after the product, with its bias"
+        if theirs is scene.torch and not any("bias" in role for role in weights):  # one bias has no room for two
+            weights |= _in_torch_order(mine, scene.tensorflow_weights)
     says = f"with the reset gate {'after' if wanted else 'before'} the product"
     yield change(theirs, "gru-reset-after", says, fix, {"reset_after": wanted}, weights)
 
