@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from suites.meta.ports.case import Case, Source
 
-IDS = ("9:0:30", "7:0:22")
 FLOATS = ("9x24", "7x24")
 
 
@@ -14,13 +13,21 @@ def _source(tensorflow: str, torch: str, cause: str) -> Source:
     return Source(tuple(tensorflow.split()), tuple(torch.split()), (cause,))
 
 
-def _port(tensorflow: str, torch: str, inputs: tuple[str, ...], *sources: Source, ids: tuple[str, ...] = ()) -> Case:
+def _port(
+    tensorflow: str,
+    torch: str,
+    inputs: tuple[str, ...],
+    *sources: Source,
+    ids: tuple[str, ...] = (),
+    options: tuple[str, ...] = (),
+) -> Case:
     return Case(
         name=f"planted-{torch}",
         tensorflow=f"planted_tensorflow.py:{tensorflow}",
         torch=f"planted_torch.py:{torch}",
         inputs=inputs,
         int_inputs=ids,
+        options=options,
         verdict="different" if sources else "same",
         sources=sources,
     )
@@ -65,6 +72,14 @@ def _both_ways() -> Iterator[Case]:
         yield _port(f"both_ways_{layer}", f"both_ways_{layer}", ("5x4",))
         yield _port(f"both_ways_{layer}", f"both_ways_{layer}_backwards_first", ("5x4",))
     yield _port("both_ways_lstm", "both_ways_by_hand", ("5x4",))
+    yield _port("gru", "gru_reset_before", ("5x4",), _source("gru", "*", "gru-reset-after"))
 
 
-PLANTED = (*_attention(), *_norms(), *_images(), *_both_ways())
+def _gates() -> Iterator[Case]:
+    as_is = ("--weights", "as-is")
+    wrong = [_source(name, name, "weight-wrong-layer") for name in ("gate", "value")]
+    yield _port("two_gates", "two_gates", ("13",), options=as_is)
+    yield _port("two_gates", "two_gates_exchanged", ("13",), *wrong, options=as_is)
+
+
+PLANTED = (*_attention(), *_norms(), *_images(), *_both_ways(), *_gates())

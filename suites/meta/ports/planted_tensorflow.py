@@ -1,6 +1,7 @@
 """Builders of the networks in which faults are planted."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import layers
 
@@ -106,3 +107,20 @@ def both_ways_lstm():
 
 def both_ways_gru():
     return _both_ways(layers.GRU)
+
+
+def two_gates():
+    """What is let through, and by how much, made of one input by two layers of one size."""
+    x = keras.Input((13,))
+    gate = layers.Dense(16, activation="sigmoid", name="gate")(x)
+    value = layers.Dense(16, activation="tanh", name="value")(x)
+    model = keras.Model(x, layers.Dense(5, name="head")(layers.Multiply(name="let")([gate, value])))
+    for seed, layer in enumerate(layer for layer in model.layers if layer.weights):
+        drawn = np.random.default_rng(seed)
+        layer.set_weights([drawn.standard_normal(weight.shape) / 4 for weight in layer.weights])
+    return model
+
+
+def gru():
+    x = keras.Input((5, 4))
+    return keras.Model(x, layers.Dense(2, name="head")(layers.GRU(3, name="gru")(x)))

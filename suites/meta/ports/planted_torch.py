@@ -1,5 +1,6 @@
 """Ports of the networks in which faults are planted, each with its fault or without."""
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
@@ -266,3 +267,49 @@ class BothWaysByHand(nn.Module):
 
 def both_ways_by_hand():
     return BothWaysByHand()
+
+
+class TwoGates(nn.Module):
+    def __init__(self, exchanged=False):
+        super().__init__()
+        self.gate, self.value, self.head = nn.Linear(13, 16), nn.Linear(13, 16), nn.Linear(16, 5)
+        drawn = [self.value, self.gate, self.head] if exchanged else [self.gate, self.value, self.head]
+        with torch.no_grad():
+            for seed, layer in enumerate(drawn):
+                numbers = np.random.default_rng(seed)
+                layer.weight.copy_(torch.from_numpy(numbers.standard_normal(layer.weight.T.shape).T / 4))
+                layer.bias.copy_(torch.from_numpy(numbers.standard_normal(layer.bias.shape) / 4))
+
+    def forward(self, x):
+        return self.head(torch.sigmoid(self.gate(x)) * torch.tanh(self.value(x)))
+
+
+def two_gates():
+    return TwoGates()
+
+
+def two_gates_exchanged():
+    return TwoGates(exchanged=True)
+
+
+class WrittenGru(nn.Module):
+    """A GRU as the textbooks have it: the reset gate before the product with the state."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell, self.head = nn.GRUCell(4, 3), nn.Linear(3, 2)
+
+    def forward(self, x):
+        cell, h = self.cell, x.new_zeros(len(x), 3)
+        kernels = cell.weight_hh.chunk(3)
+        biases = cell.bias_hh.chunk(3)
+        for t in range(x.shape[1]):
+            of_x = F.linear(x[:, t], cell.weight_ih, cell.bias_ih).chunk(3, 1)
+            r, z = (torch.sigmoid(of_x[k] + F.linear(h, kernels[k], biases[k])) for k in range(2))
+            n = torch.tanh(of_x[2] + F.linear(r * h, kernels[2], biases[2]))
+            h = z * h + (1 - z) * n
+        return self.head(h)
+
+
+def gru_reset_before():
+    return WrittenGru()
