@@ -403,12 +403,12 @@ def step_sources(findings: Sequence[Finding], plan: WeightPlan, models: Models) 
     found = []
     for finding in findings:
         if finding.verdict == SEMANTIC and DOUBLED in finding.note:
-            pair = links[finding.tensor].pair
+            link = links[finding.tensor]
+            pair, second = link.pair, link.torch.rpartition("+")[2].partition("@")[0]
             mine, theirs = layer_name(named[0][pair.tensorflow]), layer_name(named[1][pair.torch])
-            torch_names = links[finding.tensor].torch
-            both = " and ".join(f"`{name}`" for name in weight_names(torch_names))
+            both = " and ".join(f"`{name}`" for name in weight_names(link.torch))
             evidence = f"torch trains {both}, so one step moves their sum twice as far as Keras's `{finding.tensor}`"
-            fix = f"freeze one of the two: `{torch_names.rpartition('+')[2]}`.requires_grad_(False)"
+            fix = f"freeze one of the two biases of `{theirs}`: {second}.requires_grad_(False)"
             message = _message(mine, theirs, [finding], DOUBLED, evidence, fix)
             found.append(Source(mine, theirs, DOUBLED, evidence, fix, "update", message))
     return found
