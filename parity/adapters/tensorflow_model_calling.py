@@ -185,6 +185,13 @@ def dropped_alike(x: Any, rate: float, whole_channels: bool = False) -> Any:
     return x * kept.astype(x.dtype.as_numpy_dtype) * (1.0 / (1.0 - float(rate)))
 
 
+# Layers that Keras calls so unless they are told otherwise, and that do the same in both modes.
+_ALIKE_IN_BOTH_MODES = frozenset({
+    "Resizing", "CenterCrop", "AutoContrast", "Equalization", "ContrastLimitedAdaptiveHistogramEqualization",
+    "MaxNumBoundingBoxes",
+})  # fmt: skip
+
+
 def built_in_training_mode(names: Names) -> list[str]:
     """Return a note on the layers that a functional model calls with `training=True`, if any does.
 
@@ -194,6 +201,7 @@ def built_in_training_mode(names: Names) -> list[str]:
     found = [
         f"`{layer.name}`"
         for layer in names.layers
+        if getattr(known_class(layer), "__name__", "") not in _ALIKE_IN_BOTH_MODES
         for node in getattr(layer, "_inbound_nodes", ())
         if getattr(getattr(node, "arguments", None), "kwargs", {}).get("training") is True
     ]

@@ -84,6 +84,16 @@ def single():
     return keras.Sequential([keras.Input((9, 8, 3), dtype="float32"), *made, layers.Activation("gelu", name="gelu")])
 
 
+def resized():
+    x = given = keras.Input((9, 8, 3))
+    return keras.Model(given, layers.Conv2D(4, 3)(layers.Resizing(7, 6, name="size")(x)))
+
+
+def trembling():
+    x = given = keras.Input((9, 8, 3))
+    return keras.Model(given, layers.Dropout(0.5, name="drop")(x, training=True))
+
+
 def arguments(classes, size=3):
     return None
 
@@ -357,6 +367,13 @@ def test_a_weight_that_is_not_a_number_changes_nothing_by_itself(workers: dict[s
     plain.call("set_model_weights", weights={name: np.full_like(array, np.nan)})
     notes = plain.call("trace_model", inputs=inputs_of("network"))["notes"]
     assert not [note for note in notes if "changes" in note]
+
+
+def test_a_layer_that_does_the_same_in_both_modes_needs_no_note(workers: dict[str, Worker], builders: str) -> None:
+    plain = workers["plain"]
+    for name, noted in (("resized", False), ("trembling", True)):
+        notes = plain.call("load_model", source=f"{builders}:{name}")["notes"]
+        assert any("was called with training=True" in note for note in notes) == noted
 
 
 def test_a_saved_graph_is_told_by_its_operations(workers: dict[str, Worker], tmp_path: Path) -> None:
