@@ -11,7 +11,7 @@ import numpy as np
 
 from parity.judge.traps.activation import place
 from parity.judge.traps.lengths import is_length
-from parity.judge.traps.remedy import UNKNOWN, Remedy, called, insert, number, replace, skip, together
+from parity.judge.traps.remedy import Remedy, called, insert, number, replace, skip, together
 from parity.judge.traps.scene import PRODUCTS, SELECTS, Scene, exact_numbers, leading_to, read_first, same
 from parity.model.draws import NOTE
 from parity.model.trace import MOVES, Op, Trace
@@ -258,8 +258,8 @@ def _alone(scene: Scene) -> Iterator[Remedy]:
                 beside = _sum_there(scene, op) or beside
             skipped.append(called(one, beside, op.name))
         elif name in SELECTS and scene.shapes.get(read_first(op)) == scene.shapes.get(op.outputs[0]):
-            steps = len(scene.shapes.get(read_first(op), ())) == SEQUENCE  # (n, steps, features) has no colours
-            trap = "output-permutation" if _of_results(scene, op) else UNKNOWN if steps else "channel-order"
+            steps = len(scene.shapes.get(read_first(op), ())) == SEQUENCE  # such as (n, steps, features): no colours
+            trap = "output-permutation" if _of_results(scene, op) else "operand-order" if steps else "channel-order"
             one = skip(op, trap, "without torch's reordering", f"remove `{op.name}`", cost=1.5)
             yield called(one, scene.neighbour(op), op.name)
     for op in scene.extra_tensorflow:
