@@ -23,6 +23,7 @@ TRIMMED = frozenset({"conv_transpose", "conv", "depthwise_conv"})  # what ports 
 HEADED = frozenset({"dense", "matmul", "einsum"})  # whose units are at the end on both sides
 TRIMMING = frozenset({"slice", "cropping", "zero_pad"})
 POINTWISE = frozenset({"activation", "batch_norm"})  # what may as well stand before a result is cut to size
+TURNING = frozenset({"flip", "reverse", "ReverseV2", "Reverse"})  # what puts a sequence into the reverse order
 ARITHMETIC = frozenset({"add", "subtract", "multiply", "divide", "rescale", "standardize"})
 PICKING = frozenset({"slice", "split", "gather", "concat", "stack"})
 
@@ -212,12 +213,20 @@ class Forward:
     def _of_steps(self, mine: Op, theirs: Op, first: tuple[int, int]) -> tuple[int, int]:
         """Return what to compare of a sequence and of a cell that makes the first step of it, or but the last one."""
         further = partial(_goes_on, mine if mine.config.get("cell") else theirs)
+        first = self._turned_back(mine, first[0], 0), self._turned_back(theirs, first[1], 1)
         found = self._further(*first, ((first[0],), (first[1],)), further)
         if _alike(self.prints[0].get(found[0]), self.prints[1].get(found[1]), self.close):
             return found
-        ends = self._at_last(mine, 0), self._at_last(theirs, 1)  # behind a fault no numbers tell
+        lasts = self._at_last(mine, 0), self._at_last(theirs, 1)  # behind a fault no numbers tell
+        ends = self._turned_back(mine, lasts[0], 0), self._turned_back(theirs, lasts[1], 1)
         last = ends if self._fit(*ends) else self._further(*ends, ((ends[0],), (ends[1],)), further)
         return last if self._fit(*last) else found
+
+    def _turned_back(self, op: Op, tensor: int, side: int) -> int:
+        """Return the sequence of a layer that goes backwards in the order of time, if it is brought into that."""
+        readers = self.consumers[side].get(tensor, [])
+        turned = len(readers) == 1 and readers[0].kind.removeprefix("op:") in TURNING
+        return readers[0].outputs[0] if op.config.get("go_backwards") and turned else tensor
 
     def _at_last(self, op: Op, side: int) -> int:
         """Return a layer's result, or that of the last step of the loop in which a cell is called."""

@@ -72,6 +72,8 @@ def _both_ways() -> Iterator[Case]:
         yield _port(f"both_ways_{layer}", f"both_ways_{layer}", ("5x4",))
         yield _port(f"both_ways_{layer}", f"both_ways_{layer}_backwards_first", ("5x4",))
     yield _port("both_ways_lstm", "both_ways_by_hand", ("5x4",))
+    doubled = _source("*", "tanh*", "activation-extra")
+    yield _port("both_ways_behind_tanh", "both_ways_behind_a_fault", ("5x4",), doubled)
     yield _port("gru", "gru_reset_before", ("5x4",), _source("gru", "*", "gru-reset-after"))
 
 

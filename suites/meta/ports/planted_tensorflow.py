@@ -124,3 +124,10 @@ def two_gates():
 def gru():
     x = keras.Input((5, 4))
     return keras.Model(x, layers.Dense(2, name="head")(layers.GRU(3, name="gru")(x)))
+
+
+def both_ways_behind_tanh():
+    x = keras.Input((5, 4))
+    y = layers.Activation("tanh", name="tanh")(x)
+    y = layers.Bidirectional(layers.LSTM(3, return_sequences=True), name="both")(y)
+    return keras.Model(x, layers.Dense(2, name="head")(y))
