@@ -37,7 +37,7 @@ def _statistics() -> Iterator[Case]:
 def _biases() -> Iterator[Case]:
     yield _port(
         "both_ways", "both_ways", "7x5", ("lstm", "lstm", DOUBLED),
-        says=("`lstm.bias_hh_l0`.requires_grad_(False)", "`lstm.bias_hh_l0_reverse`.requires_grad_(False)"),
+        says=("lstm.bias_hh_l0.requires_grad_(False)", "lstm.bias_hh_l0_reverse.requires_grad_(False)"),
     )  # fmt: skip
 
 
