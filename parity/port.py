@@ -140,7 +140,8 @@ def prepare(models: Models, tell: Progress) -> Prepared:
     matching = match_all(
         models[TENSORFLOW], models[TORCH], weighted, prints[TWIN_TENSORFLOW], prints[TWIN_TORCH], options.by_hand
     )
-    matching = divided.as_wholes(models[TENSORFLOW], models[TORCH], matching)
+    for apart in (divided.as_wholes, divided.without_steps):
+        matching = apart(models[TENSORFLOW], models[TORCH], matching)
     walked = Orders(models, options)
     walked.keep(reshaped)
     return Prepared(

@@ -20,6 +20,7 @@ _CORES: Mapping[str, tuple[int, ...]] = {  # the role of each argument
 _PRODUCTS = frozenset({"matmul", "einsum", "op:bmm", "op:baddbmm"})
 _MASKING = frozenset({"where", "op:where", "op:SelectV2", "masked_fill", "op:masked_fill"})
 _ON_THE_WAY = _MASKING | {"add", "subtract", "multiply", "divide", "rescale"}
+_LEARNED = frozenset({"add", "multiply", "divide"})
 Core = tuple[tuple[int, int], ...]  # (tensor, role)
 
 
@@ -103,7 +104,10 @@ def _is_product(op: Op) -> bool:
 
 
 def _passes(op: Op) -> bool:
-    return op.effect in (MOVES, ELEMENTWISE) or (op.kind in _ON_THE_WAY and not op.weights)
+    if op.effect in (MOVES, ELEMENTWISE):
+        return True
+    learned = op.kind in _LEARNED and len(op.inputs) == 1  # a scale of the scores, or a bias of positions
+    return op.kind in _ON_THE_WAY and (learned or not op.weights)
 
 
 def _product_before(tensor: int, makers: Mapping[int, Op]) -> Op | None:

@@ -20,7 +20,7 @@ from parity.pairing.references import Shape
 from parity.pairing.skeleton import skeleton
 
 _ROLES = frozenset({"other", "kernel", "embeddings", "weight", "scale", "alpha"})
-_ATTENTIONS = frozenset({"op:AdditiveAttention", "op:Attention"})
+ATTENTIONS = frozenset({"op:AdditiveAttention", "op:Attention"})
 _SAME_RANK, _ALIKE = 0.1, 0.2  # of how well two places agree, which counts up to 2
 
 
@@ -42,7 +42,7 @@ class Free:
         if alone and self.op.config.get("function") in SHAPING:
             return True
         looked_up = self.role == "embeddings" and not self.op.inputs
-        within = self.role == "scale" and self.op.kind in _ATTENTIONS
+        within = self.role == "scale" and self.op.kind in ATTENTIONS
         return looked_up or within or self.role.partition("_")[0] == "other"
 
     @property

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from parity.judge.traps.lengths import units
 from parity.model.trace import Trace
-from parity.pairing.match import BY_HAND, Matching
+from parity.pairing.free import ATTENTIONS
+from parity.pairing.match import BY_HAND, Matching, OpPair
 
 
 def as_wholes(tensorflow: Trace, torch: Trace, matching: Matching) -> Matching:
@@ -19,11 +21,28 @@ def as_wholes(tensorflow: Trace, torch: Trace, matching: Matching) -> Matching:
         return matching
     unlike = [(mine, theirs) for mine, theirs in zip(*found, strict=True) if not mine.is_like(theirs)]
     inside = [{step for one in side for step in one.steps} for side in zip(*unlike, strict=True)] or [set(), set()]
-    gone = [
-        pair
-        for pair in matching.pairs
-        if pair.how != BY_HAND and (pair.tensorflow in inside[0] or pair.torch in inside[1])
-    ]
+    return _without(
+        matching,
+        [
+            pair
+            for pair in matching.pairs
+            if pair.how != BY_HAND and (pair.tensorflow in inside[0] or pair.torch in inside[1])
+        ],
+    )
+
+
+def without_steps(tensorflow: Trace, torch: Trace, matching: Matching) -> Matching:
+    """Return the matching without pairs of a whole attention with the one step of torch's that scales its scores.
+
+    Both hold the scale, and that is all that they have in common: one returns values, the other scores.
+    """
+    wholes = {op.index for op in tensorflow.ops if op.kind in ATTENTIONS}
+    steps = {op.index for op in torch.ops if op.kind in ("multiply", "divide", "rescale")}
+    gone = [pair for pair in matching.pairs if pair.tensorflow in wholes and pair.torch in steps]
+    return _without(matching, [pair for pair in gone if pair.how != BY_HAND])
+
+
+def _without(matching: Matching, gone: Sequence[OpPair]) -> Matching:
     return replace(
         matching,
         pairs=tuple(pair for pair in matching.pairs if pair not in gone),

@@ -32,6 +32,7 @@ def _written_otherwise() -> Iterator[Case]:
     yield _port("two_embeddings", ids="6:1:8")
     yield _port("decoding_twice", ids="6:1:8")
     yield _port("flow", inputs="2")
+    yield _port("scaled", inputs="5x6 9x6")
     patches = _port("attending_to_patches", inputs="4x5x8")
     yield replace(patches, options=("--torch-layout", "same"))
 

@@ -154,3 +154,10 @@ def unfolded():
     tokens = layers.Add()([tokens, Attends(7, name="attention")(tokens)])
     image = layers.Reshape((4, 6, 7))(layers.LayerNormalization(epsilon=1e-5, name="norm")(tokens))
     return keras.Model(x, layers.Conv2D(3, 3, name="head")(image))
+
+
+def scaled():
+    """Keras's layer takes query, value and key: what the second makes is mixed, not asked."""
+    x, others = keras.Input((5, 6)), keras.Input((9, 6))
+    made = [layers.Dense(8, name="one")(x), layers.Dense(8, name="two")(others), layers.Dense(8, name="three")(others)]
+    return keras.Model([x, others], layers.Dense(3, name="head")(layers.Attention(use_scale=True, name="mix")(made)))
