@@ -648,7 +648,7 @@ def _trained() -> Iterator[Case]:
     yield port("normed_away", inputs=image)
     yield by_hand("normed_by_hand_other_eps", cause="batchnorm-eps")
     yield by_hand("normed_by_hand_other_momentum", cause="batchnorm-momentum")
-    yield by_hand("normed_by_hand_in_place_other_momentum", cause="unknown")
+    yield by_hand("normed_by_hand_in_place_other_momentum", cause="batchnorm-momentum")
     yield by_hand("normed_by_hand_unbiased", cause="batchnorm-running-variance")
     yield by_hand("normed_by_hand_by_setting", verdict="undecided", says=("without a partner",))
     case = port("normed", "normed_other_eps", image, cause="batchnorm-eps", place=norm)
