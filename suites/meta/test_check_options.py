@@ -194,6 +194,7 @@ def test_a_converted_file_gets_its_name_when_it_is_proven(tmp_path: Path, proven
     models = SimpleNamespace(
         builders={TORCH: "b.py:build", TENSORFLOW: "a.py:build"}, workers=SimpleNamespace(call=call),
         set_weights=lambda *_: None, weights=lambda _: held if proven else {"w": np.zeros(3)},
+        load_again=lambda *_, **__: None, about={TORCH: {}},
     )  # fmt: skip
     carry = dict.fromkeys(("to_tensorflow", "to_torch"), lambda real: real)
     plan = SimpleNamespace(**carry, settled=lambda *_: ({}, {}))

@@ -521,6 +521,7 @@ def test_what_was_loaded_is_told(plain: Worker, folder: Path, capfd: pytest.Capt
         "notes": [],
         "values": 52,
         "computed": [],
+        "lengths": [],
     }
     assert "builders print" not in capfd.readouterr().out
     assert "builders print" in plain.stderr_tail()
