@@ -1,4 +1,4 @@
-"""Divisions by a length that the two sides write in other steps: compared as a whole, as no step is the other's."""
+"""Pairs that are none: steps to a length that each side writes otherwise, and a whole layer with one step of it."""
 
 from __future__ import annotations
 

@@ -5,26 +5,22 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 
-class Images(nn.Module):
-    def __init__(self, norm, shape=(1, 8, 1, 1)):
+class Scaled(nn.Module):
+    def __init__(self, first, head, norm, shape):
         super().__init__()
-        self.conv, self.head = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 3, 1)
+        self.first, self.head, self.norm = first, head, norm
         self.gain, self.shift = nn.Parameter(torch.ones(shape)), nn.Parameter(torch.zeros(shape))
-        self.norm = norm
 
     def forward(self, x):
-        return self.head(self.norm(self.conv(x), self.gain, self.shift))
+        return self.head(self.norm(self.first(x), self.gain, self.shift))
 
 
-class Sequences(nn.Module):
-    def __init__(self, norm):
-        super().__init__()
-        self.lift, self.head = nn.Linear(6, 8), nn.Linear(8, 3)
-        self.gain, self.shift = nn.Parameter(torch.ones(8)), nn.Parameter(torch.zeros(8))
-        self.norm = norm
+def _images(norm, shape=(1, 8, 1, 1)):
+    return Scaled(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 3, 1), norm, shape)
 
-    def forward(self, x):
-        return self.head(self.norm(self.lift(x), self.gain, self.shift))
+
+def _sequences(norm):
+    return Scaled(nn.Linear(6, 8), nn.Linear(8, 3), norm, (8,))
 
 
 class Roots(nn.Module):
@@ -53,40 +49,40 @@ def batch():
 
 
 def group():
-    return Images(lambda x, gain, shift: F.group_norm(x, 4) * gain.view(1, -1, 1, 1) + shift.view(1, -1, 1, 1), (8,))
+    return _images(lambda x, gain, shift: F.group_norm(x, 4) * gain.view(1, -1, 1, 1) + shift.view(1, -1, 1, 1), (8,))
 
 
 def group_of_two():
-    return Images(lambda x, gain, shift: F.group_norm(x, 2) * gain + shift)
+    return _images(lambda x, gain, shift: F.group_norm(x, 2) * gain + shift)
 
 
 def image():
     def norm(x, gain, shift):
         return (F.layer_norm(x.permute(0, 2, 3, 1), (8,)) * gain + shift).permute(0, 3, 1, 2)
 
-    return Images(norm, (8,))
+    return _images(norm, (8,))
 
 
 def image_as_a_whole():
-    return Images(
+    return _images(
         lambda x, gain, shift: F.layer_norm(x, x.shape[1:]) * gain[:, None, None] + shift[:, None, None], (8,)
     )
 
 
 def layer():
-    return Sequences(lambda x, gain, shift: shift + gain * F.layer_norm(x, (8,)))
+    return _sequences(lambda x, gain, shift: shift + gain * F.layer_norm(x, (8,)))
 
 
 def layer_at_once():
-    return Sequences(lambda x, gain, shift: torch.addcmul(shift, gain, F.layer_norm(x, (8,))))
+    return _sequences(lambda x, gain, shift: torch.addcmul(shift, gain, F.layer_norm(x, (8,))))
 
 
 def layer_of_a_larger_eps():
-    return Sequences(lambda x, gain, shift: F.layer_norm(x, (8,), eps=1e-3) * gain + shift)
+    return _sequences(lambda x, gain, shift: F.layer_norm(x, (8,), eps=1e-3) * gain + shift)
 
 
 def layer_of_places():
-    return Sequences(lambda x, gain, shift: F.layer_norm(x, x.shape[1:]) * gain + shift)
+    return _sequences(lambda x, gain, shift: F.layer_norm(x, x.shape[1:]) * gain + shift)
 
 
 def root():
@@ -124,8 +120,8 @@ def _of_channels(x, **words):
 
 
 def image_scaled_after_its_return():
-    return Images(lambda x, gain, shift: _of_channels(x) * gain[:, None, None] + shift[:, None, None], (8,))
+    return _images(lambda x, gain, shift: _of_channels(x) * gain[:, None, None] + shift[:, None, None], (8,))
 
 
 def image_of_a_larger_eps():
-    return Images(lambda x, gain, shift: _of_channels(x, eps=1e-3) * gain[:, None, None] + shift[:, None, None], (8,))
+    return _images(lambda x, gain, shift: _of_channels(x, eps=1e-3) * gain[:, None, None] + shift[:, None, None], (8,))
