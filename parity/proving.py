@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -189,14 +188,6 @@ def prove_training(run: LaneRun, proof: Proof, setting: Setting) -> dict[str, An
     loss = float(run.worker.call("loss"))
     precision = str(run.lane.options.get("precision", "float32"))
     return prove_step(run.lane.name, loss, twin, taken, precision)
-
-
-def export(pair: Pair, folder: Path) -> dict[str, Path]:
-    """Write both networks as ONNX and return the files by framework."""
-    files = {framework: folder / f"bench_{framework}.onnx" for framework in ("tensorflow", "torch")}
-    for framework, file in files.items():
-        pair.workers[framework].call("export_onnx", path=str(file))
-    return files
 
 
 def _through_sigmoid(logits: Array) -> Array:

@@ -22,7 +22,7 @@ from parity.machine import Machine
 from parity.model.layout import Array
 from parity.model.spec import ModelSpec, example_cnn
 from parity.pair import Pair, PairOptions, raise_for
-from parity.proving import Proof, export, prove_alone, prove_lane, prove_pair, prove_training
+from parity.proving import Proof, prove_alone, prove_lane, prove_pair, prove_training
 from parity.report import record as records
 from parity.report.findings import no_winner_reason
 from parity.stats import SETTLED_BLOCKS
@@ -313,9 +313,12 @@ class Bench:
             for framework in sorted({entry.framework for entry in self.plan.lanes} | {"tensorflow", "torch"}):
                 self._look_for(framework)
             for entry in self.plan.lanes:
-                for framework in (entry.framework, *(FRAMEWORKS if entry.framework == "onnxruntime" else ())):
-                    if framework in self._missing:  # a graph is exported by both frameworks, so it needs them as well
-                        absent.setdefault(entry.name, self._missing[framework])
+                # A graph's exporter has to be there, and needs no GPU; its weights are proven by one that has one.
+                source, unproven = entry.options.get("source"), set(FRAMEWORKS) <= set(self._missing)
+                if entry.framework in self._missing:
+                    absent.setdefault(entry.name, self._missing[entry.framework])
+                elif source is not None and (unproven or source in self._unimportable):
+                    absent.setdefault(entry.name, self._missing[str(source)])
         return absent
 
     def _look_for(self, framework: str) -> None:
@@ -380,7 +383,7 @@ class Bench:
             self.campaign.timing(),
             (row.block, row.order),
             python=self._python(entry.framework),
-            graph=self._graph(str(entry.options["source"])) if entry.framework == "onnxruntime" else None,
+            graph=self._graph(str(entry.options["source"]), proof) if entry.framework == "onnxruntime" else None,
         )
         self._open, self._placed, self._is_proven = (key, run), None, False
         self.campaign.record[SECTION]["lanes"][row.lane]["facts"] = run.facts
@@ -501,12 +504,16 @@ class Bench:
         chosen = np.arange(count) % len(labels)
         return images[chosen], labels[chosen]
 
-    def _graph(self, source: str) -> Path:
-        """Return the exported network of a framework, with the weights that were proven."""
-        if not self._graphs:
-            pair = self.campaign.pair()
-            pair.copy_weights(self.campaign.weights("fresh"))
-            self._graphs = export(pair, self.campaign.options.report_dir / "models")
+    def _graph(self, source: str, proof: Proof) -> Path:
+        """Return the exported network of a framework, with the weights that were proven; it is written on the CPU."""
+        if source not in self._graphs:
+            file = self.campaign.options.report_dir / "models" / f"bench_{source}.onnx"
+            threads = self.campaign.options.threads
+            with Worker(WorkerOptions(source, python=self._python(source), threads=threads)) as worker:
+                worker.call("build", spec=proof.spec.to_dict(), seed=0)
+                worker.call("set_weights", weights=proof.own_weights(source))
+                worker.call("export_onnx", path=str(file))
+            self._graphs[source] = file
         return self._graphs[source]
 
     def _measure_ceilings(self, where: str) -> None:

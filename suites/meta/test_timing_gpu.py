@@ -14,7 +14,7 @@ from parity.bench.gpu import joined
 from parity.bench.lanes import lane
 from parity.bench.run import LaneRun, Setting, Timing
 from parity.campaign import Campaign, CampaignOptions
-from parity.errors import MissingDevice, ParityError, WorkerCrash
+from parity.errors import MissingDevice, MissingFramework, ParityError, WorkerCrash
 from parity.timing import Bench, Row
 from parity.workers.client import WorkerOptions
 
@@ -132,10 +132,14 @@ def test_a_framework_that_cannot_use_the_device_is_left_out_with_its_reason(benc
     assert reasons(made) == {"ort-from-tf": "onnxruntime's CUDA provider does not load on this machine"}
 
 
-def test_graphs_need_the_frameworks_that_export_them(bench: Made) -> None:
+def test_a_graph_needs_the_framework_that_exports_it_and_no_gpu_for_that(bench: Made) -> None:
     made = bench(tensorflow=MissingDevice("tensorflow sees no GPU"), keras_torch=MissingDevice("no keras there"))
-    no_tensorflow = dict.fromkeys(("tf-graph", "tf-graph-tf32", "ort-from-tf"), "tensorflow sees no GPU")
-    assert reasons(made) == {**no_tensorflow, "keras-torch": "no keras there"}
+    no_gpu = dict.fromkeys(("tf-graph", "tf-graph-tf32"), "tensorflow sees no GPU")
+    assert reasons(made) == {**no_gpu, "keras-torch": "no keras there"}
+    made = bench(tensorflow=MissingFramework("there is no tensorflow"))
+    assert reasons(made) == dict.fromkeys(("tf-graph", "tf-graph-tf32", "ort-from-tf"), "there is no tensorflow")
+    made = bench(torch=MissingFramework("there is no torch"))
+    assert reasons(made) == dict.fromkeys(("torch-eager", "torch-tf32"), "there is no torch")
 
 
 def test_no_framework_at_all_is_one_clear_line(bench: Made) -> None:
