@@ -13,6 +13,7 @@ import numpy as np
 from parity.adapters.base import Array, WorkerSettings, atomically, check_names, lean_import
 from parity.adapters.keras_layers import described_layer, takes_training
 from parity.adapters.tensorflow_counting import TensorflowCounting
+from parity.adapters.tensorflow_cuda import preload
 from parity.adapters.tensorflow_lanes import TensorflowLanes
 from parity.adapters.tensorflow_losses import TensorflowLosses
 from parity.adapters.tensorflow_memory import TensorflowMemory
@@ -172,14 +173,16 @@ class TensorflowAdapter(
             raise ExportError(f"tf2onnx could not convert the tensorflow model: {error}") from error
 
     def _choose_device(self) -> None:
-        tf = self.tf
+        tf, gpu = self.tf, self.settings.device == "gpu"
+        failed = preload(Path(tf.__file__).parent.parent) if gpu else {}
         gpus = tf.config.list_physical_devices("GPU")
-        if self.settings.device == "cpu":
+        if not gpu:
             tf.config.set_visible_devices([], "GPU")
         elif not gpus:
             built = "has" if tf.test.is_built_with_cuda() else "has no"
+            unloaded = "".join(f"; {name} does not load: {why}" for name, why in failed.items())
             raise MissingDevice(
-                f"tensorflow {tf.__version__} sees no GPU (it {built} CUDA support built in): install"
+                f"tensorflow {tf.__version__} sees no GPU (it {built} CUDA support built in{unloaded}): install"
                 " `tensorflow[and-cuda]` in the worker's own environment, or use --device cpu"
             )
         else:
