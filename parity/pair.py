@@ -173,7 +173,10 @@ def forced(pair: Pair, inputs: Mapping[str, Array]) -> list[Finding]:
                 for side in SIDES
             )
         )
-        bounds = [layer_bound(layer, x, own, quartet.twin_tensorflow, unit_roundoff(p)) for p in ("float32", "float64")]
+        bounds = [
+            layer_bound(layer, x, own, quartet.twin_tensorflow, unit_roundoff(p), pair.options.device)
+            for p in ("float32", "float64")
+        ]
         findings.append(judge(layer.name, layer.kind, quartet, *bounds))
     return findings + [finding for name, finding in absent.items() if name not in {f.tensor for f in findings}]
 
@@ -199,22 +202,24 @@ def observe(pair: Pair, x: Array) -> Observation:
     """Run `x` (n, h, w, c) through the whole network on all sides, and bound the rounding on the way."""
     weights = pair.weights()
     outputs = pair.each(lambda side, worker: worker.call("forward", x=in_order(side, x, "image", {})))
-    return Observation(outputs, network_bounds(pair.spec, weights, x, outputs["twin_tensorflow"]))
+    device = pair.options.device
+    return Observation(outputs, network_bounds(pair.spec, weights, x, outputs["twin_tensorflow"], device))
 
 
 def network_bounds(
-    spec: ModelSpec, weights: Mapping[str, Array], x: Array, twin: Mapping[str, Array]
+    spec: ModelSpec, weights: Mapping[str, Array], x: Array, twin: Mapping[str, Array], device: str = "cpu"
 ) -> dict[str, tuple[Doubles, Doubles]]:
     """Return layer -> how far its output may be off in float32 and in float64, absolute, when `x` goes through it all.
 
-    `weights` under Keras's names; `twin`: layer -> its float64 output for `x` (n, h, w, c), in TensorFlow's order.
+    `weights` under Keras's names; `twin`: layer -> its float64 output for `x` (n, h, w, c), in TensorFlow's order;
+    `device`: where the float32 outputs are computed.
     """
     value, low, high = x, np.zeros(1), np.zeros(1)
     bounds = {}
     for step in spec.shapes():
         layer, exact = step.layer, twin[step.layer.name]
         own = own_weights(weights, layer.name)
-        low = propagated_bound(layer, value, own, exact, low, unit_roundoff("float32"))
+        low = propagated_bound(layer, value, own, exact, low, unit_roundoff("float32"), device)
         high = propagated_bound(layer, value, own, exact, high, unit_roundoff("float64"))
         bounds[layer.name], value = (low, high), exact
     return bounds

@@ -248,6 +248,7 @@ def _alone_findings(
         if framework == "torch":
             plain, twin = in_tensorflow_order(plain, step), in_tensorflow_order(twin, step)
         own = own_weights(weights, layer.name)
-        bounds = [layer_bound(layer, x, own, twin, unit_roundoff(precision)) for precision in ("float32", "float64")]
+        device = workers[0].options.device
+        bounds = [layer_bound(layer, x, own, twin, unit_roundoff(p), device) for p in ("float32", "float64")]
         findings.append(judge(layer.name, layer.kind, Quartet(plain, plain, twin, twin), *bounds))
     return findings

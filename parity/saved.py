@@ -261,7 +261,8 @@ def _bounded(pair: Pair, trained: Trained, logits: Array, worst: Array, x: Array
     """Hold the logits of both programs against the float64 twin, on images `worst` whose input is `x`."""
     layer = pair.spec.layers[-2]
     twin = pair.workers["twin_tensorflow"].call("forward", x=x)
-    bounds = [bound.reshape(-1) for bound in network_bounds(pair.spec, trained.weights, x, twin)[layer.name]]
+    found = network_bounds(pair.spec, trained.weights, x, twin, pair.options.device)
+    bounds = [bound.reshape(-1) for bound in found[layer.name]]
     exact = twin[layer.name].reshape(-1)
     return judge("logits", layer.kind, Quartet(trained.logits[worst], logits[worst], exact, exact), *bounds)
 

@@ -62,6 +62,12 @@ class TorchNetworks:
                     if key in split:
                         target.copy_(self.torch.from_numpy(np.array(split[key])).to(self.dtype))
 
+    def bound_for(self, device: str) -> None:
+        """Bound float32 as the kernels of `cpu` or `gpu` compute, from here on."""
+        from parity.adapters.torch_rounding_core import bound_for
+
+        bound_for(device)
+
     def node_step(
         self, name: str, inputs: Sequence[Array], upstream: Array, training: bool, bounds: bool = False
     ) -> dict[str, Any]:

@@ -106,6 +106,24 @@ def make(value: Any, error: Any, u: float) -> Tracked:
     return Tracked(value, error, u)
 
 
+_devices = {"convolution": "cpu"}  # whose kernels are bounded
+
+
+def bound_for(device: str) -> None:
+    """Bound float32 as the kernels of `cpu` or `gpu` compute, from here on in this process."""
+    _devices["convolution"] = device
+
+
+def convolved(made: Tracked, u: float) -> Tracked:
+    """Return a convolution's result with the bound of its device: a GPU's may compute all of it at once.
+
+    Source: `together` in the judge's bounds, which says why and where it was measured.
+    """
+    if u != FLOAT32 or _devices["convolution"] != "gpu" or not made._error.numel():
+        return made
+    return make(made._value, made._error.max(), u)
+
+
 def val(x: Any) -> Any:
     """Return the plain value: float64 for any floating tensor; other things as they are."""
     if isinstance(x, Tracked):

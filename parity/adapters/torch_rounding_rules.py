@@ -14,6 +14,7 @@ from parity.adapters.torch_rounding_core import (
     any_error,
     aten,
     constant_error,
+    convolved,
     err,
     floor,
     gamma,
@@ -441,7 +442,7 @@ def _convolution(u: float, x: Any, weight: Any, bias: Any, *how: Any) -> Any:
         return aten.convolution(a, b, None, *settings)
 
     shaped = None if bias is None else aten.view(bias, [-1] + [1] * (x.dim() - 2))
-    return bilinear(u, operation, x, weight, shaped)
+    return convolved(bilinear(u, operation, x, weight, shaped), u)
 
 
 @rule("convolution_backward")
@@ -458,7 +459,7 @@ def _convolution_backward(
 
     bias = total(u, grad, [0, *range(2, grad.dim())]) if wanted[2] else None
     return (
-        bilinear(u, to_input, grad, weight) if wanted[0] else None,
-        bilinear(u, to_weight, grad, x) if wanted[1] else None,
+        convolved(bilinear(u, to_input, grad, weight), u) if wanted[0] else None,
+        convolved(bilinear(u, to_weight, grad, x), u) if wanted[1] else None,
         bias,
     )

@@ -59,6 +59,8 @@ class NetworkPair:
         built = pair.each(
             lambda side, worker: worker.call("build_network", network=described[_family(side)], seed=seed)
         )
+        if pair.options.device == "gpu":
+            pair.workers["twin_torch"].call("bound_for", device="gpu")
         self.shapes = {name: tuple(shape) for name, shape in built["tensorflow"].items()}
         self.torch_shapes = {name: tuple(shape) for name, shape in built["torch"].items()}
         self.weights: dict[str, Array] = {}

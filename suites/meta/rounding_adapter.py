@@ -109,6 +109,22 @@ class RoundingAdapter(TorchAdapter):
             "where": error_of(chosen).numpy(),
         }
 
+    def convolutions(self, device: str) -> dict[str, Any]:
+        """Return the bounds of a convolution, and of its gradients, of which one filter's is exactly zero."""
+        torch = self.torch
+        torch.manual_seed(0)
+        x = track(torch.randn(2, 1, 6, 6), requires_grad=True)
+        weight = track(torch.randn(3, 1, 3, 3), requires_grad=True)
+        upstream = torch.randn(2, 3, 4, 4, dtype=torch.float64)
+        upstream[:, 1] = 0.0
+        self.bound_for(device)
+        try:
+            output = torch.conv2d(x, weight)
+            gradients = torch.autograd.grad(output, (x, weight), track(upstream))
+        finally:
+            self.bound_for("cpu")
+        return {name: error_of(t).numpy() for name, t in zip(("y", "dx", "dw"), (output, *gradients), strict=True)}
+
     def division(self) -> dict[str, Any]:
         """Return the errors of 1/x with an x that may be zero, and one that may not."""
         x = track(self.torch.tensor([1e-7, 1.0]), error=1e-6)

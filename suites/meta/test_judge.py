@@ -18,6 +18,7 @@ from parity.errors import UsageError
 from parity.judge.bound import (
     UNIT_ROUNDOFF,
     Doubles,
+    _apply,
     gamma,
     growth,
     layer_bound,
@@ -143,6 +144,38 @@ def test_conv_bound_by_hand(with_bias: bool) -> None:
             (fk[a, b, c, o], fx[n, i + a, j + b, c], Fraction(0)) for a, b, c in product(range(2), range(3), range(3))
         ]
         assert found[n, i, j, o] == pytest.approx(by_hand(products, fb[(o,)], Fraction(1, 2**24)), rel=1e-12)
+
+
+def test_a_convolution_on_a_gpu_may_round_all_its_results_together() -> None:
+    rng = np.random.default_rng(6)
+    x = rng.standard_normal((2, 4, 5, 3)).astype(np.float32)
+    x[0, :, :3] = 0.0  # windows in which there is nothing to round
+    weights = {"kernel": rng.standard_normal((2, 3, 3, 4)).astype(np.float32)}
+    alone, fast = (layer_bound(CONV, x, weights, np.zeros((2, 3, 3, 4)), U32, device) for device in ("cpu", "gpu"))
+    assert alone.min() == 0.0
+    assert (fast == alone.max()).all()
+    exact = layer_bound(CONV, x, weights, np.zeros((2, 3, 3, 4)), U64, "gpu")  # the twins are on the CPU
+    assert exact.min() == 0.0
+    dense, y = {"kernel": weights["kernel"].reshape(18, 4)}, np.ones((2, 18), np.float32) * [[0.0], [1.0]]
+    assert layer_bound(DENSE, y, dense, np.zeros((2, 4)), U32, "gpu").min() == 0.0
+
+
+def test_tf32_in_a_convolution_on_a_gpu_is_seen_all_the_same() -> None:
+    rng = np.random.default_rng(7)
+    x, kernel = rng.standard_normal((2, 8, 8, 1)), rng.standard_normal((2, 3, 1, 4))
+    x, kernel = x.astype(np.float32), kernel.astype(np.float32)
+
+    def chopped(array: Array) -> Array:
+        return (array.view(np.uint32) & np.uint32(0xFFFFE000)).view(np.float32)
+
+    def convolved(a: Array, b: Array) -> Doubles:
+        return _apply(CONV, a.astype(np.float64), b.astype(np.float64))
+
+    exact = convolved(x, kernel)
+    bounds = [layer_bound(CONV, x, {"kernel": kernel}, exact, u, "gpu") for u in (U32, U64)]
+    low = Quartet(convolved(chopped(x), chopped(kernel)).astype(np.float32), exact.astype(np.float32), exact, exact)
+    found = judge("conv", "conv2d", low, *bounds)
+    assert (found.verdict, found.side) == (PRECISION, "tensorflow")
 
 
 def test_layers_that_compute_nothing_carry_the_error_along() -> None:

@@ -100,6 +100,13 @@ def test_what_has_no_bound_is_refused_by_name(worker: Worker, what: str) -> None
         worker.call("refuse", what=what)
 
 
+def test_on_a_gpu_a_convolution_may_round_all_its_results_together(worker: Worker) -> None:
+    alone, fast = (worker.call("convolutions", device=device) for device in ("cpu", "gpu"))
+    assert alone["dw"][1].max() < 1e-30 < alone["dw"][0].min()
+    for name, bound in fast.items():
+        assert (bound == alone[name].max()).all(), name
+
+
 def test_an_open_decision_puts_the_whole_gradient_at_stake(worker: Worker) -> None:
     found = worker.call("decisions")
     assert (found["relu"] >= [1.0, 0.0, 1.0, 0.0]).all()
