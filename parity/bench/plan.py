@@ -29,6 +29,7 @@ COMPILE_S = 26.0  # for each setting of a lane whose steps are compiled: a first
 COMPILED: Final = frozenset({"compile", "graphs", "xla"})
 IMAGE_S: Final[Mapping[str, float]] = {"train": 5e-3, "evaluate": 1e-3, "latency": 2e-3}  # at 150x150
 IMAGE_PIXELS = 150 * 150
+GPU_STEP_S = 2e-3  # of 32 images, whatever the work: on a GPU such a step is mostly launching
 
 # Sections of a record that follow from the samples, or belong to the run that writes them, and so are never taken over.
 _NEVER_KEPT: Final = frozenset(
@@ -295,12 +296,19 @@ class Progress:
         entry = next(entry for entry in self.plan.lanes if entry.name == lane)
         seconds = START_S.get(entry.framework, OTHER_START_S)
         for setting in self.plan.settings[lane]:
-            steps = 1 + self.plan.timing.warmup_limit
-            steps += self.plan.timing.rounds_of(setting) * self.plan.timing.steps_of(setting)
-            pixels = setting.batch * setting.height * setting.width
-            seconds += steps * IMAGE_S.get(setting.work, IMAGE_S["train"]) * pixels / IMAGE_PIXELS
+            seconds += self._setting_s(setting)
             seconds += COMPILE_S if entry.options.get("run") in COMPILED else 0.0
         return seconds
+
+    def _setting_s(self, setting: Setting) -> float:
+        """Return the seconds that the steps of a setting take, where none was measured yet."""
+        timing = self.plan.timing
+        steps, samples = timing.steps_of(setting), timing.rounds_of(setting)
+        if timing.device == "gpu":
+            return (timing.warmup_limit + samples) * steps * GPU_STEP_S
+        pixels = setting.batch * setting.height * setting.width
+        image_s = IMAGE_S.get(setting.work, IMAGE_S["train"]) * pixels / IMAGE_PIXELS
+        return (1 + timing.warmup_limit + samples * steps) * image_s
 
 
 def duration(seconds: float) -> str:

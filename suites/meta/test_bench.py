@@ -407,6 +407,28 @@ def test_entering_fit_is_not_timed_once_for_every_step() -> None:
         run.close()
 
 
+@pytest.mark.parametrize(("run_as", "steps", "samples"), [("eager", 4, 5 * GROUP), ("fit", GROUP, 5)])
+def test_on_a_gpu_a_warm_up_sample_waits_as_seldom_as_a_timed_one(run_as: str, steps: int, samples: int) -> None:
+    run = opened("HonestLane", options={"run": run_as})
+    run.timing = replace(TIMING, device="gpu")
+    asked: list[int] = []
+    honest = run._ask
+
+    def noted(setting: Setting, steps: int, warm: bool = False) -> dict[str, float]:
+        asked.append(steps)
+        return honest(setting, steps, warm)
+
+    run._ask = noted  # type: ignore[method-assign]
+    try:
+        run.warm_up(TRAIN)
+        assert asked == [steps] * samples
+        run.round(TRAIN)
+        assert asked[-1] == TIMING.steps_per_round
+        assert run.sample(TRAIN)["warmup_settled"] is True
+    finally:
+        run.close()
+
+
 def test_a_latency_is_the_time_of_one_step() -> None:
     timing = Timing(batch=6, rounds=3, steps_per_round=4, latency_rounds=7)
     single = Setting("latency", 1, 4, 5, 1)
