@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -517,6 +518,11 @@ class Bench:
         return self._graphs[source]
 
     def _measure_ceilings(self, where: str) -> None:
+        with nullcontext() if self._readings is None else self._readings.ceilings():
+            self._measure_ceilings_of_each(where)
+        self.campaign.fill(SECTION, {"limits": {**self.campaign.record[SECTION]["limits"], **self.machine.limits()}})
+
+    def _measure_ceilings_of_each(self, where: str) -> None:
         options = self.campaign.options
         for framework in sorted({"tensorflow", "torch"} - set(self._missing)):
             settings = WorkerOptions(
@@ -525,7 +531,6 @@ class Bench:
             )  # fmt: skip
             with Worker(settings) as worker:
                 self.machine.measure(framework, where, worker)
-        self.campaign.fill(SECTION, {"limits": {**self.campaign.record[SECTION]["limits"], **self.machine.limits()}})
 
     def _count_flops(self) -> list[dict[str, Any]]:
         """Return what each framework's own counter says of a step of the run's own setting."""

@@ -11,7 +11,9 @@ import os
 import statistics
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -38,6 +40,7 @@ REASONS = {
 HARMLESS = frozenset({"idle", "application clocks", "sync boost", "display clocks"})
 """Reasons for lower clocks that were chosen, or mean that there was nothing to do; all others are throttling."""
 
+LANES, CEILINGS = "lanes", "ceilings"  # what the machine is busy with at a reading
 FIELDS = ("sm_mhz", "memory_mhz", "power_w", "temperature_c", "memory_used_bytes")
 
 
@@ -55,7 +58,8 @@ class GpuReadings:
         self._name: str | None = None
         self._driver: str | None = None
         self._readings: list[dict[str, Any]] = []
-        self._throttled: dict[str, int] = {}
+        self._reasons_of: dict[str, dict[str, int]] = {LANES: {}, CEILINGS: {}}
+        self._busy_with = LANES
         self._told = 0  # readings in which the driver gave its reasons
         self._asked = 0
         self._stopping = threading.Event()
@@ -92,18 +96,34 @@ class GpuReadings:
         `readings`: seconds since the start, MHz, W, degrees Celsius, bytes; a figure that this device does not have is
         None, as is `throttle` where the driver keeps its reasons to itself. `throttle_reasons` counts the readings that
         showed each one. `throttled` is None where no reading gave any reasons: not to know is not to be at full speed.
+        What was read in the block `ceilings` says nothing of lanes: such readings are `of` ceilings, are in no summary,
+        and their reasons are `ceilings_throttle_reasons`.
         """
-        readings, reasons = list(self._readings), dict(self._throttled)
+        readings, reasons = list(self._readings), dict(self._reasons_of[LANES])
+        of_lanes = [row for row in readings if row.get("of", LANES) == LANES]
         return {
             "name": self._name,
             "driver": self._driver,
             "readings": readings,
-            "summary": {name: _spread([row[name] for row in readings]) for name in FIELDS},
+            "summary": {name: _spread([row[name] for row in of_lanes]) for name in FIELDS},
             "throttled": any(name not in HARMLESS for name in reasons) if self._told else None,
             "throttle_reasons": dict(sorted(reasons.items())),
+            "ceilings_throttle_reasons": dict(sorted(self._reasons_of[CEILINGS].items())),
             "asked": self._asked,
             "note": "; ".join(self._notes) or None,
         }
+
+    @contextmanager
+    def ceilings(self) -> Iterator[None]:
+        """Mark what is read in this block as read while the machine's ceilings were measured.
+
+        Large products drive a card into its power limit (an H100: 640 W, and 122 W under the lanes of this network).
+        """
+        self._busy_with = CEILINGS
+        try:
+            yield
+        finally:
+            self._busy_with = LANES
 
     def __enter__(self) -> GpuReadings:
         return self.start()
@@ -152,11 +172,13 @@ class GpuReadings:
 
     def _read(self) -> dict[str, Any]:
         library, handle = self._library, self._handle
+        busy_with = self._busy_with
         reasons = self._asked_for(self._reasons)
         names = None if reasons is None else _names(reasons)
+        counts = self._reasons_of[busy_with]
         for name in names or []:
-            self._throttled[name] = self._throttled.get(name, 0) + 1
-        self._told += names is not None
+            counts[name] = counts.get(name, 0) + 1
+        self._told += names is not None and busy_with == LANES
         power_mw = self._asked_for(lambda: library.nvmlDeviceGetPowerUsage(handle))
         return {
             "t_s": time.monotonic() - self._start_s,
@@ -168,6 +190,7 @@ class GpuReadings:
             ),
             "memory_used_bytes": self._asked_for(lambda: library.nvmlDeviceGetMemoryInfo(handle).used),
             "throttle": names,
+            "of": busy_with,
         }
 
     def _reasons(self) -> int:
@@ -205,19 +228,23 @@ def joined(earlier: Mapping[str, Any] | None, now: Mapping[str, Any]) -> dict[st
     if not earlier:
         return dict(now)
     held = [part.get("throttled") for part in (earlier, now)]
-    reasons: dict[str, int] = dict(earlier.get("throttle_reasons") or {})
-    for name, count in now["throttle_reasons"].items():
-        reasons[name] = reasons.get(name, 0) + count
     before = int(earlier.get("asked") or 0)
     note = f"{before} of the readings are of the part that was interrupted, and are counted only"
     notes = [*dict.fromkeys(part for part in (earlier.get("note"), now["note"], note) if part)]
     return {
         **now,
         "throttled": True if True in held else None if None in held else False,
-        "throttle_reasons": dict(sorted(reasons.items())),
+        **{key: _added(earlier.get(key), now.get(key)) for key in ("throttle_reasons", "ceilings_throttle_reasons")},
         "asked": before + now["asked"],
         "note": "; ".join(notes),
     }
+
+
+def _added(*counts: Mapping[str, int] | None) -> dict[str, int]:
+    found: Counter[str] = Counter()
+    for part in counts:
+        found.update(part or {})
+    return dict(sorted(found.items()))
 
 
 def _why(error: Exception) -> str:

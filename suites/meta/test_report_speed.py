@@ -542,6 +542,22 @@ def test_the_gpu(record: Record) -> None:
     assert "Note: no GPU readings: pynvml is missing." in part
 
 
+def test_clocks_held_back_under_the_ceilings_are_told_apart(record: Record) -> None:
+    gpu = record["benchmarks"]["gpu"]
+    for row in gpu["readings"]:
+        row["of"] = "ceilings" if row["throttle"] else "lanes"
+    gpu |= {"throttled": False, "throttle_reasons": {}, "ceilings_throttle_reasons": {"power cap": 40}}
+    part = _part(record, "GPU readings")
+    said = (
+        "its clocks were not held back, and beside the lanes, while the machine's ceilings were measured: power cap in"
+    )
+    assert f"{said} 40 readings" in part
+    assert "clocks never held back" in str(plots.gpu.caption(record))
+    label = plots.gpu.draw(record).axes[-1].get_xlabel()
+    assert "grey: the machine's ceilings" in label
+    assert "red:" not in label
+
+
 def test_readings_that_are_not_kept_are_counted(record: Record) -> None:
     gpu = record["benchmarks"]["gpu"]
     gpu["asked"] = 3 * len(gpu["readings"])

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from parity.report.findings import Row, data_label
-from parity.report.plots.style import BAD, new_figure, one_line
+from parity.report.plots.style import BAD, FAINT, new_figure, one_line
 from parity.report.record import Record, why_not_run
 from parity.report.text import number
 
@@ -55,7 +55,13 @@ def _series(rows: Sequence[Row], key: str) -> list[tuple[float, float]]:
 
 
 def _is_throttled(row: Row) -> bool:
-    return any(str(name) not in _HARMLESS for name in row.get("throttle") or [])
+    """Whether the clocks were held back under a lane: what ceilings are measured with is meant to reach every limit."""
+    harmful = any(str(name) not in _HARMLESS for name in row.get("throttle") or [])
+    return harmful and not _is_ceiling(row)
+
+
+def _is_ceiling(row: Row) -> bool:
+    return row.get("of") == "ceilings"
 
 
 def draw(record: Record) -> Any:
@@ -64,20 +70,22 @@ def draw(record: Record) -> Any:
     fields = [field for field in _FIELDS if _series(readings, field[0])]
     figure = new_figure(1.2 + 1.3 * len(fields))
     axes = figure.subplots(len(fields), 1, squeeze=False, sharex=True)[:, 0]
-    spans = _spans(readings)
+    spans, aside = _spans(readings, _is_throttled), _spans(readings, _is_ceiling)
     for axis, (key, title, colour) in zip(axes, fields, strict=True):
         x, y = zip(*_series(readings, key), strict=True)
         axis.plot(x, y, color=colour, linewidth=1.4)
         axis.set_title(title, fontsize=10)
         axis.set_ylim(0, 1.12 * max(*y, 1.0))
-        for start, end in spans:
-            axis.axvspan(start, end, color=BAD, alpha=0.18, linewidth=0)
-    axes[-1].set_xlabel("seconds since the campaign began" + (" (red: clocks held back)" if spans else ""))
+        for colour, held in ((BAD, spans), (FAINT, aside)):
+            for start, end in held:
+                axis.axvspan(start, end, color=colour, alpha=0.18, linewidth=0)
+    meant = [*["red: clocks held back"] * bool(spans), *["grey: the machine's ceilings are measured"] * bool(aside)]
+    axes[-1].set_xlabel("seconds since the campaign began" + (f" ({', '.join(meant)})" if meant else ""))
     return figure
 
 
-def _spans(readings: Sequence[Row]) -> list[tuple[float, float]]:
-    """Give from when to when the clocks were held back; a reading speaks for the time up to the next."""
+def _spans(readings: Sequence[Row], meets: Callable[[Row], bool]) -> list[tuple[float, float]]:
+    """Give from when to when readings are of a kind; a reading speaks for the time up to the next."""
     times = [float(row["t_s"]) for row in readings]
     ends = [*times[1:], times[-1]]
-    return [(start, end) for start, end, row in zip(times, ends, readings, strict=True) if _is_throttled(row)]
+    return [(start, end) for start, end, row in zip(times, ends, readings, strict=True) if meets(row)]

@@ -41,11 +41,15 @@ def render(record: Record) -> list[str]:
 def _throttled(gpu: Mapping[str, Any]) -> str:
     if gpu.get("throttled") is None:
         return "whether its clocks were held back was not read"
-    reasons = gpu.get("throttle_reasons") or {}
-    seen = ", ".join(f"{prose(name)} in {integer(count)} readings" for name, count in reasons.items())
+    seen, aside = (_counted(gpu.get(key)) for key in ("throttle_reasons", "ceilings_throttle_reasons"))
+    apart = f", and beside the lanes, while the machine's ceilings were measured: {aside}" if aside else ""
     if gpu["throttled"]:
-        return f"**its clocks were held back** ({seen or 'reasons not recorded'})"
-    return f"its clocks were not held back{f' (harmless: {seen})' if seen else ''}"
+        return f"**its clocks were held back** ({seen or 'reasons not recorded'}{apart})"
+    return f"its clocks were not held back{f' (harmless: {seen})' if seen else ''}{apart}"
+
+
+def _counted(reasons: Mapping[str, Any] | None) -> str:
+    return ", ".join(f"{prose(name)} in {integer(count)} readings" for name, count in (reasons or {}).items())
 
 
 def _line(gpu: Mapping[str, Any], field: str, title: str, unit: int) -> tuple[str, ...] | None:
