@@ -45,6 +45,12 @@ from parity.report.sections.step import STAGES
 from parity.report.text import code, prose, table
 
 REPORT_NAME: Final = "comparison.md"
+_EXITS: Final = {
+    1: "some of its checks failed",
+    2: "it was interrupted before all of it had run",
+    3: "pytest itself failed",
+    5: "no test ran",
+}
 
 # Heading, the record's section that it shows, and how. A new section is one entry here.
 _BODY: Final[Sequence[tuple[str, str, Callable[[Record], str]]]] = (
@@ -177,7 +183,8 @@ def _head(record: Record) -> str:
     ]
     head = f"# TensorFlow and PyTorch, compared\n\n{' · '.join(facts)}"
     if record.get("exit") not in (None, 0):
-        head += f"\n\n> **The run ended with exit status {prose(record['exit'])}**: some of its checks failed."
+        why = _EXITS.get(record["exit"], "not all of it worked")
+        head += f"\n\n> **The run ended with exit status {prose(record['exit'])}**: {why}."
     failures = record.get("failures") or []
     if failures:
         head += "\n\n**Failed:**\n\n" + "\n".join(

@@ -1066,7 +1066,9 @@ def test_recorded_intervals_win(record: dict[str, Any]) -> None:
 
 def test_a_failed_run_is_said_at_the_top(record: dict[str, Any]) -> None:
     assert "exit status" not in render(record | {"exit": 0})
-    assert "**The run ended with exit status 1**" in render(record | {"exit": 1}).split("## Answer")[0]
+    for status, why in ((1, "some of its checks failed"), (2, "it was interrupted before all of it had run")):
+        head = render(record | {"exit": status}).split("## Answer")[0]
+        assert f"**The run ended with exit status {status}**: {why}." in head
 
 
 # --- hostile names, figures, tables ----------------------------------------------------------------------
