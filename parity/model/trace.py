@@ -28,6 +28,7 @@ SLOPES = "_slopes"  # of a PReLU's configuration: how many it has
 ROW = "_row"  # of a product's configuration: which row of its weight it reads
 SPREAD = "spread"  # of a normalisation's configuration: by what else than the root of variance and eps it divides
 MADE = "_made"  # of a layer's configuration: the calls that make its kernel of its weights
+_CUTTING = frozenset({"stopgradient", "stop_gradient", "preventgradient", "detach", "detach_"})
 OVER = "_over"  # of a normalisation's configuration: the axes of its statistics, where its weights have others
 
 
@@ -166,6 +167,24 @@ def made_of_inputs(trace: Trace) -> set[int]:
         if found & set(op.inputs):
             found.update(op.outputs)
     return found
+
+
+def cuts_gradients(op: Op) -> bool:
+    """Return whether an operation hands numbers on and no gradient back."""
+    return op.effect == MOVES and op.made_by.rpartition(".")[2].lower() in _CUTTING
+
+
+def weights_that_train(trace: Trace) -> frozenset[str]:
+    """Return the trainable weights that a gradient of some output reaches.
+
+    A layer behind which somebody wrote `tf.stop_gradient` or `detach()` trains as little as one that is frozen.
+    """
+    reached, found = set(trace.outputs), set[str]()
+    for op in reversed(trace.ops):
+        if reached & set(op.outputs) and not cuts_gradients(op):
+            reached.update(op.inputs)
+            found.update(name for reference in op.weights.values() for name in weight_names(reference))
+    return frozenset(name for name in found if name in trace.weights and trace.weights[name].trainable)
 
 
 def weights_that_matter(trace: Trace) -> set[str]:

@@ -70,7 +70,8 @@ class Story:
         training_ = prepared.models.options.train and step is given
         gradients = training.gradients(step, prepared.plan, prepared.orders) if training_ else []
         if step.finding.verdict != SEMANTIC:
-            gradients = self._without_ties(step, training.without_idle(step, gradients, self._training))
+            used = training.without_idle(step, gradients, prepared.plan, self._training)
+            gradients = self._without_ties(step, used)
         row = _row(step, gradients)
         self.layers.append(row)
         if step.finding.verdict == SEMANTIC:
@@ -86,8 +87,9 @@ class Story:
         return row
 
     @cached_property
-    def _training(self) -> frozenset[int]:
-        return training.tensors_that_train(self.prepared.models[TENSORFLOW])
+    def _training(self) -> tuple[training.Training, training.Training]:
+        mine, theirs = (training.Training.of(self.prepared.models[side]) for side in (TENSORFLOW, TORCH))
+        return mine, theirs
 
     def _explained(self, step: Step) -> list[Source]:
         return folding.of_eps(self.prepared.models, step) or self.bank.sources(step)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from parity.judge.bound import UNIT_ROUNDOFF
 from parity.judge.compare import Quartet, judge
 from parity.judge.verdict import IDENTICAL, ROUNDING, SEMANTIC, Finding
 from parity.model import draws
-from parity.model.trace import Op, Trace, weight_names
+from parity.model.trace import Op, Trace, cuts_gradients, weight_names, weights_that_train
 from parity.pairing.copying import WeightLink, WeightPlan, read
 from parity.pairing.relations import Relation
 from parity.porting.cuts import Step
@@ -26,6 +26,7 @@ SGD: Mapping[str, Any] = {"name": "sgd", "learning_rate": 2.0**-7}  # linear in 
 SAFETY = 256.0  # as for whole outputs
 CLOSE = 1e-10  # of the scale: between statistics that a formula predicts
 DOUBLED = "bias-missing-or-doubled"
+GRADIENT_OF = "gradient of "  # how the name of a weight's gradient begins
 NOTHING, TIMES = "zero throughout", "times"  # how the sentence about two gradients says what became of one
 
 Sides = Mapping[str, Mapping[str, Any]]
@@ -38,25 +39,47 @@ def gradients(step: Step, plan: WeightPlan, orders: Orders) -> list[Finding]:
     return [*_of_inputs(step, orders), *_of_weights(step, plan), *_of_state(step, plan)]
 
 
-def tensors_that_train(trace: Trace) -> frozenset[int]:
-    """Return the tensors that depend on a weight that trains."""
-    found: set[int] = set()
-    for op in trace.ops:
-        names = (name for reference in op.weights.values() for name in weight_names(reference))
-        if found & set(op.inputs) or any(name in trace.weights and trace.weights[name].trainable for name in names):
-            found |= set(op.outputs)
-    return frozenset(found)
+@dataclass(frozen=True)
+class Training:
+    """What a step of training moves in one framework: its weights, and the tensors that depend on one of them."""
+
+    weights: frozenset[str]
+    tensors: frozenset[int]
+
+    @staticmethod
+    def of(trace: Trace) -> Training:
+        """Return what trains of a model that ran once."""
+        weights, found = weights_that_train(trace), set[int]()
+        for op in trace.ops:
+            names = {name for reference in op.weights.values() for name in weight_names(reference)}
+            if (found & set(op.inputs) or names & weights) and not cuts_gradients(op):
+                found |= set(op.outputs)
+        return Training(weights, frozenset(found))
 
 
-def without_idle(step: Step, findings: Sequence[Finding], training: Container[int]) -> list[Finding]:
-    """Return the findings without gradients that nobody uses: torch runs a layer without, and nothing trains before.
+def without_idle(
+    step: Step, findings: Sequence[Finding], plan: WeightPlan, training: Sequence[Training]
+) -> list[Finding]:
+    """Return the findings without gradients that nobody uses: one side has none there, and on neither a weight trains.
 
-    As a frozen backbone under `torch.no_grad()` runs; `training` are TensorFlow's tensors that depend on what trains.
+    As of a backbone that is frozen on one side, and on the other under `torch.no_grad()` or before `tf.stop_gradient`.
+    `training` is TensorFlow's, and torch's.
     """
+    mine, theirs = training
+    still = {
+        link.tensorflow
+        for link in plan.links
+        if not set(weight_names(link.tensorflow)) & mine.weights and not set(weight_names(link.torch)) & theirs.weights
+    }
     idle = step.answers.get(TORCH, {}).get("without_gradients")
-    if not idle or any(tensor in training for tensor in step.cut.feeds_tensorflow):
-        return list(findings)
-    return [finding for finding in findings if finding.kind != "input-gradient"]
+    before = mine.tensors & set(step.cut.feeds_tensorflow) or theirs.tensors & set(step.cut.feeds_torch)
+
+    def unused(finding: Finding) -> bool:
+        if finding.kind == "input-gradient":
+            return not before and bool(idle or NOTHING in finding.note)
+        return finding.kind == "parameter-gradient" and finding.tensor.removeprefix(GRADIENT_OF) in still
+
+    return [finding for finding in findings if not unused(finding)]
 
 
 def fed_pairs(step: Step, orders: Orders) -> list[tuple[int, int, Relation]]:
@@ -104,7 +127,7 @@ def _of_weights(step: Step, plan: WeightPlan) -> list[Finding]:
         }
         bounds = _bounds(step, "weights", link.torch, link.to_tensorflow, arrays)
         bounds = (bounds[0], bounds[0]) if step.single else bounds
-        found.append(_judged(f"gradient of {link.tensorflow}", "parameter-gradient", arrays, bounds))
+        found.append(_judged(f"{GRADIENT_OF}{link.tensorflow}", "parameter-gradient", arrays, bounds))
     return found
 
 

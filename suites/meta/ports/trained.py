@@ -62,8 +62,11 @@ def _gradients() -> Iterator[Case]:
 
 
 def _frozen() -> Iterator[Case]:
-    """Yield first layers that torch runs without gradients: the same as one that is frozen, and as no other."""
+    """Yield first layers that no gradient reaches: all ways to write that are the same, and differ from none at all."""
     yield _port("dense_frozen", "without_gradients", "7")
+    yield _port("dense_frozen", "detached", "7")
+    yield _port("dense_stopped", "without_gradients", "7")
+    yield _port("dense_stopped", "frozen", "7")
     case = _port("dense", "without_gradients", "7", ("first", "first", "unknown"), ("first", "tanh", "unknown"))
     yield replace(case, says=("trained in TensorFlow alone: `first.weight`, `first.bias`", "no torch.no_grad() there"))
 

@@ -129,3 +129,9 @@ class WithoutGradients(Dense):
 
 def without_gradients():
     return WithoutGradients()
+
+
+def frozen():
+    model = dense()
+    model.first.requires_grad_(False)
+    return model
