@@ -39,6 +39,12 @@ _WHOLE_CHANNELS = frozenset({"dropout1d", "dropout2d", "dropout3d", "feature_dro
 _ON_BY_DEFAULT = frozenset({"dropout", "dropout1d", "dropout2d", "dropout3d"})  # of torch.nn.functional
 
 
+# Of the second tensor these read nothing but its shape, which makes it no part of what they compute.
+SHAPED_LIKE: Mapping[str, Callable[..., Any]] = {
+    "view_as": torch.Tensor.view, "reshape_as": torch.Tensor.reshape, "expand_as": torch.Tensor.expand,
+}  # fmt: skip
+
+
 def hard_sigmoid(x: Tensor, inplace: bool = False) -> Tensor:  # noqa: ARG001
     """Return relu6(x + 3) / 6: torch's own multiplies its gradient by a float32 1/6 in double precision too."""
     return functional.relu6(x + 3.0) / 6.0
@@ -63,6 +69,9 @@ def rewrite(
     if name in ("rrelu", "rrelu_") and not training:
         args, own = _middle_slope(args, own)
         function, name = functional.leaky_relu, "leaky_relu"
+    if name in SHAPED_LIKE:
+        shaped, other = SHAPED_LIKE[name], args[1] if len(args) > 1 else own["other"]
+        return shaped, (args[0], tuple(other.shape)), {}
     if not twin:
         return function, args, own
     if name == "float":

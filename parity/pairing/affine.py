@@ -29,6 +29,8 @@ class Graph(Protocol):
     @property
     def readers(self) -> Mapping[int, Sequence[Op]]: ...
     @property
+    def channels_last(self) -> bool: ...
+    @property
     def plain(self) -> frozenset[int]:
         """Tensors that are nothing but one weight's numbers."""
 
@@ -54,7 +56,7 @@ def scaled_behind(graph: Graph, names: Callable[[str], Mapping[str, str]]) -> It
         if not after:
             yield _as_one(norm, way, graph, names(norm.kind)), (*shaping, norm, *way)
         elif not norm.weights:
-            whole = _over_places(norm, before, after)
+            whole = _over_groups(norm, before, after, graph) or _over_places(norm, before, after)
             yield _as_one(whole, way, graph, names(whole.kind)), (*shaping, *before, norm, *after, *way)
 
 
@@ -95,6 +97,25 @@ def _over_places(norm: Op, before: Sequence[Op], after: Sequence[Op]) -> Op:
     if [there[axis] for axis in back] != sorted(there):
         return whole
     return replace(whole, kind=norm.kind, config={**norm.config, "axes": sorted(there[int(axis)] for axis in axes)})
+
+
+def _over_groups(norm: Op, before: Sequence[Op], after: Sequence[Op], graph: Graph) -> Op | None:
+    """Return a norm of an image's channels that were laid out as (batch, groups, all numbers of a group), as one."""
+    if graph.channels_last or [op.kind for op in (*before, *after)] != ["reshape", "reshape"]:
+        return None
+    shapes = graph.trace.shapes
+    image, laid_out = shapes[before[0].inputs[0]], shapes[norm.inputs[0]]
+    groups = laid_out[1] if len(laid_out) > 2 and laid_out[0] == image[0] else 0
+    if norm.kind == "layer_norm" and norm.config.get("axes") != list(range(2, len(laid_out))):
+        return None
+    if norm.kind == "batch_norm" and laid_out[0] == 1 and norm.config.get("training"):
+        groups = laid_out[1] // image[0]  # each group of each image is a channel of its own
+    elif norm.kind not in ("layer_norm", "instance_norm"):
+        return None
+    if not groups or image[1] % groups:
+        return None
+    config = {"groups": groups, "eps": norm.config["eps"], "axis": 1}
+    return replace(norm, kind="group_norm", inputs=before[0].inputs, config=config)
 
 
 def _moves_one(op: Op) -> bool:

@@ -130,6 +130,8 @@ def _groups(mine: Op, theirs: Op) -> Iterator[Remedy]:
     wanted = mine.config.get("groups")
     if wanted is not None and wanted != theirs.config.get("groups"):
         says, fix = f"with {wanted} groups", f"num_groups={wanted} in `{theirs.name}`"
+        if any(word in theirs.made_by for word in ("layer_norm", "instance_norm", "batch_norm")):
+            fix = f"{wanted} groups in what `{theirs.name}` is given, as by x.view(x.shape[0], {wanted}, -1)"
         yield change(theirs, "groupnorm-groups", says, fix, {"groups": wanted})
 
 

@@ -33,6 +33,9 @@ BEHIND = (
     _wrong("layer", "layer_of_places", _SEQUENCES, "norm-axes"),
     _right("length", "length", _SEQUENCES),
     ported("behind", "length", "length_of_columns", _SEQUENCES, "axis-mismatch", ("norm*", "div")),
+    *(_right("group", f"group_by_{norm}", _IMAGES) for norm in ("layer", "batch", "instance")),
+    *(_wrong("group", f"group_by_{norm}_of_two", _IMAGES, "groupnorm-groups") for norm in ("layer", "instance")),
+    *(_wrong("group", f"group_by_{norm}_of_a_larger_eps", _IMAGES, "layernorm-eps") for norm in ("layer", "batch")),
     _wrong("root", "root_by_length", _SEQUENCES, "layernorm-eps"),
     _wrong("root", "root_by_length_scaled_last", _SEQUENCES, "layernorm-eps"),
 )

@@ -125,3 +125,44 @@ def image_scaled_after_its_return():
 
 def image_of_a_larger_eps():
     return _images(lambda x, gain, shift: _of_channels(x, eps=1e-3) * gain[:, None, None] + shift[:, None, None], (8,))
+
+
+def _laid_out(norm):
+    """Return a norm of groups that somebody makes of another one, on (batch, groups, all numbers of a group)."""
+    return _images(lambda x, gain, shift: norm(x) * gain + shift)
+
+
+def group_by_layer(groups=4, eps=1e-5):
+    def norm(x):
+        y = x.view(x.shape[0], groups, -1)
+        return F.layer_norm(y, y.shape[2:], eps=eps).view_as(x)
+
+    return _laid_out(norm)
+
+
+def group_by_layer_of_two():
+    return group_by_layer(2)
+
+
+def group_by_layer_of_a_larger_eps():
+    return group_by_layer(eps=1e-3)
+
+
+def group_by_batch(eps=1e-5):
+    def norm(x):
+        y = F.batch_norm(x.reshape(1, x.shape[0] * 4, -1), None, None, training=True, eps=eps)
+        return y.reshape(x.shape)
+
+    return _laid_out(norm)
+
+
+def group_by_batch_of_a_larger_eps():
+    return group_by_batch(1e-3)
+
+
+def group_by_instance(groups=4):
+    return _laid_out(lambda x: F.instance_norm(x.view(x.shape[0], groups, -1)).view_as(x))
+
+
+def group_by_instance_of_two():
+    return group_by_instance(2)
