@@ -14,6 +14,7 @@ from parity.errors import ParityError, UsageError, WorkerCrash, WorkerTimeout
 from parity.model import draws
 from parity.model.trace import BOTH_WAYS, LENGTHS, READS, Op, Trace
 from parity.pairing import complexes, families
+from parity.pairing.addends import linear_as_one
 from parity.pairing.copying import WeightPlan
 from parity.pairing.folded import Fold, folded
 from parity.pairing.held import operands
@@ -288,10 +289,12 @@ class Models:
         apart = {name for pair in self.options.by_hand.items() for name in pair}
         cells = cells_as_one(Whole(self[TENSORFLOW]), Whole(self[TORCH]), apart)
         norms = norms_as_one(cells[0].trace, cells[1].trace, apart)
-        for place, side in enumerate((TENSORFLOW, TORCH)):
+        sums = []
+        for place in range(2):
             known = replace(norms[place], parts={**cells[place].parts, **norms[place].parts})
             spread = spreads_as_one(known, norms[1 - place].trace, place == 0, apart)
-            whole = sums_as_one(spread, apart)
+            sums.append(sums_as_one(spread, apart))
+        for side, whole in zip((TENSORFLOW, TORCH), linear_as_one(sums[0], sums[1], apart), strict=True):
             self.traces[side], self._parts[side] = whole.trace, whole.parts
 
     def see_folded(self, matching: Matching) -> bool:

@@ -31,7 +31,13 @@ def _of_layers(scene: Scene, op: Op) -> Iterator[Remedy]:
     held, given = scene.torch_weights.get("bias"), scene.carried.get("bias")
     if given is None and "bias" in scene.tensorflow_weights:
         given = scene.tensorflow_weights["bias"]
-    if op.kind in PRODUCTS:
+    if len(op.inputs) > 1 and op.kind == "dense":  # a sum of layers, of which each reads one tensor
+        other, says = (given, "with TensorFlow's bias") if held is None else (held, "without a bias")
+        if (held is None) != (given is None) and other is not None:
+            fix = f"bias={held is None} in `{op.name}`"
+            other = other if held is None else -other
+            yield insert(op.outputs[0], TRAP, says, fix, "add", {}, weights={"other": other})
+    elif op.kind in PRODUCTS:
         if given is not None:
             fix = f"add TensorFlow's bias to the result of `{op.name}`"
             yield insert(op.outputs[0], TRAP, "with TensorFlow's bias", fix, "add", {}, weights={"other": given})

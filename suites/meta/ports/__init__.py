@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from suites.meta.ports.accepted import ACCEPTED
+from suites.meta.ports.addends import ADDENDS
 from suites.meta.ports.bad import BAD
 from suites.meta.ports.behind import BEHIND
 from suites.meta.ports.case import Case, Source
@@ -32,11 +33,11 @@ from suites.meta.ports.zoo import ZOO
 FOLDER = Path(__file__).resolve().parent
 CASES: tuple[Case, ...] = (
     *CORRECT, *CURED, *FAULTS, *SEVERAL, *FURTHER, *GAPS, *SOUGHT, *VISION, *EXAMINED, *PUBLISHED, *WRITTEN, *BEHIND,
-    *BAD, *ZOO, *ACCEPTED, *NETWORKS, *TRAINED, *GALLERIES, *PLANTED,
+    *BAD, *ZOO, *ACCEPTED, *NETWORKS, *TRAINED, *GALLERIES, *PLANTED, *ADDENDS,
 )  # fmt: skip
 
 __all__ = [
-    "ACCEPTED", "BAD", "BEHIND", "CASES", "CORRECT", "CURED", "EXAMINED", "FAULTS", "FOLDER", "FURTHER", "GALLERIES",
-    "GAPS", "NETWORKS", "PLANTED", "PUBLISHED", "SEVERAL", "SOUGHT", "TRAINED", "VISION", "WRITTEN", "ZOO",
-    "Case", "Source",
+    "ACCEPTED", "ADDENDS", "BAD", "BEHIND", "CASES", "CORRECT", "CURED", "EXAMINED", "FAULTS", "FOLDER", "FURTHER",
+    "GALLERIES", "GAPS", "NETWORKS", "PLANTED", "PUBLISHED", "SEVERAL", "SOUGHT", "TRAINED", "VISION", "WRITTEN",
+    "ZOO", "Case", "Source",
 ]  # fmt: skip

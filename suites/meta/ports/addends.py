@@ -1,0 +1,34 @@
+"""Linear layers of joined tensors against sums of one layer for each: right ports, and faults in and behind them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from suites.meta.ports.case import Case, ported
+
+_GRAPH, _ATTENTION, _TOWERS = "10x6 10x10", "9x12 12", "6 10"
+
+
+def _port(
+    tensorflow: str, torch: str, inputs: str, cause: str = "", place: tuple[str, str] = ("*", "*"), train: bool = False
+) -> Case:
+    case = ported("addends", tensorflow, torch, inputs, cause, place)
+    options = ("--train",) if train else ()
+    return replace(case, name=f"addends-{tensorflow}-{torch}{'-train' * train}", options=options)
+
+
+ADDENDS = (
+    _port("graph", "graph", _GRAPH),
+    _port("graph", "graph", _GRAPH, train=True),
+    _port("graph", "graph_added_the_other_way", _GRAPH),
+    _port("graph", "graph_of_two_biases", _GRAPH),
+    _port("graph", "graph_of_two_biases", _GRAPH, "bias-missing-or-doubled", ("mix", "own"), train=True),
+    _port("attention", "attention", _ATTENTION),
+    _port("towers", "towers", _TOWERS),
+    _port("towers", "towers_of_gelu", _TOWERS, "activation-missing", ("*", "gelu")),
+    _port("towers", "towers_of_tanh", _TOWERS, "activation-missing", ("second", "tanh")),
+    _port("towers", "towers_without_bias", _TOWERS, "bias-missing-or-doubled", ("mix", "one")),
+    _port("towers_without_bias", "towers", _TOWERS, "bias-missing-or-doubled", ("mix", "one")),
+    _port("towers_added", "towers_joined", _TOWERS),
+    _port("either_way", "either_way", _TOWERS),
+)
