@@ -7,10 +7,10 @@ paired, its scale and shift are carried, and it is judged as a layer is, by runn
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from math import prod
+from math import isclose, prod
 from typing import Any
 
 from parity.model.trace import MOVES, OVER, SPREAD, Op, Trace
@@ -24,8 +24,9 @@ _AFFINE = {"multiply": "gamma", "divide": "gamma", "add": "beta", "subtract": "b
 _AVERAGES = frozenset({"reduce", "global_avg_pool", "op:var_mean", "op:std_mean", "op:norm", "op:linalg_vector_norm"})
 _STEPS = _AVERAGES | {*_AFFINE, "divide", "rescale", "power", "squared_difference", "op:weight"}
 _ROOTS = frozenset({"sqrt", "rsqrt"})
-_FUNCTIONS = _ROOTS | {"square", "abs"}
+_FUNCTIONS = _ROOTS | {"square", "abs", "clamp"}
 _ROOTED = frozenset({"std", "norm"})  # reductions with a root in them
+_LENGTHS = frozenset({"op:norm", "op:linalg_vector_norm"})
 _MOST = 48  # steps of one normalisation
 
 
@@ -158,11 +159,12 @@ def _written(graph: _Graph) -> Iterator[_Written]:
 
 
 def _may_be_last(op: Op, graph: _Graph) -> bool:
-    """Return whether an operation scales or shifts by a weight, or adds a shift that was made of one."""
+    """Return whether an operation scales or shifts by a weight, or goes on with what was scaled or shifted by one."""
     if graph.weight_of(op) is not None:
         return True
-    makers = [graph.makers.get(tensor) for tensor in op.inputs] if op.kind == "add" else []
-    return any(one is not None and one.kind == "subtract" and graph.weight_of(one) is not None for one in makers)
+    before = {"add": "subtract", "divide": "multiply"}.get(op.kind)  # what was scaled may be divided last
+    makers = [graph.makers.get(tensor) for tensor in op.inputs] if before else []
+    return any(one is not None and one.kind == before and graph.weight_of(one) is not None for one in makers)
 
 
 def _ending_with(last: Op, graph: _Graph) -> _Written | None:
@@ -347,14 +349,29 @@ def _layer(steps: Sequence[Op], graph: _Graph) -> str | None:
 
 _OF_ONE: Mapping[str, Mapping[str, str]] = {
     "average": {"x": "mean", "centred squared": "variance", "x squared": "square"},
+    "sum": {"x squared": "sum of squares"},
+    "length": {"x": "length"},
+    "over the size": {"sum of squares": "square"},
+    "over the root of the size": {"length": "bare root"},
+    "least": {"bare root": "root"},
     "variance": {"x": "variance"},
     "deviation": {"x": "bare deviation"},
     "square": {"centred": "centred squared", "x": "x squared", "mean": "mean squared"},
-    "eps": {"variance": "variance + eps", "square": "square + eps", "bare deviation": "deviation"},
-    "sqrt": {"variance + eps": "deviation", "square + eps": "root", "variance": "bare deviation"},
+    "eps": {
+        "variance": "variance + eps",
+        "square": "square + eps",
+        "bare deviation": "deviation",
+        "bare root": "root",
+    },
+    "sqrt": {
+        "variance + eps": "deviation",
+        "square + eps": "root",
+        "variance": "bare deviation",
+        "square": "bare root",
+    },
     "rsqrt": {"variance + eps": "1 / deviation", "square + eps": "1 / root"},
     "reciprocal": {"deviation": "1 / deviation", "root": "1 / root"},
-    "scale": {one: one for one in ("centred", "1 / deviation", "1 / root", "normal")},
+    "scale": {one: one for one in ("x", "centred", "1 / deviation", "1 / root", "normal")},
     "shift": {"normal": "shifted"},
     "shift by": {"mean / deviation": "shift"},
 }
@@ -391,14 +408,16 @@ def _form(one: _Written, graph: _Graph) -> tuple[str, dict[str, Any]] | None:
     for op in one.steps:
         read = [known.get(tensor, "?") for tensor in op.inputs if tensor not in graph.held]
         what = _what(op, graph)
-        if what in ("average", "variance", "deviation"):
+        if what in ("average", "variance", "deviation", "sum", "length"):
             averaged.add((graph.trace.shapes.get(op.inputs[0], ()), _axes(op, graph)))
-        if what == "eps":
-            eps = float(op.config["offset"])
+        if what == "rescaled":
+            what = _over(op, averaged)
+        if what in ("eps", "least"):
+            eps = float(op.config["offset" if what == "eps" else "min"])
         if op.effect == MOVES:
             made = read[0] if read else None
         elif what is not None:
-            made = _OF_ONE[what].get(read[0]) if len(set(read)) == 1 else None
+            made = _OF_ONE.get(what, {}).get(read[0]) if len(set(read)) == 1 else None
         else:
             made = _OF_TWO.get((op.kind, read[0], read[1])) if len(read) == 2 else None
         known |= dict.fromkeys(op.outputs[:1], made or "?")
@@ -414,10 +433,23 @@ def _form(one: _Written, graph: _Graph) -> tuple[str, dict[str, Any]] | None:
 
 def _spread(one: _Written, known: Mapping[int, str]) -> str:
     """Return by what else than the root of the variance and its eps some steps divide; nothing where by that."""
-    told = ["its root, to which the eps is added"] if "bare deviation" in known.values() else []
+    outside = not {"bare deviation", "bare root"}.isdisjoint(known.values())
+    told = ["its root, to which the eps is added"] if outside else []
+    if outside and any(op.config.get("function") == "clamp" for op in one.steps):
+        told = ["its root, of which the eps is the least"]
     parts = [op for op in one.steps if op.config.get("function") in ("var", "std")]
     told += ["a variance over N - 1"] if any(op.config.get("correction", 1) for op in parts) else []
     return " and ".join(told)
+
+
+def _over(op: Op, averaged: Collection[tuple[Shape, tuple[int, ...]]]) -> str | None:
+    """Return whether a factor makes an average of a sum over some axes, or of the length of a vector its root."""
+    sizes = {prod(shape[axis] for axis in axes) for shape, axes in averaged}
+    factor = float(op.config.get("scale", 1.0))
+    for power, what in ((-1.0, "over the size"), (-0.5, "over the root of the size")):
+        if len(sizes) == 1 and isclose(factor, next(iter(sizes)) ** power, rel_tol=1e-6):
+            return what
+    return None
 
 
 def _what(op: Op, graph: _Graph) -> str | None:
@@ -427,8 +459,14 @@ def _what(op: Op, graph: _Graph) -> str | None:
         return "average"
     if op.kind == "reduce" and config.get("function") in ("var", "std") and config.get("correction", 1) in (0, 1):
         return "variance" if config["function"] == "var" else "deviation"
-    if op.kind == "rescale" and config.get("scale") == 1.0:
-        return "eps"
+    if op.kind == "reduce" and config.get("function") == "sum":
+        return "sum"
+    if op.kind in _LENGTHS or (op.kind == "reduce" and config.get("function") == "norm"):
+        return "length" if config.get("p", config.get("ord", 2)) in (2, "fro", None) else None
+    if op.kind == "rescale":
+        return "eps" if config.get("scale") == 1.0 else None if config.get("offset") else "rescaled"
+    if op.kind == "activation" and config.get("function") == "clamp":
+        return "least" if config.get("min") is not None and config.get("max") is None else None
     if graph.weight_of(op) is not None:
         held = [tensor for tensor in op.inputs if tensor in graph.held]
         if not set(held) <= graph.plain or "alpha" in config:
@@ -452,7 +490,8 @@ def _axes(op: Op, graph: _Graph) -> tuple[int, ...]:
     rank = len(graph.trace.shapes.get(op.inputs[0], ()))
     if op.kind == "global_avg_pool":
         return tuple(range(1, rank - 1) if graph.channels_last else range(2, rank))
-    return tuple(sorted(int(axis) % max(rank, 1) for axis in op.config.get("axes", ())))
+    given = op.config.get("axes", op.config.get("dim", ()))
+    return tuple(sorted(int(axis) % max(rank, 1) for axis in ([given] if isinstance(given, int) else given or ())))
 
 
 def _settings(

@@ -111,8 +111,10 @@ def _spread(mine: Op, theirs: Op) -> Iterator[Remedy]:
     trap = "batchnorm-stats-swap" if kept and trap == UNKNOWN else trap
     config = {key: value for key, value in theirs.config.items() if key != SPREAD} | {"eps": mine.config.get("eps")}
     variance = "running_var" if kept else "x.var(dim, unbiased=False)"
+    variance = "x.pow(2).mean(dim, keepdim=True)" if mine.kind == "rms_norm" else variance
     fix = f"divide by torch.sqrt({variance} + {eps}) in the steps up to `{theirs.name}`"
-    says = f"divided by the root of variance + {eps}: torch divides by {held}"
+    word = "mean square" if mine.kind == "rms_norm" else "variance"
+    says = f"divided by the root of {word} + {eps}: torch divides by {held}"
     yield replace(theirs, trap, says, fix, theirs.kind, config)
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from suites.meta.ports.case import Case, ported
 
 _IMAGES, _SEQUENCES = "9x7x3", "9x6"
+_OUTSIDE = ("with_eps_beside_it", "of_at_least_eps", "divided_last", "of_a_sum_and_more")
 
 
 def _right(tensorflow: str, torch: str, inputs: str) -> Case:
@@ -36,6 +37,9 @@ BEHIND = (
     *(_right("group", f"group_by_{norm}", _IMAGES) for norm in ("layer", "batch", "instance")),
     *(_wrong("group", f"group_by_{norm}_of_two", _IMAGES, "groupnorm-groups") for norm in ("layer", "instance")),
     *(_wrong("group", f"group_by_{norm}_of_a_larger_eps", _IMAGES, "layernorm-eps") for norm in ("layer", "batch")),
+    _right("root", "root_of_a_sum", _SEQUENCES),
+    *(_right("root_by_length", f"root_{how}", _SEQUENCES) for how in ("with_eps_beside_it", "divided_last")),
+    *(_wrong("root", f"root_{how}", _SEQUENCES, "layernorm-eps") for how in _OUTSIDE),
     _wrong("root", "root_by_length", _SEQUENCES, "layernorm-eps"),
     _wrong("root", "root_by_length_scaled_last", _SEQUENCES, "layernorm-eps"),
 )

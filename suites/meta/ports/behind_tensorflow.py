@@ -59,3 +59,15 @@ class Length(layers.Layer):
 
 def length():
     return _of_sequences(Length(name="norm"))
+
+
+class Root(layers.Layer):
+    def build(self, shape):
+        self.gain = self.add_weight(shape=(shape[-1],), name="gain", initializer="ones")
+
+    def call(self, x):
+        return self.gain * x / (tf.norm(x, axis=-1, keepdims=True) * x.shape[-1] ** -0.5 + 1e-6)
+
+
+def root_by_length():
+    return _of_sequences(Root(name="norm"))

@@ -166,3 +166,23 @@ def group_by_instance(groups=4):
 
 def group_by_instance_of_two():
     return group_by_instance(2)
+
+
+def root_with_eps_beside_it():
+    return Roots(lambda x, gain: x / (x.norm(dim=-1, keepdim=True) * x.shape[-1] ** -0.5 + 1e-6) * gain)
+
+
+def root_of_at_least_eps():
+    return Roots(lambda x, gain: x / (x.norm(dim=-1, keepdim=True) / x.shape[-1] ** 0.5).clamp(min=1e-6) * gain)
+
+
+def root_divided_last():
+    return Roots(lambda x, gain: gain * x / (x.pow(2).mean(-1, keepdim=True).sqrt() + 1e-6))
+
+
+def root_of_a_sum(eps=1e-6):
+    return Roots(lambda x, gain: gain * x / torch.sqrt((x * x).sum(-1, keepdim=True) / x.shape[-1] + eps))
+
+
+def root_of_a_sum_and_more():
+    return root_of_a_sum(1e-5)
