@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
@@ -15,7 +16,10 @@ from parity.bench.lanes import lane
 from parity.bench.run import LaneRun, Setting, Timing
 from parity.campaign import Campaign, CampaignOptions
 from parity.errors import MissingDevice, MissingFramework, ParityError, WorkerCrash
+from parity.model.network import from_spec
+from parity.model.spec import example_cnn
 from parity.timing import Bench, Row
+from parity.trials.networks import NetworkPair
 from parity.workers.client import WorkerOptions
 
 LANES = ("torch-eager", "tf-graph", "torch-tf32", "tf-graph-tf32", "ort-from-tf", "keras-torch")
@@ -165,6 +169,22 @@ def test_a_gpu_that_is_left_alone_says_why(tmp_path: Path, monkeypatch: pytest.M
     (why,) = reasons(made).values()
     assert why.startswith("a CUDA device is visible but the run is on the CPU: the CUDA device serves one process")
     assert campaign.record["environment"]["device_note"] == why
+
+
+# Bounds of the device's own kernels.
+
+
+@pytest.mark.parametrize(("device", "asked"), [("gpu", [("bound_for", {"device": "gpu"})]), ("cpu", [])])
+def test_the_twin_bounds_the_kernels_of_the_device_that_is_judged(device: str, asked: list[Any]) -> None:
+    told: list[Any] = []
+    twin = SimpleNamespace(call=lambda method, **given: told.append((method, given)))
+    pair: Any = SimpleNamespace(
+        options=SimpleNamespace(device=device),
+        workers={"twin_torch": twin},
+        each=lambda _: {"tensorflow": {}, "torch": {}},
+    )
+    NetworkPair(pair, from_spec(example_cnn(24, 20, 1)))
+    assert told == asked
 
 
 # A clock that stopped too early.
