@@ -351,9 +351,9 @@ class Orders:
             not found
             and not self._are_scores(mine, theirs)
             and len(shape) == len(other) > IMAGE_AXES
-            and shape[-1] == other[1]
+            and (shape[0], shape[-1]) == other[:2]
         ):
-            # A stride that stands elsewhere: images of other sizes, whose channels still mean the same.
+            # A stride that stands elsewhere: as many images, of other sizes, whose channels still mean the same.
             return Relation("channels"), False
         return (found[0], False) if found else (None, False)
 

@@ -22,6 +22,7 @@ from suites.meta.ports.galleries import GALLERIES
 from suites.meta.ports.gaps import GAPS
 from suites.meta.ports.networks import NETWORKS
 from suites.meta.ports.planted import PLANTED
+from suites.meta.ports.ported import PORTED
 from suites.meta.ports.published import PUBLISHED
 from suites.meta.ports.several import SEVERAL
 from suites.meta.ports.sought import SOUGHT
@@ -33,11 +34,12 @@ from suites.meta.ports.zoo import ZOO
 FOLDER = Path(__file__).resolve().parent
 CASES: tuple[Case, ...] = (
     *CORRECT, *CURED, *FAULTS, *SEVERAL, *FURTHER, *GAPS, *SOUGHT, *VISION, *EXAMINED, *PUBLISHED, *WRITTEN, *BEHIND,
-    *BAD, *ZOO, *ACCEPTED, *NETWORKS, *TRAINED, *GALLERIES, *PLANTED, *ADDENDS,
+    *BAD, *ZOO, *ACCEPTED, *NETWORKS, *TRAINED, *ADDENDS, *GALLERIES, *PLANTED, *PORTED,
 )  # fmt: skip
 
 __all__ = [
     "ACCEPTED", "ADDENDS", "BAD", "BEHIND", "CASES", "CORRECT", "CURED", "EXAMINED", "FAULTS", "FOLDER", "FURTHER",
-    "GALLERIES", "GAPS", "NETWORKS", "PLANTED", "PUBLISHED", "SEVERAL", "SOUGHT", "TRAINED", "VISION", "WRITTEN",
-    "ZOO", "Case", "Source",
+    "GALLERIES", "GAPS", "NETWORKS", "PLANTED", "PORTED", "PUBLISHED", "SEVERAL", "SOUGHT", "TRAINED", "VISION",
+    "WRITTEN", "ZOO",
+    "Case", "Source",
 ]  # fmt: skip
