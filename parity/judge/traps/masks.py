@@ -68,12 +68,16 @@ def _is_of_scores(trace: Trace, tensor: int) -> bool:
 
 
 def _blocked(scores: Array) -> Blocked | None:
-    """Return which scores are blocked, or which shares of a softmax are none; None if these are neither."""
+    """Return which scores are blocked, or which shares of a softmax are none; None if these are neither.
+
+    Where all scores of a row are filled with one number, its shares are equal, to the last bit.
+    """
     x = np.asarray(scores, dtype=np.float64)
     if x.ndim < 2 or np.isnan(x).any() or not x.size:
         return None
     if x.min() >= 0.0 and x.max() <= 1.0 + 1e-6 and np.allclose(x.sum(-1), 1.0):
-        return np.asarray(x == 0.0)
+        filled = (x == x[..., :1]).all(-1, keepdims=True) & (x.shape[-1] > 1)
+        return np.asarray((x == 0.0) | filled)
     return np.asarray(x <= -LARGE) if x.max() < LARGE else None
 
 
