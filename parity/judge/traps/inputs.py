@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from itertools import islice, product
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -76,8 +76,16 @@ def written(config: Mapping[str, Any]) -> str:
             return text
     whole = 1.0 / scale if scale else 0.0
     inverse = 0.0 < abs(scale) < 1.0 and same(whole, float(round(whole)))
-    product = "x" if scale == 1.0 else f"x / {round(whole)}" if inverse else f"x * {number(scale)}"
+    product = "x" if scale == 1.0 else f"x / {round(whole)}" if inverse else f"x * {_in_full(scale)}"
     return product if not offset else f"{product} {'+' if offset > 0 else '-'} {number(abs(offset))}"
+
+
+def _in_full(value: float) -> str:
+    """Return a factor as a line of code has it: no digit less than makes the same function."""
+    turns = value / math.pi
+    if turns == round(turns) != 0:
+        return "math.pi" if turns == 1.0 else f"{round(turns)} * math.pi"
+    return number(value) if same(float(number(value)), value) else str(value)
 
 
 def is_scaling(op: Op) -> bool:
@@ -166,7 +174,7 @@ def _constants(scene: Scene, mine: Op, theirs: Op | None) -> Iterator[dict[str, 
     fed = scene.shapes.get(read_first(theirs), ()) if theirs is not None and theirs.inputs else ()
     whole = [1] * (rank - len(shape)) + shape
     if rank > 3 or (len(fed) == rank == 3 and fed[1] == whole[-1] != fed[-1]):
-        if prod(whole[:-1]) != 1:
+        if math.prod(whole[:-1]) != 1:
             return  # more than one number for each channel
         whole = [1, whole[-1], *whole[1:-1]]
     for numbers in (values, [float(str(np.float32(one))) for one in values]):

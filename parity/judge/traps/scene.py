@@ -16,6 +16,7 @@ SELECTS = frozenset({"gather", "slice", "flip", "reverse", "index", "getitem", "
 PRODUCTS = frozenset({"matmul", "einsum", "op:bmm", "op:baddbmm"})  # without weights
 PREPARES = frozenset({"resize", "cropping", "slice", "zero_pad"})  # what is done to pictures before a model
 SCALINGS = frozenset({"rescale", "standardize", "add", "subtract", "multiply", "divide"})
+HALF_TURNS = 4096  # as many halves of pi as a constant is looked for among: 2^k pi of positional encodings
 
 
 @dataclass(frozen=True)
@@ -210,7 +211,7 @@ def same(first: object, second: object) -> bool:
 
 
 def exact_numbers(value: float) -> list[float]:
-    """Return the numbers that a float32 may stand for: itself, its shortest decimal, and 1/n, sqrt(n), 1/sqrt(n).
+    """Return the numbers that a float32 may stand for: itself, its shortest decimal, 1/n, sqrt(n), 1/sqrt(n), n*pi.
 
     A trace in float32 rounds the constants of a model's code; the float64 twin computes with what was meant. The
     number may be 1 / n of such a float32 by which the code divides.
@@ -229,5 +230,7 @@ def exact_numbers(value: float) -> list[float]:
         whole = round(near)
         if 0 < whole < 1e7:
             found.append(float(np.copysign(whole ** (1.0 / power), value)))
+    halves = round(2.0 * value / np.pi)
+    found += [halves * np.pi / 2.0] if 0 < abs(halves) <= HALF_TURNS else []
     exact = [one for one in found if np.float32(one) == single]
     return list(dict.fromkeys([value, *exact]))
