@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -259,11 +260,9 @@ class Models:
 
     def _look_into(self) -> None:
         """Find layers that the other side writes out, so that the next run looks into them."""
-        attends, both_ways = (
-            [any(has(op) for op in self[side].ops) for side in (TENSORFLOW, TORCH)]
-            for has in (lambda op: op.kind == "attention", lambda op: bool(op.config.get("bidirectional")))
-        )
-        words = ["attention"] if attends[0] != attends[1] else []
+        traces = self[TENSORFLOW], self[TORCH]
+        both_ways = [any(op.config.get("bidirectional") for op in trace.ops) for trace in traces]
+        words = ["attention"] if _writes_out_attention(*traces) else []
         if both_ways[0] != both_ways[1]:
             words.append(BOTH_WAYS)
         split = [LENGTHS] if self._splits_lengths() else []
@@ -484,6 +483,19 @@ class Models:
             given |= fold.as_held(weights)
         if given:
             self.workers.call(side, "set_model_weights", weights=given)
+
+
+def _writes_out_attention(first: Trace, second: Trace) -> bool:
+    """Return whether one model writes out attention that is a layer in the other: all of it, or some.
+
+    A model that merely lacks an attention has no softmax in its place.
+    """
+    kinds = [Counter(op.kind for op in trace.ops) for trace in (first, second)]
+    fewer, more = sorted(kinds, key=lambda count: count["attention"])
+    lacking = more["attention"] - fewer["attention"]
+    if not fewer["attention"]:
+        return lacking > 0
+    return 0 < lacking <= fewer["sdpa"] + fewer["softmax"] - more["sdpa"] - more["softmax"]
 
 
 def _has_a_made_kernel(op: Op) -> bool:
