@@ -17,7 +17,7 @@ from parity.porting import elsewhere, folding, freezing, kept, moved, outputs, s
 from parity.porting.causes import UNKNOWN, Bank
 from parity.porting.cuts import Cut, Step, extras
 from parity.porting.fresh import SHIFTS, neutral, untouched, untrained
-from parity.porting.options import AS_IS, Array, is_onnx
+from parity.porting.options import AS_IS, TORCH_TO_TENSORFLOW, Array, is_onnx
 from parity.porting.orders import Orders
 from parity.porting.sides import LABELS, TENSORFLOW, TORCH, Models
 from parity.porting.verdict import LayerVerdict, Source, Verdict, at_every_call, decide, layer_name, listed
@@ -306,6 +306,16 @@ def _row(step: Step, gradients: Sequence[Finding]) -> LayerVerdict:
     return LayerVerdict(mine, theirs, cut.kind, step.finding, step.d32, tuple(gradients))
 
 
+def _of_the_other_port(story: Story) -> list[str]:
+    """Return what must be known of the lines that mend torch's code where TensorFlow's is the port."""
+    if not story.sources or story.prepared.models.options.weights != TORCH_TO_TENSORFLOW:
+        return []
+    return [
+        "every fix is said of torch's code: where TensorFlow's is the port, make the same difference there the other"
+        " way round (what is to be removed from torch is missing in TensorFlow, a number of torch's is the one to take)"
+    ]
+
+
 def verdict_of(story: Story) -> Verdict:
     prepared, layers = story.prepared, story.layers
     models, weight_plan, matching = prepared.models, prepared.plan, prepared.matching
@@ -348,6 +358,7 @@ def verdict_of(story: Story) -> Verdict:
                     *idle,
                     *story.kept.notes,
                     *story.notes,
+                    *_of_the_other_port(story),
                 ]
             )
         ),
