@@ -241,22 +241,24 @@ def _other(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
         yield replace(theirs, "activation-missing", f"with {names[0]} instead of {names[1]}", fix, mine.kind, config)
 
 
-def translated(scene: Scene, mine: Op, theirs: Op | None) -> Iterator[dict[str, Any]]:
+def translated(scene: Scene, mine: Op, theirs: Op | None, into: int | None = None) -> Iterator[dict[str, Any]]:
     """Yield a configuration with its axis in torch's numbers, the likeliest first.
 
-    Where torch has no operation to compare with, it is the tensor that is compared which tells how its axes stand.
+    Where torch has no operation to compare with, it is the tensor `into` which it goes, else the one that is compared,
+    which tells how its axes stand.
     """
     if "axis" not in mine.config:
         yield dict(mine.config)
         return
     axis = mine.config["axis"]
-    for places in scene.axis_maps(mine, theirs) if theirs is not None else _maps_of_result(scene, mine):
+    for places in scene.axis_maps(mine, theirs) if theirs is not None else _maps_of_result(scene, mine, into):
         if isinstance(axis, int) and -len(places) <= axis < len(places):
             yield {**mine.config, "axis": places[axis]}
 
 
-def _maps_of_result(scene: Scene, mine: Op) -> list[tuple[int, ...]]:
-    held = scene.shapes.get(scene.wanted, ()) if scene.wanted is not None else ()
+def _maps_of_result(scene: Scene, mine: Op, into: int | None) -> list[tuple[int, ...]]:
+    tensor = scene.wanted if into is None else into
+    held = scene.shapes.get(tensor, ()) if tensor is not None else ()
     return axis_maps(scene.tensorflow_trace.shapes.get(mine.outputs[0], ()), held)
 
 
@@ -333,7 +335,7 @@ def _missing(scene: Scene, op: Op) -> Iterator[Remedy]:
     if where is None:
         return
     name = op.config.get("function", "log_softmax" if op.config.get("log") else "softmax")
-    for config in translated(scene, op, scene.torch):
+    for config in translated(scene, op, scene.torch, where[0]):
         line = f"x = {written(dataclasses.replace(op, config=config))} {where[1]}"
         remedy = insert(
             where[0], "activation-missing", f"with a {name} {where[1]}", line, op.kind, config, order=op.index
