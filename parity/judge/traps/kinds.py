@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,9 +22,9 @@ LIMIT = 4096  # classes or channels among which an order is looked for
 # Where one kind's configuration says all that its result depends on, and its weights, if any, mean the same.
 EXCHANGEABLE = frozenset({
     "max_pool", "avg_pool", "global_avg_pool", "global_max_pool", "adaptive_avg_pool", "adaptive_max_pool", "add",
-    "subtract", "multiply", "divide", "maximum", "minimum", "average", "concat", "layer_norm", "group_norm",
-    "instance_norm", "softmax", "activation", "l2_normalize", "reduce", "depth_to_space", "resize", "cropping",
-    "zero_pad",
+    "subtract", "multiply", "divide", "maximum", "minimum", "average", "concat", "layer_norm", "rms_norm",
+    "group_norm", "instance_norm", "softmax", "activation", "l2_normalize", "reduce", "depth_to_space", "resize",
+    "cropping", "zero_pad",
 })  # fmt: skip
 INSERTABLE = EXCHANGEABLE - {"add", "subtract", "multiply", "divide", "concat"} - frozenset(FUNCTIONS)
 # What never changes a result, or is another family's.
@@ -69,16 +69,24 @@ def _other_kind(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
         yield change(theirs, UNKNOWN, said, fix, config, cost=4.9)
     kept = {"keepdims": theirs.config["keepdims"]} if {*mine.config} & {*theirs.config} & {"keepdims"} else {}
     for config in ({**one, **kept} for one in in_torch(scene, mine, theirs)):
-        over = theirs.config.get(OVER, config.get("axes"))  # of a normalisation that is written out
-        yield replace(
-            theirs,
-            UNKNOWN if over == config.get("axes") else "norm-axes",
-            f"with {mine.kind} instead of {theirs.kind}",
-            f"{_told(scene, mine, theirs, config)} in place of `{theirs.name}`",
-            mine.kind,
-            config,
-            cost=5.0,
-        )
+        yield _exchanged(scene, mine, theirs, config)
+
+
+def _exchanged(scene: Scene, mine: Op, theirs: Op, config: Mapping[str, Any]) -> Remedy:
+    axes = config.get("axes")
+    over = theirs.config.get(OVER, axes)  # of a normalisation that is written out
+    if axes is None or over == axes:
+        trap = UNKNOWN if over is None or over == axes else "norm-axes"
+        says, fix = f"with {mine.kind} instead of {theirs.kind}", _told(scene, mine, theirs, config)
+        return replace(theirs, trap, says, f"{fix} in place of `{theirs.name}`", mine.kind, config, cost=5.0)
+    says = f"with its statistics over dim {_dims(axes)} instead of {_dims(over)}"
+    fix = f"statistics over dim {_dims(axes)}, not {_dims(over)}, in the steps up to `{theirs.name}`"
+    fix += f", with eps {number(config['eps'])}" if "eps" in config else ""
+    return replace(theirs, "norm-axes", says, fix, mine.kind, config, cost=5.0)
+
+
+def _dims(axes: Sequence[int]) -> str:
+    return str(axes[0]) if len(axes) == 1 else numbers(axes)
 
 
 def _told(scene: Scene, mine: Op, theirs: Op, config: Mapping[str, Any]) -> str:

@@ -107,14 +107,14 @@ def _spread(mine: Op, theirs: Op) -> Iterator[Remedy]:
     if not held or mine.config.get(SPREAD):
         return
     eps, kept = number(mine.config.get("eps")), mine.kind == "batch_norm"
+    what, variance = ("variance", "running_var" if kept else "x.var(dim, unbiased=False)")
+    if mine.kind == "rms_norm":
+        what, variance = "mean of the squares", "x.pow(2).mean(dim, keepdim=True)"
     trap = ("batchnorm-eps" if kept else "layernorm-eps") if "eps" in held else UNKNOWN
     trap = "batchnorm-stats-swap" if kept and trap == UNKNOWN else trap
     config = {key: value for key, value in theirs.config.items() if key != SPREAD} | {"eps": mine.config.get("eps")}
-    variance = "running_var" if kept else "x.var(dim, unbiased=False)"
-    variance = "x.pow(2).mean(dim, keepdim=True)" if mine.kind == "rms_norm" else variance
     fix = f"divide by torch.sqrt({variance} + {eps}) in the steps up to `{theirs.name}`"
-    word = "mean square" if mine.kind == "rms_norm" else "variance"
-    says = f"divided by the root of {word} + {eps}: torch divides by {held}"
+    says = f"divided by the root of the {what} + {eps}: torch divides by {held}"
     yield replace(theirs, trap, says, fix, theirs.kind, config)
 
 
@@ -141,7 +141,10 @@ def _axes(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
     own = theirs is scene.torch
     weights = {role: array for role, array in scene.carried.items() if own and role in ("weight", "bias")}
     weights |= _of_their_own(scene) if own else {}
+    shape = scene.shapes.get(read_first(theirs), ())
     for remedy in axis(scene, mine, theirs, "norm-axes"):
+        sizes = tuple(shape[int(one)] for one in remedy.edits[0]["config"].get("axes", ()) if int(one) < len(shape))
+        weights = {role: _as_sized(array, sizes) for role, array in weights.items()}
         if own and any(scene.torch_weights.get(role, array).shape != array.shape for role, array in weights.items()):
             edits = tuple({**edit, "weights": weights} for edit in remedy.edits)
             remedy = Remedy(remedy.trap, edits, remedy.says, remedy.fix, remedy.cost, remedy.keys)
@@ -172,12 +175,18 @@ def _scales(scene: Scene) -> dict[str, Array]:
 
 
 def _of_their_own(scene: Scene) -> dict[str, Array]:
-    """Return TensorFlow's weights where torch has numbers for each place of an image, into which none are carried."""
+    """Return TensorFlow's weights where torch has more numbers, or fewer, so that none could be carried."""
     return {
         role: array
         for role, array in _scales(scene).items()
-        if role not in scene.carried and array.size < scene.torch_weights.get(role, array).size
+        if role not in scene.carried and array.size != scene.torch_weights.get(role, array).size
     }
+
+
+def _as_sized(array: Array, sizes: tuple[int, ...]) -> Array:
+    """Return the weights of a norm over several axes with those axes in torch's order: channels first, or the same."""
+    orders = (array, np.moveaxis(array, -1, 0)) if array.ndim > 1 else (array,)
+    return next((one for one in orders if one.shape == sizes), array)
 
 
 def _another(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
