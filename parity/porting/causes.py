@@ -433,7 +433,15 @@ def _in_torch_order(step: Step) -> Array:
     if step.relation is not None:
         return step.relation.to_torch(expected)
     # The shapes do not fit, but the axes still mean what they do elsewhere: images have their channels moved.
-    return np.moveaxis(expected, -1, 1) if expected.ndim >= 4 else expected
+    return np.moveaxis(expected, -1, 1) if expected.ndim >= 4 or _along_columns(step) else expected
+
+
+def _along_columns(step: Step) -> bool:
+    """Return whether torch has a sequence's channels in front of its steps, in what it makes of another length."""
+    wanted, got, main = step.expected.shape, step.got.shape, step.cut.main_torch
+    if len(wanted) != 3 or len(got) != 3 or got[:2] != (wanted[0], wanted[2]):
+        return False
+    return got[2] != wanted[2] or (main is not None and main.config.get("rank") == 1)
 
 
 def _permuted(value: Array, remedies: Sequence[Remedy]) -> Array:
