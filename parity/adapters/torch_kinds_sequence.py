@@ -19,6 +19,7 @@ Inputs = Sequence[Tensor]
 Step = Callable[[Tensor, tuple[Tensor, ...]], tuple[Tensor, ...]]
 
 MASK_FORMS = ("attend", "blocked", "additive")
+INITIAL = "initial_"  # roles of states that a remedy lets a recurrent layer start from
 
 
 def _dense(_: Config, weights: Weights, inputs: Inputs, __: bool) -> Tensor:
@@ -110,6 +111,8 @@ def _recurrent(kind: str) -> Callable[..., tuple[Tensor, ...]]:
     make, count = _STEPS[kind]
 
     def apply(config: Config, weights: Weights, inputs: Inputs, _: bool) -> tuple[Tensor, ...]:
+        laid = [weights[role] for role in sorted(weights) if role.startswith(INITIAL)]
+        inputs = (inputs[0], *laid) if laid else inputs
         if config.get("cell"):
             own = _direction(weights, False)
             return make(config, own)(inputs[0], _start(inputs[1:], inputs[0], own["weight_hh"].shape[1], count))

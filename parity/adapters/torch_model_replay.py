@@ -252,6 +252,9 @@ class Segment:
             own = {role: weights.value(reference) for role, reference in call.weights.items()}
         own |= self._given(edit)
         inputs = [*(known[tensor] for tensor in read), *_constant_masks(call)]
+        states = [] if "inputs" in edit else _with_constant_states(call)
+        if states:
+            inputs = [known[one.tensor] if isinstance(one, Ref) else one for one in states]
         return self._canonical(edit, own, inputs)
 
     def _passed(self, tensor: int, value: Tensor, _: Weights) -> Tensor:
@@ -283,6 +286,18 @@ def _constant_masks(call: Call) -> list[Tensor]:
         return []
     given = [leaf for leaf in leaves((call.args, dict(call.kwargs))) if isinstance(leaf, Tensor)]
     return [mask for mask in given if mask.dim() > 1 and not isinstance(mask, torch.nn.Parameter)]
+
+
+def _with_constant_states(call: Call) -> list[Ref | Tensor]:
+    """Return what a recurrent layer reads where a model made a state of it itself that is not left at zero."""
+    if call.kind not in ("lstm", "gru", "rnn") or call.config.get("bidirectional"):
+        return []
+    read = [leaf for leaf in leaves((call.args, dict(call.kwargs))) if isinstance(leaf, (Ref, Tensor))]
+    made = [leaf for leaf in read if isinstance(leaf, Tensor)]
+    if not made or not all(leaf.is_floating_point() for leaf in made):
+        return []
+    handed = len(read) - len(made) > 1  # zeros beside a state that was handed on have their place, too
+    return read if handed or any(bool(leaf.any()) for leaf in made) else []
 
 
 def statistics(weights: Weights, calls: Sequence[Call]) -> dict[str, Tensor]:

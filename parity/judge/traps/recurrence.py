@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from parity.judge.traps.remedy import Remedy, change
+from parity.judge.traps.remedy import UNKNOWN, Remedy, change
 from parity.judge.traps.scene import Scene
 from parity.model.layout import Array
 from parity.model.trace import Op
 
 IDS = ("gru-reset-after", "recurrent-last-step")
-RECURRENT = ("lstm", "gru", "rnn")
+STATES: Mapping[str, int] = {"lstm": 2, "gru": 1, "rnn": 1}
+RECURRENT = tuple(STATES)
 DEFAULTS: Mapping[str, str] = {"activation": "tanh", "recurrent_activation": "sigmoid"}
 
 
@@ -24,6 +26,7 @@ def propose(scene: Scene) -> Iterator[Remedy]:
             yield from _functions(mine, theirs)
             yield from _axes(mine, theirs)
             yield from _handed_on(scene, mine, theirs)
+            yield from _initial(scene, mine, theirs)
             yield from _bias(scene, mine, theirs)
 
 
@@ -98,6 +101,33 @@ def _handed_on(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
     if theirs.kind == "lstm" and wanted is False:
         line = f"take the first, h_n, of the two states (h_n, c_n) of `{name}`"
         yield change(theirs, trap, "with the output h_n in place of the cell's state c_n", line, {"handed": "outputs"})
+
+
+def _initial(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
+    """Yield what else a layer may start from: its two states exchanged, those of TensorFlow's layer, or zeros."""
+    held, count = list(theirs.inputs[1:]), STATES[mine.kind] * (2 if mine.config.get("bidirectional") else 1)
+    if mine.kind == "lstm" and len(held) == 2:
+        fix = f"hand `{theirs.name}` its initial states in the other order: (h, c)"
+        one = change(theirs, "operand-order", "with its two initial states exchanged", fix, {})
+        yield _reading(one, theirs, [theirs.inputs[0], *held[::-1]])
+    if len(mine.inputs) == 1 and len(held) == count:
+        fix = f"no initial states for `{theirs.name}`: TensorFlow's layer starts from zeros"
+        yield _reading(change(theirs, UNKNOWN, "with zeros to start from", fix, {}), theirs, list(theirs.inputs[:1]))
+    given = [array for tensor in mine.inputs[1:] if (array := scene.fed_tensorflow.get(tensor)) is not None]
+    fits = len(given) == count == len(mine.inputs) - 1 and all(array.shape == given[0].shape for array in given)
+    if theirs is scene.torch and fits and given[0].ndim == 2:
+        makers = scene.tensorflow_trace.producers()
+        names = dict.fromkeys(f"`{makers[tensor].name}`" for tensor in mine.inputs[1:] if tensor in makers)
+        what = "(h, c)" if mine.kind == "lstm" else "h"
+        fix = f"start `{theirs.name}` from {what} of TensorFlow's {' and '.join(names) or 'inputs'}"
+        states = {f"initial_{number}": array for number, array in enumerate(given)}
+        yield change(theirs, UNKNOWN, "with the initial states of TensorFlow's layer", fix, weights=states, cost=1.5)
+
+
+def _reading(remedy: Remedy, op: Op, inputs: list[int]) -> Remedy:
+    """Return a remedy of one operation that reads other tensors, too."""
+    edits = tuple({**edit, "inputs": inputs} for edit in remedy.edits)
+    return dataclasses.replace(remedy, edits=edits, keys=frozenset({f"{op.index}:inputs"}))
 
 
 def _bias(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
