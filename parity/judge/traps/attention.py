@@ -28,7 +28,9 @@ def propose(scene: Scene) -> Iterator[Remedy]:
         if mine.kind in KINDS and theirs.kind in KINDS:
             yield from _mask(scene, mine, theirs)
             yield from _scale(mine, theirs)
+            yield from _steps_first(theirs)
     yield from _written_out(scene)
+    yield from _unscaled(scene)
     yield from masks.propose(scene)
     yield from heads.propose(scene)
     yield from _other_way_round(scene)
@@ -177,6 +179,24 @@ def _scale(mine: Op, theirs: Op) -> Iterator[Remedy]:
             f"scale={number(wanted)} in `{theirs.name}`",
             {"scale": wanted},
         )
+
+
+def _steps_first(theirs: Op) -> Iterator[Remedy]:
+    """Yield the remedy for a layer that takes its first axis for the steps, as torch's do unless they are told."""
+    if theirs.config.get("batch_first") is False:
+        fix = f"batch_first=True in `{theirs.name}`"
+        yield change(theirs, "axis-mismatch", "with batch_first=True", fix, {"batch_first": True})
+
+
+def _unscaled(scene: Scene) -> Iterator[Remedy]:
+    """Yield the remedy for torch's function where TensorFlow has a layer of one head that scales nothing by itself."""
+    mine = next((op for op in scene.tensorflow_ops if op.kind == "op:Attention"), None)
+    found = [op for op in scene.torch_ops if op.kind == "sdpa"]
+    if mine is None or mine.weights or len(found) != 1 or same(found[0].config.get("scale"), 1.0):
+        return
+    fix = f"scale=1.0 in `{found[0].name}`"
+    one = change(found[0], "attention-scale-or-heads", "with scale 1", fix, {"scale": 1.0})
+    yield called(one, mine.name, found[0].name)
 
 
 def _written_out(scene: Scene) -> Iterator[Remedy]:

@@ -28,18 +28,19 @@ from suites.meta.ports.several import SEVERAL
 from suites.meta.ports.sought import SOUGHT
 from suites.meta.ports.trained import TRAINED
 from suites.meta.ports.vision import VISION
+from suites.meta.ports.volumes import VOLUMES
 from suites.meta.ports.written import WRITTEN
 from suites.meta.ports.zoo import ZOO
 
 FOLDER = Path(__file__).resolve().parent
 CASES: tuple[Case, ...] = (
     *CORRECT, *CURED, *FAULTS, *SEVERAL, *FURTHER, *GAPS, *SOUGHT, *VISION, *EXAMINED, *PUBLISHED, *WRITTEN, *BEHIND,
-    *BAD, *ZOO, *ACCEPTED, *NETWORKS, *TRAINED, *ADDENDS, *GALLERIES, *PLANTED, *PORTED,
+    *BAD, *ZOO, *ACCEPTED, *NETWORKS, *TRAINED, *ADDENDS, *GALLERIES, *PLANTED, *PORTED, *VOLUMES,
 )  # fmt: skip
 
 __all__ = [
     "ACCEPTED", "ADDENDS", "BAD", "BEHIND", "CASES", "CORRECT", "CURED", "EXAMINED", "FAULTS", "FOLDER", "FURTHER",
     "GALLERIES", "GAPS", "NETWORKS", "PLANTED", "PORTED", "PUBLISHED", "SEVERAL", "SOUGHT", "TRAINED", "VISION",
-    "WRITTEN", "ZOO",
+    "VOLUMES", "WRITTEN", "ZOO",
     "Case", "Source",
 ]  # fmt: skip

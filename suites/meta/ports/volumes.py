@@ -1,0 +1,52 @@
+"""Small models of sequences and volumes that were told wrongly, or not at all, when they were first tried."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+
+from suites.meta.ports.case import Case, ported
+
+_port = partial(ported, "volumes")
+
+
+def _norms() -> Iterator[Case]:
+    yield _port("rooted", inputs="7x5")
+    yield _port("rooted", "rooted_over_time", "7x5", "norm-axes", ("rms", "mul*"))
+    yield _port("rooted", "rooted_eps_outside", "7x5", "layernorm-eps", ("rms", "mul*"))
+    yield _port("whole", inputs="7x5")
+    case = _port("whole", "whole_each_step", "7x5", "norm-axes", ("norm", "norm"))
+    yield replace(case, says=("nn.LayerNorm([7, 6]) in place of `norm`",))
+
+
+def _shapes() -> Iterator[Case]:
+    """Yield what another shape comes of in torch, so that no number can be compared before the remedy."""
+    yield _port("scores", inputs="3x4x5x2")
+    case = _port("scores", "scores_without_shares", "3x4x5x2", "activation-missing", ("head", "head"))
+    yield replace(case, says=("x = F.softmax(x, 1) after `head`",))
+    yield _port("shortened", inputs="14x3")
+    yield _port("shortened", "shortened_padded", "14x3", "same-padding-stride", ("conv", "conv"))
+    yield _port("shortened", "shortened_pooled_less", "14x3", "pool-padding", ("pool", "max_pool1d"))
+
+
+def _states() -> Iterator[Case]:
+    """Yield recurrent layers that start from something else."""
+    two = "6x3 5x2"
+    yield _port("handed", inputs=two)
+    yield _port("handed", "handed_exchanged", two, "operand-order", ("writer", "writer"))
+    for name in ("handed_half", "handed_nothing"):
+        case = _port("handed", name, two, "unknown", ("writer", "writer"))
+        yield replace(case, says=("start `writer` from (h, c) of TensorFlow's `reader`",))
+
+
+def _attention() -> Iterator[Case]:
+    yield _port("attended", inputs="7x12")
+    case = _port("attended", "attended_steps_first", "7x12", "axis-mismatch", ("attention", "attention"))
+    yield replace(case, says=("batch_first=True in `attention`",))
+    yield _port("unscaled", inputs="5x6 7x6")
+    place = "attention", "scaled_dot_product_attention"
+    yield _port("unscaled", "unscaled_scaled", "5x6 7x6", "attention-scale-or-heads", place)
+
+
+VOLUMES = (*_norms(), *_shapes(), *_states(), *_attention())
