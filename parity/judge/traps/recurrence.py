@@ -7,14 +7,20 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from parity.judge.traps.remedy import UNKNOWN, Remedy, change
-from parity.judge.traps.scene import Scene
+from parity.judge.traps.remedy import UNKNOWN, Remedy, called, change, replace
+from parity.judge.traps.scene import Scene, leading_to
 from parity.model.layout import Array
 from parity.model.trace import Op
 
 IDS = ("gru-reset-after", "recurrent-last-step")
 STATES: Mapping[str, int] = {"lstm": 2, "gru": 1, "rnn": 1}
 RECURRENT = tuple(STATES)
+POOLED = ("reduce", "global_avg_pool", "global_max_pool")
+MERGES = ("add", "subtract", "multiply", "average", "maximum", "minimum")
+# What Keras's Bidirectional does with its two directions, and how that is written.
+MERGED: Mapping[str, tuple[str, str]] = {
+    "sum": ("add", "a + b"), "ave": ("average", "(a + b) / 2"), "mul": ("multiply", "a * b"),
+}  # fmt: skip
 DEFAULTS: Mapping[str, str] = {"activation": "tanh", "recurrent_activation": "sigmoid"}
 
 
@@ -27,6 +33,7 @@ def propose(scene: Scene) -> Iterator[Remedy]:
             yield from _axes(mine, theirs)
             yield from _handed_on(scene, mine, theirs)
             yield from _initial(scene, mine, theirs)
+            yield from _both_ways(scene, mine, theirs)
             yield from _bias(scene, mine, theirs)
 
 
@@ -96,8 +103,11 @@ def _handed_on(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
         return
     if wanted is False and held is not False:
         fix = "torch.cat([h_n[-2], h_n[-1]], 1)" if both else "h_n[-1]"
-        line = f"take {fix} of `{name}` in place of a step of its sequence"
-        yield change(theirs, trap, f"with {states} in place of a step of the sequence", line, {"handed": "states"})
+        whole = next((op for op in scene.torch_ops if op.index > theirs.index and op.kind in POOLED), None)
+        what = f"what `{whole.name}` makes of its sequence" if whole is not None else "a step of its sequence"
+        line = f"take {fix} of `{name}` in place of {what}"
+        says = f"with {states} in place of {what.replace('its', 'the')}"
+        yield change(theirs, trap, says, line, {"handed": "states"})
     if theirs.kind == "lstm" and wanted is False:
         line = f"take the first, h_n, of the two states (h_n, c_n) of `{name}`"
         yield change(theirs, trap, "with the output h_n in place of the cell's state c_n", line, {"handed": "outputs"})
@@ -122,6 +132,20 @@ def _initial(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
         fix = f"start `{theirs.name}` from {what} of TensorFlow's {' and '.join(names) or 'inputs'}"
         states = {f"initial_{number}": array for number, array in enumerate(given)}
         yield change(theirs, UNKNOWN, "with the initial states of TensorFlow's layer", fix, weights=states, cost=1.5)
+
+
+def _both_ways(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
+    """Yield the remedy for two directions that are put together otherwise: Keras's layer does that itself."""
+    kind, written = MERGED.get(str(mine.config.get("merge")), ("", ""))
+    last = next((op for op in scene.torch_ops if scene.wanted in op.outputs), None)
+    if not kind or last is None or last.kind == kind or last.kind not in MERGES or len(last.inputs) != 2:
+        return
+    if theirs not in leading_to(scene.torch_ops, last.inputs):
+        return
+    trap = "residual-scale" if {kind, last.kind} == {"add", "average"} else UNKNOWN
+    says = f"with the two directions, a and b, put together as {written}"
+    fix = f"{written} of the two directions, a and b, in place of `{last.name}`"
+    yield called(replace(last, trap, says, fix, kind, {}, cost=1.3), mine.name, last.name)
 
 
 def _reading(remedy: Remedy, op: Op, inputs: list[int]) -> Remedy:
