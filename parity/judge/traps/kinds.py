@@ -12,7 +12,7 @@ from parity.judge.traps.activation import FUNCTIONS, place, translated
 from parity.judge.traps.geometry import AXIS_KINDS, POOLED, padding_layers
 from parity.judge.traps.inputs import SCALES
 from parity.judge.traps.remedy import UNKNOWN, Remedy, called, change, insert, number, numbers, replace
-from parity.judge.traps.scene import Scene, read_first, same
+from parity.judge.traps.scene import SELECTS, Scene, read_first, same
 from parity.model.layout import Array
 from parity.model.trace import MOVES, OVER, Op
 
@@ -57,6 +57,28 @@ def propose(scene: Scene) -> Iterator[Remedy]:
     for op in scene.extra_tensorflow:
         if op.kind in INSERTABLE and not op.weights:
             yield from _missing(scene, op)
+    yield from _one_of_many(scene)
+
+
+def _one_of_many(scene: Scene) -> Iterator[Remedy]:
+    """A mean, or another reduction, over what torch's code takes one step or token of."""
+    reduced = [op for op in scene.extra_tensorflow if op.kind in (*POOLED, "reduce")]
+    taken = [op for op in scene.extra_torch if op.kind.removeprefix("op:") in SELECTS and len(op.inputs) == 1]
+    if len(reduced) != 1 or len(taken) != 1:
+        return
+    mine, theirs = reduced[0], taken[0]
+    function = POOLED.get(mine.kind, str(mine.config.get("function")))
+    rank = len(scene.tensorflow_trace.shapes.get(read_first(mine), ()))
+    over = range(1, rank - 1) if mine.kind in POOLED else [int(axis) % rank for axis in mine.config.get("axes") or ()]
+    if len(scene.shapes.get(read_first(theirs), ())) != rank or not over or function not in REDUCES:
+        return
+    for places in scene.axis_maps(mine, theirs):
+        axes = sorted(places[axis] for axis in over)
+        config = {"function": function, "axes": axes, "keepdims": False}
+        says = f"with the {function} over dim {_dims(axes)} instead of one place of it"
+        fix = f"x.{REDUCES[function]}({numbers(axes)}) in place of `{theirs.name}`"
+        one = replace(theirs, UNKNOWN, says, fix, "reduce", config, cost=4.8)
+        yield called(one, mine.name, theirs.name)
 
 
 def _other_kind(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:

@@ -40,6 +40,17 @@ def _states() -> Iterator[Case]:
         yield replace(case, says=("start `writer` from (h, c) of TensorFlow's `reader`",))
 
 
+def _several() -> Iterator[Case]:
+    """Yield what several are made one of: two directions, or all tokens."""
+    yield _port("both_ways", inputs="6x3")
+    yield _port("both_ways", "both_ways_each_sum", "6x3", "residual-scale", ("each", "add"))
+    case = _port("both_ways", "both_ways_ends_sum", "6x3", "unknown", ("ends", "add*"))
+    yield replace(case, says=("a * b of the two directions, a and b, in place of `add",))
+    yield _port("pooled", inputs="7x6")
+    case = _port("pooled", "pooled_first", "7x6", "unknown", ("mean", "getitem"))
+    yield replace(case, says=("x.mean((1,)) in place of `getitem`",))
+
+
 def _attention() -> Iterator[Case]:
     yield _port("attended", inputs="7x12")
     case = _port("attended", "attended_steps_first", "7x12", "axis-mismatch", ("attention", "attention"))
@@ -49,4 +60,4 @@ def _attention() -> Iterator[Case]:
     yield _port("unscaled", "unscaled_scaled", "5x6 7x6", "attention-scale-or-heads", place)
 
 
-VOLUMES = (*_norms(), *_shapes(), *_states(), *_attention())
+VOLUMES = (*_norms(), *_shapes(), *_states(), *_several(), *_attention())

@@ -60,3 +60,18 @@ def unscaled() -> keras.Model:
     return keras.Model(
         [queries, values], layers.Dense(2, name="head")(layers.Concatenate(name="both")([found, queries]))
     )
+
+
+def both_ways() -> keras.Model:
+    """Return what two directions read, their mean at each step and the product of what they end with."""
+    steps = keras.Input((6, 3))
+    x = layers.Bidirectional(layers.GRU(4, return_sequences=True), merge_mode="ave", name="each")(steps)
+    x = layers.Bidirectional(layers.SimpleRNN(4), merge_mode="mul", name="ends")(x)
+    return keras.Model(steps, layers.Dense(2, name="head")(x))
+
+
+def pooled() -> keras.Model:
+    """Return the mean of all tokens behind a norm."""
+    tokens = keras.Input((7, 6))
+    x = layers.LayerNormalization(epsilon=1e-5, name="norm")(layers.Dense(6, name="inner")(tokens))
+    return keras.Model(tokens, layers.Dense(3, name="head")(layers.GlobalAveragePooling1D(name="mean")(x)))

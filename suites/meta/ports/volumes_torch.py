@@ -101,6 +101,34 @@ class Unscaled(nn.Module):
         return self.head(torch.cat([found, queries], -1))
 
 
+class BothWays(nn.Module):
+    """Two directions, put together at each step and at the end."""
+
+    def __init__(self, each: str = "mean", ends: str = "product") -> None:
+        super().__init__()
+        self.each = nn.GRU(3, 4, batch_first=True, bidirectional=True)
+        self.ends = nn.RNN(4, 4, batch_first=True, bidirectional=True)
+        self.head, self.ways = nn.Linear(4, 2), (each, ends)
+
+    def forward(self, x: Tensor) -> Tensor:
+        forth, back = self.each(x)[0].chunk(2, -1)
+        x = (forth + back) / 2 if self.ways[0] == "mean" else forth + back
+        first, second = self.ends(x)[1]
+        return self.head(first * second if self.ways[1] == "product" else first + second)
+
+
+class Pooled(nn.Module):
+    """All tokens, or the first of them."""
+
+    def __init__(self, first: bool = False) -> None:
+        super().__init__()
+        self.inner, self.norm, self.head, self.first = nn.Linear(6, 6), nn.LayerNorm(6), nn.Linear(6, 3), first
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.inner(x))
+        return self.head(x[:, 0] if self.first else x.mean(1))
+
+
 scores, scores_without_shares = Scores, partial(Scores, shares=False)
 rooted, rooted_over_time, rooted_eps_outside = Rooted, partial(Rooted, 1), partial(Rooted, inside=False)
 whole, whole_each_step = Whole, partial(Whole, (6,))
@@ -109,3 +137,6 @@ shortened_pooled_less = partial(Shortened, pooled=(0, 1))
 handed, handed_exchanged, handed_half, handed_nothing = (partial(Handed, s) for s in ("hc", "ch", "h0", ""))
 attended, attended_steps_first = Attended, partial(Attended, batch_first=False)
 unscaled, unscaled_scaled = Unscaled, partial(Unscaled, None)
+both_ways, both_ways_each_sum = BothWays, partial(BothWays, each="sum")
+both_ways_ends_sum = partial(BothWays, ends="sum")
+pooled, pooled_first = Pooled, partial(Pooled, True)
