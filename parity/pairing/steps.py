@@ -12,6 +12,7 @@ from parity.pairing.references import shape_of, shapes_of
 
 IMAGE = 4  # axes of a batch of images
 _LINEAR = frozenset({"dense", "matmul", "conv"})
+_ALONG = frozenset({"add", "subtract", "multiply", "rescale", "activation", "split", "slice", "concat"})
 _KERNELS = ("kernel", "weight", "other")
 
 
@@ -66,6 +67,7 @@ class Reader:
         self.trace, self.makers, self.tensorflow = trace, trace.producers(), tensorflow
         self.shapes = shapes_of(trace)
         self.used: dict[int, Op] = {}
+        self.columns = _columns(trace)
 
     def step(self, op: Op) -> Step | None:
         """Return the step whose result an operation makes, if it is the last of one."""
@@ -95,11 +97,15 @@ class Reader:
     def units(self, tensor: int) -> int:
         """Return how many units, or channels, a tensor has."""
         shape = self.trace.shapes.get(tensor, ())
-        return shape[self._axis(shape)] if shape else 0
+        return shape[self._axis(tensor)] if shape else 0
 
-    def _axis(self, shape: Sequence[int]) -> int:
+    def is_convolved(self, tensor: int) -> bool:
+        """Return whether a tensor is an image, or a row of places that a convolution goes along."""
+        return len(self.trace.shapes.get(tensor, ())) >= IMAGE or tensor in self.columns
+
+    def _axis(self, tensor: int) -> int:
         """Return where a tensor has its units: torch's images have them first."""
-        return -1 if self.tensorflow or len(shape) < IMAGE else 1
+        return 1 if not self.tensorflow and self.is_convolved(tensor) else -1
 
     def _maker(self, tensor: int, kind: str) -> Op | None:
         op = self.makers.get(tensor)
@@ -306,13 +312,26 @@ class Reader:
         whole = self.trace.shapes.get(op.inputs[0], ()) if op.inputs else ()
         if not whole or len(made) != len(whole):
             return None
-        axis = self._axis(whole) % len(whole)
+        axis = self._axis(op.inputs[0]) % len(whole)
         if op.kind == "split" and int(op.config.get("axis", 0)) % len(whole) == axis:
             sizes = [self.trace.shapes[one][axis] for one in op.outputs]
             start = sum(sizes[: op.outputs.index(tensor)])
             return start, start + made[axis]
         first = _start_of_slice(str(op.config.get("text", "")), axis, self.tensorflow) if op.kind == "slice" else None
         return None if first is None else (first, first + made[axis])
+
+
+def _columns(trace: Trace) -> frozenset[int]:
+    """Return the tensors that a convolution along one axis reads, makes, or that are made of such number by number."""
+    makers, found = trace.producers(), set[int]()
+    for op in trace.ops:
+        if op.kind == "conv" and len(trace.shapes.get(op.outputs[0], ())) == IMAGE - 1:
+            joined = makers.get(op.inputs[0]) if op.inputs else None
+            parts = joined.inputs if joined is not None and joined.kind == "concat" else ()
+            found.update(op.inputs[:1], op.outputs, parts)
+        elif op.kind in _ALONG and found & set(op.inputs):
+            found.update(op.outputs)
+    return frozenset(found)
 
 
 def _part(terms: Sequence[Term], cut: tuple[int, int]) -> list[Term]:

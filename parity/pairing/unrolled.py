@@ -14,7 +14,7 @@ import numpy as np
 
 from parity.model.trace import Op, Trace
 from parity.pairing import references
-from parity.pairing.steps import IMAGE, Reader, Step, Term
+from parity.pairing.steps import Reader, Step, Term
 from parity.pairing.whole import Whole
 
 RECURRENT = frozenset({"lstm", "gru", "rnn", "conv_lstm"})
@@ -223,8 +223,7 @@ class _Chain:
             "activation": step.functions[0], "recurrent_activation": step.functions[1] or None,
             "bias": any("bias" in role for role in weights),
         }  # fmt: skip
-        image = len(self.trace.shapes.get(step.output, ())) >= IMAGE
-        kind = f"conv_{step.kind}" if image else step.kind
+        kind = f"conv_{step.kind}" if self.reader.is_convolved(step.output) else step.kind
         if kind not in RECURRENT:
             return None
         made = Op(last.index, self._name(), kind, inputs, outputs, config, weights, step.products[0].made_by)

@@ -40,6 +40,12 @@ def _states() -> Iterator[Case]:
         yield replace(case, says=("start `writer` from (h, c) of TensorFlow's `reader`",))
 
 
+def _rows() -> Iterator[Case]:
+    """Yield a convolutional LSTM along one axis, written out; torch gets the axes as they are."""
+    for name in ("rows", "rows_in_another_order"):
+        yield replace(_port("rows", name, "4x9x2"), options=("--torch-layout", "same"))
+
+
 def _several() -> Iterator[Case]:
     """Yield what several are made one of: two directions, or all tokens."""
     yield _port("both_ways", inputs="6x3")
@@ -60,4 +66,4 @@ def _attention() -> Iterator[Case]:
     yield _port("unscaled", "unscaled_scaled", "5x6 7x6", "attention-scale-or-heads", place)
 
 
-VOLUMES = (*_norms(), *_shapes(), *_states(), *_several(), *_attention())
+VOLUMES = (*_norms(), *_shapes(), *_states(), *_rows(), *_several(), *_attention())

@@ -75,3 +75,10 @@ def pooled() -> keras.Model:
     tokens = keras.Input((7, 6))
     x = layers.LayerNormalization(epsilon=1e-5, name="norm")(layers.Dense(6, name="inner")(tokens))
     return keras.Model(tokens, layers.Dense(3, name="head")(layers.GlobalAveragePooling1D(name="mean")(x)))
+
+
+def rows() -> keras.Model:
+    """Return what a convolutional LSTM makes of rows of places, one after another."""
+    frames = keras.Input((4, 9, 2))
+    x = layers.ConvLSTM1D(4, 3, padding="same", name="rows")(frames)
+    return keras.Model(frames, layers.Dense(2, name="head")(layers.Flatten(name="flat")(x)))

@@ -129,6 +129,24 @@ class Pooled(nn.Module):
         return self.head(x[:, 0] if self.first else x.mean(1))
 
 
+class Rows(nn.Module):
+    """A convolutional LSTM along rows, written out, as torch has none."""
+
+    def __init__(self, gates: str = "ifco") -> None:
+        super().__init__()
+        self.x, self.h = nn.Conv1d(2, 16, 3, padding=1), nn.Conv1d(4, 16, 3, padding=1, bias=False)
+        self.head, self.gates = nn.Linear(36, 2), gates
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.permute(0, 1, 3, 2)
+        h = c = x.new_zeros(len(x), 4, x.shape[3])
+        for step in x.unbind(1):
+            gates = dict(zip(self.gates, (self.x(step) + self.h(h)).chunk(4, 1), strict=True))
+            c = torch.sigmoid(gates["f"]) * c + torch.sigmoid(gates["i"]) * torch.tanh(gates["c"])
+            h = torch.sigmoid(gates["o"]) * torch.tanh(c)
+        return self.head(h.transpose(1, 2).flatten(1))
+
+
 scores, scores_without_shares = Scores, partial(Scores, shares=False)
 rooted, rooted_over_time, rooted_eps_outside = Rooted, partial(Rooted, 1), partial(Rooted, inside=False)
 whole, whole_each_step = Whole, partial(Whole, (6,))
@@ -140,3 +158,4 @@ unscaled, unscaled_scaled = Unscaled, partial(Unscaled, None)
 both_ways, both_ways_each_sum = BothWays, partial(BothWays, each="sum")
 both_ways_ends_sum = partial(BothWays, ends="sum")
 pooled, pooled_first = Pooled, partial(Pooled, True)
+rows, rows_in_another_order = Rows, partial(Rows, "foic")
