@@ -105,7 +105,7 @@ def _states() -> Iterator[Case]:
     yield from (port(name, inputs="7x5") for name in ("one_way", "ends"))
     yield from (last("one_way", name) for name in ("one_way_mean", "one_way_cell"))
     yield from (last("ends", "ends_last_step"), last("ends_summed", "ends_last_step_summed"))
-    yield port("translator", "states_swapped", "7x6 5x6", cause="unknown", place=("decoder", "decoder"))
+    yield port("translator", "states_swapped", "7x6 5x6", cause="operand-order", place=("decoder", "decoder"))
     yield port("both_ways", "states_crossed", "7x6 5x6", cause="operand-order", place=("*", "flip"))
     yield port("joined", "joined_back_first", "7x6 5x6", cause="operand-order", place=("concatenate*", "cat*"))
     place = ("attention", "attention")
