@@ -77,7 +77,7 @@ def exchanged(
             continue
         new = int(right[0])
         holder = owner.get(new)
-        if not _related(a, i, b, new) or holder in fixed or (_read_alike(a, i, b, j) and not _read_alike(a, i, b, new)):
+        if not _related(a, i, b, new) or holder in fixed or _is_read_otherwise(a, i, b, (j, new)):
             continue
         left = after.pop(i, j)
         after[i], owner[new] = new, i
@@ -92,6 +92,15 @@ def exchanged(
 def _related(a: Skeleton, i: int, b: Skeleton, j: int) -> bool:
     mine, other = a.ops[i], b.ops[j]
     return mine is not None and other is not None and family(mine) == family(other) and bool(other.weights)
+
+
+def _is_read_otherwise(a: Skeleton, i: int, b: Skeleton, candidates: tuple[int, int]) -> bool:
+    """Return whether what reads the results speaks for the first candidate, and against the second.
+
+    Where one operation reads both, such as a concatenation, it says nothing: its inputs may be in another order.
+    """
+    now, new = ({at for at, _ in b.after[node]} for node in candidates)
+    return now != new and _read_alike(a, i, b, candidates[0]) and not _read_alike(a, i, b, candidates[1])
 
 
 def _read_alike(a: Skeleton, i: int, b: Skeleton, j: int) -> bool:
