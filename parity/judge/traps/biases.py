@@ -31,7 +31,7 @@ def _of_layers(scene: Scene, op: Op) -> Iterator[Remedy]:
     held, given = scene.torch_weights.get("bias"), scene.carried.get("bias")
     if given is None and "bias" in scene.tensorflow_weights:
         given = scene.tensorflow_weights["bias"]
-    if len(op.inputs) > 1 and op.kind == "dense":  # a sum of layers, of which each reads one tensor
+    if op.kind == "dense" and any("^" in reference for reference in op.weights.values()):  # a sum of layers
         other, says = (given, "with TensorFlow's bias") if held is None else (held, "without a bias")
         if (held is None) != (given is None) and other is not None:
             fix = f"bias={held is None} in `{op.name}`"
