@@ -125,6 +125,7 @@ class _PortedPair:
     each = Pair.each
 
     def __init__(self, pair: Pair, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        self.options = pair.options
         self.workers = {side: _Port(w, change) if side.endswith("torch") else w for side, w in pair.workers.items()}
 
 
