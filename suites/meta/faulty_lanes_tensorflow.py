@@ -91,6 +91,7 @@ class FaultyLanes(TensorflowAdapter):
             ),
             test=SimpleNamespace(is_built_with_cuda=lambda: True),
             __version__="2",
+            __file__=real[0].__file__,
         )
         self.settings = replace(self.settings, device="gpu")
         if user_says is not None:
