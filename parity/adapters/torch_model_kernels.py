@@ -19,7 +19,7 @@ _CONVOLUTIONS = frozenset({f"{name}{n}d" for name in ("conv", "conv_transpose") 
 _PAIR = 2  # operands of an equation
 _PRODUCTS = frozenset({"matmul", "mm"})
 _TURNS = frozenset({"T", "t", "mT", "transpose", "swapaxes", "swapdims"})
-_RESHAPES = frozenset({"flatten", "view", "reshape", "ravel", "squeeze", "unsqueeze", "contiguous", "view_as"})
+_RESHAPES = frozenset({"flatten", "view", "reshape", "ravel", "squeeze", "unsqueeze", "contiguous"})
 
 
 def absorb(recording: Recording) -> None:

@@ -52,7 +52,7 @@ def _flatten(seen: Seen) -> Described:
     return "reshape", {"shape": list(seen.out[0])}
 
 
-@describes("view", "reshape", "squeeze", "unsqueeze", "unflatten", "view_as", "reshape_as", "_unsafe_view", "ravel",
+@describes("view", "reshape", "squeeze", "unsqueeze", "unflatten", "_unsafe_view", "ravel",
            "atleast_2d", "atleast_3d")  # fmt: skip
 def _reshape(seen: Seen) -> Described:
     before, after = seen.shape(), seen.out[0]

@@ -7,7 +7,7 @@ that ran (channels last in TensorFlow, first in torch), counted from the front w
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -179,18 +179,19 @@ def weights_that_train(trace: Trace) -> frozenset[str]:
 
     A layer behind which somebody wrote `tf.stop_gradient` or `detach()` trains as little as one that is frozen.
     """
-    reached, found = set(trace.outputs), set[str]()
-    for op in reversed(trace.ops):
-        if reached & set(op.outputs) and not cuts_gradients(op):
-            reached.update(op.inputs)
-            found.update(name for reference in op.weights.values() for name in weight_names(reference))
-    return frozenset(name for name in found if name in trace.weights and trace.weights[name].trainable)
+    reached = _weights_towards(trace, [op for op in trace.ops if not cuts_gradients(op)])
+    return frozenset(name for name in reached if name in trace.weights and trace.weights[name].trainable)
 
 
 def weights_that_matter(trace: Trace) -> set[str]:
     """Return the weights that some output depends on."""
+    return _weights_towards(trace, trace.ops)
+
+
+def _weights_towards(trace: Trace, ops: Sequence[Op]) -> set[str]:
+    """Return the weights that these operations of a trace read on the way to its outputs."""
     wanted, found = set(trace.outputs), set[str]()
-    for op in reversed(trace.ops):
+    for op in reversed(ops):
         if wanted & set(op.outputs):
             wanted.update(op.inputs)
             found.update(name for reference in op.weights.values() for name in weight_names(reference))

@@ -281,13 +281,14 @@ class Story:
     def end_step(self, findings: list[Finding]) -> None:
         """Take the step of the whole model."""
         models, plan_ = self.prepared.models, self.prepared.plan
-        frozen = freezing.findings(models, plan_)
-        known = {finding.tensor for finding in frozen}
-        self.step = [*(finding for finding in findings if finding.tensor not in known), *frozen]
+        frozen = freezing.Frozen(models, plan_, self._training)
+        one_sided = frozen.findings()
+        known = {finding.tensor for finding in one_sided}
+        self.step = [*(finding for finding in findings if finding.tensor not in known), *one_sided]
         if self.uncarried:
             return
         self.sources += training.step_sources(self.step, plan_, models)
-        self.sources += freezing.sources(models, plan_, self.sources)
+        self.sources += frozen.sources(self.sources)
         self.kept = kept.find(models, self.prepared.matching, plan_, self.prepared.inputs[TENSORFLOW])
         self.step += self.kept.findings
         self.sources += self.kept.sources

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from functools import partial
 
-from suites.meta.ports.case import Case, ported
+from suites.meta.ports.case import paired
 
 _GRAPH, _ATTENTION, _TOWERS = "10x6 10x10", "9x12 12", "6 10"
 
 
-def _port(
-    tensorflow: str, torch: str, inputs: str, cause: str = "", place: tuple[str, str] = ("*", "*"), train: bool = False
-) -> Case:
-    case = ported("addends", tensorflow, torch, inputs, cause, place)
-    options = ("--train",) if train else ()
-    return replace(case, name=f"addends-{tensorflow}-{torch}{'-train' * train}", options=options)
-
+_TRAIN = ("--train",)
+_port = partial(paired, family="addends")
 
 ADDENDS = (
     _port("graph", "graph", _GRAPH),
-    _port("graph", "graph", _GRAPH, train=True),
+    _port("graph", "graph", _GRAPH, options=_TRAIN),
     _port("graph", "graph_added_the_other_way", _GRAPH),
     _port("graph", "graph_of_two_biases", _GRAPH),
-    _port("graph", "graph_of_two_biases", _GRAPH, "bias-missing-or-doubled", ("mix", "own"), train=True),
+    _port("graph", "graph_of_two_biases", _GRAPH, "bias-missing-or-doubled", ("mix", "own"), options=_TRAIN),
     _port("attention", "attention", _ATTENTION),
     _port("towers", "towers", _TOWERS),
     _port("towers", "towers_of_gelu", _TOWERS, "activation-missing", ("*", "gelu")),

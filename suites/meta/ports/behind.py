@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from functools import partial
 
-from suites.meta.ports.case import Case, ported
+from suites.meta.ports.case import Case, paired
 
 _IMAGES, _SEQUENCES = "9x7x3", "9x6"
 _OUTSIDE = ("with_eps_beside_it", "of_at_least_eps", "divided_last", "of_a_sum_and_more")
 
 
-def _right(tensorflow: str, torch: str, inputs: str) -> Case:
-    return replace(ported("behind", tensorflow, torch, inputs), name=f"behind-{tensorflow}-{torch}")
+_right = partial(paired, family="behind")
 
 
 def _wrong(tensorflow: str, torch: str, inputs: str, cause: str) -> Case:
-    return ported("behind", tensorflow, torch, inputs, cause, ("norm", "*norm*"))
+    return _right(tensorflow, torch, inputs, cause, ("norm", "*norm*"))
 
 
 BEHIND = (
@@ -33,7 +32,7 @@ BEHIND = (
     _wrong("layer", "layer_of_a_larger_eps", _SEQUENCES, "layernorm-eps"),
     _wrong("layer", "layer_of_places", _SEQUENCES, "norm-axes"),
     _right("length", "length", _SEQUENCES),
-    ported("behind", "length", "length_of_columns", _SEQUENCES, "axis-mismatch", ("norm*", "div")),
+    _right("length", "length_of_columns", _SEQUENCES, "axis-mismatch", ("norm*", "div")),
     *(_right("group", f"group_by_{norm}", _IMAGES) for norm in ("layer", "batch", "instance")),
     *(_wrong("group", f"group_by_{norm}_of_two", _IMAGES, "groupnorm-groups") for norm in ("layer", "instance")),
     *(_wrong("group", f"group_by_{norm}_of_a_larger_eps", _IMAGES, "layernorm-eps") for norm in ("layer", "batch")),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -59,3 +59,13 @@ def ported(
         verdict="different" if cause else "same",
         sources=(Source((place[0],), (place[1],), (cause,)),) if cause else (),
     )
+
+
+def paired(
+    tensorflow: str, torch: str = "", inputs: str = "", cause: str = "", place: tuple[str, str] = ("*", "*"), *,
+    family: str, options: tuple[str, ...] = (), says: tuple[str, ...] = (), ids: str = "",
+) -> Case:  # fmt: skip
+    """Return a case as `ported` does, named by both builders and the options of the command."""
+    named = "".join(one.replace("--", "-") for one in options)
+    case = ported(family, tensorflow, torch, inputs, cause, place, ids)
+    return replace(case, name=f"{family}-{tensorflow}-{torch or tensorflow}{named}", options=options, says=says)

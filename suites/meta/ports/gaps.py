@@ -6,26 +6,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
-from suites.meta.ports.case import Case, Source
+from suites.meta.ports.case import Case, Source, paired
 
-
-def _port(
-    tensorflow: str, torch: str, inputs: str, cause: str = "", place: tuple[str, str] = ("", ""), *,
-    options: tuple[str, ...] = (), family: str = "gaps", ids: str = "",
-) -> Case:  # fmt: skip
-    """Return a case; with a `cause`, at the `place` (TensorFlow's and torch's name) it must be found."""
-    return Case(
-        name=f"{family}-{tensorflow}-{torch}" + "".join(one.replace("--", "-") for one in options),
-        tensorflow=f"{family}_tensorflow.py:{tensorflow}",
-        torch=f"{family}_torch.py:{torch}",
-        inputs=tuple(inputs.split()),
-        int_inputs=tuple(ids.split()),
-        options=options,
-        verdict="different" if cause else "same",
-        sources=(Source((place[0],), (place[1],), (cause,)),) if cause else (),
-    )
-
-
+_port = partial(paired, family="gaps")
 IMAGE = "12x10x3"
 
 
