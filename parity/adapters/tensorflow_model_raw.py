@@ -14,7 +14,7 @@ from parity.adapters.tensorflow_model_formulas import told
 from parity.adapters.tensorflow_model_layers import as_written, crops, same_pads
 from parity.adapters.tensorflow_model_tensors import Derived, WeightRead, row_of
 from parity.model import constants
-from parity.model.trace import ROW
+from parity.model.trace import PADDED_PATCHES, ROW
 
 SCALAR_LIMIT = 1
 SMALL = 4096  # constants up to this size may be read to describe an operation
@@ -173,8 +173,12 @@ def _conv(raw: Raw, depthwise: bool = False) -> Described | None:
     config: dict[str, Any] = {"rank": rank, "kernel": sizes, "strides": strides, "padding": padding, "pads": pads}
     config |= {"dilation": dilation, "bias": False}
     config |= {} if last else {"data_format": "channels_first"}
-    if last and padding == "valid" and _takes_all(kernel):  # as Keras's own `extract_patches`
-        return "patches", {"size": sizes, "strides": strides, "dilation": dilation}, {}
+    if last and rank == 2 and _takes_all(kernel):  # as Keras's own `extract_patches`
+        return (
+            ("patches" if padding == "valid" else PADDED_PATCHES),
+            {"size": sizes, "strides": strides, "dilation": dilation},
+            {},
+        )
     if depthwise:
         return "depthwise_conv", config | {"multiplier": int(kernel.shape[-1])}, _kernel_weight(kernel)
     channels = x.shape[-1 if last else 1]
@@ -390,10 +394,9 @@ def _slice(raw: Raw) -> Described:
 
 
 def _patches(raw: Raw) -> Described | None:
-    if str(raw.attributes.get("padding")) != "VALID":  # zeros are added
-        return None
     words = {"size": "ksizes", "strides": "strides", "dilation": "rates"}
-    return "patches", {ours: [int(n) for n in raw.attributes[own]][1:3] for ours, own in words.items()}, {}
+    kind = "patches" if str(raw.attributes.get("padding")) == "VALID" else PADDED_PATCHES
+    return kind, {ours: [int(n) for n in raw.attributes[own]][1:3] for ours, own in words.items()}, {}
 
 
 def _cast(raw: Raw) -> Described:

@@ -21,6 +21,7 @@ from parity.adapters.torch_model_kinds import (
     simple,
     times,
 )
+from parity.model.trace import PADDED_PATCHES
 
 _PRIMES = (2, 3, 5, 7, 11, 13, 17, 19)
 
@@ -76,8 +77,12 @@ def _permute(seen: Seen) -> Described:
 
 
 @describes("unfold", "im2col")
-def _patches(seen: Seen) -> Described | None:
-    return None if any(times(seen.given.get("padding") or 0, 2)) else ("patches", {})  # zeros may be added
+def _patches(seen: Seen) -> Described:
+    zeros = any(times(seen.given.get("padding") or 0, 2))
+    size = seen.given.get("kernel_size")
+    if not zeros or size is None:
+        return "patches", {}
+    return PADDED_PATCHES, {"size": list(times(size, 2)), **simple(seen.given)}
 
 
 @describes("to", "float", "double", "half", "bfloat16", "int", "long", "bool", "type", "type_as", "_to_copy")

@@ -18,6 +18,7 @@ LENGTHS = "lengths"  # to look into weights that are a length times a direction
 ELEMENTWISE = "elementwise"  # every number on its own: an activation, a scale
 COMPUTES = "computes"
 
+PADDED_PATCHES = "padded_patches"  # the kind of what cuts an image into patches, and adds zeros around it
 # Kinds whose operations only rearrange numbers; patches that overlap hold some of them several times.
 READS = "reads a computed value into Python"  # in a note: such a number is a constant of the recorded operations
 REPLAY = "replay:"  # how a note begins that says that the recorded operations are not the model

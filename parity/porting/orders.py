@@ -9,7 +9,7 @@ from itertools import product
 import numpy as np
 
 from parity.errors import PairingError, ParityError
-from parity.model.trace import ELEMENTWISE, MOVES, Op
+from parity.model.trace import ELEMENTWISE, MOVES, PADDED_PATCHES, Op
 from parity.pairing.families import COMMUTES
 from parity.pairing.match import OpPair
 from parity.pairing.relations import SAME, Relation, candidates, rows_of, through, with_shapes
@@ -335,6 +335,8 @@ class Orders:
         makers = (self._producers[0].get(mine), self._producers[1].get(theirs))
         spatial = [maker is not None and maker.kind in SPATIAL for maker in makers]
         wanted = "channels" if any(spatial) or len(shape) >= IMAGE_AXES + 1 else "same"
+        if [maker.kind if maker else "" for maker in makers] == [PADDED_PATCHES] * 2:
+            return _of_patches(makers[0], shape, other), True
         named = [Relation(name) for name in (wanted, "same", "channels") if Relation(name).fits(shape, other)]
         if named and self._heads_apart(mine, theirs):
             # Four heads of three numbers only look like three of four whose channels were moved.
@@ -474,6 +476,19 @@ class Orders:
             at = last
             result_shape = trace.shapes[last]
         return index.reshape(result_shape[first:])
+
+
+def _of_patches(maker: Op | None, shape: tuple[int, ...], other: tuple[int, ...]) -> Relation | None:
+    """Return how patches are ordered: at each place by row, column and channel, and torch's by channel and then place.
+
+    Both may hold one number several times, and zeros, so that no numbered probe tells it.
+    """
+    rows, columns = maker.config["size"] if maker is not None else (0, 0)
+    count = int(np.prod(shape[1:]))
+    if len(shape) != IMAGE_AXES + 1 or count != int(np.prod(other[1:])) or shape[-1] % max(rows * columns, 1):
+        return None
+    numbers = np.arange(count).reshape(*shape[1:3], rows * columns, -1)
+    return Relation.explicit(numbers.transpose(3, 2, 0, 1).reshape(-1), shape[1:], other[1:])
 
 
 def _samples_alike(moved: Array, count: tuple[int, ...]) -> bool:
