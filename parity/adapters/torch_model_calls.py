@@ -53,6 +53,7 @@ class Call:
     title: str = ""
     config: dict[str, Any] = field(default_factory=dict)
     weights: dict[str, str] = field(default_factory=dict)
+    made: int | None = None  # the tensor that it reads as its kernel, made of weights
     hidden: bool = False  # it makes a layer's kernel out of weights: the layer holds these, and the trace leaves it out
 
     @property

@@ -6,7 +6,7 @@ of it, and the layer holds the weights themselves.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from parity.adapters.torch_model_calls import Call, Par, Ref, leaves
@@ -17,6 +17,7 @@ from parity.model.trace import MADE
 
 _CONVOLUTIONS = frozenset({f"{name}{n}d" for name in ("conv", "conv_transpose") for n in (1, 2, 3)})
 _PAIR = 2  # operands of an equation
+_ELEMENTWISE = frozenset({"add", "subtract", "multiply", "divide", "prelu"})
 _PRODUCTS = frozenset({"matmul", "mm"})
 _TURNS = frozenset({"T", "t", "mT", "transpose", "swapaxes", "swapdims"})
 _RESHAPES = frozenset({"flatten", "view", "reshape", "ravel", "squeeze", "unsqueeze", "contiguous"})
@@ -35,11 +36,11 @@ def absorb(recording: Recording) -> None:
         chain = _chain(kernel, makers)
         weights = _weights(chain)
         layered = base_name(call.name) in _PRODUCTS and any(_is_layer(one) for one in chain)
-        if not weights or layered or (call.kind == "prelu" and not _one_reshaped(chain, weights)):
+        if not weights or layered or (call.kind in _ELEMENTWISE and not _one_turned(chain, weights)):
             continue
         _hold(call, makers[kernel], weights)
         if "weight" not in call.weights:
-            call.config[MADE] = [_said(one) for one in chain]
+            call.config[MADE], call.made = [_said(one) for one in chain], kernel
         hidden = readers | {one.index for one in chain}
         for one in reversed(chain):
             made = [tensor for tensor in one.outputs if tensor not in recording.outputs]
@@ -65,14 +66,25 @@ def _kernel(call: Call, makers: Mapping[int, Call]) -> int | None:
         given = bound(call, name)
         fed, kernel = given.get("input"), given.get("weight")
     elif name in _PRODUCTS and len(call.args) > 1:
-        fed, kernel = call.args[0], call.args[1]
+        fed, kernel = call.args[:_PAIR][:: -1 if _stands_first(call, makers) else 1]
     elif name == "einsum" and len(call.args) == 1 + _PAIR:
-        fed, kernel = call.args[1:]
+        fed, kernel = call.args[1:][:: -1 if _made(call.args[1], makers) else 1]
+    elif call.kind in _ELEMENTWISE and len(call.args) == _PAIR:
+        fed, kernel = call.args[:: -1 if _made(call.args[0], makers) else 1]
     else:
         return None
     if not isinstance(fed, Ref) or not isinstance(kernel, Ref) or fed.tensor in makers or kernel.tensor not in makers:
         return None
     return kernel.tensor
+
+
+def _stands_first(call: Call, makers: Mapping[int, Call]) -> bool:
+    """Return whether a product's kernel is its first operand: columns, such as patches, are what it is fed."""
+    return _made(call.args[0], makers) and isinstance(call.args[1], Ref) and not _made(call.args[1], makers)
+
+
+def _made(given: Any, makers: Mapping[int, Call]) -> bool:
+    return isinstance(given, Ref) and given.tensor in makers
 
 
 def _chain(tensor: int, makers: Mapping[int, Call]) -> list[Call]:
@@ -98,9 +110,18 @@ def _weights(chain: Iterable[Call]) -> list[str]:
     return list(dict.fromkeys(held))
 
 
-def _one_reshaped(chain: Iterable[Call], weights: list[str]) -> bool:
-    """Return whether calls do nothing but give one weight another shape."""
-    return len(weights) == 1 and all(base_name(one.name) in _RESHAPES for one in chain)
+def _one_turned(chain: Sequence[Call], weights: list[str]) -> bool:
+    """Return whether calls give one weight another shape, or exchange axes of it, such as slopes kept as (h, w, c)."""
+    plain = [base_name(one.name) for one in chain if base_name(one.name) not in _RESHAPES and not _takes_all(one)]
+    return len(weights) == 1 and plain in ([], ["permute"])
+
+
+def _takes_all(call: Call) -> bool:
+    """Return whether a call looks up all numbers there are, as `bias[None, :, None]` does."""
+    if base_name(call.name) != "getitem" or len(call.args) < _PAIR:
+        return False
+    parts = call.args[1] if isinstance(call.args[1], tuple) else (call.args[1],)
+    return all(part is None or part is Ellipsis or part == slice(None) for part in parts)
 
 
 def _turns(call: Call) -> bool:
@@ -129,7 +150,10 @@ def _hold(call: Call, maker: Call, weights: list[str]) -> None:
     if call.kind == "prelu":
         call.weights = {"weight": weights[0]}
         return
-    turned = _turns(maker) and not maker.inputs and len(weights) == 1
+    first = isinstance(call.args[0], Ref) and call.args[0].tensor in maker.outputs
+    if first and (name in _PRODUCTS or call.kind in _ELEMENTWISE):
+        call.config["reversed"] = True
+    turned = _turns(maker) and not maker.inputs and len(weights) == 1 and "reversed" not in call.config
     given: dict[str, Any] = bound(call, name)
     if (name in _PRODUCTS or name == "addmm") and turned:
         shape = next(leaf.shape for leaf in leaves((maker.args, maker.kwargs)) if isinstance(leaf, Par))

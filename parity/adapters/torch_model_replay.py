@@ -17,6 +17,10 @@ from parity.adapters.torch_model_tracing import STATISTICS, Recording
 from parity.errors import RoundingUnknown, UsageError
 from parity.pairing.references import rows_of_part, sides_of
 
+_OF_OPERANDS = frozenset(
+    {"add", "subtract", "multiply", "divide", "matmul", "einsum"}
+)  # call no weight a kernel
+
 
 class Weights:
     """The values that stand for a model's weights in one run, made when they are first asked for."""
@@ -250,6 +254,9 @@ class Segment:
             own = {role: _vector(weights.value(reference)) for role, reference in edit["references"].items()}
         else:
             own = {role: weights.value(reference) for role, reference in call.weights.items()}
+        if call.made in read:  # as the model's code makes it of the weights
+            read.remove(call.made)
+            own["other" if call.kind in _OF_OPERANDS else "weight"] = known[call.made]
         own |= self._given(edit)
         inputs = [*(known[tensor] for tensor in read), *_constant_masks(call)]
         states = [] if "inputs" in edit else _with_constant_states(call)

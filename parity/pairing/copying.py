@@ -10,7 +10,7 @@ import numpy as np
 from parity.errors import PairingError
 from parity.model.layout import Array
 from parity.model.trace import ROW, Op, Trace, weight_names
-from parity.pairing import biases, free, references
+from parity.pairing import biases, cubes, free, references
 from parity.pairing.biases import Shared
 from parity.pairing.carry import Carry
 from parity.pairing.families import family
@@ -208,6 +208,8 @@ class _Planner:
                 continue
             order = self._order(pair, rows, mine, role, shapes) if rows else None
             ways = fitting(mine, other, link, shapes[0], shapes[1], order)
+            if cubes.of_image(other, self.traces[1], (shapes[0], shapes[1])):
+                ways = cubes.channels_first(shapes[0], shapes[1])
             units = self.columns(pair) if mine.kind == "dense" else None
             if ways is not None and units is not None and shapes[0][-1:] == (units.size,):
                 ways = with_units(ways, units)
@@ -304,7 +306,8 @@ class _Planner:
         if moved and not turned and (len(shapes[0]) == 2 or layer):
             return  # a kernel has inputs and outputs, which move otherwise
         to_front = turned or (moved and sum(size > 1 for size in shapes[0]) == IMAGE)
-        ways = _channels_first(*shapes) if to_front else fitting(mine.op, other.op, None, *shapes)
+        to_front = to_front or cubes.of_image(other.op, self.traces[1], shapes)
+        ways = cubes.channels_first(*shapes) if to_front else fitting(mine.op, other.op, None, *shapes)
         if ways is None:
             return
         pair = OpPair(mine.op.index, other.op.index, ONLY_ONE if alone else ORDER)
@@ -438,16 +441,6 @@ def _turned(mine: Shape, theirs: Shape) -> tuple[Carry, Carry]:
         lambda array: array.reshape(long).transpose(forth).reshape(theirs),
         lambda array: array.reshape(there).transpose(back).reshape(mine),
     )
-
-
-def _channels_first(mine: Shape, theirs: Shape) -> tuple[Carry, Carry]:
-    """Return the way of an image's weights, channels last, to torch's order; axes of one may stand anywhere."""
-    long = [size for size in mine if size > 1]
-
-    def forth(array: Array) -> Array:
-        return np.moveaxis(array.reshape(long), -1, 0).reshape(theirs)
-
-    return forth, lambda array: np.moveaxis(array.reshape(long[-1:] + long[:-1]), 0, -1).reshape(mine)
 
 
 def _trained_first(op: Op, trace: Trace) -> Op:

@@ -14,6 +14,7 @@ from parity.model.trace import Op, Trace
 
 IDS = ("operand-order",)
 ORDERED = ("concat", "stack", "subtract", "divide", "matmul")
+QUOTIENTS = ("subtract", "divide")
 FEW = 4  # inputs of which every order is tried
 SUMS = ("add", "subtract", "average", "multiply", "maximum", "minimum")
 
@@ -43,6 +44,12 @@ def propose(scene: Scene) -> Iterator[Remedy]:
 
 def _order(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
     count = len(theirs.inputs)
+    turned = bool(mine.config.get("reversed"))
+    if mine.weights and theirs.weights and mine.kind in QUOTIENTS and turned != bool(theirs.config.get("reversed")):
+        sign = "-" if mine.kind == "subtract" else "/"
+        says = "with the weight first" if turned else "with the weight second"
+        fix = f"{f'weight {sign} x' if turned else f'x {sign} weight'} in `{theirs.name}`"
+        yield change(theirs, "operand-order", says, fix, {"reversed": turned})
     seen = _seen_order(scene, theirs) if count > FEW else None
     orders = permutations(range(count)) if count <= FEW else [seen] if seen else []
     for number, order in enumerate(orders):
