@@ -213,6 +213,8 @@ class _Planner:
             units = self.columns(pair) if mine.kind == "dense" else None
             if ways is not None and units is not None and shapes[0][-1:] == (units.size,):
                 ways = with_units(ways, units)
+            if role.startswith("other") and (reader := self._convolution(refs[0])) is not None:
+                ways = _for_each_sample(reader, other, shapes[0], shapes[1]) or ways
             if ways is None and role.startswith("other"):
                 refs, ways = self._of_part(mine, other, refs, (shapes[0], shapes[1]))
             if ways is None:
@@ -285,6 +287,8 @@ class _Planner:
             first = (shape[-1:] + shape[:-1]) if len(shape) == 3 or table else shape
             moved = shape not in left[1] and first in left[1]
             other = left[1].get(first if moved else shape, [])
+            if shape not in left[1] and len(shape) > IMAGE and all(self._convolution(one.reference) for one in mine):
+                other = left[1].get((*shape[:-3:-1], *shape[:-2]), [])
             turned = _in_another_order(shape, left[1])
             if shape not in left[1] and turned is not None and len(mine) == len(left[1][turned]) == 1:
                 self._link_turned(mine[0], left[1][turned][0])
@@ -299,15 +303,24 @@ class _Planner:
             for one, theirs in found:
                 self._link_free(one, theirs, moved, alone=len(mine) == 1)
 
+    def _convolution(self, reference: str) -> Op | None:
+        """Return the convolution that has one of TensorFlow's weights as its kernel, whatever else reads it."""
+        return next(
+            (op for op in self.ops[0].values() if (op.kind, op.weights.get("kernel")) == ("conv", reference)), None
+        )
+
     def _link_free(self, mine: Free, other: Free, moved: bool, alone: bool) -> None:
         shapes = self.shapes[0][mine.reference], self.shapes[1][other.reference]
         layer = free.is_layer(mine) or free.is_layer(other)
         turned = moved and (alone or not layer) and len(shapes[0]) == len(shapes[1]) == 2
-        if moved and not turned and (len(shapes[0]) == 2 or layer):
+        kernel = self._convolution(mine.reference) if other.in_passing and len(shapes[0]) > IMAGE else None
+        if moved and not turned and kernel is None and (len(shapes[0]) == 2 or layer):
             return  # a kernel has inputs and outputs, which move otherwise
         to_front = turned or (moved and sum(size > 1 for size in shapes[0]) == IMAGE)
         to_front = to_front or cubes.of_image(other.op, self.traces[1], shapes)
         ways = cubes.channels_first(*shapes) if to_front else fitting(mine.op, other.op, None, *shapes)
+        if kernel is not None:  # the first that reads it may be no convolution: StyleGAN's are summed for each sample
+            ways = _for_each_sample(kernel, other.op, *shapes)
         if ways is None:
             return
         pair = OpPair(mine.op.index, other.op.index, ONLY_ONE if alone else ORDER)
@@ -410,6 +423,16 @@ def _is_whole(found: Mapping[tuple[int, ...], set[int]], count: int, columns: in
     """Return whether all rows are there: of the whole weight, or of all columns that others do not have."""
     full = [some for some, rows in found.items() if len(rows) == count]
     return () in full or (columns > 0 and len({one for some in full for one in some}) == columns)
+
+
+def _for_each_sample(mine: Op, theirs: Op, shape: Shape, other: Shape) -> tuple[Carry, Carry] | None:
+    """Return the way of a convolution's kernel to torch's, which may have axes of one in front, for the samples."""
+    own = other[len(other) - len(shape) :] if len(other) > len(shape) else other
+    ways = fitting(mine, theirs, None, shape, own) if np.prod(own) == np.prod(other) else None
+    if ways is None:
+        return None
+    forth, back = ways
+    return (lambda kernel: forth(kernel).reshape(other)), (lambda weight: back(weight.reshape(own)))
 
 
 def _rows_of_patches(mine: Op, shape: Shape, theirs: Shape) -> Array | None:

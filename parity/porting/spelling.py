@@ -161,7 +161,7 @@ def may_be_spelling(step: Step, traces: tuple[Trace, Trace]) -> bool:
         for segment, trace in zip((cut.segment_tensorflow, cut.segment_torch), traces, strict=True)
     ]
     scores = all(main is not None and main.kind in SCORES and not main.weights for main in mains)
-    if _adds_to_parts(mains, traces):
+    if _adds_to_parts(mains, traces) or _one_kernel_is_made(mains):
         return True
     if any(trained) and not scores and not (all(trained) and kinds <= ARITHMETIC):
         return False  # a product with a weight may be divided by their sum before the products are added, or behind
@@ -194,6 +194,16 @@ def _adds_to_parts(mains: tuple[Op | None, Op | None], traces: tuple[Trace, Trac
         return False
     plain = [side for side, main in enumerate(mains) if main is not None and not main.config["bias"]]
     return len(plain) == 1 and _parts_get_vectors(traces[plain[0]], mains[plain[0]])
+
+
+def _one_kernel_is_made(mains: tuple[Op | None, Op | None]) -> bool:
+    """Return whether one of two convolutions reads a kernel that is computed for each input, and the other a weight.
+
+    StyleGAN scales its kernel for each sample, or as well the image before it and behind it.
+    """
+    kinds = {main.kind for main in mains if main is not None}
+    made = [main is not None and not main.weights and len(main.inputs) > 1 for main in mains]
+    return kinds == {"conv"} and made.count(True) == 1
 
 
 def _parts_get_vectors(trace: Trace, layer: Op | None) -> bool:

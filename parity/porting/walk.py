@@ -169,9 +169,9 @@ class Walk:
         step = self._as_held(cut, ahead, given)
         if step.finding.verdict != SEMANTIC or step.finding.d64 is None or step.finding.d64 > TABLE:
             return step
-        further = None if given else self._from_common_ground(cut)
+        further = self._from_common_ground(cut)
         if further is not None:
-            again = self._as_held(further, ahead, None)
+            again = self._as_held(further, ahead, given)
             if _agrees(again):
                 return replace(again, finding=_noted(again.finding, ["judged from what both sides read"]))
         held, written = of_code(self.models, cut.segment_torch)
