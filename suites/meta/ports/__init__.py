@@ -15,6 +15,7 @@ from suites.meta.ports.behind import BEHIND
 from suites.meta.ports.case import Case, Source
 from suites.meta.ports.correct import CORRECT
 from suites.meta.ports.cured import CURED
+from suites.meta.ports.elements import ELEMENTS
 from suites.meta.ports.examined import EXAMINED
 from suites.meta.ports.faults import FAULTS
 from suites.meta.ports.further import FURTHER
@@ -35,12 +36,12 @@ from suites.meta.ports.zoo import ZOO
 FOLDER = Path(__file__).resolve().parent
 CASES: tuple[Case, ...] = (
     *CORRECT, *CURED, *FAULTS, *SEVERAL, *FURTHER, *GAPS, *SOUGHT, *VISION, *EXAMINED, *PUBLISHED, *WRITTEN, *BEHIND,
-    *BAD, *ZOO, *ACCEPTED, *NETWORKS, *TRAINED, *ADDENDS, *GALLERIES, *PLANTED, *PORTED, *VOLUMES,
+    *BAD, *ZOO, *ACCEPTED, *NETWORKS, *TRAINED, *ADDENDS, *GALLERIES, *PLANTED, *PORTED, *VOLUMES, *ELEMENTS,
 )  # fmt: skip
 
 __all__ = [
-    "ACCEPTED", "ADDENDS", "BAD", "BEHIND", "CASES", "CORRECT", "CURED", "EXAMINED", "FAULTS", "FOLDER", "FURTHER",
-    "GALLERIES", "GAPS", "NETWORKS", "PLANTED", "PORTED", "PUBLISHED", "SEVERAL", "SOUGHT", "TRAINED", "VISION",
-    "VOLUMES", "WRITTEN", "ZOO",
+    "ACCEPTED", "ADDENDS", "BAD", "BEHIND", "CASES", "CORRECT", "CURED", "ELEMENTS", "EXAMINED", "FAULTS",
+    "FOLDER", "FURTHER", "GALLERIES", "GAPS", "NETWORKS", "PLANTED", "PORTED", "PUBLISHED", "SEVERAL", "SOUGHT",
+    "TRAINED", "VISION", "VOLUMES", "WRITTEN", "ZOO",
     "Case", "Source",
 ]  # fmt: skip
