@@ -17,9 +17,7 @@ from parity.adapters.torch_model_tracing import STATISTICS, Recording
 from parity.errors import RoundingUnknown, UsageError
 from parity.pairing.references import rows_of_part, sides_of
 
-_OF_OPERANDS = frozenset(
-    {"add", "subtract", "multiply", "divide", "matmul", "einsum"}
-)  # call no weight a kernel
+_OF_OPERANDS = frozenset({"add", "subtract", "multiply", "divide", "matmul", "einsum"})  # call no weight a kernel
 
 
 class Weights:

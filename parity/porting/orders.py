@@ -28,7 +28,9 @@ KEEPING = frozenset(
 
 
 # Kinds that only repeat numbers; one side may do it along an axis of its own, which is flattened afterwards.
-REPEATING = frozenset({"op:Tile", "op:tile", "op:repeat", "op:repeat_interleave"})
+REPEATING = frozenset(
+    {"op:Tile", "op:tile", "op:repeat", "op:repeat_interleave", "op:RepeatVector", "op:BroadcastTo", "op:expand"}
+)
 PRODUCTS = frozenset({"matmul", "einsum", "sdpa"})
 JOINING = frozenset({"concat", "stack"})
 DIVIDING = frozenset({"split", "slice"})
@@ -174,7 +176,7 @@ class Orders:
             return shown, False
         way_a, way_b = self._way(mine, 0), self._way(theirs, 1)
         if way_a[0] == mine and way_b[0] == theirs:
-            ways = self._joined, self._divided, self._kept, self._beside
+            ways = self._joined, self._divided, self._kept, self._beside, self._repeated
             return next((found for way in ways if (found := way(mine, theirs)) is not None), None) or self._guess(
                 mine, theirs
             )
@@ -397,6 +399,29 @@ class Orders:
         start, sure = self._from(way_a[0], way_b[0])
         return start is not None and start.name == SAME and sure
 
+    def _repeated(self, mine: int, theirs: int) -> tuple[Relation, bool] | None:
+        """Return the order behind a vector that both sides repeat along an axis before it: that of the vector."""
+        ways = self._way(mine, 0, repeats=True), self._way(theirs, 1, repeats=True)
+        if not all(any(_repeats(op) for op in ops) for _, ops in ways):
+            return None
+        start, sure = self._from(ways[0][0], ways[1][0])
+        if start is None or not start.by_sample:
+            return None
+        try:
+            maps = self._map(ways[0], mine, TWIN_TENSORFLOW), self._map(ways[1], theirs, TWIN_TORCH)
+        except ParityError as error:
+            if is_fatal(error):
+                raise
+            return None
+        rows = [each.reshape(-1, each.shape[-1]) for each in maps if each.ndim > 1]
+        if len(rows) < len(maps) or maps[0].shape != maps[1].shape or any((some != some[0]).any() for some in rows):
+            return None  # repeated otherwise, which is no order of a right port
+        shapes = self.models[TENSORFLOW].shapes[ways[0][0]][1:], self.models[TORCH].shapes[ways[1][0]][1:]
+        try:
+            return through(with_shapes(start, *shapes), maps[0][None], maps[1][None]), sure
+        except PairingError:
+            return None
+
     def _way(self, tensor: int, side: int, repeats: bool = False) -> Way:
         """Follow a tensor back through what moves numbers, or treats each on its own; on request, or repeats them."""
         ops: list[Op] = []
@@ -457,13 +482,13 @@ class Orders:
         at = start
         for moves in _stretches(ops):
             last = moves[-1].outputs[0]
-            if moves[0].effect == MOVES:
+            if _effect(moves[0]) == MOVES:
                 count = int(np.prod(trace.shapes[at][first:]))
                 numbers = np.arange(count, dtype=np.float64)
                 probe = np.resize(numbers, trace.shapes[at])  # of every sample the same, unless of the whole
                 answer = self.models.segment(side, {at: np.ascontiguousarray(probe)}, last)
                 moved = np.asarray(answer["value"])
-                patches = not whole and any(op.kind == "patches" for op in moves)
+                patches = not whole and any(op.kind == "patches" or _repeats(op) for op in moves)
                 more = bool(moved.size) and not 0 <= moved.min() <= moved.max() < max(count, 1)
                 if (
                     more
@@ -536,11 +561,15 @@ def _repeats(op: Op) -> bool:
     return op.kind in REPEATING or (op.kind in JOINING and len(set(op.inputs)) == 1)  # with itself
 
 
+def _effect(op: Op) -> str:
+    return MOVES if _repeats(op) else op.effect
+
+
 def _stretches(ops: Sequence[Op]) -> list[list[Op]]:
     """Return consecutive operations of one effect together."""
     found: list[list[Op]] = []
     for op in ops:
-        if found and found[-1][0].effect == op.effect:
+        if found and _effect(found[-1][0]) == _effect(op):
             found[-1].append(op)
         else:
             found.append([op])

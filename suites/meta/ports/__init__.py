@@ -25,6 +25,7 @@ from suites.meta.ports.networks import NETWORKS
 from suites.meta.ports.planted import PLANTED
 from suites.meta.ports.ported import PORTED
 from suites.meta.ports.published import PUBLISHED
+from suites.meta.ports.repeated import REPEATED
 from suites.meta.ports.several import SEVERAL
 from suites.meta.ports.sought import SOUGHT
 from suites.meta.ports.trained import TRAINED
@@ -37,11 +38,7 @@ FOLDER = Path(__file__).resolve().parent
 CASES: tuple[Case, ...] = (
     *CORRECT, *CURED, *FAULTS, *SEVERAL, *FURTHER, *GAPS, *SOUGHT, *VISION, *EXAMINED, *PUBLISHED, *WRITTEN, *BEHIND,
     *BAD, *ZOO, *ACCEPTED, *NETWORKS, *TRAINED, *ADDENDS, *GALLERIES, *PLANTED, *PORTED, *VOLUMES, *ELEMENTS,
+    *REPEATED,
 )  # fmt: skip
 
-__all__ = [
-    "ACCEPTED", "ADDENDS", "BAD", "BEHIND", "CASES", "CORRECT", "CURED", "ELEMENTS", "EXAMINED", "FAULTS",
-    "FOLDER", "FURTHER", "GALLERIES", "GAPS", "NETWORKS", "PLANTED", "PORTED", "PUBLISHED", "SEVERAL", "SOUGHT",
-    "TRAINED", "VISION", "VOLUMES", "WRITTEN", "ZOO",
-    "Case", "Source",
-]  # fmt: skip
+__all__ = ["BAD", "CASES", "CORRECT", "FAULTS", "FOLDER", "Case", "Source"]
