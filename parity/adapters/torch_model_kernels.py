@@ -17,7 +17,7 @@ from parity.model.trace import MADE
 
 _CONVOLUTIONS = frozenset({f"{name}{n}d" for name in ("conv", "conv_transpose") for n in (1, 2, 3)})
 _PAIR = 2  # operands of an equation
-_ELEMENTWISE = frozenset({"add", "subtract", "multiply", "divide", "prelu"})
+_ELEMENTWISE = frozenset({"add", "subtract", "multiply", "divide"})
 _PRODUCTS = frozenset({"matmul", "mm"})
 _TURNS = frozenset({"T", "t", "mT", "transpose", "swapaxes", "swapdims"})
 _RESHAPES = frozenset({"flatten", "view", "reshape", "ravel", "squeeze", "unsqueeze", "contiguous"})
@@ -36,7 +36,9 @@ def absorb(recording: Recording) -> None:
         chain = _chain(kernel, makers)
         weights = _weights(chain)
         layered = base_name(call.name) in _PRODUCTS and any(_is_layer(one) for one in chain)
-        if not weights or layered or (call.kind in _ELEMENTWISE and not _one_turned(chain, weights)):
+        if not weights or layered or (call.kind == "prelu" and not _one_reshaped(chain, weights)):
+            continue
+        if call.kind in _ELEMENTWISE and not _one_turned(chain, weights):
             continue
         _hold(call, makers[kernel], weights)
         if "weight" not in call.weights:
@@ -111,17 +113,14 @@ def _weights(chain: Iterable[Call]) -> list[str]:
 
 
 def _one_turned(chain: Sequence[Call], weights: list[str]) -> bool:
-    """Return whether calls give one weight another shape, or exchange axes of it, such as slopes kept as (h, w, c)."""
-    plain = [base_name(one.name) for one in chain if base_name(one.name) not in _RESHAPES and not _takes_all(one)]
-    return len(weights) == 1 and plain in ([], ["permute"])
+    """Return whether calls exchange axes of one weight, such as slopes kept as (h, w, c), besides giving it a shape."""
+    plain = [base_name(one.name) for one in chain if base_name(one.name) not in _RESHAPES]
+    return len(weights) == 1 and plain == ["permute"]
 
 
-def _takes_all(call: Call) -> bool:
-    """Return whether a call looks up all numbers there are, as `bias[None, :, None]` does."""
-    if base_name(call.name) != "getitem" or len(call.args) < _PAIR:
-        return False
-    parts = call.args[1] if isinstance(call.args[1], tuple) else (call.args[1],)
-    return all(part is None or part is Ellipsis or part == slice(None) for part in parts)
+def _one_reshaped(chain: Iterable[Call], weights: list[str]) -> bool:
+    """Return whether calls do nothing but give one weight another shape."""
+    return len(weights) == 1 and all(base_name(one.name) in _RESHAPES for one in chain)
 
 
 def _turns(call: Call) -> bool:

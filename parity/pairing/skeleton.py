@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from parity.model.trace import Op, Trace
 from parity.pairing.families import COMMUTES, coarse_label, counts, is_light, settings, weight_shapes
+from parity.pairing.moving import SHAPING
 from parity.pairing.references import Shape, shapes_of
 
 Colours = NDArray[np.int64]
+_OPERATORS = frozenset({"add", "subtract", "multiply", "divide"})
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Skeleton:
 def skeleton(trace: Trace, light: bool = False) -> Skeleton:
     """Return the graph of a trace; with `light`, only what moves numbers is contracted."""
     shapes = shapes_of(trace)
-    kept = [op for op in trace.ops if counts(op) and (light or not is_light(op))]
+    kept = [op for op in _holding(trace) if counts(op) and (light or not is_light(op))]
     nodes: list[Op | None] = [*[None] * len(trace.inputs), *kept, *[None] * len(trace.outputs)]
     before = _wired(trace, nodes)
     own = [weight_shapes(op, shapes) if op else () for op in nodes]
@@ -54,6 +56,25 @@ def skeleton(trace: Trace, light: bool = False) -> Skeleton:
     return Skeleton(
         tuple(nodes), (*ends, *coarse, *final), (*ends, *exact, *final), tuple(own), tuple(before), _reversed(before)
     )
+
+
+def _holding(trace: Trace) -> list[Op]:
+    """Return the operations; one that reads a weight in another shape holds it, as TensorFlow's do."""
+    consumers, producers = trace.consumers(), trace.producers()
+    found: list[Op] = []
+    taken: set[int] = set()
+    for op in trace.ops:
+        makers = [producers.get(tensor) for tensor in op.inputs] if op.kind in _OPERATORS and not op.weights else []
+        shaped = [maker for maker in makers if maker is not None and _only_shapes(maker)]
+        if len(makers) == 2 and len(shaped) == 1 and len(consumers[shaped[0].outputs[0]]) == 1:
+            taken.add(shaped[0].index)
+            op = replace(op, weights={"other": next(iter(shaped[0].weights.values()))})
+        found.append(op)
+    return [op for op in found if op.index not in taken]
+
+
+def _only_shapes(op: Op) -> bool:
+    return op.kind == "op:weight" and not op.inputs and len(op.weights) == 1 and op.config.get("function") in SHAPING
 
 
 def _wired(trace: Trace, nodes: Sequence[Op | None]) -> list[tuple[tuple[int, int], ...]]:
