@@ -14,7 +14,7 @@ from parity.pairing import biases, cubes, free, references
 from parity.pairing.biases import Shared
 from parity.pairing.carry import Carry
 from parity.pairing.families import family
-from parity.pairing.fitting import fitting, role_pairs, rows_are_inputs, takes_rows, with_units
+from parity.pairing.fitting import along, fitting, role_pairs, rows_are_inputs, with_units
 from parity.pairing.free import Free
 from parity.pairing.held import constants
 from parity.pairing.match import GRAPH, ONLY_ONE, ORDER, Matching, OpPair
@@ -26,8 +26,10 @@ __all__ = ["WeightLink", "WeightPlan", "neighbours", "plan", "read", "settling"]
 
 # Kinds whose kernels' rows belong to the elements of a vector, and the roles that may stand in another order.
 _READS_VECTORS = frozenset({"dense", "einsum", "lstm", "gru", "rnn"})
+_BY_ELEMENT = frozenset({"add", "subtract", "multiply", "divide"})  # of a vector, with a row of a table each
 _ORDERED_ROLES = frozenset(
     {"kernel", "forward_kernel", "backward_kernel", "gamma", "beta", "moving_mean", "moving_variance"}
+    | {"query_kernel", "key_kernel", "value_kernel"}
     | {"alpha", "scale", "other"}
 )
 
@@ -207,10 +209,13 @@ class _Planner:
                 self.notes.append(f"`{refs[0]}` and `{refs[1]}`: a weight that the model does not list")
                 continue
             order = self._order(pair, rows, mine, role, shapes) if rows else None
-            ways = fitting(mine, other, link, shapes[0], shapes[1], order)
+            axis = _axis_read(mine, shapes[0], shapes[1])
+            ways = fitting(mine, other, link, shapes[0], shapes[1], order if axis == 0 else None)
+            if ways is not None and order is not None and axis:
+                ways = along(ways, order, axis)
             if cubes.of_image(other, self.traces[1], (shapes[0], shapes[1])):
                 ways = cubes.channels_first(shapes[0], shapes[1])
-            units = self.columns(pair) if mine.kind == "dense" else None
+            units = self.columns(pair) if mine.kind == "dense" or role.startswith("output_") else None
             if ways is not None and units is not None and shapes[0][-1:] == (units.size,):
                 ways = with_units(ways, units)
             if role.startswith("other") and (reader := self._convolution(refs[0])) is not None:
@@ -365,8 +370,8 @@ class _Planner:
         shape, theirs = shapes[0] or (), shapes[1] or ()
         if role not in _ORDERED_ROLES:
             return None
-        of_patches = mine.kind == "conv" and len(theirs) == MATRIX < len(shape)
-        if mine.kind not in _READS_VECTORS and len(shape) != 1 and not of_patches:
+        axis = _axis_read(mine, shape, theirs)
+        if axis is None:
             return None
         try:
             order = rows(pair)
@@ -375,11 +380,12 @@ class _Planner:
             if patches is not None:
                 self.notes.append(f"`{mine.name}` reads patches, taken to be by row, column and channel")
                 return patches
-            self.notes.append(f"`{mine.name}`: {error}; copied as if both sides read the same order")
+            if len(shape) == 1 or mine.kind in _READS_VECTORS:
+                self.notes.append(f"`{mine.name}`: {error}; copied as if both sides read the same order")
             return None
         if order is None:
             return None
-        if takes_rows((int(np.prod(shape[:-1])), shape[-1]) if of_patches else shape, np.asarray(order)):
+        if len(order) == (int(np.prod(shape[:-1])) if _of_patches(mine, shape, theirs) else shape[axis]):
             return np.asarray(order)
         if mine.kind == "dense":
             self.notes.append(
@@ -423,6 +429,24 @@ def _is_whole(found: Mapping[tuple[int, ...], set[int]], count: int, columns: in
     """Return whether all rows are there: of the whole weight, or of all columns that others do not have."""
     full = [some for some, rows in found.items() if len(rows) == count]
     return () in full or (columns > 0 and len({one for some in full for one in some}) == columns)
+
+
+def _of_patches(op: Op, shape: Shape, theirs: Shape) -> bool:
+    """Return whether a convolution's kernel is a matrix in torch, which multiplies patches."""
+    return op.kind == "conv" and len(theirs) == MATRIX < len(shape)
+
+
+def _axis_read(op: Op, shape: Shape, theirs: Shape) -> int | None:
+    """Return the axis of a weight along which it has a number, or a row, for each element of what is read."""
+    if len(shape) == 1 or _of_patches(op, shape, theirs):
+        return 0
+    if op.kind in _READS_VECTORS or rows_are_inputs(op):
+        return 0 if len(shape) == MATRIX else None
+    if op.kind in _BY_ELEMENT:
+        return len(shape) - 1
+    if op.kind == "attention":
+        return 0 if len(set(op.inputs)) == 1 else None
+    return len(shape) - 2 if op.kind == "conv" and op.config.get("groups", 1) == 1 else None
 
 
 def _for_each_sample(mine: Op, theirs: Op, shape: Shape, other: Shape) -> tuple[Carry, Carry] | None:

@@ -78,11 +78,6 @@ def fitting(
     return None
 
 
-def takes_rows(mine: Shape, rows: Array) -> bool:
-    """Whether an order of a vector's elements can apply to a weight: to a kernel's rows, or a vector's elements."""
-    return len(mine) in (1, 2) and mine[0] == rows.size
-
-
 def _table(tensorflow: Op, torch: Op) -> tuple[Link, ...]:
     config = dict(tensorflow.config)
     if tensorflow.kind == "attention":
@@ -130,6 +125,13 @@ def with_units(ways: tuple[Carry, Carry], units: Array) -> tuple[Carry, Carry]:
     forth, back = ways
     inverse = np.argsort(units)
     return (lambda array: forth(array[..., units])), (lambda array: back(array)[..., inverse])
+
+
+def along(ways: tuple[Carry, Carry], order: Array, axis: int) -> tuple[Carry, Carry]:
+    """Return the way of a weight of which an axis, by TensorFlow's number, stands in another order in torch."""
+    forth, back = ways
+    inverse = np.argsort(order)
+    return (lambda array: forth(np.take(array, order, axis))), (lambda array: np.take(back(array), inverse, axis))
 
 
 def _by_shape(tensorflow: Op, torch: Op, mine: Shape, other: Shape) -> Iterator[tuple[Carry, Carry]]:

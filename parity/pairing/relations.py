@@ -212,6 +212,12 @@ def through(before: Relation, tf_map: Array, torch_map: Array) -> Relation:
     return _simplest(perm, mine.shape[1:], other.shape[1:])
 
 
+def of_rows(order: Array, tf_shape: Shape, torch_shape: Shape) -> Relation:
+    """Return the relation of samples of which every row, along the last axis, has torch's `order`."""
+    perm = np.arange(prod(tf_shape)).reshape(-1, order.size)[:, order].reshape(-1)
+    return Relation.explicit(perm, tf_shape, torch_shape)
+
+
 def rows_of(relation: Relation) -> Array | None:
     """Return the order of a vector's elements, or of the last axis if only that is reordered; None if none is.
 
@@ -232,6 +238,17 @@ def rows_of(relation: Relation) -> Array | None:
     ):
         return None  # whole rows change places; within each the order is the same
     raise PairingError(f"elements of {relation.tf_shape} change places across its last axis")
+
+
+def channels_of(relation: Relation) -> Array | None:
+    """Return the order of torch's channels, its second axis, against TensorFlow's last; None if other axes move."""
+    if relation.perm is None or not relation.by_sample or relation.torch_shape[1:] != relation.tf_shape[:-1]:
+        return None
+    count = relation.tf_shape[-1]
+    places = relation.perm.reshape(relation.torch_shape[0], -1)
+    order = places[:, 0] % count
+    wanted = np.arange(places.shape[1]) * count + order[:, None]
+    return order if len(order) == count and np.array_equal(places, wanted) else None
 
 
 def _orders(tf_shape: Shape, torch_shape: Shape) -> Iterator[Array]:

@@ -12,7 +12,7 @@ from parity.errors import PairingError, ParityError
 from parity.model.trace import ELEMENTWISE, MOVES, PADDED_PATCHES, Op
 from parity.pairing.families import COMMUTES
 from parity.pairing.match import OpPair
-from parity.pairing.relations import SAME, Relation, candidates, rows_of, through, with_shapes
+from parity.pairing.relations import SAME, Relation, candidates, channels_of, of_rows, rows_of, through, with_shapes
 from parity.porting.options import CHANNELS_FIRST, IMAGE_AXES, Array, CheckOptions
 from parity.porting.sides import TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH, Models, is_fatal
 
@@ -22,7 +22,8 @@ SPATIAL = frozenset(
 )
 # Kinds whose result holds, at each place, what became of the number that stood there.
 KEEPING = frozenset(
-    {"batch_norm", "layer_norm", "rms_norm", "l2_normalize", "softmax", "prelu", "dropout", "standardize"}
+    {"batch_norm", "layer_norm", "group_norm", "rms_norm", "l2_normalize", "softmax", "prelu", "dropout"}
+    | {"standardize"}
     | {"add", "subtract", "multiply", "divide", "maximum", "minimum", "average"}
 )
 
@@ -32,6 +33,7 @@ REPEATING = frozenset(
     {"op:Tile", "op:tile", "op:repeat", "op:repeat_interleave", "op:RepeatVector", "op:BroadcastTo", "op:expand"}
 )
 PRODUCTS = frozenset({"matmul", "einsum", "sdpa"})
+POOLING = frozenset({"reduce", "global_avg_pool", "global_max_pool"})
 JOINING = frozenset({"concat", "stack"})
 DIVIDING = frozenset({"split", "slice"})
 VECTOR_AXES = 2
@@ -140,7 +142,13 @@ class Orders:
         if mine.kind == "conv" and theirs.kind != "conv":
             return self._rows_of_patches(mine, theirs)
         relation = self.of(mine.inputs[0], theirs.inputs[0])
-        return rows_of(relation) if relation is not None else None
+        try:
+            return rows_of(relation) if relation is not None else None
+        except PairingError:
+            channels = channels_of(relation) if relation is not None else None
+            if channels is None:
+                raise
+            return channels
 
     def _rows_of_patches(self, mine: Op, theirs: Op) -> Array | None:
         """Return in which order torch's dense layer reads the patches that TensorFlow's convolution takes apart itself.
@@ -170,13 +178,13 @@ class Orders:
         for one in self._reshaped:
             if mine in one.tensorflow and theirs in one.torch:
                 sample = self.models[TENSORFLOW].shapes[mine][1:], self.models[TORCH].shapes[theirs][1:]
-                return Relation.explicit(one.order, *sample), True
+                return of_rows(one.order, *sample), True
         shown = self._shown(mine, theirs)
         if shown is not None:
             return shown, False
         way_a, way_b = self._way(mine, 0), self._way(theirs, 1)
         if way_a[0] == mine and way_b[0] == theirs:
-            ways = self._joined, self._divided, self._kept, self._beside, self._repeated
+            ways = self._joined, self._divided, self._kept, self._beside, self._repeated, self._reduced
             return next((found for way in ways if (found := way(mine, theirs)) is not None), None) or self._guess(
                 mine, theirs
             )
@@ -398,6 +406,41 @@ class Orders:
             return False
         start, sure = self._from(way_a[0], way_b[0])
         return start is not None and start.name == SAME and sure
+
+    def _reduced(self, mine: int, theirs: int) -> tuple[Relation, bool] | None:
+        """Return the order behind a sum over rows, weighted or not, of which each has its numbers in another order."""
+        makers = self._producers[0].get(mine), self._producers[1].get(theirs)
+        shapes = self.models[TENSORFLOW].shapes.get(mine, ()), self.models[TORCH].shapes.get(theirs, ())
+        read = [self._summed(side, maker) for side, maker in enumerate(makers)]
+        if None in read or np.prod(shapes[0]) != np.prod(shapes[1]) or len(shapes[0]) < VECTOR_AXES:
+            return None
+        given = [
+            self.models[side].shapes.get(tensor or 0, ())
+            for side, tensor in zip((TENSORFLOW, TORCH), read, strict=True)
+        ]
+        relation, sure = self._from(int(read[0] or 0), int(read[1] or 0))
+        try:
+            order = rows_of(relation) if relation is not None and relation.by_sample else None
+        except PairingError:
+            return None
+        if order is None or any(shape[-1:] != (order.size,) for shape in (*shapes, *given)):
+            return None
+        return of_rows(order, shapes[0][1:], shapes[1][1:]), sure
+
+    def _summed(self, side: int, maker: Op | None) -> int | None:
+        """Return the tensor whose rows an operation sums up, weighted or not; None if it is no such operation."""
+        if maker is None or maker.weights:
+            return None
+        if maker.kind == "matmul":
+            return maker.inputs[1] if len(maker.inputs) > 1 and not maker.config.get("transpose_b") else None
+        if maker.kind not in POOLING:
+            return None
+        shapes = self.models[(TENSORFLOW, TORCH)[side]].shapes
+        scaled = self._producers[side].get(maker.inputs[0])
+        if scaled is not None and scaled.kind == "multiply" and len(scaled.inputs) > 1:
+            whole = [tensor for tensor in scaled.inputs if shapes.get(tensor) == shapes.get(maker.inputs[0])]
+            return whole[0] if len(whole) == 1 else maker.inputs[0]
+        return maker.inputs[0]
 
     def _repeated(self, mine: int, theirs: int) -> tuple[Relation, bool] | None:
         """Return the order behind a vector that both sides repeat along an axis before it: that of the vector."""

@@ -25,6 +25,7 @@ from parity.porting.sides import TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH,
 _BY_UNIT = frozenset({"batch_norm", "prelu"})
 _JOINING = frozenset({"concat", "add", "multiply", "subtract", "maximum", "average"})  # an image with another one
 _IMAGE_RANK = 4
+_OF_ROWS = (2, 3)  # axes of a vector for each sample, and for each step or token of one
 _ON_IMAGES = SPATIAL | {"resize", "zero_pad", "batch_norm", "group_norm", "instance_norm"}
 
 
@@ -48,8 +49,8 @@ class Reach:
 def find(models: Models, matching: Matching, orders: Orders) -> list[Reshaped]:
     """Return the paired Dense layers whose units stand in another order in torch; `orders` knows of them from then."""
     ops = ({op.index: op for op in models[TENSORFLOW].ops}, {op.index: op for op in models[TORCH].ops})
-    dense = [(pair, ops[0][pair.tensorflow], ops[1][pair.torch]) for pair in matching.pairs]
-    left = [(pair, mine, theirs) for pair, mine, theirs in dense if mine.kind == theirs.kind == "dense"]
+    paired = [(pair, ops[0][pair.tensorflow], ops[1][pair.torch]) for pair in matching.pairs]
+    left = [(pair, mine, theirs) for pair, mine, theirs in paired if mine.kind == theirs.kind in ("dense", "attention")]
     found = [one for pair, *both in left if (one := _of_image(models, orders, pair, *both)) is not None]
     readers = models[TENSORFLOW].consumers(), models[TORCH].consumers()
     while True:  # a layer's units may be told by those of another one
@@ -96,7 +97,7 @@ def _of_joined(
 def _reach(op: Op, trace: Trace, readers: Mapping[int, Sequence[Op]]) -> Reach:
     open_, joined = [op.outputs[0]], list[int]()
     shape = trace.shapes.get(op.outputs[0], ())
-    for tensor in open_ if _is_vector(shape) else ():
+    for tensor in open_ if len(shape) in _OF_ROWS else ():
         for reader in readers.get(tensor, ()):
             made = reader.outputs[0]
             keeps = reader.kind in KEEPING or reader.effect in (MOVES, ELEMENTWISE)

@@ -18,6 +18,7 @@ from suites.meta.ports.cured import CURED
 from suites.meta.ports.elements import ELEMENTS
 from suites.meta.ports.examined import EXAMINED
 from suites.meta.ports.faults import FAULTS
+from suites.meta.ports.flattened import FLATTENED
 from suites.meta.ports.further import FURTHER
 from suites.meta.ports.galleries import GALLERIES
 from suites.meta.ports.gaps import GAPS
@@ -38,7 +39,7 @@ FOLDER = Path(__file__).resolve().parent
 CASES: tuple[Case, ...] = (
     *CORRECT, *CURED, *FAULTS, *SEVERAL, *FURTHER, *GAPS, *SOUGHT, *VISION, *EXAMINED, *PUBLISHED, *WRITTEN, *BEHIND,
     *BAD, *ZOO, *ACCEPTED, *NETWORKS, *TRAINED, *ADDENDS, *GALLERIES, *PLANTED, *PORTED, *VOLUMES, *ELEMENTS,
-    *REPEATED,
+    *REPEATED, *FLATTENED,
 )  # fmt: skip
 
 __all__ = ["BAD", "CASES", "CORRECT", "FAULTS", "FOLDER", "Case", "Source"]
