@@ -11,6 +11,7 @@ import numpy as np
 from parity.errors import ParityError
 from parity.judge.compare import doubles
 from parity.judge.traps.explain import Attempt, Explanation, explain
+from parity.judge.traps.keras_fixes import in_keras
 from parity.judge.traps.remedy import Remedy
 from parity.judge.traps.scene import GRADIENT, Scene
 from parity.judge.verdict import Finding
@@ -21,7 +22,7 @@ from parity.pairing.relations import CHANNELS, SAME, Relation
 from parity.porting import blocked
 from parity.porting.constants import TABLE, of_code
 from parity.porting.cuts import ARITHMETIC, PICKING, Cut, Step, extras
-from parity.porting.options import AS_IS, Array
+from parity.porting.options import AS_IS, TORCH_TO_TENSORFLOW, Array
 from parity.porting.sides import TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH, Models, is_fatal
 from parity.porting.verdict import Source, layer_name, message, names
 
@@ -98,9 +99,9 @@ class Bank:
         sources = []
         for remedy in found.causes:
             evidence = f"the gradients' d64 falls from {found.before:.2g} to {found.after or 0.0:.1g} {remedy.says}"
-            said = mine, theirs, "trains differently", remedy.trap, evidence, remedy.fix
-            told = message(*said, findings[:3])
-            sources.append(Source(mine, theirs, remedy.trap, evidence, remedy.fix, step.cut.kind, told))
+            fix, mends = self._line(scene, remedy)
+            told = message(mine, theirs, "trains differently", remedy.trap, evidence, fix, findings[:3])
+            sources.append(Source(mine, theirs, remedy.trap, evidence, fix, step.cut.kind, told, mends=mends))
         return sources
 
     def _gradient_gap(self, expected: Mapping[str, Any], found: Mapping[str, Any]) -> float:
@@ -270,17 +271,26 @@ class Bank:
         says = " and ".join(cause.says for cause in found.causes) if together else remedy.says
         evidence = f"d64 falls from {found.before:.2g} to {after:.1g} {says}"
         mine, theirs = self._named(step, scene, remedy)
+        fix, mends = self._line(scene, remedy)
         return Source(
             tensorflow=mine,
             torch=theirs,
             cause=remedy.trap,
             evidence=evidence,
-            fix=remedy.fix,
+            fix=fix,
             kind=step.cut.kind,
-            message=self._message(step, mine, theirs, f"{remedy.trap}: {remedy.says}.", evidence, remedy.fix),
+            message=self._message(step, mine, theirs, f"{remedy.trap}: {remedy.says}.", evidence, fix),
+            mends=mends,
             settles=remedy.settles,
             changes=remedy.keys,
         )
+
+    def _line(self, scene: Scene, remedy: Remedy) -> tuple[str, str]:
+        """Return the line that mends the port, and whose code it is of: torch's, unless torch's model was ported."""
+        if self.models.options.weights != TORCH_TO_TENSORFLOW:
+            return remedy.fix, TORCH
+        line = in_keras(scene, remedy)
+        return (remedy.fix, TORCH) if line is None else (line, TENSORFLOW)
 
     def _named(self, step: Step, scene: Scene, remedy: Remedy) -> tuple[str | None, str | None]:
         mine, theirs = _names(step, scene)
@@ -302,7 +312,7 @@ class Bank:
         return Source(
             tensorflow=mine, torch=theirs, cause=UNKNOWN, evidence=evidence, fix=fix, kind=step.cut.kind,
             message=self._message(step, mine, theirs, f"{UNKNOWN}: no remedy helps.", evidence, fix),
-            ruled_out=found.ruled_out,
+            ruled_out=found.ruled_out, mends="",
         )  # fmt: skip
 
     def _before(self, step: Step) -> tuple[Op | None, Op | None] | None:
@@ -370,7 +380,7 @@ class Bank:
         return Source(
             tensorflow=mine, torch=theirs, cause=UNKNOWN, evidence=evidence, fix=fix, kind=step.cut.kind,
             message=self._message(step, mine, theirs, f"{UNKNOWN}: no remedy helps.", evidence, fix),
-            ruled_out=found.ruled_out, between=between if any(between) else (), moved=moved,
+            ruled_out=found.ruled_out, between=between if any(between) else (), moved=moved, mends="",
         )  # fmt: skip
 
     def _message(self, step: Step, mine: str | None, theirs: str | None, cause: str, evidence: str, fix: str) -> str:

@@ -7,6 +7,7 @@ run of each twin for each of `SCALES`, a sixth of the whole check of a ResNet-50
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,13 +15,14 @@ from typing import Any
 import numpy as np
 
 from parity.errors import ParityError
+from parity.judge.traps import keras_activations
 from parity.judge.traps.activation import trap_of, written
 from parity.judge.traps.remedy import Remedy, insert, skip
 from parity.judge.traps.remedy import replace as in_place
 from parity.model.trace import Op
 from parity.pairing.match import Matching
 from parity.porting.cuts import Cut
-from parity.porting.options import Array, arrays, to_torch
+from parity.porting.options import TORCH_TO_TENSORFLOW, Array, arrays, to_torch
 from parity.porting.orders import Orders
 from parity.porting.sides import TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH, TWINS, Models, family, is_fatal
 from parity.porting.verdict import Source, layer_name, message
@@ -70,7 +72,8 @@ def compare(
         if gap is not None and gap > allowed:
             likeliest = _likeliest(odd, cuts)
             remedy = _proved(models, orders, likeliest, cuts, allowed)
-            return _source(likeliest, gap, scale, remedy)
+            in_keras = models.options.weights == TORCH_TO_TENSORFLOW
+            return _source(likeliest, gap, scale, remedy, in_keras)
     return None
 
 
@@ -115,16 +118,20 @@ def _remedies(mine: Sequence[Op], theirs: Sequence[Op], cuts: Sequence[Cut]) -> 
     if mine and theirs and mine[-1].kind == theirs[-1].kind == "activation":
         wanted, held = (str(op.config.get("function")) for op in (mine[-1], theirs[-1]))
         says, fix = f"with {wanted} instead of {held}", f"{written(mine[-1])} in place of `{theirs[-1].name}`"
-        yield in_place(theirs[-1], trap_of(wanted, held), says, fix, "activation", dict(mine[-1].config))
+        one = in_place(theirs[-1], trap_of(wanted, held), says, fix, "activation", dict(mine[-1].config))
+        yield dataclasses.replace(one, in_keras=lambda _: keras_activations.alone(mine[-1], theirs[-1]))
     elif theirs and not mine:
         told = theirs[-1].config.get("function", theirs[-1].kind)
-        yield skip(theirs[-1], "activation-extra", f"without torch's {told}", f"remove `{theirs[-1].name}`")
+        one = skip(theirs[-1], "activation-extra", f"without torch's {told}", f"remove `{theirs[-1].name}`")
+        where = next((cut.main_tensorflow for cut in cuts if cut.torch == theirs[-1].inputs[0]), None)
+        yield dataclasses.replace(one, in_keras=lambda _: keras_activations.behind(theirs[-1], where))
     elif mine and not theirs and mine[-1].kind == "activation":
         op = mine[-1]
         for place in (cut for cut in cuts if cut.tensorflow == op.inputs[0]):
             at = f"after `{place.main_torch.name}`" if place.main_torch is not None else "there"
             says, fix = f"with a {op.config.get('function')} {at}", f"x = {written(op)} {at}"
-            yield insert(place.torch, "activation-missing", says, fix, op.kind, dict(op.config))
+            one = insert(place.torch, "activation-missing", says, fix, op.kind, dict(op.config))
+            yield dataclasses.replace(one, in_keras=lambda _: keras_activations.removed(op))
 
 
 def _likeliest(odd: tuple[list[Op], list[Op]], cuts: Sequence[Cut]) -> tuple[list[Op], list[Op]]:
@@ -180,14 +187,22 @@ def apart(
     return worst
 
 
-def _source(odd: tuple[Sequence[Op], Sequence[Op]], gap: float, scale: float, remedy: Remedy | None = None) -> Source:
+def _source(
+    odd: tuple[Sequence[Op], Sequence[Op]],
+    gap: float,
+    scale: float,
+    remedy: Remedy | None = None,
+    in_keras: bool = False,
+) -> Source:
     mine, theirs = (layer_name(ops[-1].name) if ops else None for ops in odd)
     evidence = f"the outputs' d64 is {gap:.2g} on inputs {scale:g} times the usual; on those at hand it bends nothing"
     fix = "give both sides the same function there, or neither"
     does = "bends numbers where the other side does not, or elsewhere"
     if remedy is not None:
         evidence, fix = f"{evidence}; on all of these they agree {remedy.says}", remedy.fix
+        line = remedy.in_keras(None) if in_keras and remedy.in_keras is not None else None
+        fix, mends = (fix, TORCH) if line is None else (line, TENSORFLOW)
         told = message(mine, theirs, does, f"{remedy.trap}: {remedy.says}.", evidence, fix)
-        return Source(mine, theirs, remedy.trap, evidence, fix, "activation", told)
+        return Source(mine, theirs, remedy.trap, evidence, fix, "activation", told, mends=mends)
     told = message(mine, theirs, does, "unknown: no remedy helps.", evidence, fix)
-    return Source(mine, theirs, "unknown", evidence, fix, "activation", told)
+    return Source(mine, theirs, "unknown", evidence, fix, "activation", told, mends="")

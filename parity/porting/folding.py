@@ -76,7 +76,7 @@ def of_eps(models: Models, step: Step) -> list[Source]:
     evidence = f"the file's numbers are {LABELS[side]}'s, folded with an eps of {theirs:g} in place of {mine:g}"
     fix = f"export the model with an eps of {mine:g} in this batch normalisation (the file was made with {theirs:g})"
     told = message(*pair, "computes something else", EPS, evidence, fix, [step.finding])
-    return [Source(*pair, EPS, evidence, fix, step.cut.kind, told)]
+    return [Source(*pair, EPS, evidence, fix, step.cut.kind, told, mends="")]
 
 
 def _of_eps(models: Models, step: Step) -> Iterator[tuple[str, float, float]]:

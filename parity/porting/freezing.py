@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from parity.judge.traps.keras_words import is_layer
 from parity.judge.verdict import SEMANTIC, Finding
 from parity.model.trace import Op, weight_names, weights_that_matter
 from parity.pairing.copying import WeightLink, WeightPlan
 from parity.pairing.match import OpPair
 from parity.porting.causes import UNKNOWN
+from parity.porting.options import TORCH_TO_TENSORFLOW
 from parity.porting.sides import LABELS, TENSORFLOW, TORCH, Models
 from parity.porting.training import NOTHING, Training
 from parity.porting.verdict import Source, layer_name, message
@@ -65,10 +67,12 @@ class Frozen:
         alone = LABELS[self._side(links[0])]
         evidence = f"trained in {alone} alone: {torch_names}; a step of training makes two functions of one"
         pair = layer_name(mine.name), layer_name(theirs.name)
-        fix = self._fix(pair, links[0], torch_names)
+        fix, mends = self._fix(pair, links[0], torch_names), TORCH
+        if self.models.options.weights == TORCH_TO_TENSORFLOW:
+            fix, mends = self._in_keras(mine, theirs, links), TENSORFLOW
         cause = FROZEN_NORM if mine.kind == theirs.kind == "batch_norm" else UNKNOWN
         told = message(*pair, "trains on one side alone", cause, evidence, fix)
-        return Source(*pair, cause, evidence, fix, "update", told)
+        return Source(*pair, cause, evidence, fix, "update", told, mends=mends)
 
     def _fix(self, pair: tuple[str, str], link: WeightLink, torch_names: str) -> str:
         """Say what makes both train, or neither: a weight stands still by itself, or its gradient is cut off."""
@@ -81,6 +85,20 @@ class Frozen:
         if in_torch:
             return f"requires_grad_(False) for {torch_names}, as `{mine}` has trainable=False"
         return f"requires_grad_(True) for {torch_names} (and no torch.no_grad() there)"
+
+    def _in_keras(self, mine: Op, theirs: Op, links: Sequence[WeightLink]) -> str:
+        """Say the same of Keras's code, where torch's model was ported."""
+        name, in_torch, cut_off = layer_name(mine.name), self._side(links[0]) == TORCH, self._is_cut_off(links[0])
+        if cut_off and in_torch:
+            return f"take away what cuts the gradient of `{name}` off, such as tf.stop_gradient behind it"
+        if cut_off:
+            return f"tf.stop_gradient behind `{name}`: in torch no gradient comes back to `{layer_name(theirs.name)}`"
+        whole = {n for ref in mine.weights.values() for n in weight_names(ref)}
+        told = {n for link in links for n in weight_names(link.tensorflow)}
+        if is_layer(mine) and (whole <= told or mine.kind == "batch_norm"):
+            still = in_torch and mine.kind == "batch_norm" and not theirs.config.get("training")
+            return f"trainable={in_torch} in `{name}`" + (", and training=False in its call" if still else "")
+        return f"trainable={in_torch} for {', '.join(f'`{one}`' for one in sorted(told))}"
 
     def _trains(self, link: WeightLink, side: str) -> bool:
         return bool(_names(link, side) & self._weights[side])

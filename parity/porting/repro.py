@@ -95,7 +95,7 @@ def script(
     Raises
         UsageError: an operation that has no standalone form, or arrays that are too large to be carried along.
     """
-    fixes = tuple(source.fix for source in sources if source.cause != UNKNOWN)
+    fixes = tuple((source.mends, source.fix) for source in sources if source.cause != UNKNOWN)
     draft = Draft(step, models, weights, fixes, target=target)
     parts = draft.parts()
     if draft.size() > LIMIT and draft.croppable():
@@ -126,7 +126,7 @@ class Draft:
     step: Step
     models: Models
     weights: Mapping[str, Mapping[str, Array]]
-    fixes: tuple[str, ...]
+    fixes: tuple[tuple[str, str], ...]  # whose code each is a line of, and the line
     kept: int | None = None
     target: Target | None = None
 
@@ -178,7 +178,7 @@ class Draft:
         called = {tensor: f"x{number}" if len(inputs) > 1 else "x" for number, tensor in enumerate(inputs)}
         lines = [f"{called[tensor]} = {code}" for tensor, code in inputs.items()]
         writer = repro_keras.expression if side == TENSORFLOW else repro_torch.expression
-        main = self.step.cut.main_torch
+        main = self.step.cut.main_tensorflow if side == TENSORFLOW else self.step.cut.main_torch
         parts = self.models.parts(side, ops)
         needed = {wanted, *(tensor for op in parts for tensor in op.inputs)}
         for number, op in enumerate(parts, 1):
@@ -186,8 +186,8 @@ class Draft:
             given = self._given(side, op, [self._read(called, tensor, op) for tensor in op.inputs], several)
             code = writer(given)
             self.sized = self.sized or (code == given.as_called() and self._tells_batch(op.spelt))
-            if side == TORCH and main is not None and op.index == main.index:
-                lines += [f"# fix: {' '.join(fix.split())}" for fix in self.fixes]
+            if main is not None and op.index == main.index:
+                lines += [f"# fix: {' '.join(fix.split())}" for mends, fix in self.fixes if (mends or TORCH) == side]
             lines += [f"# {op.name}", f"y{number} = {code}"]
             for place, tensor in enumerate(op.outputs):
                 called[tensor] = f"y{number}[{place}]" if several else "!" if place else f"y{number}"

@@ -7,13 +7,16 @@ near zero: where no bias lies in between, what is divided shrinks with them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from parity.errors import ParityError
+from parity.judge.traps import keras_numbers
 from parity.judge.traps.lengths import Unit, paired, remedy, units
 from parity.judge.traps.remedy import Remedy
 from parity.model.trace import Op
 from parity.porting.cuts import Cut
 from parity.porting.elsewhere import CLOSE, SINGLE, apart, further
+from parity.porting.options import TORCH_TO_TENSORFLOW
 from parity.porting.orders import Orders
 from parity.porting.sides import TENSORFLOW, TORCH, Models, is_fatal
 from parity.porting.verdict import Source, layer_name, message
@@ -69,9 +72,20 @@ def compare(
                 raise
             continue
         if after <= allowed:
-            return list(_sources(known, remedies, (gap, after), scale)), []
+            found = list(_sources(known, remedies, (gap, after), scale))
+            return (_in_keras(found, known) if models.options.weights == TORCH_TO_TENSORFLOW else found), []
         return [_unproved(odd, gap, scale)], []
     return [], [_note(*pair) for pair in known]
+
+
+def _in_keras(found: Sequence[Source], known: Sequence[tuple[Unit, Unit]]) -> list[Source]:
+    """Return the sources with what torch divides by as lines of Keras's code, where its axis is told."""
+    lines = {layer_name(theirs.op.name): keras_numbers.divided_alike(mine, theirs) for mine, theirs in known[::-1]}
+    return [
+        source if (line := lines.get(source.torch or "")) is None
+        else replace(source, fix=line, message=source.message.replace(source.fix, line), mends=TENSORFLOW)
+        for source in found
+    ]  # fmt: skip
 
 
 def _remedies(known: Sequence[tuple[Unit, Unit]]) -> Mapping[int, Remedy]:

@@ -13,7 +13,7 @@ from parity.pairing.copying import WeightPlan
 from parity.pairing.families import family
 from parity.pairing.match import Matching
 from parity.pairing.relations import Relation
-from parity.porting import elsewhere, folding, freezing, kept, moved, outputs, short, ties, training
+from parity.porting import elsewhere, folding, freezing, in_keras, kept, moved, outputs, short, ties, training
 from parity.porting.causes import UNKNOWN, Bank
 from parity.porting.cuts import Cut, Step, extras
 from parity.porting.fresh import SHIFTS, neutral, untouched, untrained
@@ -83,7 +83,7 @@ class Story:
             found = [*found, *training.of_statistics(step, gradients, prepared.plan, prepared.weights)]
         else:
             found = training.sources(step, gradients, prepared.plan, prepared.weights, self.bank.of_gradients)
-        self.sources = at_every_call(self.sources, found)
+        self.sources = at_every_call(self.sources, in_keras.mended(found, prepared.models))
         return row
 
     @cached_property
@@ -307,13 +307,15 @@ def _row(step: Step, gradients: Sequence[Finding]) -> LayerVerdict:
     return LayerVerdict(mine, theirs, cut.kind, step.finding, step.d32, tuple(gradients))
 
 
-def _of_the_other_port(story: Story) -> list[str]:
+def _of_the_other_port(sources: Sequence[Source], models: Models) -> list[str]:
     """Return what must be known of the lines that mend torch's code where TensorFlow's is the port."""
-    if not story.sources or story.prepared.models.options.weights != TORCH_TO_TENSORFLOW:
+    left = [source.torch or source.tensorflow or "" for source in sources if source.mends == TORCH]
+    if not left or models.options.weights != TORCH_TO_TENSORFLOW:
         return []
     return [
-        "every fix is said of torch's code: where TensorFlow's is the port, make the same difference there the other"
-        " way round (what is to be removed from torch is missing in TensorFlow, a number of torch's is the one to take)"
+        f"the fix at {listed(list(dict.fromkeys(left)))} is said of torch's code: where TensorFlow's is the port, make"
+        " the same difference there the other way round (what is to be removed from torch is missing in TensorFlow, a"
+        " number of torch's is the one to take)"
     ]
 
 
@@ -339,10 +341,11 @@ def verdict_of(story: Story) -> Verdict:
         told = (f"`{name}`: {one.note.rstrip('.')}" for name, one in found if one.verdict == verdict and one.note)
         why = next(told, "")
     names = ({op.index: op for op in models[TENSORFLOW].ops}, {op.index: op for op in models[TORCH].ops})
+    sources = [] if unlike else moved.as_one(in_keras.mended(story.sources, models), models)
     return Verdict(
         verdict=verdict,
         layers=tuple(layers),
-        sources=() if unlike else tuple(moved.as_one(story.sources, models)),
+        sources=tuple(sources),
         copied=len(weight_plan.links),
         unmatched_tensorflow=tuple(unmatched[0]),
         unmatched_torch=tuple(unmatched[1]),
@@ -359,7 +362,7 @@ def verdict_of(story: Story) -> Verdict:
                     *idle,
                     *story.kept.notes,
                     *story.notes,
-                    *_of_the_other_port(story),
+                    *_of_the_other_port(sources, models),
                 ]
             )
         ),

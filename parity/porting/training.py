@@ -231,7 +231,7 @@ def sources(
     evidence = f"its forward pass agrees; {failing[0].message().splitlines()[0]}"
     fix = _look_for(step, failing)
     message = _message(mine, theirs, failing, "unknown", evidence, fix)
-    return [Source(mine, theirs, "unknown", evidence, fix, cut.kind, message)]
+    return [Source(mine, theirs, "unknown", evidence, fix, cut.kind, message, mends="")]
 
 
 def _look_for(step: Step, failing: Sequence[Finding]) -> str:

@@ -90,6 +90,7 @@ class Source:
     between: tuple[str | None, ...] = ()  # what one side does before two operations that agree, and the other does not
     moved: frozenset[tuple[int, int]] = frozenset()  # (side, operation) of what moves numbers before these
     settles: tuple[Settled, ...] = ()
+    mends: str = "torch"  # whose code the fix is a line of; nobody's where it names none
     changes: frozenset[str] = frozenset()  # what its remedy changes, by operation: two that read one tell it once
 
     def line(self) -> str:

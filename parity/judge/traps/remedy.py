@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,6 +39,7 @@ class Remedy:
     expects: Array | None = None  # what must come out, where the remedy gives it another shape
     named: tuple[str | None, str | None] | None = None  # TensorFlow's and torch's layer, where not the scene's own
     settles: tuple[Settled, ...] = ()
+    in_keras: Callable[[Any], str | None] | None = None  # of a scene: the line in Keras's code, where edits do not tell
 
 
 def change(
