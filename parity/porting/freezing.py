@@ -97,7 +97,9 @@ class Frozen:
         told = {n for link in links for n in weight_names(link.tensorflow)}
         if is_layer(mine) and (whole <= told or mine.kind == "batch_norm"):
             still = in_torch and mine.kind == "batch_norm" and not theirs.config.get("training")
-            return f"trainable={in_torch} in `{name}`" + (", and training=False in its call" if still else "")
+            return f"trainable={in_torch} in `{name}`" + (
+                ", and training=False in a call() of your own" if still else ""
+            )
         return f"trainable={in_torch} for {', '.join(f'`{one}`' for one in sorted(told))}"
 
     def _trains(self, link: WeightLink, side: str) -> bool:

@@ -39,12 +39,12 @@ from keras import layers
 
 
 class Live(layers.Layer):
-    def __init__(self, layer, **words):
+    def __init__(self, layer, training, **words):
         super().__init__(**words)
-        self.layer = layer
+        self.layer, self.how = layer, training
 
     def call(self, x):
-        return self.layer(x, training=True)
+        return self.layer(x, training=self.how)
 
 
 def build():
@@ -164,7 +164,8 @@ def _one(line: str, steps: list[Step]) -> list[Step]:
 
 def _told(step: Step, words: str, call: str = "") -> Step:
     if "call" in call:
-        return replace(step, code=f"Live({step.code})") if words == "training=True" else replace(step, call=words)
+        live = words.startswith("training=")
+        return replace(step, code=f"Live({step.code}, {words})") if live else replace(step, call=words)
     return replace(step, code=with_words(step.code, words, "inside" in call))
 
 

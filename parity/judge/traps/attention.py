@@ -85,7 +85,12 @@ def _mask(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
 def _masked_alike(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
     """Yield the remedy that blocks in torch's layer or function what TensorFlow's does, whatever torch's own mask."""
     blocked = _blocked_by(scene, mine, theirs)
-    if blocked is None or not blocked.any():
+    if blocked is None:
+        return
+    if not blocked.any():
+        if theirs.config.get("has_mask"):
+            settings = {"mask_form": "none", "causal": False}
+            yield change(theirs, IDS[0], "without a mask", f"no mask in `{theirs.name}`", settings, cost=1.2)
         return
     laid = {"mask": np.where(blocked, -np.inf, 0.0)}
     fix = f"block in `{theirs.name}` what TensorFlow's mask does"

@@ -28,7 +28,7 @@ from parity.model.trace import Op
 NORMS, RECURRENT = keras_norms.NORMS, keras_recurrent.RECURRENT
 LAYERS = ("conv", "conv_transpose", "depthwise_conv", "dense")
 AXES = frozenset({"softmax", "concat", "stack", "reduce", "argmax"})
-ATTENTION = ("attention", "sdpa", "op:Attention", "op:AdditiveAttention")
+ATTENTION = keras_recurrent.ATTENTION
 
 
 def in_keras(scene: Scene, remedy: Remedy) -> str | None:
@@ -106,7 +106,7 @@ def _changed(
          lambda: keras_windows.line(scene, mine, theirs)),
         (kind == mine.kind == "zero_pad", lambda: keras_windows.of_padding(mine, theirs)),
         (kind in RECURRENT, lambda: keras_recurrent.line(scene, mine, theirs, remedy, changed)),
-        (kind in ATTENTION, lambda: keras_recurrent.attention(mine, theirs, changed)),
+        (kind in ATTENTION, lambda: keras_recurrent.attention(scene, mine, theirs, changed)),
         (kind == mine.kind == "resize", lambda: keras_resize.line(scene, mine, theirs)),
         (kind in ("depth_to_space", "space_to_depth"), lambda: keras_moves.shuffle(scene, mine, theirs)),
         ("order" in changed, lambda: keras_moves.inputs(mine, changed["order"])),

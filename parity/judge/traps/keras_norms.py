@@ -59,7 +59,8 @@ def _mode(scene: Scene, mine: Op, theirs: Op) -> str | None:
         return f"trainable=True in {named(mine)}"
     if live[0] and not _trains(scene, theirs):
         return f"trainable=False in {named(mine)}"
-    own = ", in a call() of your own: a functional model says training=False" if live[1] else ""
+    told = live[1] or scene.training  # of a functional model, which hands its own setting to every layer
+    own = f", in a call() of your own: a functional model says training={not live[1]}" if told else ""
     return f"training={live[1]} in the call of {named(mine)}{own}"
 
 

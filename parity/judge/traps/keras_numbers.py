@@ -56,6 +56,8 @@ def _by_channel(op: Op) -> str | None:
 def instead(scene: Scene, mine: Op, theirs: Op) -> str | None:
     """Return the line that scales as torch does where Keras scales otherwise."""
     layer, text = _written(_with_buffer(scene, theirs))
+    if text == "x":
+        return f"remove {named(mine)}"
     return in_place(scene, layer, text, mine) if layer or text else None
 
 

@@ -6,14 +6,18 @@ from collections.abc import Mapping
 from math import sqrt
 from typing import Any
 
+import numpy as np
+
 from parity.judge.traps.keras_words import arguments, exact, is_layer, layer_class, named
 from parity.judge.traps.remedy import Remedy
-from parity.judge.traps.scene import SELECTS, Scene, same
+from parity.judge.traps.scene import SELECTS, Scene
+from parity.model.constants import MASK, unpacked
 from parity.model.trace import Op
 
 RECURRENT = ("lstm", "gru", "rnn")
 MERGED = {"add": "sum", "average": "ave", "multiply": "mul", "concat": "concat"}
 POOLED = {"mean": "mean", "max": "max", "sum": "sum", "global_avg_pool": "mean", "global_max_pool": "max"}
+ATTENTION = ("attention", "sdpa", "op:Attention", "op:AdditiveAttention")
 WORDS = ("activation", "recurrent_activation", "reset_after", "go_backwards", "bias")
 
 
@@ -74,8 +78,10 @@ def merged(mine: Op, last: Op) -> str | None:
     return f'merge_mode="{word}" in {named(mine)}' if word and layer_class(mine) == "Bidirectional" else None
 
 
-def attention(mine: Op, theirs: Op, changed: Mapping[str, Any]) -> str | None:
+def attention(scene: Scene, mine: Op, theirs: Op, changed: Mapping[str, Any]) -> str | None:
     """Return the line that gives an attention of Keras what torch's has."""
+    if mine.kind not in ATTENTION:
+        return _written_out(scene, theirs, changed)
     name, called = named(mine), f"the call of {named(mine)}"
     multi = layer_class(mine) == "MultiHeadAttention"
     if "mask_form" in changed and "causal" not in changed:
@@ -88,12 +94,24 @@ def attention(mine: Op, theirs: Op, changed: Mapping[str, Any]) -> str | None:
         if not theirs.config.get("has_mask") and multi:
             word = "use_causal_mask=False" if mine.config.get("causal") else "attention_mask=None"
             return f"{word} in {called}"
-        return f"attention_mask= what torch's mask lets attend in {called}" if multi else None
+        if _is_causal(theirs) and is_layer(mine):
+            return f"use_causal_mask=True in {called}"
+        return f"an attention_mask of what torch's mask lets attend in {called}" if multi else None
     if "heads" in changed and multi:
         heads = int(theirs.config.get("heads") or 1)
         size = int(mine.config.get("heads") or 1) * int(mine.config.get("key_dim") or 0) // heads
         return f"num_heads={heads}, key_dim={size} in {name}"
     return None if "scale" not in changed else _scale(mine, theirs, multi)
+
+
+def _is_causal(theirs: Op) -> bool:
+    """Return whether torch's mask is one of the code that blocks what comes later."""
+    if MASK not in theirs.config:
+        return False
+    mask = np.asarray(unpacked(theirs.config[MASK]))
+    later = np.triu(np.ones(mask.shape[-2:], bool), 1) if mask.ndim >= 2 else np.zeros(0, bool)
+    blocked = mask.astype(bool) if mask.dtype == bool else mask < 0
+    return mask.ndim == 2 and np.array_equal(blocked, later)
 
 
 def _scale(mine: Op, theirs: Op, multi: bool) -> str | None:
@@ -107,10 +125,17 @@ def _scale(mine: Op, theirs: Op, multi: bool) -> str | None:
     return None
 
 
-def scaled(held: float, wanted: float, name: str) -> str | None:
-    """Return the line of scores that torch multiplies by another number."""
-    return (
-        None
-        if same(held, wanted)
-        else f"{exact(wanted)} in place of {exact(held)} as the factor of the scores before `{name}`"
-    )
+def _written_out(scene: Scene, theirs: Op, changed: Mapping[str, Any]) -> str | None:
+    """Return the line of an attention that Keras's code writes out: what is done to its scores before the softmax."""
+    shares = [op for op in scene.tensorflow_ops if op.kind == "softmax"]
+    if len(shares) != 1:
+        return None
+    before = f"before {named(shares[0])}"
+    if "causal" in changed:
+        return f"{'scores of later places masked' if theirs.config.get('causal') else 'no causal mask'} {before}"
+    size = scene.shapes.get(theirs.inputs[0], (0,))[-1]
+    wanted = theirs.config.get("scale")
+    wanted = 1.0 / sqrt(size) if wanted is None and size else wanted
+    if "scale" not in changed or wanted is None or "heads" in changed or "mask_form" in changed:
+        return None
+    return f"{exact(float(wanted))} in place of {exact(float(changed['scale']))} as the factor of the scores {before}"

@@ -47,8 +47,8 @@ def _names(mine: Op) -> Mapping[str, str]:
 def _words(mine: Op, theirs: Op) -> str:
     """Return the arguments, but for the padding, that are other ones in torch."""
     rank = len(mine.config.get("kernel") or mine.config.get("pool") or [])
-    keys = ("kernel", "strides", "dilation", "groups") if mine.kind == "conv" else ("kernel", "strides", "dilation")
-    keys = ("pool", "strides") if mine.kind in POOLS else keys
+    keys = ["pool", "strides"] if mine.kind in POOLS else ["kernel", "strides", "dilation"]
+    keys += ["groups"] if mine.kind == "conv" else []
     found: dict[str, Any] = {}
     for key in keys:
         wanted, held = (per_axis(op.config, key, 1 if key == "groups" else rank) for op in (theirs, mine))
