@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,3 +54,21 @@ def test_by_default_a_fix_is_a_line_of_torch_s_code(tmp_path: Path, workers: Any
     port = next(port for port in PORTS if port.name == "bn_eps")
     found = _checked(port, port.steps, tmp_path / "wrong", workers, weights="tf-to-torch")
     assert [source["fix"] for source in found["sources"]] == ["eps=0.001 in `0`"]
+
+
+def test_the_script_has_the_line_above_the_operation_of_keras_s(tmp_path: Path, workers: Any) -> None:
+    port = next(port for port in PORTS if port.name == "bn_eps")
+    path = tmp_path / "repro.py"
+    _checked(port, port.steps, tmp_path / "wrong", workers, repro=str(path))
+    text = path.read_text()
+    line = text.index("    # fix: epsilon=1e-05 in `bn`")
+    assert text.rindex("\ndef ", 0, line) == text.index("\ndef in_tensorflow")
+
+
+def test_a_fix_that_has_no_line_of_keras_s_says_so(tmp_path: Path, workers: Any) -> None:
+    port = next(port for port in PORTS if port.name == "lstm_bi")
+    torch = port.torch.replace("y[0][:, -1]", "y[0][:, torch.tensor(5)]")
+    found = _checked(replace(port, torch=torch), port.steps, tmp_path / "wrong", workers)
+    (source,) = found["sources"]
+    assert source["fix"].startswith("take torch.cat(")
+    assert any(TORCH in note for note in found["notes"])

@@ -109,7 +109,8 @@ def _padding(scene: Scene, mine: Op, theirs: Op) -> tuple[str, str, list[str]] |
     if theirs.kind == "max_pool" and own:
         return _before_maximum(mine, theirs, own, names)
     counts = theirs.kind == "avg_pool" and any(map(any, pads))  # what Keras pads itself, it does not count
-    if mode == "zeros" and pads == _as_is(scene, mine) and not layers and not counts:
+    moves = mine.config.get("padding") != "valid" and bool(_words(mine, theirs))  # another stride, another SAME
+    if mode == "zeros" and pads == _as_is(scene, mine) and not (layers or counts or moves):
         return "", "", []
     word = "" if counts else _word(n, theirs, pads, mode)
     upper = not is_layer(mine) and "keras" not in mine.made_by

@@ -18,6 +18,7 @@ PLAIN = {"sqrt", "rsqrt", "square", "abs", "erf", "log", "sin", "cos"}  # functi
 SIGNS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
 MERGES = frozenset({"add", "subtract", "multiply", "average", "maximum", "minimum"})
 REDUCES = {"mean": "mean", "sum": "sum", "max": "max", "min": "min", "prod": "prod"}
+USUAL_THRESHOLD = 20.0  # of torch's softplus: above it, it is x to 2e-9
 A_FEW = 16  # numbers that a line can show
 
 
@@ -82,12 +83,19 @@ def expression(op: Op) -> str | None:
         return _clipped(name, config)
     if name == "hard_sigmoid_keras2":
         return "keras.ops.clip(0.2 * x + 0.5, 0, 1)"
-    beta = config.get("beta")
-    if name == "softplus" and beta not in (None, 1.0):
-        return f"keras.activations.softplus({exact(beta)} * x) / {exact(beta)}"
+    if name == "softplus":
+        return _softplus(config)
     if name in PLAIN:
         return f"keras.ops.{name}(x)"
     return f"keras.activations.{name}(x)" if name in NAMED else None
+
+
+def _softplus(config: Mapping[str, Any]) -> str:
+    """Return torch's softplus: of `beta` times x, and x itself above a threshold, which is Keras's own from 20 on."""
+    beta, threshold = float(config.get("beta") or 1.0), float(config.get("threshold") or USUAL_THRESHOLD)
+    scaled = "x" if beta == 1.0 else f"{exact(beta)} * x"
+    text = f"keras.activations.softplus({scaled})" + ("" if beta == 1.0 else f" / {exact(beta)}")
+    return text if threshold >= USUAL_THRESHOLD else f"keras.ops.where({scaled} > {exact(threshold)}, x, {text})"
 
 
 def _clipped(name: str, config: Mapping[str, Any]) -> str | None:

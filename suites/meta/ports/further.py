@@ -635,7 +635,7 @@ def asked() -> Iterator[Case]:
     oblong = partial(_port, "oblong", "oblong_lying", "13x11x3", family="asked", place=("tall", "0"))
     yield oblong(cause="kernel-spatial-swap")
     back = oblong(cause="kernel-spatial-swap", options=("--weights", "torch-to-tf"))
-    back = replace(back, says=(*back.says, "every fix is said of torch's code"))
+    back = replace(back, says=(*back.says, "kernel_size="))
     yield replace(back, name=f"{back.name}-back")
 
 

@@ -21,7 +21,7 @@ def _cases() -> Iterator[Case]:
     mask = "attention-mask-polarity", ("*softmax*", "*softmax")
     yield _port("padded_in_reverse", "padded", "", *mask, ids="9:0:4")
     waves = tuple(Source((f"*multiply{end}",), (f"mul{end}",), ("input-scale",)) for end in ("", "_1"))
-    case = _port("waves_of_pi", "waves", "3", "input-scale", says=("x * math.pi in place",))
+    case = _port("waves_of_pi", "waves", "3", "input-scale", says=("remove `multiply`", "x = x * 2 in place"))
     yield replace(case, sources=waves)
     yield _port("two_towers", "one_tower_written_out", "5x8 6x12")
 
