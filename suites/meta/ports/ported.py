@@ -23,6 +23,10 @@ def _cases() -> Iterator[Case]:
     waves = tuple(Source((f"*multiply{end}",), (f"mul{end}",), ("input-scale",)) for end in ("", "_1"))
     case = _port("waves_of_pi", "waves", "3", "input-scale", says=("remove `multiply`", "x = x * 2 in place"))
     yield replace(case, sources=waves)
+    # A mask that torch alone has, of the code, in either direction.
+    masked = partial(paired, "self_attention", "causal_attention", "7x12", mask[0], family="attention")
+    yield masked(options=TO_KERAS, says=("use_causal_mask=True in the call of `attention`",))
+    yield masked(says=("no mask in `attention`",))
     yield _port("two_towers", "one_tower_written_out", "5x8 6x12")
 
 
