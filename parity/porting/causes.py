@@ -19,7 +19,7 @@ from parity.model.trace import MOVES, Op, used_weights
 from parity.pairing.copying import WeightLink, WeightPlan, read
 from parity.pairing.match import Matching
 from parity.pairing.relations import CHANNELS, SAME, Relation
-from parity.porting import blocked
+from parity.porting import blocked, wording
 from parity.porting.constants import TABLE, of_code
 from parity.porting.cuts import ARITHMETIC, PICKING, Cut, Step, extras
 from parity.porting.options import AS_IS, TORCH_TO_TENSORFLOW, Array
@@ -285,9 +285,14 @@ class Bank:
             changes=remedy.keys,
         )
 
+    @property
+    def _port(self) -> int:
+        """The side whose code a line mends: torch's, unless torch's model was ported."""
+        return 0 if self.models.options.weights == TORCH_TO_TENSORFLOW else 1
+
     def _line(self, scene: Scene, remedy: Remedy) -> tuple[str, str]:
         """Return the line that mends the port, and whose code it is of: torch's, unless torch's model was ported."""
-        if self.models.options.weights != TORCH_TO_TENSORFLOW:
+        if self._port:
             return remedy.fix, TORCH
         line = in_keras(scene, remedy)
         return (remedy.fix, TORCH) if line is None else (line, TENSORFLOW)
@@ -308,7 +313,10 @@ class Bank:
         )
         if step.relation is None:
             evidence = f"{step.finding.note} {evidence}"
-        fix = "compare the two layers' configurations: " + _configurations(scene)
+        fix = "compare the two layers' configurations: " + wording.configurations(scene)
+        seen = wording.told(scene, self._port)
+        if seen is not None:
+            evidence, fix = f"d64 {found.before:.2g}: {seen[0]}", seen[1]
         return Source(
             tensorflow=mine, torch=theirs, cause=UNKNOWN, evidence=evidence, fix=fix, kind=step.cut.kind,
             message=self._message(step, mine, theirs, f"{UNKNOWN}: no remedy helps.", evidence, fix),
@@ -376,7 +384,8 @@ class Bank:
         segments = step.cut.segment_tensorflow, step.cut.segment_torch
         moved = frozenset((side, op.index) for side, ops in enumerate(segments) for op in ops if op.effect == MOVES)
         evidence = f"d64 {found.before:.2g}; {names(*mains)} is the same, but not {' and '.join(only)} before it"
-        fix = f"give {names(*mains)} the same input on both sides"
+        traces = self.models[TENSORFLOW], self.models[TORCH]
+        fix = wording.before(before, (step.cut.main_tensorflow, step.cut.main_torch), traces, self._port)
         return Source(
             tensorflow=mine, torch=theirs, cause=UNKNOWN, evidence=evidence, fix=fix, kind=step.cut.kind,
             message=self._message(step, mine, theirs, f"{UNKNOWN}: no remedy helps.", evidence, fix),
@@ -421,15 +430,6 @@ def _standing_before(segment: Sequence[Op], tensor: int) -> Op | None:
 def _names(step: Step, scene: Scene) -> tuple[str, str]:
     mine, theirs = scene.tensorflow, scene.torch
     return layer_name(mine.name if mine else step.cut.name), layer_name(theirs.name if theirs else step.cut.name)
-
-
-def _configurations(scene: Scene) -> str:
-    parts = []
-    for label, op in (("TensorFlow", scene.tensorflow), ("PyTorch", scene.torch)):
-        if op is not None:
-            config = ", ".join(f"{key}={value}" for key, value in op.config.items() if key[0] != "_")
-            parts.append(f"{label} {op.made_by or op.kind}({config})")
-    return "; ".join(parts)
 
 
 def _by_role(op: Op | None, weights: Mapping[str, Array]) -> dict[str, Array]:

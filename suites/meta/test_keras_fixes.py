@@ -14,6 +14,7 @@ from suites.meta.keras_ports import Port, Step, mended, read, write
 TORCH = "said of torch's code"  # in the note on fixes that have no line of Keras's
 
 
+QUICK = ("same_stride", "bn_eps", "lstm_bi", "gelu2", "flatten")
 PORTS = read(Path(__file__).with_name("keras_ports.txt"))
 
 
@@ -36,7 +37,13 @@ def _checked(port: Port, steps: Sequence[Step], folder: Path, workers: Any, **op
     return check(*builders, [port.inputs], workers=workers, **settings).to_dict()
 
 
-@pytest.mark.parametrize("port", PORTS, ids=[port.name for port in PORTS])
+def _parameters() -> list[Any]:
+    """Return the ports; all but a few take too long for each run of the suites."""
+    marks = {port.name: () if port.name in QUICK else (pytest.mark.whole_run,) for port in PORTS}
+    return [pytest.param(port, id=port.name, marks=marks[port.name]) for port in PORTS]
+
+
+@pytest.mark.parametrize("port", _parameters())
 def test_a_fix_of_keras_s_code_makes_the_port_the_same_function(port: Port, tmp_path: Path, workers: Any) -> None:
     found = _checked(port, port.steps, tmp_path / "wrong", workers)
     assert tuple(source["cause"] for source in found["sources"]) == port.causes

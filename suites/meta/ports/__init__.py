@@ -29,6 +29,7 @@ from suites.meta.ports.published import PUBLISHED
 from suites.meta.ports.repeated import REPEATED
 from suites.meta.ports.several import SEVERAL
 from suites.meta.ports.sought import SOUGHT
+from suites.meta.ports.told import TOLD
 from suites.meta.ports.trained import TRAINED
 from suites.meta.ports.vision import VISION
 from suites.meta.ports.volumes import VOLUMES
@@ -39,7 +40,7 @@ FOLDER = Path(__file__).resolve().parent
 CASES: tuple[Case, ...] = (
     *CORRECT, *CURED, *FAULTS, *SEVERAL, *FURTHER, *GAPS, *SOUGHT, *VISION, *EXAMINED, *PUBLISHED, *WRITTEN, *BEHIND,
     *BAD, *ZOO, *ACCEPTED, *NETWORKS, *TRAINED, *ADDENDS, *GALLERIES, *PLANTED, *PORTED, *VOLUMES, *ELEMENTS,
-    *REPEATED, *FLATTENED,
+    *REPEATED, *FLATTENED, *TOLD,
 )  # fmt: skip
 
 __all__ = ["BAD", "CASES", "CORRECT", "FAULTS", "FOLDER", "Case", "Source"]

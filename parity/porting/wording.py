@@ -1,0 +1,193 @@
+"""What an unknown source says: what one side has and the other lacks, and how two tables of numbers differ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from parity.judge.traps.scene import Scene
+from parity.model.layout import Array
+from parity.model.trace import Op, Trace
+from parity.pairing.families import family
+from parity.porting.verdict import layer_name, names
+
+Sides = tuple[Op | None, Op | None]  # TensorFlow's, and torch's
+_SIDES = ("TensorFlow", "torch")
+_LONG = 8  # numbers of a list that are written out
+_TABLE_AXES = 2
+_ROWS = 3  # that a table may be shifted by
+_SINGLE = 1e-6  # what two tables may be apart of which one was rounded
+
+
+def configurations(scene: Scene) -> str:
+    """Return both operations with their settings and what they read, as a reader compares them."""
+    parts = []
+    both = (scene.tensorflow, scene.tensorflow_trace), (scene.torch, scene.torch_trace)
+    for label, (op, trace) in zip(("TensorFlow", "PyTorch"), both, strict=True):
+        if op is not None:
+            config = ", ".join(f"{key}={_brief(value)}" for key, value in op.config.items() if key[0] != "_")
+            read = f" of {_read(op, trace)}" if len(set(op.inputs)) > 1 else ""
+            parts.append(f"{label} {op.made_by or op.kind}({config}){read}")
+    return "; ".join(parts)
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, list | tuple) and len(value) > _LONG:
+        return f"[{', '.join(f'{one}' for one in value[:2])}, ..., {len(value)} in all]"
+    return str(value)
+
+
+def _read(op: Op, trace: Trace) -> str:
+    """Return the names of what an operation reads."""
+    makers = trace.producers()
+    read = [f"`{layer_name(makers[tensor].name)}`" if tensor in makers else "the input" for tensor in op.inputs]
+    return " and ".join(dict.fromkeys(read))
+
+
+def before(ops: Sides, mains: Sides, traces: tuple[Trace, Trace], port: int = 1) -> str:
+    """Return the fix where two operations are the same, and what stands before them is not.
+
+    `port` is the side whose code is mended: 1 for torch's, 0 for TensorFlow's.
+    """
+    original, place = (_SIDES[1 - port], _name(mains[port]))
+    mine, theirs = ops[1 - port], ops[port]
+    if mine is None and theirs is not None:
+        left = f"leave out `{_name(theirs)}` ({theirs.made_by or theirs.kind}) before `{place}`"
+        return f"{left}: {original} has nothing like it there"
+    if mine is not None and theirs is None:
+        return f"{_lacking(mine, traces[1 - port], original)} before `{place}`"
+    reader = names(*(_name(main) for main in mains if main is not None))
+    said = [
+        f"{side}'s `{_name(op)}` reads {_read(op, trace)}"
+        for side, op, trace in zip(_SIDES, ops, traces, strict=True)
+        if op is not None and len(set(op.inputs)) > 1
+    ]
+    return f"give {reader} the same input on both sides" + (f": {', '.join(said)}" if said else "")
+
+
+def _lacking(op: Op, trace: Trace, side: str) -> str:
+    """Return what the port has to do to have an operation of the original, too."""
+    name, read = f"{side}'s `{_name(op)}`", _read(op, trace)
+    if op.kind == "add" and len(set(op.inputs)) > 1:
+        return f"add {read}, as {name} does (a residual connection),"
+    verb = "normalise" if family(op) == "norm" else "do the same to"
+    return f"{verb} {read}, as {name} ({op.made_by or op.kind}) does,"
+
+
+def _name(op: Op | None) -> str:
+    return layer_name(op.name) if op is not None else ""
+
+
+def told(scene: Scene, port: int = 1) -> tuple[str, str] | None:
+    """Return what is seen to differ, and the line that mends the port, where no remedy helps but the sides say it."""
+    return _outputs(scene, port) or _mask(scene, port) or _tables(scene, port)
+
+
+def _outputs(scene: Scene, port: int) -> tuple[str, str] | None:
+    """Both models return the same tensors, in another order."""
+    if scene.tensorflow is not None or scene.torch is not None:
+        return None
+    traces = scene.tensorflow_trace, scene.torch_trace
+    shapes = [[trace.shapes.get(tensor, ())[1:] for tensor in trace.outputs] for trace in traces]
+    sizes = [[tuple(sorted(shape)) for shape in some] for some in shapes]  # an image's channels may stand first
+    if sizes[0] == sizes[1] or sorted(sizes[0]) != sorted(sizes[1]):
+        return None
+    said = [f"{', '.join(map(str, some))} in {side}" for some, side in zip(shapes, _SIDES, strict=True)]
+    evidence = f"the outputs stand in another order: of a sample {'; '.join(said)}"
+    return evidence, f"return {_SIDES[port]}'s outputs in the order of {_SIDES[1 - port]}'s"
+
+
+def _mask(scene: Scene, port: int) -> tuple[str, str] | None:
+    """TensorFlow's layer reads a mask besides what torch's reads."""
+    mine, theirs = scene.tensorflow, scene.torch
+    if mine is None or theirs is None or len(mine.inputs) <= len(theirs.inputs):
+        return None
+    makers = scene.tensorflow_trace.producers()
+    masks = [makers[tensor] for tensor in mine.inputs[1:] if tensor in makers and _is_mask(makers[tensor])]
+    if not masks or any(_reads_mask(op) for op in scene.torch_ops):
+        return None
+    name = _name(theirs)
+    evidence = f"`{_name(mine)}` of TensorFlow leaves out the steps that a mask hides; torch's reads them all"
+    if port == 0:
+        return evidence, f"no mask in `{_name(mine)}`, as with mask_zero=False: torch reads every step"
+    if family(mine) == "recurrent":
+        packed = "nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)"
+        return evidence, f"{packed} before `{name}`, and h_n instead of the last step behind it"
+    if family(mine) == "pool":
+        return evidence, f"(x * mask).sum(1) / mask.sum(1) in place of `{name}`"
+    return evidence, f"give `{name}` the mask of the padded steps"
+
+
+def _is_mask(op: Op) -> bool:
+    return op.kind in ("compare", "op:mask") or op.made_by.lower().rpartition(".")[2] in ("notequal", "not_equal")
+
+
+def _reads_mask(op: Op) -> bool:
+    return op.kind in ("compare", "pack") or "mask" in op.kind
+
+
+def _tables(scene: Scene, port: int) -> tuple[str, str] | None:
+    """Two tables of constants, as of positions, that hold other numbers."""
+    ops = scene.tensorflow, scene.torch
+    held = [
+        _table(op, weights) if op is not None else None
+        for op, weights in zip(ops, (scene.tensorflow_weights, scene.torch_weights), strict=True)
+    ]
+    first, second = held[1 - port], held[port]
+    if first is None or second is None or first.shape != second.shape or first.ndim < _TABLE_AXES:
+        return None
+    where = np.unravel_index(int(np.abs(first - second).argmax()), first.shape)
+    apart = abs(float(first[where] - second[where]))
+    if apart <= _SINGLE:
+        return None
+    numbers = [f"{table[where]:.4g} in {side}" for table, side in zip(held, _SIDES, strict=True) if table is not None]
+    evidence = f"their tables differ by up to {apart:.2g}, at {[int(at) for at in where]}: {', '.join(numbers)}"
+    place = f"in the table of `{_name(ops[port])}`"
+    for how, made, fix in _relations(first, second):
+        if np.allclose(made, second, 0.0, _SINGLE):
+            return f"{evidence}; {_SIDES[port]}'s {how}", f"{fix} {place}"
+    return evidence, f"the numbers of {_SIDES[1 - port]}'s `{_name(ops[1 - port])}` {place}"
+
+
+def _table(op: Op, weights: Mapping[str, Array]) -> Array | None:
+    if op.kind not in ("add", "multiply", "subtract"):
+        return None
+    if op.config.get("constant") is not None:
+        table = np.asarray(op.config["constant"], np.float64).reshape(op.config.get("constant_shape", -1))
+    elif "other" in weights and len(op.inputs) == 1:
+        table = np.asarray(weights["other"], np.float64)
+    else:
+        return None
+    return table.reshape([size for size in table.shape if size > 1])
+
+
+def _relations(first: Array, second: Array) -> list[tuple[str, Array, str]]:
+    """Return what ports do to a table: in words, as it is then, and how to undo it."""
+    width = first.shape[-1]
+    halves = np.concatenate([first[..., 0::2], first[..., 1::2]], -1)
+    turns = np.stack([first[..., : width // 2], first[..., width - width // 2 :]], -1).reshape(*first.shape[:-1], -1)
+    found = [
+        ("has the opposite sign", -first, "the opposite sign"),
+        ("has the even columns first and then the odd ones", halves, "even and odd columns in turns"),
+        ("has the columns of both halves in turns", turns, "both halves one after the other, not in turns"),
+        ("has both halves exchanged", np.roll(first, width // 2, -1), "the other half first"),
+    ]
+    for rows in range(1, min(_ROWS, len(first) - 1) + 1):
+        word = "row" if rows == 1 else "rows"
+        found.append(
+            (
+                f"starts {rows} {word} later",
+                np.concatenate([first[rows:], second[-rows:]]),
+                f"positions lower by {rows}",
+            )
+        )
+        found.append(
+            (
+                f"starts {rows} {word} earlier",
+                np.concatenate([second[:rows], first[:-rows]]),
+                f"positions higher by {rows}",
+            )
+        )
+    return found

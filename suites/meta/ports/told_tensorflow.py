@@ -1,0 +1,46 @@
+"""Networks whose ports lack something that no setting brings back, in Keras."""
+
+import keras
+from keras import layers
+from told_tables import in_turns
+
+
+def blocks():
+    given = keras.Input((7, 12))
+    x = layers.Dense(12, name="first")(given)
+    for number in range(2):
+        y = layers.LayerNormalization(epsilon=1e-5, name=f"norm_{number}")(x)
+        y = layers.Dense(12, name=f"down_{number}")(layers.Dense(24, activation="relu", name=f"up_{number}")(y))
+        x = layers.Add(name=f"add_{number}")([x, y])
+    return keras.Model(given, layers.Dense(3, name="head")(x))
+
+
+class Places(layers.Layer):
+    def call(self, x):
+        return x + in_turns(7, 12)[None]
+
+
+def places():
+    given = keras.Input((7, 12))
+    x = Places(name="places")(layers.Dense(12, name="first")(given))
+    return keras.Model(given, layers.Dense(3, name="head")(layers.LayerNormalization(epsilon=1e-5, name="norm")(x)))
+
+
+def heads():
+    given = keras.Input((12,))
+    x = layers.Dense(8, activation="relu", name="body")(given)
+    return keras.Model(given, [layers.Dense(3, name="a")(x), layers.Dense(4, activation="sigmoid", name="b")(x)])
+
+
+def _masked(layer):
+    given = keras.Input((7,), dtype="int32")
+    x = layer(layers.Embedding(9, 6, mask_zero=True, name="words")(given))
+    return keras.Model(given, layers.Dense(3, name="head")(x))
+
+
+def masked_lstm():
+    return _masked(layers.LSTM(5, name="over"))
+
+
+def masked_mean():
+    return _masked(layers.GlobalAveragePooling1D(name="over"))

@@ -1,0 +1,108 @@
+"""The same without a residual connection, a norm, a mask; with another table, with the outputs the other way round."""
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from told_tables import from_one, in_halves, in_turns
+from torch import nn
+
+
+class Blocks(nn.Module):
+    def __init__(self, residuals=(True, True), norms=(True, True), from_norm=False):
+        super().__init__()
+        self.first, self.head = nn.Linear(12, 12), nn.Linear(12, 3)
+        self.norms = nn.ModuleList(nn.LayerNorm(12) if wanted else nn.Identity() for wanted in norms)
+        self.up = nn.ModuleList(nn.Linear(12, 24) for _ in range(2))
+        self.down = nn.ModuleList(nn.Linear(24, 12) for _ in range(2))
+        self.residuals, self.from_norm = residuals, from_norm
+
+    def forward(self, x):
+        x = self.first(x)
+        for number in range(2):
+            normal = self.norms[number](x)
+            y = self.down[number](F.relu(self.up[number](normal)))
+            x = (normal if self.from_norm else x) + y if self.residuals[number] else y
+        return self.head(x)
+
+
+def blocks():
+    return Blocks()
+
+
+def blocks_without_a_residual():
+    return Blocks(residuals=(True, False))
+
+
+def blocks_without_a_norm():
+    return Blocks(norms=(True, False))
+
+
+def blocks_from_the_norm():
+    return Blocks(from_norm=True)
+
+
+class Places(nn.Module):
+    def __init__(self, table):
+        super().__init__()
+        self.first, self.norm, self.head = nn.Linear(12, 12), nn.LayerNorm(12), nn.Linear(12, 3)
+        self.register_buffer("places", torch.tensor(table(7, 12)))
+
+    def forward(self, x):
+        return self.head(self.norm(self.first(x) + self.places))
+
+
+def places():
+    return Places(in_turns)
+
+
+def places_in_halves():
+    return Places(in_halves)
+
+
+def places_from_one():
+    return Places(from_one)
+
+
+def places_negative():
+    return Places(lambda rows, columns: -in_turns(rows, columns))
+
+
+def places_of_noise():
+    return Places(lambda rows, columns: in_turns(rows, columns) + 0.1 * in_halves(rows, columns))
+
+
+class Heads(nn.Module):
+    def __init__(self, crossed):
+        super().__init__()
+        self.body, self.a, self.b = nn.Linear(12, 8), nn.Linear(8, 3), nn.Linear(8, 4)
+        self.crossed = crossed
+
+    def forward(self, x):
+        x = F.relu(self.body(x))
+        made = self.a(x), torch.sigmoid(self.b(x))
+        return made[::-1] if self.crossed else made
+
+
+def heads():
+    return Heads(crossed=False)
+
+
+def heads_crossed():
+    return Heads(crossed=True)
+
+
+class Masked(nn.Module):
+    def __init__(self, width, over=None):
+        super().__init__()
+        self.words, self.over, self.head = nn.Embedding(9, 6), over, nn.Linear(width, 3)
+
+    def forward(self, ids):
+        x = self.words(ids)
+        return self.head(x.mean(1) if self.over is None else self.over(x)[0][:, -1])
+
+
+def lstm_of_all():
+    return Masked(5, nn.LSTM(6, 5, batch_first=True))
+
+
+def mean_of_all():
+    return Masked(6)
