@@ -141,6 +141,8 @@ class Orders:
             return None
         if mine.kind == "conv" and theirs.kind != "conv":
             return self._rows_of_patches(mine, theirs)
+        if mine.kind in ("conv", "attention") and not self._flattened(mine.inputs[0], theirs.inputs[0]):
+            return None  # channels that one side alone shuffles are a fault, and no other order of the same numbers
         relation = self.of(mine.inputs[0], theirs.inputs[0])
         try:
             return rows_of(relation) if relation is not None else None
@@ -149,6 +151,12 @@ class Orders:
             if channels is None:
                 raise
             return channels
+
+    def _flattened(self, mine: int, theirs: int) -> bool:
+        """Return whether both tensors hold as one axis what had several where its numbers were made."""
+        ends = ((TENSORFLOW, 0, mine), (TORCH, 1, theirs))
+        shapes = [(self.models[name].shapes, self._way(tensor, side)[0], tensor) for name, side, tensor in ends]
+        return all(len(some.get(start, ())) > len(some.get(end, ())) for some, start, end in shapes)
 
     def _rows_of_patches(self, mine: Op, theirs: Op) -> Array | None:
         """Return in which order torch's dense layer reads the patches that TensorFlow's convolution takes apart itself.

@@ -23,4 +23,7 @@ FLATTENED = (
     _port("convolved", "convolved", _FILM),
     _port("normalised", "normalised", _FILM),
     _port("normalised", "normalised_with_eps", _FILM, "batchnorm-eps", ("norm", "layer.norm")),
+    _port("shuffled_convolved", "shuffled_convolved", "4x6"),
+    _port("shuffled_convolved", "convolved_without_a_shuffle", "4x6", "channel-order"),
+    _port("shuffled_attention", "attention_without_a_shuffle", "4x6", "channel-order"),
 )

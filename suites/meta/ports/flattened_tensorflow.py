@@ -85,3 +85,17 @@ def convolved():
 def normalised():
     given, x = _film()
     return _head(given, layers.SimpleRNN(3, name="rnn")(layers.BatchNormalization(epsilon=1e-5, name="norm")(x)))
+
+
+def _shuffled(layer):
+    given = keras.Input((4, 6))
+    x = ops.reshape(layers.Dense(8, name="first")(given), (-1, 4, 2, 4))
+    return _head(given, layer(ops.reshape(ops.transpose(x, (0, 1, 3, 2)), (-1, 4, 8))))
+
+
+def shuffled_convolved():
+    return _shuffled(layers.Conv1D(3, 2, name="over"))
+
+
+def shuffled_attention():
+    return _shuffled(lambda x: layers.MultiHeadAttention(2, 4, name="over")(x, x))

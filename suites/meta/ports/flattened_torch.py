@@ -141,3 +141,32 @@ def normalised():
 
 def normalised_with_eps():
     return Film(Normalised(1e-3), 3)
+
+
+class Shuffled(nn.Module):
+    """Channels of a sequence, shuffled or not, before a convolution or an attention."""
+
+    def __init__(self, over, shuffle=True):
+        super().__init__()
+        self.first, self.over, self.shuffle = nn.Linear(6, 8), over, shuffle
+        self.head = nn.Linear(3 if isinstance(over, nn.Conv1d) else 8, 2)
+
+    def forward(self, x):
+        x = self.first(x)
+        if self.shuffle:
+            x = x.unflatten(-1, (2, 4)).transpose(2, 3).flatten(2)
+        if isinstance(self.over, nn.Conv1d):
+            return self.head(self.over(x.transpose(1, 2)).transpose(1, 2))
+        return self.head(self.over(x, x, x, need_weights=False)[0])
+
+
+def shuffled_convolved():
+    return Shuffled(nn.Conv1d(8, 3, 2))
+
+
+def convolved_without_a_shuffle():
+    return Shuffled(nn.Conv1d(8, 3, 2), shuffle=False)
+
+
+def attention_without_a_shuffle():
+    return Shuffled(nn.MultiheadAttention(8, 2, batch_first=True), shuffle=False)
