@@ -147,7 +147,8 @@ class Orders:
         try:
             return rows_of(relation) if relation is not None else None
         except PairingError:
-            channels = channels_of(relation) if relation is not None else None
+            flattened = self._flattened(mine.inputs[0], theirs.inputs[0])
+            channels = channels_of(relation) if relation is not None and flattened else None
             if channels is None:
                 raise
             return channels
