@@ -13,11 +13,10 @@ from parity.adapters.torch_model_calls import Call, Par, Ref, leaves
 from parity.adapters.torch_model_kinds import base_name
 from parity.adapters.torch_model_signatures import bound
 from parity.adapters.torch_model_tracing import Recording
-from parity.model.trace import MADE
+from parity.model.trace import MADE, OPERATORS
 
 _CONVOLUTIONS = frozenset({f"{name}{n}d" for name in ("conv", "conv_transpose") for n in (1, 2, 3)})
 _PAIR = 2  # operands of an equation
-_ELEMENTWISE = frozenset({"add", "subtract", "multiply", "divide"})
 _PRODUCTS = frozenset({"matmul", "mm"})
 _TURNS = frozenset({"T", "t", "mT", "transpose", "swapaxes", "swapdims"})
 _RESHAPES = frozenset({"flatten", "view", "reshape", "ravel", "squeeze", "unsqueeze", "contiguous"})
@@ -38,7 +37,7 @@ def absorb(recording: Recording) -> None:
         layered = base_name(call.name) in _PRODUCTS and any(_is_layer(one) for one in chain)
         if not weights or layered or (call.kind == "prelu" and not _one_reshaped(chain, weights)):
             continue
-        if call.kind in _ELEMENTWISE and not _one_turned(chain, weights):
+        if call.kind in OPERATORS and not _one_turned(chain, weights):
             continue
         _hold(call, makers[kernel], weights)
         if "weight" not in call.weights:
@@ -71,7 +70,7 @@ def _kernel(call: Call, makers: Mapping[int, Call]) -> int | None:
         fed, kernel = call.args[:_PAIR][:: -1 if _stands_first(call, makers) else 1]
     elif name == "einsum" and len(call.args) == 1 + _PAIR:
         fed, kernel = call.args[1:][:: -1 if _made(call.args[1], makers) else 1]
-    elif call.kind in _ELEMENTWISE and len(call.args) == _PAIR:
+    elif call.kind in OPERATORS and len(call.args) == _PAIR:
         fed, kernel = call.args[:: -1 if _made(call.args[0], makers) else 1]
     else:
         return None
@@ -150,7 +149,7 @@ def _hold(call: Call, maker: Call, weights: list[str]) -> None:
         call.weights = {"weight": weights[0]}
         return
     first = isinstance(call.args[0], Ref) and call.args[0].tensor in maker.outputs
-    if first and (name in _PRODUCTS or call.kind in _ELEMENTWISE):
+    if first and (name in _PRODUCTS or call.kind in OPERATORS):
         call.config["reversed"] = True
     turned = _turns(maker) and not maker.inputs and len(weights) == 1 and "reversed" not in call.config
     given: dict[str, Any] = bound(call, name)

@@ -15,9 +15,10 @@ from parity.adapters.torch_model_calls import Call, Par, Ref, leaves, mapped, te
 from parity.adapters.torch_model_loading import first_line
 from parity.adapters.torch_model_tracing import STATISTICS, Recording
 from parity.errors import RoundingUnknown, UsageError
+from parity.model.trace import OPERATORS
 from parity.pairing.references import rows_of_part, sides_of
 
-_OF_OPERANDS = frozenset({"add", "subtract", "multiply", "divide", "matmul", "einsum"})  # call no weight a kernel
+_OF_OPERANDS = OPERATORS | {"matmul", "einsum"}  # call no weight a kernel
 
 
 class Weights:

@@ -23,6 +23,7 @@ PADDED_PATCHES = "padded_patches"  # the kind of what cuts an image into patches
 READS = "reads a computed value into Python"  # in a note: such a number is a constant of the recorded operations
 REPLAY = "replay:"  # how a note begins that says that the recorded operations are not the model
 MOVING_KINDS = frozenset({"flatten", "reshape", "permute", "identity", "dropout", "cast", "patches", "pack", "unpack"})
+OPERATORS = frozenset({"add", "subtract", "multiply", "divide"})  # kinds that may hold a weight as an operand
 ELEMENTWISE_KINDS = frozenset({"activation", "rescale"})
 AFTER = "_after"  # of a layer's configuration: its place, and those on which it depends, where there are no tensors
 SLOPES = "_slopes"  # of a PReLU's configuration: how many it has

@@ -9,12 +9,12 @@ import numpy as np
 
 from parity.errors import PairingError
 from parity.model.layout import Array
-from parity.model.trace import ROW, Op, Trace, weight_names
+from parity.model.trace import OPERATORS, ROW, Op, Trace, weight_names
 from parity.pairing import biases, cubes, free, references
 from parity.pairing.biases import Shared
 from parity.pairing.carry import Carry
 from parity.pairing.families import family
-from parity.pairing.fitting import along, fitting, role_pairs, rows_are_inputs, with_units
+from parity.pairing.fitting import along, fitting, of_patches, role_pairs, rows_are_inputs
 from parity.pairing.free import Free
 from parity.pairing.held import constants
 from parity.pairing.match import GRAPH, ONLY_ONE, ORDER, Matching, OpPair
@@ -26,7 +26,6 @@ __all__ = ["WeightLink", "WeightPlan", "neighbours", "plan", "read", "settling"]
 
 # Kinds whose kernels' rows belong to the elements of a vector, and the roles that may stand in another order.
 _READS_VECTORS = frozenset({"dense", "einsum", "lstm", "gru", "rnn"})
-_BY_ELEMENT = frozenset({"add", "subtract", "multiply", "divide"})  # of a vector, with a row of a table each
 _ORDERED_ROLES = frozenset(
     {"kernel", "forward_kernel", "backward_kernel", "gamma", "beta", "moving_mean", "moving_variance"}
     | {"query_kernel", "key_kernel", "value_kernel"}
@@ -209,15 +208,16 @@ class _Planner:
                 self.notes.append(f"`{refs[0]}` and `{refs[1]}`: a weight that the model does not list")
                 continue
             order = self._order(pair, rows, mine, role, shapes) if rows else None
+            patches = of_patches(mine, shapes[0], shapes[1])
+            ways = fitting(mine, other, link, shapes[0], shapes[1], order if patches else None)
             axis = _axis_read(mine, shapes[0], shapes[1])
-            ways = fitting(mine, other, link, shapes[0], shapes[1], order if axis == 0 else None)
-            if ways is not None and order is not None and axis:
+            if ways is not None and order is not None and axis is not None and not patches:
                 ways = along(ways, order, axis)
             if cubes.of_image(other, self.traces[1], (shapes[0], shapes[1])):
                 ways = cubes.channels_first(shapes[0], shapes[1])
             units = self.columns(pair) if mine.kind == "dense" or role.startswith("output_") else None
             if ways is not None and units is not None and shapes[0][-1:] == (units.size,):
-                ways = with_units(ways, units)
+                ways = along(ways, units, -1)
             if role.startswith("other") and (reader := self._convolution(refs[0])) is not None:
                 ways = _for_each_sample(reader, other, shapes[0], shapes[1]) or ways
             if ways is None and role.startswith("other"):
@@ -310,9 +310,8 @@ class _Planner:
 
     def _convolution(self, reference: str) -> Op | None:
         """Return the convolution that has one of TensorFlow's weights as its kernel, whatever else reads it."""
-        return next(
-            (op for op in self.ops[0].values() if (op.kind, op.weights.get("kernel")) == ("conv", reference)), None
-        )
+        convolutions = (op for op in self.ops[0].values() if op.kind == "conv")
+        return next((op for op in convolutions if op.weights.get("kernel") == reference), None)
 
     def _link_free(self, mine: Free, other: Free, moved: bool, alone: bool) -> None:
         shapes = self.shapes[0][mine.reference], self.shapes[1][other.reference]
@@ -385,7 +384,7 @@ class _Planner:
             return None
         if order is None:
             return None
-        if len(order) == (int(np.prod(shape[:-1])) if _of_patches(mine, shape, theirs) else shape[axis]):
+        if len(order) == (int(np.prod(shape[:-1])) if of_patches(mine, shape, theirs) else shape[axis]):
             return np.asarray(order)
         if mine.kind == "dense":
             self.notes.append(
@@ -431,18 +430,13 @@ def _is_whole(found: Mapping[tuple[int, ...], set[int]], count: int, columns: in
     return () in full or (columns > 0 and len({one for some in full for one in some}) == columns)
 
 
-def _of_patches(op: Op, shape: Shape, theirs: Shape) -> bool:
-    """Return whether a convolution's kernel is a matrix in torch, which multiplies patches."""
-    return op.kind == "conv" and len(theirs) == MATRIX < len(shape)
-
-
 def _axis_read(op: Op, shape: Shape, theirs: Shape) -> int | None:
     """Return the axis of a weight along which it has a number, or a row, for each element of what is read."""
-    if len(shape) == 1 or _of_patches(op, shape, theirs):
+    if len(shape) == 1 or of_patches(op, shape, theirs):
         return 0
     if op.kind in _READS_VECTORS or rows_are_inputs(op):
         return 0 if len(shape) == MATRIX else None
-    if op.kind in _BY_ELEMENT:
+    if op.kind in OPERATORS:
         return len(shape) - 1
     if op.kind == "attention":
         return 0 if len(set(op.inputs)) == 1 else None

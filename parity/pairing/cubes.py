@@ -8,12 +8,12 @@ from __future__ import annotations
 import numpy as np
 
 from parity.model.layout import Array
-from parity.model.trace import MADE, MOVES, Op, Trace
+from parity.model.trace import MADE, MOVES, OPERATORS, Op, Trace
 from parity.pairing.carry import Carry
 from parity.pairing.references import Shape
 
 _AXES = 3  # of one image
-_READERS = frozenset({"add", "subtract", "multiply", "divide", "maximum", "minimum", "prelu", "layer_norm"})
+_READERS = OPERATORS | {"maximum", "minimum", "prelu", "layer_norm"}
 _STEPS = 30  # that are looked back over; images are made nearby
 _ALIKE = frozenset({"dropout", "identity", "cast"})
 _IMAGES = frozenset({"conv", "conv_transpose", "depthwise_conv", "batch_norm", "max_pool", "avg_pool", "resize"})

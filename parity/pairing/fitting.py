@@ -67,14 +67,14 @@ def fitting(
 ) -> tuple[Carry, Carry] | None:
     """Return how to carry a weight of shape `mine` to torch's shape `other` and back; None if it cannot be.
 
-    `rows` is the order in which torch's layer reads what TensorFlow's reads in sequence.
+    `rows` is torch's order of the numbers of a patch, where a matrix of its stands for a convolution.
     """
-    if rows is not None and tensorflow.kind == "conv" and len(mine) > len(other) == MATRIX:
-        return _of_patches(mine, rows, bool(rows_are_inputs(torch)))
+    if rows is not None and of_patches(tensorflow, mine, other):
+        return _matrix_of_patches(mine, rows, bool(rows_are_inputs(torch)))
     options = ([(link.to_torch, link.to_tensorflow)] if link else []) + list(_by_shape(tensorflow, torch, mine, other))
     for forth, back in options:
         if _leads_there_and_back(forth, back, mine, other):
-            return (forth, back) if rows is None else _reordered(forth, back, rows)
+            return forth, back
     return None
 
 
@@ -104,12 +104,12 @@ def _leads_there_and_back(forth: Carry, back: Carry, mine: Shape, other: Shape) 
         return False
 
 
-def _reordered(forth: Carry, back: Carry, rows: Array) -> tuple[Carry, Carry]:
-    inverse = np.argsort(rows)
-    return (lambda kernel: forth(kernel[rows])), (lambda weight: back(weight)[inverse])
+def of_patches(op: Op, shape: Shape, theirs: Shape) -> bool:
+    """Return whether a convolution's kernel is a matrix in torch, which multiplies patches."""
+    return op.kind == "conv" and len(theirs) == MATRIX < len(shape)
 
 
-def _of_patches(mine: Shape, rows: Array, turned: bool) -> tuple[Carry, Carry]:
+def _matrix_of_patches(mine: Shape, rows: Array, turned: bool) -> tuple[Carry, Carry]:
     """Return the way of a convolution's kernel to the matrix that multiplies patches, ordered as `rows` says."""
     inverse = np.argsort(rows)
 
@@ -118,13 +118,6 @@ def _of_patches(mine: Shape, rows: Array, turned: bool) -> tuple[Carry, Carry]:
         return matrix if turned else matrix.T
 
     return forth, lambda matrix: (matrix if turned else matrix.T)[inverse].reshape(mine)
-
-
-def with_units(ways: tuple[Carry, Carry], units: Array) -> tuple[Carry, Carry]:
-    """Return the way of a kernel or bias whose last axis stands in another order in torch."""
-    forth, back = ways
-    inverse = np.argsort(units)
-    return (lambda array: forth(array[..., units])), (lambda array: back(array)[..., inverse])
 
 
 def along(ways: tuple[Carry, Carry], order: Array, axis: int) -> tuple[Carry, Carry]:

@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from parity.model.trace import Op, Trace
+from parity.model.trace import OPERATORS, Op, Trace
 from parity.pairing.families import COMMUTES, coarse_label, counts, is_light, settings, weight_shapes
 from parity.pairing.moving import SHAPING
 from parity.pairing.references import Shape, shapes_of
 
 Colours = NDArray[np.int64]
-_OPERATORS = frozenset({"add", "subtract", "multiply", "divide"})
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def _holding(trace: Trace) -> list[Op]:
     found: list[Op] = []
     taken: set[int] = set()
     for op in trace.ops:
-        makers = [producers.get(tensor) for tensor in op.inputs] if op.kind in _OPERATORS and not op.weights else []
+        makers = [producers.get(tensor) for tensor in op.inputs] if op.kind in OPERATORS and not op.weights else []
         shaped = [maker for maker in makers if maker is not None and _only_shapes(maker)]
         if len(makers) == 2 and len(shaped) == 1 and len(consumers[shaped[0].outputs[0]]) == 1:
             taken.add(shaped[0].index)
