@@ -143,7 +143,7 @@ class Orders:
             return self._rows_of_patches(mine, theirs)
         if mine.kind in ("conv", "attention") and not self._flattened(mine.inputs[0], theirs.inputs[0]):
             return None  # channels that one side alone shuffles are a fault, and no other order of the same numbers
-        relation = self.of(mine.inputs[0], theirs.inputs[0])
+        relation = self.of(*self._unshuffled(mine.inputs[0], theirs.inputs[0]))
         try:
             return rows_of(relation) if relation is not None else None
         except PairingError:
@@ -158,6 +158,17 @@ class Orders:
         ends = ((TENSORFLOW, 0, mine), (TORCH, 1, theirs))
         shapes = [(self.models[name].shapes, self._way(tensor, side)[0], tensor) for name, side, tensor in ends]
         return all(len(some.get(start, ())) > len(some.get(end, ())) for some, start, end in shapes)
+
+    def _unshuffled(self, mine: int, theirs: int) -> tuple[int, int]:
+        """Return two tensors, or where their numbers were made if one side alone moves them and no axes become one."""
+        way_a, way_b = self._way(mine, 0), self._way(theirs, 1)
+        if _moves(way_a) == _moves(way_b):
+            return mine, theirs
+        ends = ((TENSORFLOW, way_a[0], mine), (TORCH, way_b[0], theirs))
+        shapes = [(self.models[name].shapes.get(start, ()), self.models[name].shapes[end]) for name, start, end in ends]
+        kept = all(len(start) <= len(end) and start[-1:] == end[-1:] for start, end in shapes)
+        made = self.of(way_a[0], way_b[0]) if kept else None
+        return (way_a[0], way_b[0]) if made is not None and made.by_sample else (mine, theirs)
 
     def _rows_of_patches(self, mine: Op, theirs: Op) -> Array | None:
         """Return in which order torch's dense layer reads the patches that TensorFlow's convolution takes apart itself.
@@ -611,6 +622,10 @@ def _one_order(one: Relation, other: Relation) -> bool:
 
 def _repeats(op: Op) -> bool:
     return op.kind in REPEATING or (op.kind in JOINING and len(set(op.inputs)) == 1)  # with itself
+
+
+def _moves(way: Way) -> bool:
+    return any(op.effect == MOVES for op in way[1])
 
 
 def _effect(op: Op) -> str:

@@ -26,4 +26,7 @@ FLATTENED = (
     _port("shuffled_convolved", "shuffled_convolved", "4x6"),
     _port("shuffled_convolved", "convolved_without_a_shuffle", "4x6", "channel-order"),
     _port("shuffled_attention", "attention_without_a_shuffle", "4x6", "channel-order"),
+    _port("shuffled_dense", "shuffled_dense", "4x6"),
+    _port("shuffled_dense", "dense_without_a_shuffle", "4x6", "channel-order"),
+    _port("dense_without_a_shuffle", "shuffled_dense", "4x6", "channel-order"),
 )

@@ -87,10 +87,13 @@ def normalised():
     return _head(given, layers.SimpleRNN(3, name="rnn")(layers.BatchNormalization(epsilon=1e-5, name="norm")(x)))
 
 
-def _shuffled(layer):
+def _shuffled(layer, shuffle=True):
     given = keras.Input((4, 6))
-    x = ops.reshape(layers.Dense(8, name="first")(given), (-1, 4, 2, 4))
-    return _head(given, layer(ops.reshape(ops.transpose(x, (0, 1, 3, 2)), (-1, 4, 8))))
+    x = layers.Dense(8, name="first")(given)
+    if shuffle:
+        x = ops.reshape(x, (-1, 4, 2, 4))
+        x = ops.reshape(ops.transpose(x, (0, 1, 3, 2)), (-1, 4, 8))
+    return _head(given, layer(x))
 
 
 def shuffled_convolved():
@@ -99,3 +102,11 @@ def shuffled_convolved():
 
 def shuffled_attention():
     return _shuffled(lambda x: layers.MultiHeadAttention(2, 4, name="over")(x, x))
+
+
+def shuffled_dense():
+    return _shuffled(layers.Dense(3, name="over"))
+
+
+def dense_without_a_shuffle():
+    return _shuffled(layers.Dense(3, name="over"), shuffle=False)

@@ -144,12 +144,12 @@ def normalised_with_eps():
 
 
 class Shuffled(nn.Module):
-    """Channels of a sequence, shuffled or not, before a convolution or an attention."""
+    """Channels of a sequence, shuffled or not, before a dense layer, a convolution or an attention."""
 
     def __init__(self, over, shuffle=True):
         super().__init__()
         self.first, self.over, self.shuffle = nn.Linear(6, 8), over, shuffle
-        self.head = nn.Linear(3 if isinstance(over, nn.Conv1d) else 8, 2)
+        self.head = nn.Linear(8 if isinstance(over, nn.MultiheadAttention) else 3, 2)
 
     def forward(self, x):
         x = self.first(x)
@@ -157,6 +157,8 @@ class Shuffled(nn.Module):
             x = x.unflatten(-1, (2, 4)).transpose(2, 3).flatten(2)
         if isinstance(self.over, nn.Conv1d):
             return self.head(self.over(x.transpose(1, 2)).transpose(1, 2))
+        if isinstance(self.over, nn.Linear):
+            return self.head(self.over(x))
         return self.head(self.over(x, x, x, need_weights=False)[0])
 
 
@@ -170,3 +172,11 @@ def convolved_without_a_shuffle():
 
 def attention_without_a_shuffle():
     return Shuffled(nn.MultiheadAttention(8, 2, batch_first=True), shuffle=False)
+
+
+def shuffled_dense():
+    return Shuffled(nn.Linear(8, 3))
+
+
+def dense_without_a_shuffle():
+    return Shuffled(nn.Linear(8, 3), shuffle=False)
