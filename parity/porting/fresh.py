@@ -146,3 +146,16 @@ def _drawn(rng: np.random.Generator, role: str, array: Array) -> Array:
     if value == 0.0:
         return rng.normal(0.05, 0.3, array.shape)
     return value * rng.uniform(0.6, 1.4, array.shape)
+
+
+def not_finite(weights: Mapping[str, Array], trace: Trace) -> list[str]:
+    """Return what weights hold that is no number, each as its name and how many of its numbers.
+
+    What nobody trains may hold infinities: masks do.
+    """
+    counts = list[str]()
+    for name, value in weights.items():
+        trained = name not in trace.weights or trace.weights[name].trainable
+        bad = int(np.count_nonzero(~np.isfinite(value) if trained else np.isnan(value)))
+        counts += [f"`{name}` ({bad} of {value.size})"] if bad else []
+    return counts

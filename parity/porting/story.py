@@ -16,13 +16,14 @@ from parity.pairing.relations import Relation
 from parity.porting import elsewhere, folding, freezing, in_keras, kept, moved, outputs, short, ties, training
 from parity.porting.causes import UNKNOWN, Bank
 from parity.porting.cuts import Cut, Step, extras
-from parity.porting.fresh import SHIFTS, neutral, untouched, untrained
-from parity.porting.options import AS_IS, TORCH_TO_TENSORFLOW, Array, is_onnx
+from parity.porting.fresh import SHIFTS, neutral, not_finite, untouched, untrained
+from parity.porting.options import AS_IS, TENSORFLOW_TO_TORCH, TORCH_TO_TENSORFLOW, Array, is_onnx
 from parity.porting.orders import Orders
 from parity.porting.sides import LABELS, TENSORFLOW, TORCH, Models
 from parity.porting.verdict import LayerVerdict, Source, Verdict, at_every_call, decide, layer_name, listed
 
 Progress = Callable[[str, Any], None]
+NAMED = 3  # weights that a note names
 
 
 @dataclass(frozen=True)
@@ -319,6 +320,17 @@ def _of_the_other_port(sources: Sequence[Source], models: Models) -> list[str]:
     ]
 
 
+def _not_finite(prepared: Prepared) -> list[str]:
+    """Return a note for each side whose own weights are not finite, before they were carried anywhere."""
+    own = {TENSORFLOW_TO_TORCH: (TENSORFLOW,), TORCH_TO_TENSORFLOW: (TORCH,)}
+    notes = list[str]()
+    for side in own.get(prepared.models.options.weights, (TENSORFLOW, TORCH)):
+        odd = not_finite(prepared.weights[side], prepared.models[side])
+        more = f" and {len(odd) - NAMED} weights more" if len(odd) > NAMED else ""
+        notes += [f"weights of the {LABELS[side]} model are not finite: {', '.join(odd[:NAMED])}{more}"] if odd else []
+    return notes
+
+
 def verdict_of(story: Story) -> Verdict:
     prepared, layers = story.prepared, story.layers
     models, weight_plan, matching = prepared.models, prepared.plan, prepared.matching
@@ -340,6 +352,9 @@ def verdict_of(story: Story) -> Verdict:
         found += [(one.tensor, one) for one in story.step]
         told = (f"`{name}`: {one.note.rstrip('.')}" for name, one in found if one.verdict == verdict and one.note)
         why = next(told, "")
+    odd = _not_finite(prepared)
+    if odd and verdict == NOT_COMPARED:
+        why = f"{why}; {odd[0]}" if why else odd[0]
     names = ({op.index: op for op in models[TENSORFLOW].ops}, {op.index: op for op in models[TORCH].ops})
     sources = [] if unlike else moved.as_one(in_keras.mended(story.sources, models), models)
     return Verdict(
@@ -357,6 +372,7 @@ def verdict_of(story: Story) -> Verdict:
                 [
                     *models.notes,
                     *prepared.notes,
+                    *odd,
                     *weight_plan.notes,
                     *matching.notes,
                     *idle,

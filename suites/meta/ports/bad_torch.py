@@ -12,6 +12,14 @@ def good():
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 7 * 6, 3))
 
 
+def diverged():
+    """Two weights that training made NaN and infinite."""
+    model = good()
+    with torch.no_grad():
+        model[3].weight[1, :2] = torch.tensor([float("nan"), float("inf")])
+    return model
+
+
 def raises():
     return nn.Sequential(nn.Conv2d(3, 4, kernel=3))
 
