@@ -225,7 +225,8 @@ class Orders:
             return self._guess(mine, theirs)
         shapes = self.models[TENSORFLOW].shapes[way_a[0]][1:], self.models[TORCH].shapes[way_b[0]][1:]
         try:
-            return through(with_shapes(start, *shapes), map_a[None], map_b[None]), sure
+            behind = through(with_shapes(start, *shapes), map_a[None], map_b[None])
+            return _with_places_kept(behind, map_a, shapes[0]), sure
         except PairingError:  # what moves numbers left others on one side: a fault that the values will show
             return self._guess(mine, theirs)
 
@@ -618,6 +619,21 @@ def _one_order(one: Relation, other: Relation) -> bool:
     if one.perm is None or other.perm is None:
         return one.name == other.name and one.perm is other.perm
     return one.name == other.name and np.array_equal(one.perm, other.perm)
+
+
+def _with_places_kept(relation: Relation, features: Array, sample: tuple[int, ...]) -> Relation:
+    """Return the order of two flattened images with the places of each channel in one order on both sides.
+
+    Flattening lays channels otherwise, never places: a side that alone transposes an image first has a fault, which is
+    to be seen. `features` says which element of TensorFlow's image, (places, channels), each of its features is.
+    """
+    if relation.perm is None or len(sample) < VECTOR_AXES or {len(relation.tf_shape), len(relation.torch_shape)} != {1}:
+        return relation
+    channel = features.reshape(-1) % sample[-1]
+    of_torch = channel[relation.perm]
+    order = np.empty_like(relation.perm)
+    order[np.argsort(of_torch, kind="stable")] = np.argsort(channel, kind="stable")
+    return Relation.explicit(order, relation.tf_shape, relation.torch_shape)
 
 
 def _repeats(op: Op) -> bool:

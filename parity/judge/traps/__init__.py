@@ -26,13 +26,14 @@ from parity.judge.traps import recurrence as recurrence
 from parity.judge.traps import reshaped as reshaped
 from parity.judge.traps import resize as resize
 from parity.judge.traps import shuffled as shuffled
+from parity.judge.traps import turned as turned
 from parity.judge.traps import weights as weights
 from parity.judge.traps.remedy import Remedy, called
 from parity.judge.traps.scene import Scene
 
 FAMILIES = (
     geometry, pooling, resize, normalisation, lengths, activation, recurrence, attention, embedding, shuffled, reshaped,
-    inputs, merging, parts, biases, weights, joined, made, kinds,
+    turned, inputs, merging, parts, biases, weights, joined, made, kinds,
 )  # fmt: skip
 
 TRAPS: Mapping[str, Callable[[Scene], Iterator[Remedy]]] = {

@@ -23,6 +23,7 @@ from suites.meta.ports.further import FURTHER
 from suites.meta.ports.galleries import GALLERIES
 from suites.meta.ports.gaps import GAPS
 from suites.meta.ports.networks import NETWORKS
+from suites.meta.ports.places import PLACES
 from suites.meta.ports.planted import PLANTED
 from suites.meta.ports.ported import PORTED
 from suites.meta.ports.published import PUBLISHED
@@ -40,7 +41,7 @@ FOLDER = Path(__file__).resolve().parent
 CASES: tuple[Case, ...] = (
     *CORRECT, *CURED, *FAULTS, *SEVERAL, *FURTHER, *GAPS, *SOUGHT, *VISION, *EXAMINED, *PUBLISHED, *WRITTEN, *BEHIND,
     *BAD, *ZOO, *ACCEPTED, *NETWORKS, *TRAINED, *ADDENDS, *GALLERIES, *PLANTED, *PORTED, *VOLUMES, *ELEMENTS,
-    *REPEATED, *FLATTENED, *TOLD,
+    *REPEATED, *FLATTENED, *TOLD, *PLACES,
 )  # fmt: skip
 
 __all__ = ["BAD", "CASES", "CORRECT", "FAULTS", "FOLDER", "Case", "Source"]
