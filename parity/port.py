@@ -175,6 +175,7 @@ def compare(prepared: Prepared, tell: Progress) -> Verdict:
             tell("stage", "one step of the whole")
             story.end_step(training.whole_step(models, prepared.inputs, prepared.plan, prepared.orders))
         story.ends = outputs.compare(models, prepared.inputs, prepared.orders)
+        story.notes += tuple(outputs.axes(models))
         story.sources += () if story.uncarried else story.ends.sources
         if not story.sources and not story.uncarried and not models.options.train:
             story.look_further(found, tell)

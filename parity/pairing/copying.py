@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -10,14 +10,14 @@ import numpy as np
 from parity.errors import PairingError
 from parity.model.layout import Array
 from parity.model.trace import OPERATORS, ROW, Op, Trace, weight_names
-from parity.pairing import biases, cubes, free, references
+from parity.pairing import biases, crossed, cubes, free, placed, references
 from parity.pairing.biases import Shared
 from parity.pairing.carry import Carry
 from parity.pairing.families import family
 from parity.pairing.fitting import along, fitting, of_patches, role_pairs, rows_are_inputs
 from parity.pairing.free import Free
 from parity.pairing.held import constants
-from parity.pairing.match import GRAPH, ONLY_ONE, ORDER, Matching, OpPair
+from parity.pairing.match import BY_HAND, GRAPH, ONLY_ONE, ORDER, VALUE, Matching, OpPair
 from parity.pairing.norms import SHAPING
 from parity.pairing.references import Shape, read, shapes_of
 from parity.pairing.stacked import Stacked
@@ -340,16 +340,26 @@ class _Planner:
         self.notes.append(f"`{mine.reference}` and torch's `{other.reference}` belong together by their sizes alone")
 
     def finish(self) -> WeightPlan:
+        links, notes = placed.in_place(self.links)
         return WeightPlan(
-            links=tuple(self.links),
+            links=tuple(links),
             unmatched_tensorflow=self._unmatched(0),
             unmatched_torch=self._unmatched(1),
             used_twice=tuple(dict.fromkeys(self.twice)),
-            notes=tuple(dict.fromkeys(self.notes)),
+            notes=tuple(dict.fromkeys((*self.notes, *notes, *crossed.notes(self._by_places())))),
             tensorflow_shapes=self.shapes[0],
             torch_shapes=self.shapes[1],
             misfits=(frozenset(self.misfits[0]), frozenset(self.misfits[1])),
         )
+
+    def _by_places(self) -> Iterator[tuple[str, str]]:
+        """Yield the names of layers whose places alone say that they belong together."""
+        for link in self.links:
+            if link.pair.how not in (BY_HAND, VALUE):
+                one = crossed.label(link.tensorflow, self.ops[0].get(link.pair.tensorflow))
+                two = crossed.label(link.torch, self.ops[1].get(link.pair.torch))
+                if one is not None and two is not None:
+                    yield one, two
 
     def _accept(self, link: WeightLink) -> None:
         known = self.partner[0].get(link.tensorflow), self.partner[1].get(link.torch)

@@ -13,7 +13,7 @@ from math import prod
 import numpy as np
 
 from parity.model.trace import Op, Trace
-from parity.pairing import attending, biases, branches, byhand, crossed, directions, fingerprints, scales, stacked
+from parity.pairing import attending, biases, branches, byhand, directions, fingerprints, scales, stacked
 from parity.pairing.assign import assign
 from parity.pairing.calls import one_layer_each
 from parity.pairing.evidence import ALIKE_NAMES, NO_WAY, Scores, evidence, names_alike
@@ -167,13 +167,9 @@ def match_all(
         [op for op in tensorflow.ops if counts(op)],
         [op for op in torch.ops if counts(op)],
         weighted.ambiguous,
-        (*weighted.notes, *notes, *crossed.notes(tensorflow, torch, _by_places(pairs))),
+        (*weighted.notes, *notes),
         weighted.stacked,
     )
-
-
-def _by_places(pairs: Iterable[OpPair]) -> list[tuple[int, int]]:
-    return [(pair.tensorflow, pair.torch) for pair in pairs if pair.how not in (BY_HAND, VALUE)]
 
 
 def _corrected(

@@ -76,6 +76,22 @@ def compare(models: Models, inputs: Mapping[str, list[Array]], orders: Orders) -
     return Ends(tuple(verdicts), why, tuple(sources), _unsteady(models, inputs, found))
 
 
+def axes(models: Models) -> list[str]:
+    """Return a sentence for each output that has more axes on one side: a loss that takes both may not bear that.
+
+    (batch, 1) minus (batch,) is (batch, batch) to both frameworks.
+    """
+    mine, theirs, found = models[TENSORFLOW], models[TORCH], []
+    for index, name in enumerate(mine.output_names):
+        shapes = mine.shapes.get(mine.outputs[index]), theirs.shapes.get(theirs.outputs[index])
+        if None not in shapes and len(shapes[0] or ()) != len(shapes[1] or ()):
+            found.append(
+                f"`{name}` has another shape, {shapes[0]} in TensorFlow and {shapes[1]} in torch: only its numbers were"
+                " compared"
+            )
+    return found
+
+
 def _unsteady(models: Models, inputs: Mapping[str, list[Array]], first: Mapping[str, Sequence[Array]]) -> str:
     """Return which model gives other outputs when it is called twice in a row, and how far these are apart.
 
