@@ -12,7 +12,7 @@ from parity.model.trace import Trace, made_of_inputs
 from parity.pairing import batches
 from parity.pairing.copying import WeightPlan, plan
 from parity.pairing.match import Matching, match_all, match_weighted
-from parity.porting import baked, divided, exchanging, outputs, reshaping, stacking, training, waking
+from parity.porting import baked, divided, dropping, exchanging, outputs, reshaping, stacking, training, waking
 from parity.porting.causes import Bank
 from parity.porting.convert import Conversion, directions, write
 from parity.porting.convert import settings as convert_settings
@@ -182,7 +182,8 @@ def compare(prepared: Prepared, tell: Progress) -> Verdict:
         dump.close()
     except ParityError as error:  # what was compared until then is still worth telling
         story.broken = str(error)
-    story.notes += (*repro.notes, *batches.notes(models[TENSORFLOW], models[TORCH], matching.pairs))
+    called = batches.notes(models[TENSORFLOW], models[TORCH], matching.pairs)
+    story.notes += (*repro.notes, *called, *dropping.notes(models))
     return verdict_of(story)
 
 

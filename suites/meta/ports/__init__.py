@@ -16,6 +16,7 @@ from suites.meta.ports.case import Case, Source
 from suites.meta.ports.correct import CORRECT
 from suites.meta.ports.crossings import CROSSINGS
 from suites.meta.ports.cured import CURED
+from suites.meta.ports.dropped import DROPPED
 from suites.meta.ports.elements import ELEMENTS
 from suites.meta.ports.examined import EXAMINED
 from suites.meta.ports.faults import FAULTS
@@ -41,8 +42,8 @@ from suites.meta.ports.zoo import ZOO
 FOLDER = Path(__file__).resolve().parent
 CASES: tuple[Case, ...] = (
     *CORRECT, *CURED, *FAULTS, *SEVERAL, *FURTHER, *GAPS, *SOUGHT, *VISION, *EXAMINED, *PUBLISHED, *WRITTEN, *BEHIND,
-    *BAD, *ZOO, *ACCEPTED, *NETWORKS, *TRAINED, *ADDENDS, *CROSSINGS, *ELEMENTS, *FLATTENED, *GALLERIES, *PLACES,
-    *PLANTED, *PORTED, *REPEATED, *TOLD, *VOLUMES,
+    *BAD, *ZOO, *ACCEPTED, *NETWORKS, *TRAINED, *ADDENDS, *CROSSINGS, *DROPPED, *ELEMENTS, *FLATTENED, *GALLERIES,
+    *PLACES, *PLANTED, *PORTED, *REPEATED, *TOLD, *VOLUMES,
 )  # fmt: skip
 
 __all__ = ["BAD", "CASES", "CORRECT", "FAULTS", "FOLDER", "Case", "Source"]
