@@ -90,6 +90,13 @@ def alike(models: Models, orders: Orders) -> bool:
     return all(gap is not None and gap <= SAME for gap in gaps)
 
 
+def told_apart(models: Models, orders: Orders) -> bool:
+    """Return whether one of a few further draws of the usual inputs makes the twins' outputs differ."""
+    allowed = max(CLOSE, models.slack(SINGLE))
+    gaps = [_apart_there(models, orders, number, 1.0) for number in range(2 * DRAWN)]
+    return any(gap is not None and gap > allowed for gap in gaps)
+
+
 def _proved(
     models: Models, orders: Orders, odd: tuple[Sequence[Op], Sequence[Op]], cuts: Sequence[Cut], allowed: float
 ) -> Remedy | None:

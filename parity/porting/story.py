@@ -13,7 +13,7 @@ from parity.pairing.copying import WeightPlan
 from parity.pairing.families import family
 from parity.pairing.match import Matching
 from parity.pairing.relations import Relation
-from parity.porting import elsewhere, folding, freezing, in_keras, kept, moved, outputs, short, ties, training
+from parity.porting import elsewhere, folding, freezing, in_keras, kept, loaded, moved, outputs, short, ties, training
 from parity.porting.causes import UNKNOWN, Bank
 from parity.porting.cuts import Cut, Step, extras
 from parity.porting.fresh import SHIFTS, neutral, not_finite, untouched, untrained
@@ -278,6 +278,10 @@ class Story:
         for source in (*([bent] if bent is not None else []), *shortened):
             self.sources.append(source)
             self.ends = outputs.Ends((*self.ends.verdicts, SEMANTIC), self.ends.why or source.evidence)
+        if not self.ends.verdicts:
+            own = loaded.compare(prepared.models, prepared.plan, prepared.orders, prepared.weights)
+            self.notes += own.notes
+            self.ends = replace(self.ends, verdicts=(SEMANTIC,), why=own.why) if own.why else self.ends
 
     def end_step(self, findings: list[Finding]) -> None:
         """Take the step of the whole model."""

@@ -24,6 +24,7 @@ from suites.meta.ports.flattened import FLATTENED
 from suites.meta.ports.further import FURTHER
 from suites.meta.ports.galleries import GALLERIES
 from suites.meta.ports.gaps import GAPS
+from suites.meta.ports.loaded import LOADED
 from suites.meta.ports.networks import NETWORKS
 from suites.meta.ports.places import PLACES
 from suites.meta.ports.planted import PLANTED
@@ -43,7 +44,7 @@ FOLDER = Path(__file__).resolve().parent
 CASES: tuple[Case, ...] = (
     *CORRECT, *CURED, *FAULTS, *SEVERAL, *FURTHER, *GAPS, *SOUGHT, *VISION, *EXAMINED, *PUBLISHED, *WRITTEN, *BEHIND,
     *BAD, *ZOO, *ACCEPTED, *NETWORKS, *TRAINED, *ADDENDS, *CROSSINGS, *DROPPED, *ELEMENTS, *FLATTENED, *GALLERIES,
-    *PLACES, *PLANTED, *PORTED, *REPEATED, *TOLD, *VOLUMES,
+    *LOADED, *PLACES, *PLANTED, *PORTED, *REPEATED, *TOLD, *VOLUMES,
 )  # fmt: skip
 
 __all__ = ["BAD", "CASES", "CORRECT", "FAULTS", "FOLDER", "Case", "Source"]
