@@ -36,6 +36,8 @@ PRODUCTS = frozenset({"matmul", "einsum", "sdpa"})
 POOLING = frozenset({"reduce", "global_avg_pool", "global_max_pool"})
 JOINING = frozenset({"concat", "stack"})
 DIVIDING = frozenset({"split", "slice"})
+# Kinds that move numbers between channels and places; the other side may write the same as reshapes.
+BLOCKS = frozenset({"depth_to_space", "space_to_depth"})
 VECTOR_AXES = 2
 
 
@@ -202,7 +204,9 @@ class Orders:
         shown = self._shown(mine, theirs)
         if shown is not None:
             return shown, False
-        way_a, way_b = self._way(mine, 0), self._way(theirs, 1)
+        way_a, way_b = self._spread(mine, theirs) or (self._way(mine, 0), self._way(theirs, 1))
+        if (mine, theirs) in self._known:  # an image whose numbers were followed
+            return self._known[(mine, theirs)], (mine, theirs) in self._sure
         if way_a[0] == mine and way_b[0] == theirs:
             ways = self._joined, self._divided, self._kept, self._beside, self._repeated, self._reduced
             return next((found for way in ways if (found := way(mine, theirs)) is not None), None) or self._guess(
@@ -229,6 +233,55 @@ class Orders:
             return _with_places_kept(behind, map_a, shapes[0]), sure
         except PairingError:  # what moves numbers left others on one side: a fault that the values will show
             return self._guess(mine, theirs)
+
+    def _spread(self, mine: int, theirs: int) -> tuple[Way, Way] | None:
+        """Return the ways from the last two images whose order is told behind what one call repeats or puts in blocks.
+
+        Only where each number stands at its place in both, but for the axis of the channels: another order of such
+        images is a fault. None where no such call leads to the two tensors.
+        """
+        ends = self._way(mine, 0, repeats=True, blocks=True), self._way(theirs, 1, repeats=True, blocks=True)
+        last = [max((count for count, op in enumerate(way[1]) if _spreads(op)), default=-1) for way in ends]
+        if max(last) < 0:
+            return None
+        start, sure = self._from(ends[0][0], ends[1][0])
+        if start is None or not start.by_sample:
+            return None
+        images = [
+            [
+                at + 1
+                for at, op in enumerate(way[1])
+                if at >= after and len(trace.shapes[op.outputs[0]]) == IMAGE_AXES + 1
+            ]
+            for way, after, trace in zip(ends, last, (self.models[TENSORFLOW], self.models[TORCH]), strict=True)
+        ]
+        for counts in product(*(some[::-1] for some in images)):
+            (first, some), (second, others) = (
+                (way[0], way[1][:count]) for way, count in zip(ends, counts, strict=True)
+            )
+            image = some[-1].outputs[0], others[-1].outputs[0]
+            named = self._image_of((first, some), (second, others), start)
+            if named is not None:
+                self._known[image] = named
+                self._sure |= {image} if sure else set()
+                return (image[0], ends[0][1][counts[0] :]), (image[1], ends[1][1][counts[1] :])
+        return None
+
+    def _image_of(self, mine: Way, theirs: Way, start: Relation) -> Relation | None:
+        """Return which of the two usual orders the images at the end of two ways are in, number by number."""
+        shapes = self.models[TENSORFLOW].shapes, self.models[TORCH].shapes
+        ends = shapes[0][mine[1][-1].outputs[0]], shapes[1][theirs[1][-1].outputs[0]]
+        fitting = [Relation(name) for name in ("channels", SAME) if Relation(name).fits(*ends)]
+        try:
+            maps = [self.moved(*way, side) for way, side in ((mine, TWIN_TENSORFLOW), (theirs, TWIN_TORCH)) if fitting]
+        except ParityError as error:
+            if is_fatal(error):
+                raise
+            return None
+        if not maps:
+            return None
+        told = start.elements(shapes[0][mine[0]][1:])[maps[1]]
+        return next((one for one in fitting if np.array_equal(one.to_torch(maps[0][None])[0], told)), None)
 
     def _shown(self, mine: int, theirs: int) -> Relation | None:
         """Return what the values showed of the tensors right before two operations that leave each number in place."""
@@ -486,15 +539,18 @@ class Orders:
         except PairingError:
             return None
 
-    def _way(self, tensor: int, side: int, repeats: bool = False) -> Way:
-        """Follow a tensor back through what moves numbers, or treats each on its own; on request, or repeats them."""
+    def _way(self, tensor: int, side: int, repeats: bool = False, blocks: bool = False) -> Way:
+        """Follow a tensor back through what moves numbers, or treats each on its own.
+
+        On request also through what repeats them, or moves blocks of them between channels and places.
+        """
         ops: list[Op] = []
         while True:
             maker = self._producers[side].get(tensor)
             if maker is None or len(set(maker.inputs)) != 1:
                 return tensor, ops[::-1]
             one = maker.effect in (MOVES, ELEMENTWISE) and len(maker.inputs) == 1
-            if not one and not (repeats and _repeats(maker)):
+            if not one and not (repeats and _repeats(maker)) and not (blocks and maker.kind in BLOCKS):
                 return tensor, ops[::-1]
             ops.append(maker)
             tensor = maker.inputs[0]
@@ -636,6 +692,10 @@ def _with_places_kept(relation: Relation, features: Array, sample: tuple[int, ..
     return Relation.explicit(order, relation.tf_shape, relation.torch_shape)
 
 
+def _spreads(op: Op) -> bool:
+    return _repeats(op) or op.kind in BLOCKS
+
+
 def _repeats(op: Op) -> bool:
     return op.kind in REPEATING or (op.kind in JOINING and len(set(op.inputs)) == 1)  # with itself
 
@@ -645,7 +705,7 @@ def _moves(way: Way) -> bool:
 
 
 def _effect(op: Op) -> str:
-    return MOVES if _repeats(op) else op.effect
+    return MOVES if _spreads(op) else op.effect
 
 
 def _stretches(ops: Sequence[Op]) -> list[list[Op]]:

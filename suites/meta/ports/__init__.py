@@ -33,6 +33,7 @@ from suites.meta.ports.published import PUBLISHED
 from suites.meta.ports.repeated import REPEATED
 from suites.meta.ports.several import SEVERAL
 from suites.meta.ports.sought import SOUGHT
+from suites.meta.ports.spread import SPREAD
 from suites.meta.ports.told import TOLD
 from suites.meta.ports.trained import TRAINED
 from suites.meta.ports.vision import VISION
@@ -44,7 +45,7 @@ FOLDER = Path(__file__).resolve().parent
 CASES: tuple[Case, ...] = (
     *CORRECT, *CURED, *FAULTS, *SEVERAL, *FURTHER, *GAPS, *SOUGHT, *VISION, *EXAMINED, *PUBLISHED, *WRITTEN, *BEHIND,
     *BAD, *ZOO, *ACCEPTED, *NETWORKS, *TRAINED, *ADDENDS, *CROSSINGS, *DROPPED, *ELEMENTS, *FLATTENED, *GALLERIES,
-    *LOADED, *PLACES, *PLANTED, *PORTED, *REPEATED, *TOLD, *VOLUMES,
+    *LOADED, *PLACES, *PLANTED, *PORTED, *REPEATED, *SPREAD, *TOLD, *VOLUMES,
 )  # fmt: skip
 
 __all__ = ["BAD", "CASES", "CORRECT", "FAULTS", "FOLDER", "Case", "Source"]
