@@ -421,6 +421,8 @@ class Orders:
         wanted = "channels" if any(spatial) or len(shape) >= IMAGE_AXES + 1 else "same"
         if [maker.kind if maker else "" for maker in makers] == [PADDED_PATCHES] * 2:
             return _of_patches(makers[0], shape, other), True
+        if all(spatial) and shape[0] != other[0] and Relation("channels").fits(shape, (shape[0], *other[1:])):
+            return Relation("channels"), True  # one side joins several batches: frames or twins called one by one
         named = [Relation(name) for name in (wanted, "same", "channels") if Relation(name).fits(shape, other)]
         if named and self._heads_apart(mine, theirs):
             # Four heads of three numbers only look like three of four whose channels were moved.

@@ -21,6 +21,7 @@ from suites.meta.ports.elements import ELEMENTS
 from suites.meta.ports.examined import EXAMINED
 from suites.meta.ports.faults import FAULTS
 from suites.meta.ports.flattened import FLATTENED
+from suites.meta.ports.frames import FRAMES
 from suites.meta.ports.further import FURTHER
 from suites.meta.ports.galleries import GALLERIES
 from suites.meta.ports.gaps import GAPS
@@ -44,8 +45,8 @@ from suites.meta.ports.zoo import ZOO
 FOLDER = Path(__file__).resolve().parent
 CASES: tuple[Case, ...] = (
     *CORRECT, *CURED, *FAULTS, *SEVERAL, *FURTHER, *GAPS, *SOUGHT, *VISION, *EXAMINED, *PUBLISHED, *WRITTEN, *BEHIND,
-    *BAD, *ZOO, *ACCEPTED, *NETWORKS, *TRAINED, *ADDENDS, *CROSSINGS, *DROPPED, *ELEMENTS, *FLATTENED, *GALLERIES,
-    *LOADED, *PLACES, *PLANTED, *PORTED, *REPEATED, *SPREAD, *TOLD, *VOLUMES,
+    *BAD, *ZOO, *ACCEPTED, *NETWORKS, *TRAINED, *ADDENDS, *CROSSINGS, *DROPPED, *ELEMENTS, *FLATTENED, *FRAMES,
+    *GALLERIES, *LOADED, *PLACES, *PLANTED, *PORTED, *REPEATED, *SPREAD, *TOLD, *VOLUMES,
 )  # fmt: skip
 
 __all__ = ["BAD", "CASES", "CORRECT", "FAULTS", "FOLDER", "Case", "Source"]
