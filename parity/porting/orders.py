@@ -230,7 +230,7 @@ class Orders:
         shapes = self.models[TENSORFLOW].shapes[way_a[0]][1:], self.models[TORCH].shapes[way_b[0]][1:]
         try:
             behind = through(with_shapes(start, *shapes), map_a[None], map_b[None])
-            return _with_places_kept(behind, map_a, shapes[0]), sure
+            return _with_places_kept(behind, with_shapes(start, *shapes), map_a), sure
         except PairingError:  # what moves numbers left others on one side: a fault that the values will show
             return self._guess(mine, theirs)
 
@@ -679,19 +679,29 @@ def _one_order(one: Relation, other: Relation) -> bool:
     return one.name == other.name and np.array_equal(one.perm, other.perm)
 
 
-def _with_places_kept(relation: Relation, features: Array, sample: tuple[int, ...]) -> Relation:
+def _with_places_kept(behind: Relation, before: Relation, features: Array) -> Relation:
     """Return the order of two flattened images with the places of each channel in one order on both sides.
 
     Flattening lays channels otherwise, never places: a side that alone transposes an image first has a fault, which is
-    to be seen. `features` says which element of TensorFlow's image, (places, channels), each of its features is.
+    to be seen. `features` says which element of TensorFlow's image, (places, channels), each of its features is. Images
+    that stand transposed as they were made stay so.
     """
-    if relation.perm is None or len(sample) < VECTOR_AXES or {len(relation.tf_shape), len(relation.torch_shape)} != {1}:
-        return relation
-    channel = features.reshape(-1) % sample[-1]
-    of_torch = channel[relation.perm]
-    order = np.empty_like(relation.perm)
-    order[np.argsort(of_torch, kind="stable")] = np.argsort(channel, kind="stable")
-    return Relation.explicit(order, relation.tf_shape, relation.torch_shape)
+    sample = before.tf_shape
+    if behind.perm is None or len(sample) < VECTOR_AXES or {len(behind.tf_shape), len(behind.torch_shape)} != {1}:
+        return behind
+    made = before.elements(sample)
+    if not np.array_equal(made, _place_by_place(np.arange(made.size) % sample[-1], made % sample[-1])):
+        return behind
+    channels = features.reshape(-1) % sample[-1]
+    order = _place_by_place(channels, channels[behind.perm])
+    return Relation.explicit(order, behind.tf_shape, behind.torch_shape)
+
+
+def _place_by_place(mine: Array, theirs: Array) -> Array:
+    """Return which of my elements each of theirs is, if the k-th of a channel is the k-th of that channel."""
+    order = np.empty(mine.size, np.int64)
+    order[np.argsort(theirs, kind="stable")] = np.argsort(mine, kind="stable")
+    return order
 
 
 def _spreads(op: Op) -> bool:
