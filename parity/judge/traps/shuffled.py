@@ -9,13 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from parity.judge.traps.activation import place
-from parity.judge.traps.remedy import Remedy, called, insert, skip, together
-from parity.judge.traps.scene import SELECTS, Scene
+from parity.judge.traps.remedy import Remedy, called, insert, replace, skip, together
+from parity.judge.traps.scene import SELECTS, Scene, read_first
 from parity.model.trace import MOVES, Op, Trace
 
 IDS = ()
 CHANNELS = "channel-order"
 SHUFFLES = "channel_shuffle"
+REPEATS = {"op:repeat": "repeat_interleave", "op:repeat_interleave": "repeat"}  # what a port may have meant instead
 SHOWN = 12  # places of an order that a line shows
 # What treats each channel by itself, so that an order behind it is one before it.
 THROUGH = frozenset({"activation", "batch_norm", "prelu", "rescale", "dropout", "identity", "max_pool", "avg_pool"})
@@ -40,11 +41,41 @@ def propose(scene: Scene) -> Iterator[Remedy]:
     theirs = [_without(scene, run) for run in _runs(scene.torch_ops, scene.torch_trace)]
     mine = [one for run in _runs(scene.tensorflow_ops, scene.tensorflow_trace) for one in _with(scene, run)]
     found = [one for one in theirs if one.trap != CHANNELS or len(one.edits) > 1]  # one choice alone is told elsewhere
-    yield from (*found, *mine)
+    yield from (*found, *mine, *_repeated(scene))
     for given in mine:
         for taken in theirs:  # both put channels into an order, each into another one
             one = together([given, taken], given)
             yield called(one, (given.named or (None, None))[0], (taken.named or (None, None))[1])
+
+
+def _repeated(scene: Scene) -> Iterator[Remedy]:
+    """Yield repeats of an axis one by one where torch repeats it as a whole, and the other way round."""
+    for op in scene.torch_ops:
+        given, made = (scene.torch_trace.shapes.get(tensor, ()) for tensor in (read_first(op), op.outputs[0]))
+        grown = [axis for axis, sizes in enumerate(zip(given, made, strict=False)) if sizes[0] != sizes[1]]
+        if op.kind not in REPEATS or len(given) != len(made) or len(grown) != 1:
+            continue
+        axis, size = grown[0], given[grown[0]]
+        count, meant = made[axis] // size, REPEATS[op.kind]
+        whole = meant == "repeat"
+        indices = np.tile(np.arange(size), count) if whole else np.repeat(np.arange(size), count)
+        counts = ", ".join(str(count if at == axis else 1) for at in range(len(given)))
+        text = f"x.repeat({counts})" if whole else f"x.repeat_interleave({count}, {axis})"
+        says = f"repeated {'as a whole' if whole else 'one by one'}, as {text}"
+        config = {"axis": axis, "indices": [int(one) for one in indices]}
+        one = replace(op, "operand-order", says, f"{text} in place of `{op.name}`", "gather", config, cost=1.2)
+        yield _as_channels(scene, op, one, axis)
+
+
+def _as_channels(scene: Scene, op: Op, remedy: Remedy, axis: int) -> Remedy:
+    """Return a remedy of repeated channels with what must come out: the images are no longer in another order."""
+    want, made = scene.expected_tensorflow, scene.torch_trace.shapes[op.outputs[0]]
+    if want is None or scene.wanted not in op.outputs or not scene.tensorflow_ops or axis != 1:
+        return remedy
+    if want.ndim != IMAGE_RANK + 1 or made[1:] != (want.shape[-1], *want.shape[1:-1]):
+        return remedy
+    at = scene.tensorflow_ops[-1].outputs[0], scene.wanted, "channels"
+    return dataclasses.replace(remedy, expects=np.moveaxis(want, -1, 1), settles=(at,))
 
 
 def _without(scene: Scene, run: Run) -> Remedy:
