@@ -333,11 +333,14 @@ def _shuffled_by_hand(scene: Scene) -> Iterator[Remedy]:
     for first, last in combinations(reshapes, 2):
         given, made = scene.shapes.get(first.inputs[0], ()), scene.shapes.get(last.outputs[0], ())
         if len(given) == len(made) == IMAGE_AXES and made[2] > given[2]:
-            yield from _channels_turned(moved[-1], first, last, made[2] // given[2], given[1])
+            yield from _channels_turned(moved[-1], first, last, made[2] // given[2], given[1], forth=True)
+        elif len(given) == len(made) == IMAGE_AXES and made[2] < given[2]:
+            yield from _channels_turned(moved[-1], first, last, given[2] // made[2], made[1], forth=False)
 
 
-def _channels_turned(mine: Op, first: Op, last: Op, block: int, channels: int) -> Iterator[Remedy]:
-    """The channels of a block in the other order before torch's first step, either way."""
+def _channels_turned(mine: Op, first: Op, last: Op, block: int, channels: int, forth: bool) -> Iterator[Remedy]:
+    """The channels of a block in the other order before torch's first step, or behind its last one, either way."""
+    tensor, where = (first.inputs[0], f"before `{first.name}`") if forth else (last.outputs[0], f"after `{last.name}`")
     each, many = np.arange(channels), channels // (block * block)
     ways = (((many, block * block), (0, 1)), ((block * block, many), (0, 1)), ((block, block, many), (0, 1)),
             ((many, block, block), (1, 2)))  # fmt: skip
@@ -345,9 +348,9 @@ def _channels_turned(mine: Op, first: Op, last: Op, block: int, channels: int) -
         order = [int(n) for n in each.reshape(sizes).swapaxes(*turned).reshape(-1)]
         axes = f"{turned[0] + 1}, {turned[1] + 1}"
         text = f"x.reshape(n, {', '.join(map(str, sizes))}, h, w).transpose({axes}).reshape(x.shape)"
-        says, fix = "with the channels of a block in the other order", f"x = {text} before `{first.name}`"
+        says, fix = "with the channels of a block in the other order", f"x = {text} {where}"
         given = {"axis": 1, "indices": order}
-        one = insert(first.inputs[0], "pixel-shuffle-order", says, fix, "gather", given, order=first.index)
+        one = insert(tensor, "pixel-shuffle-order", says, fix, "gather", given, order=first.index)
         yield called(one, mine.name, last.name)
 
 

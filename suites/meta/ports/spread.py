@@ -22,4 +22,6 @@ SPREAD = (
     replace(_port("gated", "gated_in_turn", _IMAGE, "operand-order", ("repeat*", "repeat")), tolerated=("unknown",)),
     _port("repeated", "repeated", _IMAGE),
     _port("repeated", "repeated_in_turn", _IMAGE, "operand-order", ("repeat*", "repeat")),
+    _port("convolved", "convolved", _IMAGE),
+    _port("convolved", "convolved_of_other_blocks", _IMAGE, "pixel-shuffle-order", ("smaller*", "reshape*")),
 )

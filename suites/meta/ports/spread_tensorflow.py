@@ -54,3 +54,11 @@ def gated():
 
 def repeated():
     return _behind_a_convolution(lambda x: _head(ops.repeat(x, 2, -1)))
+
+
+def convolved():
+    def follows(x):
+        x = layers.Lambda(lambda t: tf.nn.space_to_depth(t, 2), name="smaller")(x)
+        return layers.Conv2D(3, 1, name="out")(x)
+
+    return _behind_a_convolution(follows)

@@ -90,3 +90,22 @@ def repeated():
 
 def repeated_in_turn():
     return Flattened(lambda x: x.repeat(1, 2, 1, 1), 384)
+
+
+class Convolved(nn.Module):
+    """A convolution of an image in blocks."""
+
+    def __init__(self, moved):
+        super().__init__()
+        self.conv, self.out, self.moved = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(32, 3, 1), moved
+
+    def forward(self, x):
+        return self.out(self.moved(self.conv(x)))
+
+
+def convolved():
+    return Convolved(smaller)
+
+
+def convolved_of_other_blocks():
+    return Convolved(smaller_by_channel)
