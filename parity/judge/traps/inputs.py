@@ -265,7 +265,7 @@ def _alone(scene: Scene) -> Iterator[Remedy]:
             if trap == "residual-scale":
                 beside = _sum_there(scene, op) or beside
             skipped.append(called(one, beside, op.name))
-        elif name in SELECTS and scene.shapes.get(read_first(op)) == scene.shapes.get(op.outputs[0]):
+        elif name in (*SELECTS, "roll") and scene.shapes.get(read_first(op)) == scene.shapes.get(op.outputs[0]):
             steps = len(scene.shapes.get(read_first(op), ())) == SEQUENCE  # such as (n, steps, features): no colours
             trap = "output-permutation" if _of_results(scene, op) else "operand-order" if steps else "channel-order"
             one = skip(op, trap, "without torch's reordering", f"remove `{op.name}`", cost=1.5)

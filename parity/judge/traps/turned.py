@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
+from parity.judge.traps import keras_places
 from parity.judge.traps.activation import place
-from parity.judge.traps.remedy import Remedy, called, change, insert, skip
+from parity.judge.traps.keras_words import named
+from parity.judge.traps.remedy import Remedy, called, change, insert, numbers, skip
 from parity.judge.traps.scene import Scene, read_first
 from parity.model.trace import Op
 
@@ -27,7 +30,7 @@ def propose(scene: Scene) -> Iterator[Remedy]:
             swapped = [{2: 3, 3: 2}.get(axis, axis) for axis in order]
             says = f"with height and width exchanged, as `{mine[0][0].name}` does"
             one = change(op, TURNED, says, _in_place_of(op, swapped), {"order": swapped}, cost=1.2)
-            yield called(one, mine[0][0].name, op.name)
+            yield called(_mended_by(one, _unturned(*mine[0])), mine[0][0].name, op.name)
     for op, order in mine:
         where = place(scene, op)
         if where is None:
@@ -36,7 +39,7 @@ def propose(scene: Scene) -> Iterator[Remedy]:
         text = f"x = x.permute({', '.join(map(str, moved))}) {where[1]}"
         says = f"with `{op.name}`, which exchanges places"
         one = insert(where[0], TURNED, says, text, PERMUTE, {"order": moved}, cost=1.2, order=op.index)
-        yield called(one, op.name, scene.maker(where[0]))
+        yield called(_mended_by(one, _unturned(op, order)), op.name, scene.maker(where[0]))
 
 
 def _of_tensorflow(scene: Scene) -> Iterator[tuple[Op, list[int]]]:
@@ -53,7 +56,24 @@ def _in_order(scene: Scene, op: Op, kept: list[int]) -> Remedy:
         one = skip(op, TURNED, says, f"remove `{op.name}`: TensorFlow exchanges no axes there", cost=1.2)
     else:
         one = change(op, TURNED, says, _in_place_of(op, kept), {"order": kept}, cost=1.2)
-    return called(one, scene.neighbour(op), op.name)
+    places = [axis - 1 for axis in _order(op, len(kept)) if axis not in (0, 1)]
+    line = keras_places.put(
+        scene, f"layers.Permute({numbers((*places, len(kept) - 1))})",
+        f"keras.ops.transpose(x, {numbers((0, *places, len(kept) - 1))})", keras_places.at(scene, op),
+    )  # fmt: skip
+    return called(_mended_by(one, line), scene.neighbour(op), op.name)
+
+
+def _unturned(op: Op, order: list[int]) -> str:
+    """Return the line that leaves places in their order in Keras's code."""
+    kept = _with_places_in_order(order, channels=len(order) - 1)
+    if kept == sorted(kept):
+        return f"remove {named(op)}"
+    return f"x = keras.ops.transpose(x, {numbers(kept)}) in place of {named(op)}"
+
+
+def _mended_by(remedy: Remedy, line: str | None) -> Remedy:
+    return replace(remedy, in_keras=lambda _: line)
 
 
 def _in_place_of(op: Op, order: Sequence[int]) -> str:

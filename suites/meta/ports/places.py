@@ -30,4 +30,6 @@ PLACES = (
     _port("film", "film_turned_channels_last", _FILM, _TURNED, ("conv", "permute_1")),
     _port("normalised", "normalised", _SQUARE),
     _port("normalised", "normalised_turned", _SQUARE, _TURNED, ("conv", "permute")),
+    _port("steps", "steps", "5x6"),
+    _port("steps", "steps_rolled", "5x6", "operand-order", ("rnn", "roll")),
 )

@@ -63,3 +63,8 @@ def normalised():
     given = keras.Input(SIZE)
     x = layers.Flatten()(_convolved(given, 8))
     return _network(given, layers.BatchNormalization(epsilon=1e-5, name="norm")(x))
+
+
+def steps():
+    given = keras.Input((5, 6))
+    return _network(given, layers.Flatten()(layers.LSTM(4, return_sequences=True, name="rnn")(given)))

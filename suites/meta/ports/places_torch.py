@@ -141,3 +141,23 @@ def film_turned():
 
 def film_turned_channels_last():
     return Film((0, 3, 4, 2, 1))
+
+
+class Steps(nn.Module):
+    """All steps of a sequence, maybe each of them one place later."""
+
+    def __init__(self, rolled):
+        super().__init__()
+        self.rnn, self.head, self.rolled = nn.LSTM(6, 4, batch_first=True), nn.Linear(20, 3), rolled
+
+    def forward(self, x):
+        x = self.rnn(x)[0]
+        return self.head((x.roll(1, 1) if self.rolled else x).flatten(1))
+
+
+def steps():
+    return Steps(False)
+
+
+def steps_rolled():
+    return Steps(True)
