@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from parity.judge.verdict import NOT_COMPARED, PRECISION, SEMANTIC, Finding
+from parity.judge.verdict import NOT_COMPARED, PASSING, PRECISION, SEMANTIC, Finding
 from parity.model.trace import MOVES, REPLAY, Op, used_weights, weight_names, weights_that_matter
 from parity.pairing.copying import WeightPlan
 from parity.pairing.families import family
@@ -345,8 +345,9 @@ def verdict_of(story: Story) -> Verdict:
     if story.broken:
         extra.append(NOT_COMPARED)
     if any(unmatched) and models.options.weights != AS_IS:
+        settled = not why and decide(layers, extra) in PASSING
         extra.append(NOT_COMPARED)
-        why = why or _unmatched_line(models, *unmatched)
+        why = why or _unmatched_line(models, *unmatched, settled)
     verdict = NOT_COMPARED if story.ends.unsteady else decide(layers, extra)
     unlike = _unlike_its_record(story) if verdict == SEMANTIC else ""
     if unlike:
@@ -447,12 +448,14 @@ def _without_partner(prepared: Prepared, settled: Container[str] = ()) -> tuple[
     return (found[0], found[1]), notes
 
 
-def _unmatched_line(models: Models, tensorflow: Sequence[str], torch: Sequence[str]) -> str:
-    parts = []
+def _unmatched_line(models: Models, tensorflow: Sequence[str], torch: Sequence[str], settled: bool) -> str:
+    """Return which weights have no partner, and what would settle it where all else is `settled`."""
+    parts, advice = list[str](), ""
     for side, names in ((TENSORFLOW, tensorflow), (TORCH, torch)):
         if not names:
             continue
         used = weights_that_matter(models[side])
         idle = "" if set(names) & used else " (no output depends on them)"
         parts.append(f"{LABELS[side]} weights without a partner: {listed(names, 4)}{idle}")
-    return "; ".join(parts)
+        advice = "; all else agrees: they are the same once these are taken out of the model" if idle else ""
+    return "; ".join(parts) + (advice if settled and len(parts) == 1 else "")

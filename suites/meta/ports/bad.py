@@ -104,6 +104,9 @@ def _models() -> Iterator[Case]:
     yield on_vectors("not-eager", "not_eager", "one_dense", "error", "switches eager execution off")
     yield on_vectors("of-keras-2", "of_keras_2", "one_dense", "error", "TF_USE_LEGACY_KERAS=1 makes tf.keras Keras 2")
     yield on_vectors("not-finite", "not_finite", "not_finite", "error", "ot finite")
+    yield on_vectors(
+        "idle", "one_dense", "idle", "undecided", "`spare.bias`", "no output depends", "taken out of the model"
+    )
     yield _wrong(
         "diverged", "good", "diverged", "weights of the PyTorch model are not finite: `3.weight` (2 of 504)",
         options=("--weights", "torch-to-tf"),
