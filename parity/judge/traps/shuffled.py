@@ -38,9 +38,12 @@ class Run:
 
 def propose(scene: Scene) -> Iterator[Remedy]:
     """Yield the remedies of this family that fit a scene."""
-    theirs = [_without(scene, run) for run in _runs(scene.torch_ops, scene.torch_trace)]
+    runs = list(_runs(scene.torch_ops, scene.torch_trace))
+    theirs = [_without(scene, run) for run in runs]
     mine = [one for run in _runs(scene.tensorflow_ops, scene.tensorflow_trace) for one in _with(scene, run)]
-    found = [one for one in theirs if one.trap != CHANNELS or len(one.edits) > 1]  # one choice alone is told elsewhere
+    # One choice alone is told elsewhere.
+    chosen = [len(run.steps) == 1 and run.steps[0].kind.removeprefix("op:") in SELECTS for run in runs]
+    found = [one for one, told in zip(theirs, chosen, strict=True) if one.trap != CHANNELS or not told]
     yield from (*found, *mine, *_repeated(scene))
     for given in mine:
         for taken in theirs:  # both put channels into an order, each into another one

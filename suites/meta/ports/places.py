@@ -32,4 +32,6 @@ PLACES = (
     _port("normalised", "normalised_turned", _SQUARE, _TURNED, ("conv", "permute")),
     _port("steps", "steps", "5x6"),
     _port("steps", "steps_rolled", "5x6", "operand-order", ("rnn", "roll")),
+    _port("flattened", "flattened_shuffled", _PICTURE, "channel-order", ("*", "channel_shuffle")),
+    _port("normalised", "normalised_shuffled", _SQUARE, "channel-order", ("conv", "channel_shuffle")),
 )

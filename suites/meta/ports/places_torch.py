@@ -19,6 +19,8 @@ class Flattened(nn.Module):
         x = F.relu(self.conv(x)) if self.plain else self.conv(x)
         if self.order == "turned":
             x = x.transpose(2, 3)
+        elif self.order == "shuffled":
+            x = F.channel_shuffle(x, 2)
         elif self.order is not None:
             x = x.permute(*self.order)
         x = x.flatten(1)
@@ -43,6 +45,14 @@ def flattened_square_turned():
 
 def flattened_square_turned_channels_last():
     return Flattened(TURNED, size=36)
+
+
+def flattened_shuffled():
+    return Flattened("shuffled")
+
+
+def normalised_shuffled():
+    return Flattened("shuffled", size=36, channels=8, norm=True)
 
 
 def normalised():
