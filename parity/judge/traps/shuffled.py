@@ -66,7 +66,7 @@ def _repeated(scene: Scene) -> Iterator[Remedy]:
         text = f"x.repeat({counts})" if whole else f"x.repeat_interleave({count}, {axis})"
         says = f"repeated {'as a whole' if whole else 'one by one'}, as {text}"
         config = {"axis": axis, "indices": [int(one) for one in indices]}
-        one = replace(op, "operand-order", says, f"{text} in place of `{op.name}`", "gather", config, cost=1.2)
+        one = replace(op, "output-permutation", says, f"{text} in place of `{op.name}`", "gather", config, cost=1.2)
         yield _as_channels(scene, op, one, axis)
 
 

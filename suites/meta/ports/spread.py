@@ -19,9 +19,11 @@ SPREAD = (
     _port("flattened", "flattened_of_other_blocks", _IMAGE, "output-permutation"),
     _port("gated", "gated", _IMAGE),
     # The gates of single elements were carried in the order that the fault gives to the images that they are of.
-    replace(_port("gated", "gated_in_turn", _IMAGE, "operand-order", ("repeat*", "repeat")), tolerated=("unknown",)),
+    replace(
+        _port("gated", "gated_in_turn", _IMAGE, "output-permutation", ("repeat*", "repeat")), tolerated=("unknown",)
+    ),
     _port("repeated", "repeated", _IMAGE),
-    _port("repeated", "repeated_in_turn", _IMAGE, "operand-order", ("repeat*", "repeat")),
+    _port("repeated", "repeated_in_turn", _IMAGE, "output-permutation", ("repeat*", "repeat")),
     _port("convolved", "convolved", _IMAGE),
     _port("convolved", "convolved_of_other_blocks", _IMAGE, "pixel-shuffle-order", ("smaller*", "reshape*")),
 )
