@@ -339,27 +339,8 @@ def verdict_of(story: Story) -> Verdict:
     prepared, layers = story.prepared, story.layers
     models, weight_plan, matching = prepared.models, prepared.plan, prepared.matching
     unmatched, idle = _without_partner(prepared, story.kept.settled)
-    # Whole outputs and steps differ by the weights, where some could not be carried.
-    extra = [] if story.uncarried else [*story.ends.verdicts, *(finding.verdict for finding in story.step)]
-    why = story.ends.unsteady or story.broken.partition("\n")[0] or story.uncarried or story.ends.why
-    if story.broken:
-        extra.append(NOT_COMPARED)
-    if any(unmatched) and models.options.weights != AS_IS:
-        settled = not why and decide(layers, extra) in PASSING
-        extra.append(NOT_COMPARED)
-        why = why or _unmatched_line(models, *unmatched, settled)
-    verdict = NOT_COMPARED if story.ends.unsteady else decide(layers, extra)
-    unlike = _unlike_its_record(story) if verdict == SEMANTIC else ""
-    if unlike:
-        verdict, why = NOT_COMPARED, unlike
-    if not why and (verdict in (NOT_COMPARED, PRECISION) or (verdict == SEMANTIC and not story.sources)):
-        found = [(row.tensorflow or row.torch, one) for row in layers for one in (row.forced, *row.gradients)]
-        found += [(one.tensor, one) for one in story.step]
-        told = (f"`{name}`: {one.note.rstrip('.')}" for name, one in found if one.verdict == verdict and one.note)
-        why = next(told, "")
     odd = _not_finite(prepared)
-    if odd and verdict == NOT_COMPARED:
-        why = f"{why}; {odd[0]}" if why else odd[0]
+    verdict, why, unlike = _decided(story, unmatched, odd)
     names = ({op.index: op for op in models[TENSORFLOW].ops}, {op.index: op for op in models[TORCH].ops})
     sources = [] if unlike else moved.as_one(in_keras.mended(story.sources, models), models)
     return Verdict(
@@ -398,6 +379,37 @@ def verdict_of(story: Story) -> Verdict:
             "train": models.options.train,
         },
     )
+
+
+def _decided(story: Story, unmatched: tuple[list[str], list[str]], odd: Sequence[str]) -> tuple[str, str, bool]:
+    """Return the verdict, why it is that, and whether a record that is unlike its model is the reason."""
+    models, layers = story.prepared.models, story.layers
+    # Whole outputs and steps differ by the weights, where some could not be carried.
+    extra = [] if story.uncarried else [*story.ends.verdicts, *(finding.verdict for finding in story.step)]
+    why = story.ends.unsteady or story.broken.partition("\n")[0] or story.uncarried or story.ends.why
+    if story.broken:
+        extra.append(NOT_COMPARED)
+    if any(unmatched) and models.options.weights != AS_IS:
+        settled = not why and decide(layers, extra) in PASSING
+        extra.append(NOT_COMPARED)
+        why = why or _unmatched_line(models, *unmatched, settled)
+    verdict = NOT_COMPARED if story.ends.unsteady else decide(layers, extra)
+    unlike = _unlike_its_record(story) if verdict == SEMANTIC else ""
+    if unlike:
+        verdict, why = NOT_COMPARED, unlike
+    if not why and (verdict in (NOT_COMPARED, PRECISION) or (verdict == SEMANTIC and not story.sources)):
+        why = _first_told(story, verdict)
+    if odd and verdict == NOT_COMPARED:
+        why = f"{why}; {odd[0]}" if why else odd[0]
+    return verdict, why, bool(unlike)
+
+
+def _first_told(story: Story, verdict: str) -> str:
+    """Return what is told of the first tensor that has a verdict."""
+    found = [(row.tensorflow or row.torch, one) for row in story.layers for one in (row.forced, *row.gradients)]
+    found += [(one.tensor, one) for one in story.step]
+    told = (f"`{name}`: {one.note.rstrip('.')}" for name, one in found if one.verdict == verdict and one.note)
+    return next(told, "")
 
 
 def _unlike_its_record(story: Story) -> str:

@@ -17,6 +17,7 @@ from parity.model.draws import NOTE
 from parity.model.trace import MOVES, Op, Trace
 
 IDS = ("input-scale", "channel-order", "residual-scale", "dropout-active")
+REORDERS = SELECTS | {"roll"}  # what may give the numbers of an axis another order
 SCALES = ("rescale", "standardize")
 SIGNS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
 ARITHMETIC = tuple(SIGNS)
@@ -265,7 +266,7 @@ def _alone(scene: Scene) -> Iterator[Remedy]:
             if trap == "residual-scale":
                 beside = _sum_there(scene, op) or beside
             skipped.append(called(one, beside, op.name))
-        elif name in (*SELECTS, "roll") and scene.shapes.get(read_first(op)) == scene.shapes.get(op.outputs[0]):
+        elif name in REORDERS and scene.shapes.get(read_first(op)) == scene.shapes.get(op.outputs[0]):
             steps = len(scene.shapes.get(read_first(op), ())) == SEQUENCE  # such as (n, steps, features): no colours
             trap = "output-permutation" if _of_results(scene, op) else "operand-order" if steps else "channel-order"
             one = skip(op, trap, "without torch's reordering", f"remove `{op.name}`", cost=1.5)
