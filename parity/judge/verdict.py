@@ -14,6 +14,8 @@ NOT_COMPARED = "not-compared"
 VERDICTS = (IDENTICAL, ROUNDING, PRECISION, SEMANTIC, NOT_COMPARED)
 PASSING = frozenset({IDENTICAL, ROUNDING})
 
+MANY_TIMES = 1_000_000
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -55,7 +57,11 @@ class Finding:
         return max(shares) if shares else None
 
     def _used(self) -> str:
-        return "an unknown share" if self.share is None else f"{100.0 * self.share:.3g} %"
+        if self.share is None:
+            return "an unknown share of"
+        if self.share > MANY_TIMES:  # as where one side reads padding and the other does not: the figure says no more
+            return f"more than {MANY_TIMES:,} times"
+        return f"{100.0 * self.share:.3g} % of" if self.share < 10.0 else f"{self.share:.3g} times"
 
     def message(self) -> str:
         """Return one readable paragraph: which tensor, how many elements differ, how badly, where, what was allowed."""
@@ -71,7 +77,7 @@ class Finding:
         if self.error_tensorflow is not None and self.error_torch is not None:
             lines.append(
                 f"  error against the twin: tensorflow {self.error_tensorflow:.2e}, torch {self.error_torch:.2e}"
-                f" (largest bound of an element {self.bound:.2e}; the worst element uses {self._used()} of its own)"
+                f" (largest bound of an element {self.bound:.2e}; the worst element uses {self._used()} its own)"
             )
         return "\n".join(lines)
 

@@ -135,4 +135,10 @@ def _figure(value: float | None) -> str:
 
 def _percent(share: float | None) -> str:
     """Return a share of the bound in at most seven characters."""
-    return "" if share is None else f"{100.0 * share:.0e} %" if share >= 10.0 else f"{100.0 * share:.2g} %"
+    if share is None:
+        return ""
+    if share >= 9.995:
+        return ">999 %"
+    if 0.0 < share < 1e-4:
+        return "<0.01 %"
+    return f"{100.0 * share:.0f} %" if share >= 0.995 else f"{100.0 * share:.2g} %"

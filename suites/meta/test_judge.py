@@ -519,8 +519,20 @@ def test_the_message_says_what_where_how_much_and_how_much_was_allowed() -> None
         "  float32 values that differ: 1 / 4 (25.0 %), worst at index (0, 1)\n"
         "  twins differ by 0.00e+00 of max|twin| (rounding explains 5.0e-15)\n"
         "  error against the twin: tensorflow 0.00e+00, torch 1.95e-03 (largest bound of an element 2.50e-06;"
-        " the worst element uses 7.81e+04 % of its own)"
+        " the worst element uses 781 times its own)"
     )
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [(None, "an unknown share of"), (0.389, "38.9 % of"), (3.46, "346 % of"), (781.0, "781 times"),
+     (4.09e25, "more than 1,000,000 times")],
+)  # fmt: skip
+def test_the_share_of_the_bound_is_said_in_words_that_can_be_read(share: float | None, said: str) -> None:
+    finding = Finding(
+        "t", "conv", SEMANTIC, "", error_tensorflow=0.0, error_torch=0.0, bound=1e-6, share_tensorflow=share
+    )
+    assert finding.message().endswith(f"; the worst element uses {said} its own)")
 
 
 def test_the_share_is_the_larger_one_and_may_be_absent() -> None:

@@ -1165,7 +1165,22 @@ def test_no_row_of_a_check_is_wider_than_the_terminal(monkeypatch: pytest.Monkey
     assert max(map(len, lines)) <= columns
     assert "not-compared" in lines[1]
     assert "0.31" in lines[1]
-    assert ("6e+06 %" in lines[1]) == (columns >= 100)
+    assert (">999 %" in lines[1]) == (columns >= 100)
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"),
+    [(None, ""), (0.0, "0 %"), (6.66e-5, "<0.01 %"), (1.2e-4, "0.012 %"), (0.0266, "2.7 %"), (0.26, "26 %"),
+     (0.996, "100 %"), (1.0, "100 %"), (3.46, "346 %"), (4.1e25, ">999 %")],
+)  # fmt: skip
+def test_a_share_is_shown_whole_in_its_column(
+    share: float | None, shown: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    row = {"tensorflow": "a", "torch": "b", "kind": "dense", "verdict": "semantic",
+           "forced": {"d64": 0.31, "share": share}, "propagated": {"d32": 3.2e-7}}  # fmt: skip
+    CheckTable().row(row)
+    assert capsys.readouterr().out.splitlines()[-1].split("0.31")[1].rpartition(" ")[0].strip() == shown
 
 
 def test_progress_never_takes_two_lines(monkeypatch: pytest.MonkeyPatch) -> None:
