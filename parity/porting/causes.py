@@ -316,7 +316,8 @@ class Bank:
         fix = "compare the two layers' configurations: " + wording.configurations(scene)
         seen = wording.told(scene, self._port)
         if seen is not None:
-            evidence, fix = f"d64 {found.before:.2g}: {seen[0]}", seen[1]
+            without = f"; ruled out: {tried}" if found.ruled_out else ""
+            evidence, fix = f"d64 {found.before:.2g}: {seen[0]}{without}", seen[1]
         return Source(
             tensorflow=mine, torch=theirs, cause=UNKNOWN, evidence=evidence, fix=fix, kind=step.cut.kind,
             message=self._message(step, mine, theirs, f"{UNKNOWN}: no remedy helps.", evidence, fix),

@@ -11,6 +11,7 @@ from parity.judge.traps.scene import Scene
 from parity.model.layout import Array
 from parity.model.trace import Op, Trace
 from parity.pairing.families import family
+from parity.porting import sizes
 from parity.porting.verdict import layer_name, names
 
 Sides = tuple[Op | None, Op | None]  # TensorFlow's, and torch's
@@ -82,7 +83,7 @@ def _name(op: Op | None) -> str:
 
 def told(scene: Scene, port: int = 1) -> tuple[str, str] | None:
     """Return what is seen to differ, and the line that mends the port, where no remedy helps but the sides say it."""
-    return _outputs(scene, port) or _mask(scene, port) or _tables(scene, port)
+    return _outputs(scene, port) or _mask(scene, port) or _tables(scene, port) or sizes.told(scene, port)
 
 
 def _outputs(scene: Scene, port: int) -> tuple[str, str] | None:

@@ -56,4 +56,26 @@ TOLD = (
         "masked_mean", "mean_of_all", "", ("over", "mean"),
         "leaves out the steps that a mask hides", "(x * mask).sum(1) / mask.sum(1) in place of `mean`", ids="7:0:8",
     ),
+    _port("pictures", "pictures", "20x28x3"),
+    _said(
+        "pictures", "more_filters", "20x28x3", ("first", "first"),
+        "`first` has 8 filters in TensorFlow, `first` 10 filters in torch", "out_channels=8 in `first`",
+    ),
+    _said(
+        "pictures", "a_larger_kernel", "20x28x3", ("first", "first"),
+        "a kernel of (3, 3) in TensorFlow", "kernel_size=(3, 3) in `first`",
+    ),
+    _said("pictures", "more_units", "20x28x3", ("hidden", "hidden"), "out_features=16 in `hidden`"),
+    _said(
+        "pictures", "fewer_places", "20x28x3", ("hidden", "hidden"),
+        "`hidden` reads 924 features in TensorFlow (of 7x11x12), `hidden` 588 in torch (of 12x7x7)",
+        "in_features=924 in `hidden`, and before it the same sizes as in TensorFlow",
+    ),
+    _said("tokens", "more_rows", "", ("table", "table"), "num_embeddings=9 in `table`", ids="7:0:8"),
+    _said("tokens", "wider_table", "", ("table", "table"), "embedding_dim=6 in `table`", ids="7:0:8"),
+    _said("tokens", "wider_state", "", ("over", "over"), "hidden_size=10 in `over`", ids="7:0:8"),
+    _port(
+        "pictures", "more_filters", "20x28x3", "unknown", ("first", "first"),
+        options=("--weights", "torch-to-tf"), says=("filters=10 in `first`",),
+    ),
 )  # fmt: skip

@@ -44,3 +44,24 @@ def masked_lstm():
 
 def masked_mean():
     return _masked(layers.GlobalAveragePooling1D(name="over"))
+
+
+def pictures():
+    return keras.Sequential([
+        keras.Input((20, 28, 3)),
+        layers.Conv2D(8, 3, activation="relu", name="first"),
+        layers.MaxPooling2D(2, name="pool"),
+        layers.Conv2D(12, 3, activation="relu", name="second"),
+        layers.Flatten(name="flatten"),
+        layers.Dense(16, activation="relu", name="hidden"),
+        layers.Dense(5, name="head"),
+    ])  # fmt: skip
+
+
+def tokens():
+    return keras.Sequential([
+        keras.Input((7,), dtype="int32"),
+        layers.Embedding(9, 6, name="table"),
+        layers.GRU(10, name="over"),
+        layers.Dense(3, name="head"),
+    ])  # fmt: skip

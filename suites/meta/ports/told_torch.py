@@ -106,3 +106,63 @@ def lstm_of_all():
 
 def mean_of_all():
     return Masked(6)
+
+
+class Pictures(nn.Module):
+    def __init__(self, filters=8, kernel=3, hidden=16, places=None, features=924):
+        super().__init__()
+        self.first = nn.Conv2d(3, filters, kernel)
+        self.second = nn.Conv2d(filters, 12, 3)
+        self.hidden = nn.Linear(features, hidden)
+        self.head = nn.Linear(hidden, 5)
+        self.places = places
+
+    def forward(self, x):
+        x = F.max_pool2d(F.relu(self.first(x)), 2)
+        x = F.relu(self.second(x))
+        if self.places is not None:
+            x = F.adaptive_avg_pool2d(x, self.places)
+        return self.head(F.relu(self.hidden(torch.flatten(x, 1))))
+
+
+def pictures():
+    return Pictures()
+
+
+def more_filters():
+    return Pictures(filters=10)
+
+
+def a_larger_kernel():
+    return Pictures(kernel=5, features=720)
+
+
+def more_units():
+    return Pictures(hidden=20)
+
+
+def fewer_places():
+    return Pictures(places=(7, 7), features=588)
+
+
+class Tokens(nn.Module):
+    def __init__(self, rows=9, width=6, hidden=10):
+        super().__init__()
+        self.table = nn.Embedding(rows, width)
+        self.over = nn.GRU(width, hidden, batch_first=True)
+        self.head = nn.Linear(hidden, 3)
+
+    def forward(self, ids):
+        return self.head(self.over(self.table(ids))[0][:, -1])
+
+
+def more_rows():
+    return Tokens(rows=12)
+
+
+def wider_table():
+    return Tokens(width=8)
+
+
+def wider_state():
+    return Tokens(hidden=11)

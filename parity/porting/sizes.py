@@ -1,0 +1,81 @@
+"""Two layers of one kind that differ in a size: how many units, filters, kernel elements or inputs each one has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from parity.judge.traps.scene import Scene
+from parity.model.trace import Op, Trace
+from parity.porting.verdict import layer_name
+
+SIDES = ("TensorFlow", "torch")
+_IMAGE = 4  # axes of a tensor of pictures
+
+# What a size is called: in words, in Keras's code and in torch's. Of `units` it depends on the layer.
+_WORDS = {
+    "filters": ("filters", "filters", "out_channels"),
+    "kernel": ("a kernel of", "kernel_size", "kernel_size"),
+    "tokens": ("rows", "input_dim", "num_embeddings"),
+}
+_UNITS = {
+    "dense": ("units", "units", "out_features"),
+    "embedding": ("columns", "output_dim", "embedding_dim"),
+}
+_CELLS = ("units", "units", "hidden_size")
+
+
+def told(scene: Scene, port: int) -> tuple[str, str] | None:
+    """Return which size differs, and the line that mends the port; `port` is 1 for torch's code, 0 for Keras's.
+
+    A size that two layers do not share leaves no weights to copy, so that no remedy can be tried.
+    """
+    ops = scene.tensorflow, scene.torch
+    if ops[0] is None or ops[1] is None or ops[0].kind != ops[1].kind:
+        return None
+    return _of_settings((ops[0], ops[1]), port) or _of_inputs((ops[0], ops[1]), scene, port)
+
+
+def _of_settings(ops: tuple[Op, Op], port: int) -> tuple[str, str] | None:
+    for key in (*_WORDS, "units"):
+        mine, theirs = (_size(op.config.get(key)) for op in ops)
+        if mine is None or theirs is None or mine == theirs:
+            continue
+        words = _WORDS[key] if key in _WORDS else _UNITS.get(ops[0].kind, _CELLS)
+        said = [f"{words[0]} {size}" if key == "kernel" else f"{size} {words[0]}" for size in (mine, theirs)]
+        wanted = (mine, theirs)[1 - port]
+        evidence = (
+            f"`{layer_name(ops[0].name)}` has {said[0]} in TensorFlow, `{layer_name(ops[1].name)}` {said[1]} in torch"
+        )
+        return evidence, f"{words[1 + port]}={wanted} in `{layer_name(ops[port].name)}`"
+    return None
+
+
+def _size(value: Any) -> int | tuple[int, ...] | None:
+    """Return a size as code has it; None for what is not known."""
+    if isinstance(value, list | tuple):
+        return tuple(int(one) for one in value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _of_inputs(ops: tuple[Op, Op], scene: Scene, port: int) -> tuple[str, str] | None:
+    """Two linear layers that read another number of features, as where pictures of another size were flattened."""
+    if ops[0].kind != "dense":
+        return None
+    traces = scene.tensorflow_trace, scene.torch_trace
+    read = [trace.shapes.get(op.inputs[0], ())[-1:] for op, trace in zip(ops, traces, strict=True)]
+    if not all(read) or read[0] == read[1]:
+        return None
+    evidence = (
+        f"`{layer_name(ops[0].name)}` reads {read[0][0]} features in TensorFlow{_flattened(ops[0], traces[0])},"
+        f" `{layer_name(ops[1].name)}` {read[1][0]} in torch{_flattened(ops[1], traces[1])}"
+    )
+    word = "in_features" if port else "features"
+    name = layer_name(ops[port].name)
+    return evidence, f"{word}={read[1 - port][0]} in `{name}`, and before it the same sizes as in {SIDES[1 - port]}"
+
+
+def _flattened(op: Op, trace: Trace) -> str:
+    """Return which picture was flattened right before a layer, in the order of the framework's own axes."""
+    maker = trace.producers().get(op.inputs[0])
+    shape = trace.shapes.get(maker.inputs[0], ()) if maker is not None and maker.kind == "flatten" else ()
+    return f" (of {'x'.join(map(str, shape[1:]))})" if len(shape) == _IMAGE else ""
