@@ -67,6 +67,20 @@ def _reduce(config: Config, _: Weights, inputs: Inputs, __: bool) -> Tensor:
     return {"mean": torch.mean, "sum": torch.sum, "max": torch.amax, "min": torch.amin}[function](x, axes, keepdim=keep)
 
 
+def _along(config: Config, _: Weights, inputs: Inputs, __: bool) -> Tensor:
+    x, function, axis = inputs[0], str(config["function"]), int(config["axis"])
+    if function == "roll":
+        return torch.roll(x, config["shifts"], axis)
+    if function == "flip":
+        return torch.flip(x, [axis])
+    if function == "logsumexp":
+        return torch.logsumexp(x, axis, bool(config.get("keepdims", False)))
+    running: Callable[..., Tensor] = {
+        "cumsum": torch.cumsum, "cumprod": torch.cumprod, "logcumsumexp": torch.logcumsumexp,
+    }[function]  # fmt: skip
+    return running(x, axis)
+
+
 def _matmul(config: Config, weights: Weights, inputs: Inputs, _: bool) -> Tensor:
     first, second = _operands(config, weights, inputs)[:2]
     first = first.transpose(-1, -2) if config.get("transpose_a") else first
@@ -136,6 +150,7 @@ KINDS: Mapping[str, Callable[..., Any]] = {
     "einsum": _einsum,
     "power": _power,
     "gather": _gather,
+    "along": _along,
     "argmax": lambda c, _, xs, __: torch.argmax(xs[0], int(c.get("axis", -1)), keepdim=bool(c.get("keepdims", False))),
     "identity": lambda _, __, xs, ___: xs[0],
     "dropout": lambda _, __, xs, ___: xs[0],

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 from parity.judge.traps import activation as activation
+from parity.judge.traps import along as along
 from parity.judge.traps import attention as attention
 from parity.judge.traps import biases as biases
 from parity.judge.traps import embedding as embedding
@@ -33,7 +34,7 @@ from parity.judge.traps.scene import Scene
 
 FAMILIES = (
     geometry, pooling, resize, normalisation, lengths, activation, recurrence, attention, embedding, shuffled, reshaped,
-    turned, inputs, merging, parts, biases, weights, joined, made, kinds,
+    turned, along, inputs, merging, parts, biases, weights, joined, made, kinds,
 )  # fmt: skip
 
 TRAPS: Mapping[str, Callable[[Scene], Iterator[Remedy]]] = {

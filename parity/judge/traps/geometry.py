@@ -362,9 +362,11 @@ def axis(scene: Scene, mine: Op, theirs: Op, trap: str) -> Iterator[Remedy]:
         return
     others = [value for value in axes_there(scene, mine, theirs, given) if not same(value, held)]
     for number, value in enumerate(others, start=1):
-        shown = numbers(value) if isinstance(value, list) else str(value)
+        shown, instead = (numbers(one) if isinstance(one, list) else str(one) for one in (value, held))
         fix = f"dim={shown} in `{theirs.name}`"
-        yield change(theirs, trap, f"along dim {shown} instead of {held}", fix, {key: value}, cost=1.0 + 0.1 * number)
+        yield change(
+            theirs, trap, f"along dim {shown} instead of {instead}", fix, {key: value}, cost=1.0 + 0.1 * number
+        )
 
 
 def axes_there(scene: Scene, mine: Op, theirs: Op, given: Any) -> list[Any]:

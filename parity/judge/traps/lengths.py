@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product, zip_longest
 from math import sqrt
+from typing import Any
 
 import numpy as np
 
@@ -62,7 +63,7 @@ def propose(scene: Scene) -> Iterator[Remedy]:
     if len(found) > 1 and len(mine) == len(theirs):  # of a tower that is called on several inputs
         yield together(found, found[0])
     for one, two in pairs:
-        if two.op.kind not in (KIND, COSINE):
+        if two.op.kind not in (KIND, COSINE) or (two.op.kind == KIND != one.op.kind):
             yield from _along(scene, one, two)
 
 
@@ -92,13 +93,18 @@ def remedy(mine: Unit, theirs: Unit) -> Remedy:
 
 
 def _along(scene: Scene, mine: Unit, theirs: Unit) -> Iterator[Remedy]:
-    """Yield the remedies that take the length of a vector, which is written out, along TensorFlow's axis."""
+    """Yield the remedies that take the length of a vector, which a side writes out, along TensorFlow's axis."""
     for wanted in axes_there(scene, mine.op, theirs.op, mine.axes):
-        if not same(wanted, theirs.axes):
+        if not same(_single(wanted), _single(theirs.axes)):
             config = {"form": theirs.form, "eps": theirs.eps, "axis": wanted}
-            says = f"along dim {wanted} instead of {theirs.axes}"
-            fix = f"dim={wanted} in what `{theirs.op.name}` divides by"
+            says = f"along dim {_single(wanted)} instead of {_single(theirs.axes)}"
+            where = "" if theirs.op.kind == KIND else "what "
+            fix = f"dim={_single(wanted)} in {where}`{theirs.op.name}`{' divides by' if where else ''}"
             yield called(replace(theirs.op, "axis-mismatch", says, fix, KIND, config), mine.op.name, theirs.op.name)
+
+
+def _single(axes: Any) -> Any:
+    return axes[0] if isinstance(axes, (list, tuple)) and len(axes) == 1 else axes
 
 
 def unit(op: Op, makers: Mapping[int, Op]) -> Unit | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from suites.meta.ports.accepted import ACCEPTED
 from suites.meta.ports.addends import ADDENDS
+from suites.meta.ports.along import ALONG
 from suites.meta.ports.bad import BAD
 from suites.meta.ports.behind import BEHIND
 from suites.meta.ports.case import Case, Source
@@ -45,7 +46,7 @@ from suites.meta.ports.zoo import ZOO
 FOLDER = Path(__file__).resolve().parent
 CASES: tuple[Case, ...] = (
     *CORRECT, *CURED, *FAULTS, *SEVERAL, *FURTHER, *GAPS, *SOUGHT, *VISION, *EXAMINED, *PUBLISHED, *WRITTEN, *BEHIND,
-    *BAD, *ZOO, *ACCEPTED, *NETWORKS, *TRAINED, *ADDENDS, *CROSSINGS, *DROPPED, *ELEMENTS, *FLATTENED, *FRAMES,
+    *BAD, *ZOO, *ACCEPTED, *NETWORKS, *TRAINED, *ADDENDS, *ALONG, *CROSSINGS, *DROPPED, *ELEMENTS, *FLATTENED, *FRAMES,
     *GALLERIES, *LOADED, *PLACES, *PLANTED, *PORTED, *REPEATED, *SPREAD, *TOLD, *VOLUMES,
 )  # fmt: skip
 
