@@ -12,6 +12,7 @@ from parity.model.layout import Array
 from parity.model.trace import Op, Trace
 from parity.pairing.families import family
 from parity.porting import sizes
+from parity.porting.indexing import as_python
 from parity.porting.verdict import layer_name, names
 
 Sides = tuple[Op | None, Op | None]  # TensorFlow's, and torch's
@@ -28,10 +29,15 @@ def configurations(scene: Scene) -> str:
     both = (scene.tensorflow, scene.tensorflow_trace), (scene.torch, scene.torch_trace)
     for label, (op, trace) in zip(("TensorFlow", "PyTorch"), both, strict=True):
         if op is not None:
-            config = ", ".join(f"{key}={_brief(value)}" for key, value in op.config.items() if key[0] != "_")
             read = f" of {_read(op, trace)}" if len(set(op.inputs)) > 1 else ""
-            parts.append(f"{label} {op.made_by or op.kind}({config}){read}")
+            parts.append(f"{label} {op.made_by or op.kind}{_settings(op)}{read}")
     return "; ".join(parts)
+
+
+def _settings(op: Op) -> str:
+    if op.kind == "slice" and "text" in op.config:
+        return f" of x[{as_python(str(op.config['text']))}]"
+    return f"({', '.join(f'{key}={_brief(value)}' for key, value in op.config.items() if key[0] != '_')})"
 
 
 def _brief(value: Any) -> str:
@@ -64,6 +70,11 @@ def before(ops: Sides, mains: Sides, traces: tuple[Trace, Trace], port: int = 1)
         f"{side}'s `{_name(op)}` reads {_read(op, trace)}"
         for side, op, trace in zip(_SIDES, ops, traces, strict=True)
         if op is not None and len(set(op.inputs)) > 1
+    ]
+    said = said or [
+        f"{side}'s `{_name(op)}` is {op.made_by or op.kind}{_settings(op)}"
+        for side, op in zip(_SIDES, ops, strict=True)
+        if op is not None
     ]
     return f"give {reader} the same input on both sides" + (f": {', '.join(said)}" if said else "")
 

@@ -122,6 +122,8 @@ def propose(scene: Scene) -> Iterator[Remedy]:
             yield from _crops(scene, mine, theirs)
         elif mine.kind == theirs.kind == "zero_pad":
             yield from _zero_pad(mine, theirs)
+        elif mine.kind == "zero_pad" and theirs.kind == "op:pad":
+            yield from _pad_of_steps(scene, mine, theirs)
         elif mine.kind == theirs.kind and mine.kind in SHUFFLES:
             yield from _shuffle(mine, theirs)
         if mine.kind == theirs.kind and mine.kind in AXIS_KINDS:
@@ -301,6 +303,22 @@ def _zero_pad(mine: Op, theirs: Op) -> Iterator[Remedy]:
     if modes[0] != modes[1]:
         fix = f'mode="{modes[0]}" in `{theirs.name}`'
         yield change(theirs, "padding-mode", f"with {modes[0]} padding", fix, {"mode": modes[0]})
+
+
+def _pad_of_steps(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
+    """Torch pads an axis that is none of an image's, as the steps of a sequence with its channels last."""
+    given, held = list(mine.config.get("pads") or []), list(theirs.config.get("pads") or [])
+    for places in scene.axis_maps(mine, theirs):
+        wanted = [[0, 0] for _ in held]
+        for axis, pair in enumerate(given, start=1):
+            wanted[places[axis]] = [int(one) for one in pair]
+        if wanted != held and len(places) == len(held):
+            config = {"pads": wanted[1:], "mode": "constant", "value": float(theirs.config.get("value") or 0.0)}
+            says, fix = (
+                f"with torch padding {flat_pads(wanted[1:])}",
+                f"F.pad(x, {flat_pads(wanted[1:])}) in `{theirs.name}`",
+            )
+            yield replace(theirs, "same-padding-stride", says, fix, "zero_pad", config)
 
 
 def _shuffle(mine: Op, theirs: Op) -> Iterator[Remedy]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import permutations
 
 import numpy as np
 
-from parity.judge.traps.remedy import Remedy, numbers
+from parity.judge.traps.remedy import Remedy
 from parity.judge.traps.scene import Scene, axis_maps, read_first, same_numbers
 from parity.model.layout import Array
 from parity.model.trace import Op, Trace
@@ -59,14 +60,12 @@ def _moved(array: Array, shape: Sequence[int]) -> Iterator[Array]:
 def _of_whole(scene: Scene, whole: int, theirs: tuple[Op, int]) -> Iterator[Remedy]:
     """Yield the remedies that give torch's reader any part of what TensorFlow's side is fed whole, and parts itself."""
     array, held = scene.fed_tensorflow[whole], scene.fed[theirs[1]]
-    name = scene.maker(read_first(theirs[0]))
-    of, given = f"`{name}`" if name is not None else "the input", _called(*theirs)
+    of, given = _of(scene, read_first(theirs[0])), _called(*theirs)
     for moved in _moved(array, held.shape):
-        blocks = _blocks(moved, held.shape)
-        for place, block in enumerate(blocks if len(blocks) <= MOST else ()):
-            what = f"part {place} of {of}"
-            fix = f"read {what}, of {len(blocks)} counted from 0, where {given} is read"
-            yield _fed({theirs[1]: block}, f"with {what} in the place of {given}", fix)
+        for blocks in _ways(moved, held.shape):
+            for block in blocks if len(blocks) <= MOST else ():
+                what = f"{block.text} of {of}"
+                yield _fed({theirs[1]: block.array}, f"with {what}", f"read {what} where {given} is read")
 
 
 def _exchanged(scene: Scene, whole: int, array: Array) -> Iterator[Remedy]:
@@ -74,33 +73,67 @@ def _exchanged(scene: Scene, whole: int, array: Array) -> Iterator[Remedy]:
 
     Which part a slice is does not matter: the one that is read already changes nothing.
     """
-    made = [tensor for op in scene.torch_ops if op.kind in PARTING and read_first(op) == whole for tensor in op.outputs]
-    blocks = _blocks(array, scene.shapes.get(made[0], ())) if made else []
-    if not 1 < len(blocks) <= MOST or any(scene.shapes.get(one) != blocks[0].shape for one in made):
+    made = [(op, tensor) for op in scene.torch_ops if _parts_of(scene, op, whole) for tensor in op.outputs]
+    shape = scene.shapes.get(made[0][1], ()) if made else ()
+    if any(scene.shapes.get(tensor) != shape for _, tensor in made):
         return
-    name = scene.maker(whole)
-    of = f"`{name}`" if name is not None else "the input"
-    for order in permutations(range(len(blocks)), min(len(made), len(blocks))):
-        if order == tuple(range(len(blocks))) or len(made) > len(blocks):
+    plain = all(read_first(op) == whole and "::" not in str(op.config.get("text", "")) for op, _ in made)
+    for number, blocks in enumerate(_ways(array, shape)):
+        if not 1 < len(blocks) <= MOST or len(made) > len(blocks):
             continue
-        what = f"part {order[0]} of {of}" if len(made) == 1 else f"the parts of {of} in the order {numbers(order)}"
-        read = next(op.name for op in scene.torch_ops if made[0] in op.outputs)
-        fix = f"read {what}, of {len(blocks)} counted from 0, where `{read}` is read"
-        yield _fed(dict(zip(made, (blocks[place] for place in order), strict=True)), f"with {what}", fix)
+        for order in permutations(range(len(blocks)), len(made)):
+            if number == 0 and plain and order == tuple(range(len(blocks))):
+                continue
+            read = [(blocks[place], *one) for place, one in zip(order, made, strict=True)]
+            feed = {tensor: block.array for block, _, tensor in read}
+            what = f"{' and '.join(block.text for block, *_ in read)} of {_of(scene, whole)}"
+            where = " and ".join(_called(op, tensor) for _, op, tensor in read)
+            yield _fed(feed, f"with {what}", f"read {what} where {where} {'is' if len(read) == 1 else 'are'} read")
+
+
+def _parts_of(scene: Scene, op: Op, whole: int) -> bool:
+    """Return whether an operation takes parts of a tensor, maybe in another shape."""
+    if op.kind not in PARTING:
+        return False
+    maker = next((one for one in scene.torch_ops if read_first(op) in one.outputs), None)
+    return read_first(op) == whole or (maker is not None and maker.kind == "reshape" and read_first(maker) == whole)
+
+
+def _of(scene: Scene, whole: int) -> str:
+    name = scene.maker(whole)
+    return f"`{name}`" if name is not None else "the input"
 
 
 def _fed(feed: Mapping[int, Array], says: str, fix: str) -> Remedy:
     return Remedy("operand-order", (), says, fix, COST, frozenset(f"feed:{tensor}" for tensor in feed), feed)
 
 
-def _blocks(array: Array, shape: Sequence[int]) -> list[Array]:
-    """Return the equal parts of an array that have a shape, along the one axis on which it is shorter."""
+@dataclass(frozen=True)
+class Block:
+    """A part of an array, and the slice that code takes it by."""
+
+    array: Array
+    text: str
+
+
+def _ways(array: Array, shape: Sequence[int]) -> Iterator[list[Block]]:
+    """Yield the equal parts of an array that have a shape: one behind the other, and, of a few, taken in turns.
+
+    They lie along the one axis on which a part is shorter.
+    """
     if len(shape) != array.ndim or not all(shape):
-        return []
+        return
     axes = [axis for axis, size in enumerate(shape) if size != array.shape[axis]]
     if len(axes) != 1 or array.shape[axes[0]] % shape[axes[0]]:
-        return []
-    return np.split(array, array.shape[axes[0]] // shape[axes[0]], axes[0])
+        return
+    axis, size = axes[0], shape[axes[0]]
+    count = array.shape[axis] // size
+    start = "x[..., " if axis == array.ndim - 1 else f"x[{':, ' * axis}"
+    blocks = np.split(array, count, axis)
+    yield [Block(block, f"{start}{at * size}:{(at + 1) * size}]") for at, block in enumerate(blocks)]
+    if count == 2 < array.shape[axis]:
+        turns = [np.take(array, range(at, array.shape[axis], count), axis) for at in range(count)]
+        yield [Block(block, f"{start}{at}::{count}]") for at, block in enumerate(turns)]
 
 
 def _parting(trace: Trace, tensor: int) -> Op | None:

@@ -28,6 +28,7 @@ from suites.meta.ports.galleries import GALLERIES
 from suites.meta.ports.gaps import GAPS
 from suites.meta.ports.loaded import LOADED
 from suites.meta.ports.networks import NETWORKS
+from suites.meta.ports.pieces import PIECES
 from suites.meta.ports.places import PLACES
 from suites.meta.ports.planted import PLANTED
 from suites.meta.ports.ported import PORTED
@@ -47,7 +48,7 @@ FOLDER = Path(__file__).resolve().parent
 CASES: tuple[Case, ...] = (
     *CORRECT, *CURED, *FAULTS, *SEVERAL, *FURTHER, *GAPS, *SOUGHT, *VISION, *EXAMINED, *PUBLISHED, *WRITTEN, *BEHIND,
     *BAD, *ZOO, *ACCEPTED, *NETWORKS, *TRAINED, *ADDENDS, *ALONG, *CROSSINGS, *DROPPED, *ELEMENTS, *FLATTENED, *FRAMES,
-    *GALLERIES, *LOADED, *PLACES, *PLANTED, *PORTED, *REPEATED, *SPREAD, *TOLD, *VOLUMES,
+    *GALLERIES, *LOADED, *PIECES, *PLACES, *PLANTED, *PORTED, *REPEATED, *SPREAD, *TOLD, *VOLUMES,
 )  # fmt: skip
 
 __all__ = ["BAD", "CASES", "CORRECT", "FAULTS", "FOLDER", "Case", "Source"]
