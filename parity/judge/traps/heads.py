@@ -17,6 +17,8 @@ NUMBER = re.compile(r"_\d+$")  # of an operation among others of its kind
 AS_TORCH = (2, 1, 3)  # places, heads and size, as `scaled_dot_product_attention` reads them
 PARTS = ("split", "slice", "unpack")  # how one layer's result is parted
 SPLIT = 4  # axes of what has heads: batch, places, heads, size
+_SAYS = "with places and heads exchanged by a transposition"
+_TURNED = {"kind": "permute", "config": {"order": [0, 2, 1, 3]}}
 Axes = tuple[int, int, int]  # of places, heads and size
 
 
@@ -26,9 +28,51 @@ def propose(scene: Scene) -> Iterator[Remedy]:
         if theirs.kind in PRODUCTS and len(theirs.inputs) == 2 and not theirs.weights:
             yield from _another_number(scene, theirs)
             yield from _every_so_many(scene, theirs)
+            yield from _viewed(scene, theirs)
         elif theirs.kind == "sdpa":
             yield from _before_ready_made(scene, theirs)
+            yield from _viewed(scene, theirs)
+        elif theirs.kind == "reshape":
+            yield from _joined(scene, theirs)
     yield from _as_they_are_made(scene)
+
+
+def _viewed(scene: Scene, theirs: Op) -> Iterator[Remedy]:
+    """Places and heads that one view exchanged, as if a transposition were only another shape."""
+    found = []
+    for tensor in dict.fromkeys(theirs.inputs):
+        divider = _divider(scene, tensor)
+        before, after = (scene.shapes.get(one, ()) for one in _ends(divider))
+        if divider is None or len(before) != SPLIT - 1 or len(after) != SPLIT or divider not in scene.torch_ops:
+            continue
+        n, heads, places, size = after
+        if before == (n, places, heads * size):
+            steps = [{"kind": "reshape", "config": {"shape": [n, places, heads, size]}}, _TURNED]
+            fix = f"view(n, places, {heads}, {size}).transpose(1, 2) in place of `{NUMBER.sub('', divider.name)}`"
+            one = insert(divider.outputs[0], TRAP, _SAYS, fix, "chain", {"steps": steps}, cost=1.1)
+            found.append(called(one, _layer(scene), divider.name))
+    if len(found) > 1:
+        yield together(found, found[0])
+    yield from found
+
+
+def _joined(scene: Scene, theirs: Op) -> Iterator[Remedy]:
+    """Heads that are made one row again while their places still stand behind them."""
+    before, after = (scene.shapes.get(one, ()) for one in _ends(theirs))
+    if len(before) == SPLIT and after == (before[0], before[2], before[1] * before[3]):
+        fix = f"x = x.transpose(1, 2) before `{theirs.name}`"
+        one = insert(theirs.inputs[0], TRAP, _SAYS, fix, "chain", {"steps": [_TURNED]}, cost=1.1)
+        yield called(one, _layer(scene), theirs.name)
+
+
+def _ends(op: Op | None) -> tuple[int, int]:
+    return (-1, -1) if op is None or not op.inputs else (op.inputs[0], op.outputs[0])
+
+
+def _layer(scene: Scene) -> str | None:
+    """Return the name of the layer that an operation of TensorFlow's belongs to; None without one."""
+    name = scene.tensorflow.name if scene.tensorflow is not None else ""
+    return name.rpartition("/")[0] or None
 
 
 def _before_ready_made(scene: Scene, theirs: Op) -> Iterator[Remedy]:
@@ -82,8 +126,7 @@ def _in_runs(scene: Scene, theirs: Op | None, tensor: int, at: Axes) -> Remedy:
     where = f"in place of `{NUMBER.sub('', divider.name)}` and of what moves its axes" if divider else where
     fix = f"view(n, places, {sizes[2]}, {sizes[3]}).transpose(1, 2), a run of numbers for each head, {where}"
     one = dataclasses.replace(divided, says="with a run of numbers for each head", fix=fix)
-    layer = scene.tensorflow.name.rpartition("/")[0] if scene.tensorflow is not None else ""
-    return called(one, layer or None, divider.name if divider else None)
+    return called(one, _layer(scene), divider.name if divider else None)
 
 
 def _divider(scene: Scene, tensor: int) -> Op | None:

@@ -26,6 +26,7 @@ from suites.meta.ports.frames import FRAMES
 from suites.meta.ports.further import FURTHER
 from suites.meta.ports.galleries import GALLERIES
 from suites.meta.ports.gaps import GAPS
+from suites.meta.ports.joined_heads import JOINED_HEADS
 from suites.meta.ports.loaded import LOADED
 from suites.meta.ports.networks import NETWORKS
 from suites.meta.ports.pieces import PIECES
@@ -48,7 +49,7 @@ FOLDER = Path(__file__).resolve().parent
 CASES: tuple[Case, ...] = (
     *CORRECT, *CURED, *FAULTS, *SEVERAL, *FURTHER, *GAPS, *SOUGHT, *VISION, *EXAMINED, *PUBLISHED, *WRITTEN, *BEHIND,
     *BAD, *ZOO, *ACCEPTED, *NETWORKS, *TRAINED, *ADDENDS, *ALONG, *CROSSINGS, *DROPPED, *ELEMENTS, *FLATTENED, *FRAMES,
-    *GALLERIES, *LOADED, *PIECES, *PLACES, *PLANTED, *PORTED, *REPEATED, *SPREAD, *TOLD, *VOLUMES,
+    *GALLERIES, *JOINED_HEADS, *LOADED, *PIECES, *PLACES, *PLANTED, *PORTED, *REPEATED, *SPREAD, *TOLD, *VOLUMES,
 )  # fmt: skip
 
 __all__ = ["BAD", "CASES", "CORRECT", "FAULTS", "FOLDER", "Case", "Source"]
