@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from parity.judge.traps import fused_heads
 from parity.judge.traps.remedy import Remedy, called, insert, together
 from parity.judge.traps.scene import PRODUCTS, Scene
 from parity.model.trace import MOVES, Op, Trace
@@ -29,9 +30,11 @@ def propose(scene: Scene) -> Iterator[Remedy]:
             yield from _another_number(scene, theirs)
             yield from _every_so_many(scene, theirs)
             yield from _viewed(scene, theirs)
+            yield from fused_heads.propose(scene, theirs, _axes(scene, theirs))
         elif theirs.kind == "sdpa":
             yield from _before_ready_made(scene, theirs)
             yield from _viewed(scene, theirs)
+            yield from fused_heads.propose(scene, theirs, [AS_TORCH] * 3)
         elif theirs.kind == "reshape":
             yield from _joined(scene, theirs)
     yield from _as_they_are_made(scene)

@@ -18,6 +18,7 @@ def _wrong(tensorflow: str, torch: str, places: tuple[str, ...], says: str) -> C
 
 
 _VIEW = "view(n, places, 2, 4).transpose(1, 2) in place of `view`"
+_THIRDS = "reshape(n, places, 3, 2, 4).permute(2, 0, 3, 1, 4) and its three parts, in place of `reshape`"
 _BACK = "x = x.transpose(1, 2) before `reshape`"
 
 JOINED_HEADS = (
@@ -32,4 +33,8 @@ JOINED_HEADS = (
             ("joined_ready_made", ("reshape",), _BACK),
         )
     ),
+    _port("fused", "fused"),
+    _wrong("fused", "fused_by_heads", ("reshape",), _THIRDS),
+    _wrong("fused", "fused_by_view", ("reshape",), _THIRDS),
+    _wrong("fused", "fused_by_heads_ready_made", ("reshape",), _THIRDS),
 )
