@@ -608,29 +608,33 @@ def _exchange(thing: Any, exchanged: Mapping[int, Any], seen: set[int]) -> None:
     if id(thing) in seen:
         return
     seen.add(id(thing))
+    held: list[tuple[Any, Any]] = []
+    into: Any = thing
     if isinstance(thing, dict):
-        for key, held in list(thing.items()):
-            if id(held) in exchanged:
-                thing[key] = exchanged[id(held)]
-            else:
-                _exchange(held, exchanged, seen)
+        held = list(thing.items())
     elif isinstance(thing, list):
-        for index, held in enumerate(list(thing)):
-            if id(held) in exchanged:
-                thing[index] = exchanged[id(held)]
-            else:
-                _exchange(held, exchanged, seen)
+        held = list(enumerate(thing))
     elif isinstance(thing, tuple):
-        for held in thing:
-            _exchange(held, exchanged, seen)
+        held = list(enumerate(thing))  # made anew by what holds it
     elif hasattr(thing, "__dict__") and not callable(getattr(thing, "__get__", None)) and _is_holder(thing):
-        for name, held in list(vars(thing).items()):
-            if id(held) in exchanged:
-                thing.__dict__[name] = exchanged[id(held)]
-            elif isinstance(held, tuple) and any(id(item) in exchanged for item in held):
-                thing.__dict__[name] = tuple(exchanged.get(id(item), item) for item in held)
-            else:
-                _exchange(held, exchanged, seen)
+        held, into = list(vars(thing).items()), thing.__dict__
+    for key, old in held:
+        new = _renewed(old, exchanged)
+        if new is not old:
+            into[key] = new
+        if id(old) not in exchanged:
+            _exchange(new, exchanged, seen)
+
+
+def _renewed(held: Any, exchanged: Mapping[int, Any]) -> Any:
+    """Return the new variable for an old one, and a tuple that has some in it, at any depth, as a new tuple."""
+    if id(held) in exchanged:
+        return exchanged[id(held)]
+    if not isinstance(held, tuple):
+        return held
+    items = [_renewed(item, exchanged) for item in held]
+    anew = any(item is not old for item, old in zip(items, held, strict=True))
+    return getattr(held, "_make", tuple)(items) if anew else held
 
 
 def _is_holder(thing: Any) -> bool:
