@@ -147,7 +147,7 @@ def plan(
     for pair in matching.pairs:
         maker.add(pair, rows)
     for one in matching.stacked:
-        maker.add_stacked(one, units)
+        maker.add_stacked(one, units, rows)
     maker.add_free(matching.pairs)
     return maker.finish()
 
@@ -249,7 +249,7 @@ class _Planner:
         part = f"{refs[0]}@{row}:{row + 1}"
         return (part, refs[1]), (lambda array: forth(array[0]), lambda array: back(array)[None])
 
-    def add_stacked(self, one: Stacked, units: Units) -> None:
+    def add_stacked(self, one: Stacked, units: Units, rows: Rows) -> None:
         """Link layers that one side has apart with the rows, or columns, that the other has for each."""
         side = one.whole_side
         whole = self._with_follower(side, one.whole)
@@ -269,7 +269,9 @@ class _Planner:
                     weights[role] = references.places(reference, own, last)
             some = replace(whole, weights=weights)
             mine, other = (some, part) if side == 0 else (part, some)
-            self._link(OpPair(mine.index, other.index, GRAPH), mine, other, None)
+            # Behind a Flatten, heads that are apart read an image's numbers as those that are one do.
+            flat = mine.kind == other.kind == "dense"
+            self._link(OpPair(mine.index, other.index, GRAPH), mine, other, rows if flat else None)
 
     def _numbers(self, op: Op, side: int) -> int:
         """Return how many numbers the largest weight of a layer holds."""
