@@ -425,7 +425,7 @@ class Orders:
             return Relation("channels"), True  # one side joins several batches: frames or twins called one by one
         named = [Relation(name) for name in (wanted, "same", "channels") if Relation(name).fits(shape, other)]
         if named and self._heads_apart(mine, theirs):
-            # Four heads of three numbers only look like three of four whose channels were moved.
+            # Four heads of three or four numbers only look like three or four of four whose channels were moved.
             numbers = np.arange(int(np.prod(shape[1:]))).reshape(other[2], other[1], other[3])
             return Relation.explicit(numbers.transpose(1, 0, 2).reshape(-1), shape[1:], other[1:]), False
         if named:
@@ -446,12 +446,12 @@ class Orders:
         return (found[0], False) if found else (None, False)
 
     def _heads_apart(self, mine: int, theirs: int) -> bool:
-        """Return whether both are the values by their shares, with their heads at 2 and 1, but of another number."""
+        """Return whether both are the values by their shares, with their heads at 2 and 1, which sizes do not tell."""
         makers = self._producers[0].get(mine), self._producers[1].get(theirs)
         if any(one is None or one.kind not in PRODUCTS or len(one.inputs) < 2 or one.weights for one in makers):
             return False
         shape, other = self.models[TENSORFLOW].shapes[mine], self.models[TORCH].shapes[theirs]
-        if len(shape) != IMAGE_AXES + 1 or shape[1] != other[2] or shape[2] == other[1]:
+        if len(shape) != IMAGE_AXES + 1 or shape[1] != other[2] or shape[1] == shape[2] == other[1]:
             return False
         shares = [self.models[TENSORFLOW].shapes.get(makers[0].inputs[0], ()) if makers[0] else ()]
         return [one[1:3] for one in shares] == [(shape[2], shape[1])]
