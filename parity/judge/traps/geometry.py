@@ -121,7 +121,7 @@ def propose(scene: Scene) -> Iterator[Remedy]:
         elif mine.kind == theirs.kind == "conv_transpose":
             yield from _crops(scene, mine, theirs)
         elif mine.kind == theirs.kind == "zero_pad":
-            yield from _zero_pad(mine, theirs)
+            yield from _zero_pad(scene, mine, theirs)
         elif mine.kind == "zero_pad" and theirs.kind == "op:pad":
             yield from _pad_of_steps(scene, mine, theirs)
         elif mine.kind == theirs.kind and mine.kind in SHUFFLES:
@@ -151,6 +151,9 @@ def _padding(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
 # Modes of padding layers, as torch's convolutions call them.
 _PAD_MODES = {"reflect": "reflect", "symmetric": "symmetric", "replicate": "replicate", "edge": "replicate",
               "circular": "circular", "wrap": "circular"}  # fmt: skip
+
+
+_MODES_OF_LAYERS = {"constant": "zeros", "reflect": "reflect", "replicate": "replicate", "circular": "circular"}
 
 
 def _mirrored(scene: Scene, theirs: Op) -> Iterator[Remedy]:
@@ -294,15 +297,25 @@ def _instead_of_slices(scene: Scene, remedy: Remedy) -> Iterator[Remedy]:
         yield dataclasses.replace(remedy, edits=edits, keys=frozenset(keys), fix=fix)
 
 
-def _zero_pad(mine: Op, theirs: Op) -> Iterator[Remedy]:
+def _zero_pad(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
     wanted = [list(pair) for pair in mine.config.get("pads") or []]
     if wanted != [list(pair) for pair in theirs.config.get("pads") or []]:
         fix = f"F.pad(x, {flat_pads(wanted)}) in `{theirs.name}`"
         yield change(theirs, "same-padding-stride", f"with torch padding {flat_pads(wanted)}", fix, {"pads": wanted})
     modes = [str(op.config.get("mode") or "constant") for op in (mine, theirs)]
     if modes[0] != modes[1]:
-        fix = f'mode="{modes[0]}" in `{theirs.name}`'
-        yield change(theirs, "padding-mode", f"with {modes[0]} padding", fix, {"mode": modes[0]})
+        line, name = f'mode="{modes[0]}" in `{theirs.name}`', theirs.name
+        host = _host(scene, theirs)
+        if host is not None and modes[0] in _MODES_OF_LAYERS:
+            line, name = f'padding_mode="{_MODES_OF_LAYERS[modes[0]]}" in `{host.name}`', host.name
+        one = change(theirs, "padding-mode", f"with {modes[0]} padding", line, {"mode": modes[0]})
+        yield one if host is None else called(one, mine.name, name)
+
+
+def _host(scene: Scene, pad: Op) -> Op | None:
+    """The convolution that pads by itself before it computes anything: its code has no line for the padding."""
+    readers = [op for op in scene.torch_trace.ops if set(op.inputs) & set(pad.outputs)]
+    return next((op for op in readers if pad.name.startswith(f"{op.name}.")), None)
 
 
 def _pad_of_steps(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
