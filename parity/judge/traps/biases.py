@@ -29,6 +29,7 @@ def propose(scene: Scene) -> Iterator[Remedy]:
 
 def _of_layers(scene: Scene, op: Op) -> Iterator[Remedy]:
     held, given = scene.torch_weights.get("bias"), scene.carried.get("bias")
+    call = op.made_by.startswith("torch.nn.functional.")
     if given is None and "bias" in scene.tensorflow_weights:
         given = scene.tensorflow_weights["bias"]
     if op.kind == "dense" and any("^" in reference for reference in op.weights.values()):  # a sum of layers
@@ -47,12 +48,12 @@ def _of_layers(scene: Scene, op: Op) -> Iterator[Remedy]:
         fix = ", without ".join([f"the bias as it is in `{op.name}`", *said])
         yield remake(op, TRAP, "with TensorFlow's bias as it is", fix, {"bias": given})
     elif held is None and given is not None:
-        call = op.made_by.startswith("torch.nn.functional.")
         fix = f"TensorFlow's bias to `{op.name}`" if call else f"bias=True in `{op.name}`"
         yield change(op, TRAP, "with TensorFlow's bias", fix, {"bias": True}, {"bias": given})
     elif held is not None and given is None:
         weights = {"bias": np.zeros_like(held)}
-        yield change(op, TRAP, "without a bias", f"bias=False in `{op.name}`", weights=weights)
+        fix = f"bias={None if call else False} in `{op.name}`"
+        yield change(op, TRAP, "without a bias", fix, weights=weights)
 
 
 def _again(scene: Scene, op: Op) -> Iterator[Remedy]:
