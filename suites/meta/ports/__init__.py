@@ -27,6 +27,7 @@ from suites.meta.ports.further import FURTHER
 from suites.meta.ports.galleries import GALLERIES
 from suites.meta.ports.gaps import GAPS
 from suites.meta.ports.joined_heads import JOINED_HEADS
+from suites.meta.ports.kinships import KINSHIPS
 from suites.meta.ports.loaded import LOADED
 from suites.meta.ports.networks import NETWORKS
 from suites.meta.ports.pieces import PIECES
@@ -49,8 +50,8 @@ FOLDER = Path(__file__).resolve().parent
 CASES: tuple[Case, ...] = (
     *CORRECT, *CURED, *FAULTS, *SEVERAL, *FURTHER, *GAPS, *SOUGHT, *VISION, *EXAMINED, *PUBLISHED, *WRITTEN, *BEHIND,
     *BAD, *ZOO, *ACCEPTED, *NETWORKS, *TRAINED, *ADDENDS, *ALONG, *CROSSINGS, *DROPPED, *ELEMENTS, *FLATTENED,
-    *FRAMES, *GALLERIES, *JOINED_HEADS, *LOADED, *PIECES, *PLACES, *PLANTED, *PORTED, *REPEATED, *SPREAD, *TOLD,
-    *VOLUMES,
+    *FRAMES, *GALLERIES, *JOINED_HEADS, *KINSHIPS, *LOADED, *PIECES, *PLACES, *PLANTED, *PORTED, *REPEATED, *SPREAD,
+    *TOLD, *VOLUMES,
 )  # fmt: skip
 
 __all__ = ["BAD", "CASES", "CORRECT", "FAULTS", "FOLDER", "Case", "Source"]
