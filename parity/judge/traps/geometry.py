@@ -395,9 +395,12 @@ def axis(scene: Scene, mine: Op, theirs: Op, trap: str) -> Iterator[Remedy]:
     for number, value in enumerate(others, start=1):
         shown, instead = (numbers(one) if isinstance(one, list) else str(one) for one in (value, held))
         fix = f"dim={shown} in `{theirs.name}`"
-        yield change(
-            theirs, trap, f"along dim {shown} instead of {instead}", fix, {key: value}, cost=1.0 + 0.1 * number
-        )
+        says, cost = f"along dim {shown} instead of {instead}", 1.0 + 0.1 * number
+        yield change(theirs, trap, says, fix, {key: value}, cost=cost)
+        if mine.config.get("keepdims") and not theirs.config.get("keepdims", True):
+            # One number of the whole batch fits whatever reads it; one of each sample needs its axes.
+            fix = f"dim={shown}, keepdim=True in `{theirs.name}`"
+            yield change(theirs, trap, f"{says}, which is kept", fix, {key: value, "keepdims": True}, cost=cost + 0.05)
 
 
 def axes_there(scene: Scene, mine: Op, theirs: Op, given: Any) -> list[Any]:

@@ -26,4 +26,13 @@ KINSHIPS = (
         "mirrored", "mirrored_with_a_bias", "9x11x3", "bias-missing-or-doubled", ("second", "*conv2d"),
         says=("bias=None in `",),
     ),
+    _port("centred", inputs="6"),
+    _port(
+        "centred", "centred_by_the_batch", "6", "axis-mismatch", ("mean", "mean"),
+        says=("dim=(1,), keepdim=True in `mean`",),
+    ),
+    _port(
+        "centred", "centred_by_the_batch", "6", "axis-mismatch", ("mean", "mean"),
+        options=("--weights", "torch-to-tf"), says=("axis=(0, 1) in `mean`",),
+    ),
 )  # fmt: skip

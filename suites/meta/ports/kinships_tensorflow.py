@@ -77,3 +77,9 @@ def mirrored():
     given = keras.Input((9, 11, 3))
     x = layers.Conv2D(4, 3, name="first")(Mirrored(name="around")(given))
     return keras.Model(given, layers.Conv2D(2, 3, name="second", use_bias=False)(layers.ReLU()(x)))
+
+
+def centred():
+    given = keras.Input((6,))
+    x = layers.Dense(4, name="first")(given)
+    return keras.Model(given, x - keras.ops.mean(x, axis=1, keepdims=True))

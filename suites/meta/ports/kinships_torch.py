@@ -81,3 +81,21 @@ def mirrored_by_edges():
 
 def mirrored_with_a_bias():
     return Mirrored(bias=True)
+
+
+class Centred(nn.Module):
+    def __init__(self, whole=False):
+        super().__init__()
+        self.first, self.whole = nn.Linear(6, 4), whole
+
+    def forward(self, x):
+        x = self.first(x)
+        return x - (x.mean() if self.whole else x.mean(1, keepdim=True))
+
+
+def centred():
+    return Centred()
+
+
+def centred_by_the_batch():
+    return Centred(whole=True)
