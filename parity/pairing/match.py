@@ -138,6 +138,7 @@ def match_all(
     kept += _joins(weighted.stacked)
     scores = evidence(a, b)
     _leave_out(scores, a, b, ((one.tensorflow, one.torch) for one in weighted.stacked))
+    _keep_from_parts(scores, (a, b), weighted.stacked, equal)
     _of_other_sizes(scores, (a, b), (tensorflow, torch))
     for shared in biases.shared(tensorflow, torch, weighted.pairs):  # only the whole sums are the same
         additions = shared.tensorflow.additions, shared.torch.additions
@@ -271,6 +272,23 @@ def _leave_out(scores: Scores, a: Skeleton, b: Skeleton, some: Iterable[tuple[Se
     for mine, other in some:
         scores[[here[index] for index in mine], :] = NO_WAY
         scores[:, [there[index] for index in other]] = NO_WAY
+
+
+def _keep_from_parts(
+    scores: Scores, graphs: tuple[Skeleton, Skeleton], stacks: Iterable[Stacked], equal: fingerprints.Equal
+) -> None:
+    """Keep, in place, what divides one layer's result, which the other side makes apart, from what divides others.
+
+    Such as queries, keys and values from the halves of a rotation, unless they hold the same numbers.
+    """
+    for one in stacks:
+        graph = graphs[one.whole_side]
+        readers = {reader for reader, _ in graph.after[graph.node_of()[one.whole]]}
+        for node in readers:
+            op = graph.ops[node]
+            if op is not None and op.kind in stacked.PICKING:
+                barred = ~equal[:, node] if one.whole_side == 1 else ~equal[node, :]
+                scores[(barred, node) if one.whole_side == 1 else (node, barred)] = NO_WAY
 
 
 def _of_other_sizes(scores: Scores, graphs: tuple[Skeleton, Skeleton], traces: tuple[Trace, Trace]) -> None:

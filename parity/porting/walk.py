@@ -191,9 +191,9 @@ class Walk:
         The variance of x is that of x - mean(x), but no longer after each was rounded to float32 by itself.
         """
         mine, theirs = set(cut.feeds_tensorflow), {self.partner.get(tensor) for tensor in cut.feeds_torch}
-        if mine == theirs:
-            return None
         makers = self.models[TENSORFLOW].producers(), self.models[TORCH].producers()
+        if mine == theirs:
+            return self._without_parts(cut, makers)
         wanted = {tensor for tensor in theirs if tensor is not None}
         ops, feeds = segment(cut.tensorflow, makers[0], wanted)
         if feeds and set(feeds) <= wanted and feeds != cut.feeds_tensorflow:
@@ -203,6 +203,26 @@ class Walk:
         if feeds and set(feeds) <= wanted and feeds != cut.feeds_torch:
             return replace(cut, segment_torch=ops, feeds_torch=feeds)
         return None
+
+    def _without_parts(self, cut: Cut, makers: tuple[Mapping[int, Op], Mapping[int, Op]]) -> Cut | None:
+        """Return a cut that makes itself what it was fed of a part, where it is fed what the whole is made of, too.
+
+        One side may read a half, rounded to float32, and the other the whole, which was not.
+        """
+        found = cut
+        for part in cut.feeds_torch:
+            partner = self.partner.get(part)
+            stops = set(found.feeds_tensorflow) - {partner}, set(found.feeds_torch) - {part}
+            if partner is None or not stops[0] or not stops[1]:
+                continue
+            ops, feeds = segment(cut.tensorflow, makers[0], stops[0])
+            others, others_fed = segment(cut.torch, makers[1], stops[1])
+            if set(feeds) <= stops[0] and set(others_fed) <= stops[1]:
+                found = replace(
+                    found, segment_tensorflow=ops, feeds_tensorflow=feeds,
+                    segment_torch=others, feeds_torch=others_fed,
+                )  # fmt: skip
+        return None if found is cut else found
 
     def _as_held(self, cut: Cut, ahead: Mapping[str, Array], given: Mapping[int, Array] | None) -> Step:
         own = {tensor: self._value(tensor) for tensor in cut.feeds_tensorflow if tensor not in (given or {})}

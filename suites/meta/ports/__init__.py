@@ -36,6 +36,7 @@ from suites.meta.ports.planted import PLANTED
 from suites.meta.ports.ported import PORTED
 from suites.meta.ports.published import PUBLISHED
 from suites.meta.ports.repeated import REPEATED
+from suites.meta.ports.rotated import ROTATED
 from suites.meta.ports.several import SEVERAL
 from suites.meta.ports.sought import SOUGHT
 from suites.meta.ports.spread import SPREAD
@@ -50,8 +51,8 @@ FOLDER = Path(__file__).resolve().parent
 CASES: tuple[Case, ...] = (
     *CORRECT, *CURED, *FAULTS, *SEVERAL, *FURTHER, *GAPS, *SOUGHT, *VISION, *EXAMINED, *PUBLISHED, *WRITTEN, *BEHIND,
     *BAD, *ZOO, *ACCEPTED, *NETWORKS, *TRAINED, *ADDENDS, *ALONG, *CROSSINGS, *DROPPED, *ELEMENTS, *FLATTENED,
-    *FRAMES, *GALLERIES, *JOINED_HEADS, *KINSHIPS, *LOADED, *PIECES, *PLACES, *PLANTED, *PORTED, *REPEATED, *SPREAD,
-    *TOLD, *VOLUMES,
+    *FRAMES, *GALLERIES, *JOINED_HEADS, *KINSHIPS, *LOADED, *PIECES, *PLACES, *PLANTED, *PORTED, *REPEATED, *ROTATED,
+    *SPREAD, *TOLD, *VOLUMES,
 )  # fmt: skip
 
 __all__ = ["BAD", "CASES", "CORRECT", "FAULTS", "FOLDER", "Case", "Source"]
