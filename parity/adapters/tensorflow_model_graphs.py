@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from parity.adapters.tensorflow_model_layers import as_written
 from parity.adapters.tensorflow_model_making import execute_raw
 from parity.adapters.tensorflow_model_names import Names
 from parity.adapters.tensorflow_model_raw import SMALL
 from parity.errors import UsageError
+from parity.model.constants import meant
 
 Watch = Callable[[str], AbstractContextManager[Any]]
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
@@ -93,12 +93,12 @@ def _plain(tensor: Any) -> Any:
 
 
 def _constant(value: Any) -> Any:
-    """Return a constant as a tensor; a twin makes a double of it, of the number that was written where it is short."""
+    """Return a constant as a tensor; a twin makes a double of it, of the number that was meant where it is short."""
     if not isinstance(value, np.ndarray | np.generic):
         return value
     made = tf.constant(value)
     if made.dtype == tf.float64 and value.dtype == np.float32 and value.size <= SMALL:
-        numbers = [as_written(number) for number in np.asarray(value).reshape(-1)]
+        numbers = [meant(float(number)) for number in np.asarray(value).reshape(-1)]
         made = tf.constant(np.array(numbers, np.float64).reshape(value.shape))
     return made
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import math
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,8 @@ MASKED = "_masked"  # the number that a layer leaves out
 KEY_MASK = "_key_mask"  # of keys alone, where a layer takes it beside the other
 WRITTEN_DIGITS = 5  # of a number that people write by hand, such as 1.001e-5
 MOST = 2**20  # numbers of an array that is kept so
+WHOLE = 2**14  # the largest whole number that roots and fractions are looked for of
+IN_FORMULAS = (math.sqrt(2.0 / math.pi), math.pi, 2.0 * math.pi, math.sqrt(2.0 * math.pi), math.log(2.0))
 
 
 def packed(array: Any) -> str:
@@ -52,3 +56,27 @@ def written(number: float) -> float:
 def shortest(number: float) -> float:
     """Return the shortest decimal number that float32 takes for this one: 0.3 for 0.30000001192092896 and for 0.3."""
     return float(str(np.float32(number)))
+
+
+def meant(number: float) -> float:
+    """Return the number that a formula most likely had where float32 holds this one: 1/255, a root, or a short decimal.
+
+    Whatever is returned, float32 makes the same of it.
+    """
+    single, decimal = np.float32(number), shortest(number)
+    if not np.isfinite(single) or written(float(single)) != float(single) or single == np.round(single):
+        return decimal
+    size = abs(float(single))
+    found = next((one for one in _of_formulas(size) if np.float32(one) == np.float32(size)), None)
+    return decimal if found is None else math.copysign(found, number)
+
+
+def _of_formulas(size: float) -> Iterator[float]:
+    """Yield what a number may be: one over a whole number or its half, a root, one over a root."""
+    yield from IN_FORMULAS
+    yield from (1.0 / one for one in IN_FORMULAS)
+    if 1.0 / WHOLE < size < WHOLE:
+        halves, square, inverse = round(2.0 / size), round(size * size), round(1.0 / (size * size))
+        yield from ([2.0 / halves] if 0 < halves <= 2 * WHOLE else [])
+        yield from ([math.sqrt(square)] if 0 < square <= WHOLE else [])
+        yield from ([1.0 / math.sqrt(inverse)] if 0 < inverse <= WHOLE else [])

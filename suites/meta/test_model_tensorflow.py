@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from parity.errors import UsageError
+from parity.model import constants
 from parity.model.trace import Op, Trace
 from parity.workers.client import Worker, WorkerOptions
 
@@ -401,6 +403,63 @@ def test_a_saved_graph_is_told_by_its_operations(workers: dict[str, Worker], tmp
         assert set(trace.dtypes.values()) == {"float32" if role == "plain" else "float64"}
         again = values_of(workers[role], trace, "network")[trace.outputs[0]]
         np.testing.assert_allclose(again, answer, rtol=1e-4, atol=1e-6)
+
+
+def test_the_twin_of_a_saved_graph_has_the_numbers_that_a_formula_meant(
+    workers: dict[str, Worker], tmp_path: Path
+) -> None:
+    saver, folder = tmp_path / "exporter.py", tmp_path / "exported"
+    saver.write_text(
+        textwrap.dedent(f"""
+        import keras
+        def build():
+            exact, tanh = ({{"approximate": form}} for form in (False, True))
+            x = given = keras.Input((5,))
+            for words in (exact, tanh):
+                x = keras.layers.Rescaling(1 / 255)(keras.layers.Rescaling(255)(x))
+                x = keras.layers.Activation(lambda y, words=words: keras.activations.gelu(y, **words))(x)
+            model = keras.Model(given, x)
+            model.export({str(folder)!r}, verbose=False)
+            return model
+        """)
+    )
+    workers["plain"].call("load_model", source=f"{saver}:build")
+    workers["twin"].call("load_model", source=str(folder))
+    x = np.random.default_rng(5).standard_normal((2, 5))
+    once = 0.5 * x * (1.0 + np.vectorize(math.erf)(x / math.sqrt(2.0)))
+    twice = 0.5 * once * (1.0 + np.tanh(math.sqrt(2.0 / math.pi) * (once + 0.044715 * once**3)))
+    np.testing.assert_allclose(workers["twin"].call("model_outputs", inputs=[x])[0], twice, rtol=1e-13)
+
+
+@pytest.mark.parametrize(
+    "number", [0.3, 1e-3, 1.001e-5, -0.044715, 1 / 255, 2 / 255, -math.sqrt(2.0), 1 / math.sqrt(6), math.pi, 0.0, 1e30]
+)
+def test_a_number_of_a_formula_is_known_by_what_float32_makes_of_it(number: float) -> None:
+    assert constants.meant(float(np.float32(number))) == pytest.approx(number, rel=1e-15, abs=0.0)
+
+
+def test_any_other_number_stays_what_float32_holds() -> None:
+    numbers = np.random.default_rng(3).normal(size=2000).astype(np.float32)
+    assert all(np.float32(constants.meant(float(number))) == number for number in numbers)
+
+
+def test_a_model_that_raises_is_told_without_the_list_of_what_it_was_given(
+    workers: dict[str, Worker], tmp_path: Path
+) -> None:
+    file = tmp_path / "raises.py"
+    file.write_text(
+        textwrap.dedent("""
+        import keras
+        class Raises(keras.Model):
+            def call(self, x):
+                raise ValueError("no such luck")
+        def build():
+            return Raises()
+        """)
+    )
+    workers["plain"].call("load_model", source=f"{file}:build")
+    with pytest.raises(UsageError, match=r"no such luck \(.*raises.py:5\)$"):
+        workers["plain"].call("trace_model", inputs=[np.zeros((2, 4), np.float32)])
 
 
 SAVER = """
