@@ -38,8 +38,8 @@ _NUMBERS = re.compile(r"\[\[[-+\d.,\sefain\[\]]*\]\]")  # a whole tensor within 
 
 
 def first_line(error: BaseException) -> str:
-    """Return an exception's text in one line."""
-    plain = _NUMBERS.sub("[...]", said(error))
+    """Return an exception's text in one line, without Keras's list of what a call was given."""
+    plain = _NUMBERS.sub("[...]", said(error)).partition("Arguments received by ")[0]
     lines = [line.strip() for line in plain.splitlines() if line.strip()]
     text = " ".join(lines[:3]) if lines else "(no message)"
     return text if len(text) <= 400 else text[:396] + " ..."
@@ -199,7 +199,9 @@ def _function(source: str, module: ModuleType, name: str) -> Any:
         hint = f"; it has {', '.join(f'`{key}`' for key in near)}" if near else "; it defines no function"
         raise UsageError(f"{source}: {source.rpartition(chr(58))[0]} has no `{name}`{hint}")
     if not callable(function):
-        raise UsageError(f"{source}: `{name}` is a {type(function).__name__}, not a function that returns a model")
+        raise UsageError(
+            f"{source}: `{name}` is of type {type(function).__name__}, not a function that returns a model"
+        )
     needed = _needed(function)
     if needed:
         raise UsageError(

@@ -89,7 +89,7 @@ def builder(source: str) -> Callable[..., Any]:
     if isinstance(found, nn.Module):
         return lambda: found
     if not callable(found):
-        raise UsageError(f"`{name}` in {place} is a {type(found).__name__}, not a function that returns a model")
+        raise UsageError(f"`{name}` in {place} is of type {type(found).__name__}, not a function that returns a model")
     return found  # type: ignore[no-any-return]
 
 

@@ -45,7 +45,8 @@ class TorchModels:
         with _no_scripting(torch):
             session = Session.load(source, weights, self.settings.seed, self._is_twin(), self.device, notes)
         self._session, self._stream = session, None
-        was_training = bool(session.model.training)
+        # An exported program has its mode in its operations: what its module says of it means nothing.
+        was_training = bool(session.model.training) and not source.endswith(".pt2")
         session.prepare(training)
         return {
             "class": type(session.model).__name__, "framework": "torch", "was_training": was_training, "notes": notes,

@@ -313,7 +313,10 @@ class Bank:
         )
         if step.relation is None:
             evidence = f"{step.finding.note} {evidence}"
-        fix = "compare the two layers' configurations: " + wording.configurations(scene)
+        settings = wording.configurations(scene)
+        fix = f"compare the two layers' configurations: {settings}"
+        if not settings:  # outputs that no operation of its own makes, as where one model rounds them at last
+            fix = f"compare what the two models do to `{mine or theirs}` before they return it"
         seen = wording.told(scene, self._port)
         if seen is not None:
             without = f"; ruled out: {tried}" if found.ruled_out else ""

@@ -147,7 +147,11 @@ def parse_int_input(text: str) -> InputSpec:
     found = re.fullmatch(r"([^:]+):(-?\d+):(-?\d+)", text)
     if not found or int(found[2]) > int(found[3]):
         raise UsageError(f"--int-input {text!r}: write SHAPE:LOW:HIGH with LOW <= HIGH, such as 12:0:999")
-    return InputSpec(parse_input(found[1]).shape, int(found[2]), int(found[3]))
+    try:
+        shape = parse_input(found[1]).shape
+    except UsageError as error:
+        raise UsageError(f"--int-{str(error).removeprefix('--')}") from error
+    return InputSpec(shape, int(found[2]), int(found[3]))
 
 
 def as_inputs(given: Sequence[Any]) -> tuple[InputSpec | Array, ...]:

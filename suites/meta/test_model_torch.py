@@ -641,7 +641,8 @@ def files(folder: Path, plain: Worker) -> Callable[[str], Path]:
 def test_a_file_that_holds_a_whole_model(plain: Worker, twin: Worker, files: Callable[[str], Path], name: str) -> None:
     x, outputs = drawn(3, 8), []
     for worker in (plain, twin):
-        worker.call("load_model", source=str(files(name)))
+        loaded = worker.call("load_model", source=str(files(name)))
+        assert not loaded["was_training"], "each was saved in evaluation mode"
         trace = Trace.from_dict(worker.call("trace_model", inputs=[x]))
         assert not replays(trace)
         assert [op.kind for op in trace.ops] == ["dense", "batch_norm", "dropout", "activation"]
