@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 from parity.adapters.torch_model_calls import Call, Par, Ref, leaves
 from parity.adapters.torch_model_signatures import bound
@@ -151,9 +152,14 @@ def number_of(value: Any) -> float | None:
     """Return a Python number, or that of a constant with a single element."""
     if isinstance(value, (bool, int, float)):
         return float(value)
-    if isinstance(value, torch.Tensor) and value.numel() == 1 and not value.is_complex():
+    if isinstance(value, torch.Tensor) and value.numel() == 1 and not value.is_complex() and _has_numbers(value):
         return float(value)
     return None
+
+
+def _has_numbers(value: Tensor) -> bool:
+    """Whether a tensor can be read: what `ones_like` makes of an input without numbers cannot."""
+    return not isinstance(value, FakeTensor)
 
 
 def times(value: Any, rank: int) -> list[int]:
@@ -302,7 +308,7 @@ def _rescaled(name: str, numbers: Sequence[float | None], alpha: float) -> tuple
 def constant(value: Tensor) -> Config:
     """Return what an operation's configuration tells of a constant operand."""
     told: Config = {"constant_shape": list(value.shape)}
-    if value.numel() <= CONSTANT_LIMIT and not value.is_complex():
+    if value.numel() <= CONSTANT_LIMIT and not value.is_complex() and _has_numbers(value):
         told["constant"] = [float(one) for one in value.detach().cpu().reshape(-1)]
     return told
 

@@ -116,6 +116,14 @@ def view_written():
     return Function(forward, nn.Linear(8, 8))
 
 
+def shares():
+    def forward(parts, x):
+        ones = F.avg_pool2d(torch.ones_like(x), 3, 1, 1)
+        return parts[0](F.avg_pool2d(x, 3, 1, 1) / ones) * torch.ones_like(ones[:1, :1, :1, :1])
+
+    return Function(forward, nn.Conv2d(3, 4, 1))
+
+
 def unseen():
     return Function(lambda parts, x: parts[0](torch.from_numpy(x.detach().numpy() * 2)), nn.Linear(8, 8))
 
@@ -525,6 +533,12 @@ def test_what_was_loaded_is_told(plain: Worker, folder: Path, capfd: pytest.Capt
     }
     assert "builders print" not in capfd.readouterr().out
     assert "builders print" in plain.stderr_tail()
+
+
+def test_constants_made_of_an_input_without_numbers_leave_the_order_known(plain: Worker, folder: Path) -> None:
+    load(plain, folder, "shares")
+    ordered = Trace.from_dict(plain.call("ops_in_order", inputs=[{"shape": [2, 3, 6, 5], "integers": False}]))
+    assert [op.kind for op in ordered.ops] == ["avg_pool", "divide", "conv", "multiply"]
 
 
 def test_static_operations_need_no_input(plain: Worker, folder: Path) -> None:
