@@ -221,17 +221,17 @@ def sources(
     cut = step.cut
     mine = layer_name(cut.main_tensorflow.name) if cut.main_tensorflow else cut.name
     theirs = layer_name(cut.main_torch.name) if cut.main_torch else cut.name
-    if all(finding.kind == "state" for finding in failing):
-        causes = of_statistics(step, failing, plan, held)
-        if causes:
-            return causes
-    found = proved(step, failing)
-    if found:
-        return found
+    states = [finding for finding in failing if finding.kind == "state"]
+    causes = of_statistics(step, states, plan, held) if states else []
+    if causes:  # gradients that differ as well have a reason of their own
+        failing = [finding for finding in failing if finding.kind != "state"]
+    found = proved(step, failing) if failing else []
+    if found or not failing:
+        return [*causes, *found]
     evidence = f"its forward pass agrees; {failing[0].message().splitlines()[0]}"
     fix = _look_for(step, failing)
     message = _message(mine, theirs, failing, "unknown", evidence, fix)
-    return [Source(mine, theirs, "unknown", evidence, fix, cut.kind, message, mends="")]
+    return [Source(mine, theirs, "unknown", evidence, fix, cut.kind, message, mends=""), *causes]
 
 
 def _look_for(step: Step, failing: Sequence[Finding]) -> str:
@@ -246,7 +246,7 @@ def _look_for(step: Step, failing: Sequence[Finding]) -> str:
         return f"look for {words} in `{layer_name(cut.name) if cut else step.cut.name}` or right before it"
     if all(TIMES in note for note in notes):
         return "look for what scales or reverses the gradient in this layer or right before it"
-    return "look for what detaches, scales or replaces a gradient in this layer"
+    return "look for what detaches, scales or replaces a gradient in this layer or right before it"
 
 
 def of_statistics(step: Step, findings: Sequence[Finding], plan: WeightPlan, held: Sides) -> list[Source]:
@@ -330,17 +330,18 @@ def _causes(
 ) -> list[tuple[str, str, str]]:
     found = []
     both = " together with the other one" if momentum and variance else ""
+    agree = f"agree to {left:.0e}" if left else "agree exactly"
     if momentum:
         new = 1.0 - keep_a
         found.append((
             "batchnorm-momentum",
-            f"the statistics agree to {left:.0e} with torch momentum {new:g} instead of {instead}{both}",
+            f"the statistics {agree} with torch momentum {new:g} instead of {instead}{both}",
             f"momentum={new:g} in `{name}` (torch's momentum is the weight of the new value)",
         ))  # fmt: skip
     if variance:
         found.append((
             "batchnorm-running-variance",
-            f"the statistics agree to {left:.0e} with the biased variance, (N-1)/N of torch's, N = {count}{both}",
+            f"the statistics {agree} with the biased variance, (N-1)/N of torch's, N = {count}{both}",
             f"parity.optimizers.biased_running_variance(model), for `{name}`: Keras keeps the biased variance",
         ))  # fmt: skip
     return found

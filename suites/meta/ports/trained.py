@@ -30,6 +30,10 @@ def _statistics() -> Iterator[Case]:
         "normalised", "averaging_all", "8x9x3", ("norm", "norm", MOMENTUM), ("norm", "norm", VARIANCE),
         says=("torch momentum 0.1 instead of None",),
     )  # fmt: skip
+    yield _port(
+        "normalised", "detached_before_the_norm", "8x9x3", ("norm", "norm", "unknown"), ("norm", "norm", VARIANCE),
+        says=("look for detach(), torch.no_grad() or .data in `norm`", "N = 126"),
+    )  # fmt: skip
     missing = "TensorFlow weights without a partner: `norm/moving_mean`"  # torch's code keeps its own, and reads them
     yield replace(_port("normalised", "as_keras", "8x9x3", says=(missing,)), verdict="undecided")
 

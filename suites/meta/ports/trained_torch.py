@@ -37,6 +37,17 @@ def averaging_all():
     return Normalised(nn.BatchNorm2d(6, momentum=None))
 
 
+class Detached(nn.BatchNorm2d):
+    """Lets no gradient through to what stands before it."""
+
+    def forward(self, x):
+        return super().forward(x.detach())
+
+
+def detached_before_the_norm():
+    return Normalised(Detached(6))
+
+
 class AsKeras(nn.BatchNorm2d):
     """Keeps the biased variance, as Keras does."""
 
