@@ -6,7 +6,7 @@ they are nearly all; anything else is a permutation of the elements of one sampl
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations
 from math import prod
@@ -28,6 +28,7 @@ _SWAPPED = "batch-second"
 # disagree, which one disagrees least is noise.
 _CLEARLY_BETTER = 2.0
 _TOLD_APART = 1e-9  # of the largest number: what numbers of two twins that are no neighbours differ by
+_COPIES_IN_PLACE = 4  # one of so many at least stands where it should, of copies that are made in another order
 _MOST_AXES = 5  # beyond it not every permutation of axes is tried
 
 
@@ -296,6 +297,44 @@ def _order_before(before: Relation, count: int, other: Array) -> Array:
 def with_shapes(relation: Relation, tf_shape: Shape, torch_shape: Shape) -> Relation:
     """Return the same relation, knowing the shapes of a sample; `through` needs them for `channels`."""
     return Relation(relation.name, relation.perm, tuple(tf_shape), tuple(torch_shape))
+
+
+def repeated_axes(before: Relation, maps: tuple[Array, Array]) -> Array | None:
+    """Return the order of a sample's numbers behind calls that repeat some of them along an axis; None if it has none.
+
+    The maps are as those of `through`, without a batch axis. Axes may change places, and neighbours become one. Where
+    torch makes its copies in another order, which is a fault, it is the order that leaves most in place.
+    """
+    mine, other = (np.rint(given).astype(np.int64) for given in maps)
+    known = before.elements(before.tf_shape)
+    if mine.size != other.size or mine.ndim > _MOST_AXES or other.max(initial=0) >= known.size:
+        return None
+    axes = [axis for axis, size in enumerate(mine.shape) if size > 1]
+    single = [axis for axis, size in enumerate(mine.shape) if size == 1]
+    numbers, wanted = np.arange(mine.size).reshape(mine.shape), known[other].reshape(-1)
+    fitting = [
+        numbers.transpose([*single, *order]).reshape(-1)
+        for order in permutations(axes)
+        if _merged_in_order([mine.shape[axis] for axis in order], order, other.shape)
+    ]
+    in_place = [int((mine.reshape(-1)[found] == wanted).sum()) for found in fitting]
+    best = max(in_place, default=0)
+    return fitting[in_place.index(best)] if best * _COPIES_IN_PLACE >= mine.size else None
+
+
+def _merged_in_order(sizes: Sequence[int], order: Sequence[int], shape: Shape) -> bool:
+    """Return whether neighbouring axes can be taken together as a shape has them, each run of them in its old order."""
+    left = list(zip(sizes, order, strict=True))
+    for size in shape:
+        taken, last = 1, -1
+        while taken < size and left:
+            own, axis = left.pop(0)
+            if axis < last:
+                return False
+            taken, last = taken * own, axis
+        if taken != size:
+            return False
+    return not left
 
 
 def _positions(mine: Array, order: Array) -> Array:

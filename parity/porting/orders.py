@@ -12,7 +12,17 @@ from parity.errors import PairingError, ParityError
 from parity.model.trace import ELEMENTWISE, MOVES, PADDED_PATCHES, Op
 from parity.pairing.families import COMMUTES
 from parity.pairing.match import OpPair
-from parity.pairing.relations import SAME, Relation, candidates, channels_of, of_rows, rows_of, through, with_shapes
+from parity.pairing.relations import (
+    SAME,
+    Relation,
+    candidates,
+    channels_of,
+    of_rows,
+    repeated_axes,
+    rows_of,
+    through,
+    with_shapes,
+)
 from parity.porting.options import CHANNELS_FIRST, IMAGE_AXES, Array, CheckOptions
 from parity.porting.sides import TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH, Models, is_fatal
 
@@ -533,9 +543,12 @@ class Orders:
                 raise
             return None
         rows = [each.reshape(-1, each.shape[-1]) for each in maps if each.ndim > 1]
-        if len(rows) < len(maps) or maps[0].shape != maps[1].shape or any((some != some[0]).any() for some in rows):
-            return None  # repeated otherwise, which is no order of a right port
         shapes = self.models[TENSORFLOW].shapes[ways[0][0]][1:], self.models[TORCH].shapes[ways[1][0]][1:]
+        if len(rows) < len(maps) or maps[0].shape != maps[1].shape or any((some != some[0]).any() for some in rows):
+            order = repeated_axes(with_shapes(start, *shapes), maps)
+            ends = self.models[TENSORFLOW].shapes[mine][1:], self.models[TORCH].shapes[theirs][1:]
+            # Repeated otherwise, which is no order of a right port.
+            return None if order is None else (Relation.explicit(order, *ends), sure)
         try:
             return through(with_shapes(start, *shapes), maps[0][None], maps[1][None]), sure
         except PairingError:

@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 
 from parity.errors import PairingError
 from parity.model.layout import Array
-from parity.pairing.relations import FOLDED, Relation, candidates, choose, rows_of, through, with_shapes
+from parity.pairing.relations import (
+    FOLDED,
+    Relation,
+    candidates,
+    choose,
+    repeated_axes,
+    rows_of,
+    through,
+    with_shapes,
+)
 
 
 def numbers(shape: tuple[int, ...], dtype: str = "float32", seed: int = 0) -> Array:
@@ -229,3 +238,18 @@ def test_rows_of_the_last_axis_alone() -> None:
         rows_of(Relation.explicit(np.arange(12).reshape(4, 3).T.reshape(-1), (4, 3), (4, 3)))
     with pytest.raises(PairingError, match="differ in more than"):
         rows_of(Relation.explicit(np.arange(12)[::-1], (4, 3), (3, 4)))
+
+
+def test_copies_along_an_axis_have_the_order_of_their_axes() -> None:
+    one = np.arange(24).reshape(3, 2, 4)  # places, heads, size
+    tf_map = np.repeat(one[:, :, None], 2, axis=2)  # as a tile behind a new axis does
+    in_turn, as_a_whole = np.repeat(one, 2, axis=1).transpose(1, 0, 2), np.tile(one, (1, 2, 1)).transpose(1, 0, 2)
+    before = with_shapes(Relation("same"), one.shape, one.shape)
+    order = repeated_axes(before, (tf_map, in_turn))
+    assert order is not None
+    assert np.array_equal(tf_map.reshape(-1)[order].reshape(in_turn.shape), in_turn)
+    assert np.array_equal(np.sort(order), np.arange(tf_map.size))
+    behind_a_fault = repeated_axes(before, (tf_map, as_a_whole))
+    assert behind_a_fault is not None
+    assert np.array_equal(behind_a_fault, order)  # the values show it
+    assert repeated_axes(before, (tf_map, np.roll(in_turn, 3))) is None

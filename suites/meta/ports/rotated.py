@@ -12,5 +12,9 @@ ROTATED = (
     _port("as_many_keys", "as_many_keys"),
     _port("fewer_keys", "fewer_keys"),
     _port("fewer_keys", "fewer_keys_apart"),
-    _port("fewer_keys", "fewer_keys_scaled", cause="attention-scale-or-heads"),
+    *(
+        _port(name.removesuffix("_apart"), f"{name}_scaled", cause="attention-scale-or-heads")
+        for name in ("as_many_keys", "fewer_keys", "fewer_keys_apart")
+    ),
+    _port("fewer_keys", "fewer_keys_tiled", cause="output-permutation"),
 )
