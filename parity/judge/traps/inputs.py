@@ -19,6 +19,7 @@ from parity.model.trace import MOVES, Op, Trace
 IDS = ("input-scale", "channel-order", "residual-scale", "dropout-active")
 REORDERS = SELECTS | {"roll"}  # what may give the numbers of an axis another order
 SCALES = ("rescale", "standardize")
+LARGEST_EPS = 0.01
 SIGNS = {"add": "+", "subtract": "-", "multiply": "*", "divide": "/"}
 ARITHMETIC = tuple(SIGNS)
 FACTORS = ("rescale", "multiply", "divide")
@@ -105,7 +106,7 @@ def _trap(scene: Scene, tensor: int | None, op: Op | None = None) -> str:
         return "input-scale"
     if op is not None and op.kind in FACTORS and _of_scores(scene, op):
         return "attention-scale-or-heads"
-    if is_length(scene.torch_trace, tensor):
+    if is_length(scene.torch_trace, tensor) and _may_be_eps(scene, tensor, op):
         return "l2-normalize-eps"
     if op is not None and of_hard_sigmoid(scene.tensorflow_trace, op):
         return "hard-sigmoid-slope"
@@ -115,6 +116,15 @@ def _trap(scene: Scene, tensor: int | None, op: Op | None = None) -> str:
             neighbours |= {reader.kind for reader in scene.torch_trace.ops if set(op.outputs) & set(reader.inputs)}
     products = {"matmul", "einsum", "sdpa", "op:bmm", "op:baddbmm"}
     return "attention-scale-or-heads" if neighbours & products else "residual-scale"
+
+
+def _may_be_eps(scene: Scene, tensor: int | None, op: Op | None) -> bool:
+    """Return whether none of the shifts beside a length is as large as those of formulas are, as in 1 + |x|^2."""
+    beside = [one for one in scene.torch_ops if tensor in (*one.inputs, *one.outputs)]
+    shifts = [
+        one.config.get("offset", 0.0) for one in (*beside, *([op] if op is not None else [])) if one.kind in SCALES
+    ]
+    return all(abs(float(shift or 0.0)) <= LARGEST_EPS for shift in shifts)
 
 
 def of_hard_sigmoid(trace: Trace, op: Op) -> bool:
