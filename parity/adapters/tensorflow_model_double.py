@@ -9,9 +9,11 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import product, takewhile
 from typing import Any
 
+import numpy as np
+
 from parity.adapters.tensorflow_model_kernels import ROUNDED, in_doubles
 from parity.adapters.tensorflow_model_names import Names, is_keras_layer, is_variable, plain_variable
-from parity.model.constants import written
+from parity.model.constants import meant, written
 
 SINGLE = frozenset({"float32", "float16", "half", "bfloat16"})
 # Functions with a dtype argument: its position; their results are floats by default.
@@ -253,7 +255,7 @@ class Doubling:
 
         Beside a tensor they take its type; without one they would be float32, and the root of 2 one of float32.
         """
-        inputs = [written(one) if type(one) is float else one for one in inputs]
+        inputs = [written(one) if type(one) is float else _single_meant(one) for one in inputs]
         if not all(map(_is_plain, inputs)) or not any(map(_holds_float, inputs)):
             return inputs
         return [self.tf.constant(one, self.tf.float64) if _holds_float(one) else one for one in inputs]
@@ -376,7 +378,7 @@ class Doubling:
 
         def convert(value: Any, ctx: Any, dtype: Any = None) -> Any:
             active = self._depth and not self._busy
-            value = written(value) if active and type(value) is float else value
+            value = (written(value) if type(value) is float else _single_meant(value)) if active else value
             plain = isinstance(value, float | list | tuple) and not any(hasattr(item, "dtype") for item in _flat(value))
             if dtype is None and plain and active and _holds_float(value):
                 dtype = self.tf.float64
@@ -624,6 +626,15 @@ def _exchange(thing: Any, exchanged: Mapping[int, Any], seen: set[int]) -> None:
             into[key] = new
         if id(old) not in exchanged:
             _exchange(new, exchanged, seen)
+
+
+def _single_meant(value: Any) -> Any:
+    """Return, for one number of NumPy's in float32, the double that a formula had; anything else as it is."""
+    if isinstance(value, np.float32):
+        return meant(float(value))
+    if isinstance(value, np.ndarray) and value.dtype == np.float32 and value.size == 1:
+        return np.full(value.shape, meant(float(value.reshape(())[()])))
+    return value
 
 
 def _renewed(held: Any, exchanged: Mapping[int, Any]) -> Any:

@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from parity.adapters.torch_model_draws import DRAWS, NAMES
 from parity.model import draws
-from parity.model.constants import shortest, written
+from parity.model.constants import meant, shortest, written
 
 Called = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
@@ -59,7 +59,10 @@ def rewrite(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], twin: bool, training: bool
 ) -> Called:
     """Return the call that takes this one's place."""
-    name, own = plain_name(function), dict(kwargs)
+    name = plain_name(function)
+    exact = twin and not (name.endswith("_") or "out" in kwargs)  # what is written to must stay what it is
+    args = tuple(_plain(value, exact) for value in args)
+    own = {key: _plain(value, exact) for key, value in kwargs.items()}
     if name in NAMES:
         return DRAWS.called(function, name, args, own)
     if name in DROPOUTS:
@@ -93,6 +96,19 @@ def rewrite(
 
 def _is_float32(value: Any) -> bool:
     return value is torch.float32 or (isinstance(value, str) and value in _FLOAT32)
+
+
+def _plain(value: Any, exact: bool) -> Any:
+    """Return a number of NumPy's in float32 as one of Python's; if `exact`, the number that a formula had.
+
+    Likewise a tensor of one number that is float32 among doubles: a constant that the model's code made so.
+    """
+    if isinstance(value, np.float32):
+        return meant(float(value)) if exact else float(value)
+    single = exact and type(value) is torch.Tensor and value.dtype == torch.float32 and value.numel() == 1
+    if single and not (value.requires_grad or value.is_meta):
+        return torch.full_like(value, meant(float(value)), dtype=torch.float64)
+    return value
 
 
 def _in_double(value: Any) -> Any:

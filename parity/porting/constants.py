@@ -7,6 +7,7 @@ from math import prod
 
 import numpy as np
 
+from parity.model.constants import meant
 from parity.model.trace import MOVES, Op, used_weights
 from parity.porting.cuts import ARITHMETIC
 from parity.porting.options import Array
@@ -38,11 +39,11 @@ def of_code(models: Models, segment: Sequence[Op]) -> tuple[dict[str, Array], di
 
 
 def written(array: Array) -> Array:
-    """Return what float32 made these numbers of, in float64: the shortest decimal numbers that it rounds so."""
+    """Return what float32 made these numbers of, in float64: roots and fractions, or the shortest decimal numbers."""
     single = array.astype(np.float32)
     if not np.array_equal(single.astype(array.dtype), array):
         return array
-    return np.array([float(str(number)) for number in single.reshape(-1)]).reshape(array.shape)
+    return np.array([meant(float(number)) for number in single.reshape(-1)]).reshape(array.shape)
 
 
 def adds_a_layer(feeds: Iterable[int], ops: Sequence[Op]) -> bool:

@@ -38,6 +38,7 @@ from suites.meta.ports.published import PUBLISHED
 from suites.meta.ports.repeated import REPEATED
 from suites.meta.ports.rotated import ROTATED
 from suites.meta.ports.several import SEVERAL
+from suites.meta.ports.singles import SINGLES
 from suites.meta.ports.sought import SOUGHT
 from suites.meta.ports.spread import SPREAD
 from suites.meta.ports.told import TOLD
@@ -52,7 +53,7 @@ CASES: tuple[Case, ...] = (
     *CORRECT, *CURED, *FAULTS, *SEVERAL, *FURTHER, *GAPS, *SOUGHT, *VISION, *EXAMINED, *PUBLISHED, *WRITTEN, *BEHIND,
     *BAD, *ZOO, *ACCEPTED, *NETWORKS, *TRAINED, *ADDENDS, *ALONG, *CROSSINGS, *DROPPED, *ELEMENTS, *FLATTENED,
     *FRAMES, *GALLERIES, *JOINED_HEADS, *KINSHIPS, *LOADED, *PIECES, *PLACES, *PLANTED, *PORTED, *REPEATED, *ROTATED,
-    *SPREAD, *TOLD, *VOLUMES,
+    *SINGLES, *SPREAD, *TOLD, *VOLUMES,
 )  # fmt: skip
 
 __all__ = ["BAD", "CASES", "CORRECT", "FAULTS", "FOLDER", "Case", "Source"]
