@@ -18,6 +18,7 @@ from parity.pairing.fitting import along, fitting, of_patches, role_pairs, rows_
 from parity.pairing.free import Free
 from parity.pairing.held import constants
 from parity.pairing.match import BY_HAND, GRAPH, ONLY_ONE, ORDER, VALUE, Matching, OpPair
+from parity.pairing.mixed import mixed
 from parity.pairing.norms import SHAPING
 from parity.pairing.references import Shape, read, shapes_of
 from parity.pairing.stacked import Stacked
@@ -144,6 +145,9 @@ def plan(
     maker = _Planner(tensorflow, torch, columns)
     for shared in biases.shared(tensorflow, torch, matching.pairs):
         maker.add_sum(shared)
+    for apart in mixed(tensorflow, torch, matching.pairs):
+        if apart.bias is not None:
+            maker.followers[apart.outer][apart.layers[apart.outer]] = apart.bias
     for pair in matching.pairs:
         maker.add(pair, rows)
     for one in matching.stacked:

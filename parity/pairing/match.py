@@ -20,6 +20,7 @@ from parity.pairing.evidence import ALIKE_NAMES, NO_WAY, Scores, evidence, names
 from parity.pairing.families import counts, family, is_light
 from parity.pairing.fingerprints import Prints
 from parity.pairing.held import as_code
+from parity.pairing.mixed import layers_last, mixed
 from parity.pairing.positions import between, without_crossings
 from parity.pairing.skeleton import Palette, Skeleton, classes, skeleton
 from parity.pairing.stacked import Group, Stacked
@@ -62,12 +63,13 @@ def match_weighted(tensorflow: Trace, torch: Trace, by_hand: Mapping[str, str] |
     """
     hand = byhand.resolve(tensorflow, torch, by_hand or {})
     tensorflow, torch = as_code(tensorflow, torch)
-    first, second = skeleton(tensorflow), skeleton(torch)
+    ordered = layers_last(tensorflow, torch)
+    first, second = skeleton(ordered[0]), skeleton(ordered[1])
     roles = attending.roles(tensorflow), attending.roles(torch)
     makes = attending.all_roles(tensorflow), attending.all_roles(torch)
     together = stacked.groups(first, second, *makes), stacked.groups(second, first, *makes[::-1])
     a, b = stacked.merged(first, together[0]), stacked.merged(second, together[1])
-    whole = skeleton(tensorflow, light=True), skeleton(torch, light=True)
+    whole = skeleton(ordered[0], light=True), skeleton(ordered[1], light=True)
     scores = evidence(a, b, whole)
     _attend(scores, a, b, *roles)
     for i, j, sized in branches.alike(a, b, whole, (tensorflow, torch)):
@@ -145,6 +147,9 @@ def match_all(
         _leave_out(scores, a, b, [additions])
         kept = [pair for pair in kept if pair.tensorflow not in additions[0] and pair.torch not in additions[1]]
         kept.append(OpPair(additions[0][0], additions[1][0], GRAPH))
+    for one in mixed(tensorflow, torch, weighted.pairs):
+        _leave_out(scores, a, b, [one.alone])
+        kept = [pair for pair in kept if pair.tensorflow not in one.alone[0] and pair.torch not in one.alone[1]]
     certain = _hold(scores, a, b, byhand.ByHand((*by_map, *((p.tensorflow, p.torch) for p in kept)), hand.groups))
     above, below = between(a, b, certain | _ends(a, b))
     fits = (above + below >= 1) & (np.minimum(above, below) > 0)

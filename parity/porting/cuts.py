@@ -13,6 +13,7 @@ from parity.judge.verdict import Finding
 from parity.model.trace import MOVES, Op, Trace
 from parity.pairing import batches, biases
 from parity.pairing.match import Matching, OpPair
+from parity.pairing.mixed import mixed
 from parity.pairing.relations import CHANNELS, SAME, Relation
 from parity.porting.options import Array
 
@@ -98,6 +99,7 @@ def cuts(
     apart = {index for one in biases.shared(tensorflow, torch, matching.pairs) for index in one.tensorflow.layers}
     # What one side adds to a layer's result the other adds to a sum of it: they are compared with that sum.
     apart |= batches.joined(tensorflow, torch, matching.pairs) | batches.repeated(tensorflow, torch, matching.pairs)
+    behind = {one.layers: one.results for one in mixed(tensorflow, torch, matching.pairs)}
     pairs = sorted((p for p in matching.pairs if p.tensorflow not in apart), key=lambda pair: pair.tensorflow)
     tensors: dict[int, int] = dict(zip(tensorflow.inputs, torch.inputs, strict=False))
     met = set(tensors.values())  # of torch's; a state after one step is the same tensor as its result, but on one side
@@ -117,7 +119,7 @@ def cuts(
             if index and _numbers_places(tensorflow, a) and _numbers_places(torch, b):
                 continue
             if a not in tensors and (read[index] or (index == 0 and not any(read))):
-                a, b = forward.fitted(mine, theirs, index)
+                a, b = behind.get((mine.index, theirs.index)) or forward.fitted(mine, theirs, index)
                 if a in tensors:
                     continue
                 tensors[a] = b

@@ -29,6 +29,7 @@ from suites.meta.ports.gaps import GAPS
 from suites.meta.ports.joined_heads import JOINED_HEADS
 from suites.meta.ports.kinships import KINSHIPS
 from suites.meta.ports.loaded import LOADED
+from suites.meta.ports.mixing import MIXING
 from suites.meta.ports.networks import NETWORKS
 from suites.meta.ports.pieces import PIECES
 from suites.meta.ports.places import PLACES
@@ -52,8 +53,8 @@ FOLDER = Path(__file__).resolve().parent
 CASES: tuple[Case, ...] = (
     *CORRECT, *CURED, *FAULTS, *SEVERAL, *FURTHER, *GAPS, *SOUGHT, *VISION, *EXAMINED, *PUBLISHED, *WRITTEN, *BEHIND,
     *BAD, *ZOO, *ACCEPTED, *NETWORKS, *TRAINED, *ADDENDS, *ALONG, *CROSSINGS, *DROPPED, *ELEMENTS, *FLATTENED,
-    *FRAMES, *GALLERIES, *JOINED_HEADS, *KINSHIPS, *LOADED, *PIECES, *PLACES, *PLANTED, *PORTED, *REPEATED, *ROTATED,
-    *SINGLES, *SPREAD, *TOLD, *VOLUMES,
+    *FRAMES, *GALLERIES, *JOINED_HEADS, *KINSHIPS, *LOADED, *MIXING, *PIECES, *PLACES, *PLANTED, *PORTED, *REPEATED,
+    *ROTATED, *SINGLES, *SPREAD, *TOLD, *VOLUMES,
 )  # fmt: skip
 
 __all__ = ["BAD", "CASES", "CORRECT", "FAULTS", "FOLDER", "Case", "Source"]
