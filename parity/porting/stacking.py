@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
@@ -89,14 +89,30 @@ def _of_readers(models: Models, one: Stacked) -> Sequence[Array] | None:
     if parts is None:
         return None
     read = [_read(traces[1], op.outputs[0]) for op in apart]
-    graphs, palette = [skeleton(trace, light=True) for trace in traces], Palette()
     sizes = _sizes(traces[1], one.apart, traces[0], whole)
+    keys: list[tuple[Sequence[Hashable], Sequence[Hashable]]] = [([len(numbers) for numbers, _ in parts], sizes)]
+    graphs, palette = [skeleton(trace, light=True) for trace in traces], Palette()
     for looks in zip(*(colours(graph, palette, _RADII, False, True, fine=True) for graph in graphs), strict=True):
-        there = {(len(numbers), _look(looks[0], graphs[0], part), part.ends): numbers for numbers, part in parts}
+        there = [(len(numbers), _look(looks[0], graphs[0], part), part.ends) for numbers, part in parts]
         here = [(size, _look(looks[1], graphs[1], part), part.ends) for size, part in zip(sizes, read, strict=True)]
-        if len(there) == len(set(here)) == len(here) and set(here) == set(there):
-            return [there[look] for look in here]
+        keys.append((there, here))
+    for among, wanted in keys:
+        order = _told_apart(among, wanted)
+        if order is not None and [len(parts[place][0]) for place in order] == sizes:
+            return [parts[place][0] for place in order]
     return None
+
+
+def _told_apart(among: Sequence[Hashable], wanted: Sequence[Hashable]) -> list[int] | None:
+    """Return the place of each wanted key among others, if all of them, or all but one, are there once.
+
+    What reads one part may look otherwise, as where a filter and a gate are one layer as well: it is what is left.
+    """
+    found = {key: among.index(key) for key in wanted if among.count(key) == wanted.count(key) == 1}
+    left = [place for place in range(len(among)) if place not in found.values()]
+    if len(among) != len(wanted) or len(left) > 1:
+        return None
+    return [found.get(key, left[0] if left else -1) for key in wanted]
 
 
 @dataclass
@@ -110,7 +126,7 @@ class _Readers:
 def _parts(models: Models, side: str, trace: Trace, whole: Op, count: int) -> list[tuple[Array, _Readers]] | None:
     """Return the units of each of `count` parts that a layer's result is taken apart into, and who reads them."""
     start = whole.outputs[0]
-    readers, open_, found = trace.consumers(), [start], dict[tuple[int, ...], tuple[Array, _Readers]]()
+    readers, open_, found = _readers(trace), [start], dict[tuple[int, ...], tuple[Array, _Readers]]()
     for tensor in open_:
         reading = readers.get(tensor, [])
         moving = [op for op in reading if op.effect == MOVES or op.kind in PICKING]
@@ -123,13 +139,17 @@ def _parts(models: Models, side: str, trace: Trace, whole: Op, count: int) -> li
             part.ops.extend(others)
             part.ends = (*part.ends, *ends)
     total = trace.shapes[start][_axis(trace, whole)]
+    taken = {unit for part in found for unit in part}
+    if len(found) == count - 1 and len(taken) < total:  # nothing reads the last part
+        rest = np.asarray([unit for unit in range(total) if unit not in taken])
+        found[tuple(rest)] = rest, _Readers()
     whole_ = len(found) == count and sum(len(numbers) for numbers in found) == total
     return list(found.values()) if whole_ and len({unit for part in found for unit in part}) == total else None
 
 
 def _read(trace: Trace, tensor: int) -> _Readers:
     """Return what computes with a tensor, as it is or moved."""
-    readers, open_, found = trace.consumers(), [tensor], _Readers()
+    readers, open_, found = _readers(trace), [tensor], _Readers()
     for at in open_:
         found.ends = (*found.ends, *_ends(trace, at))
         for op in readers.get(at, []):
@@ -138,6 +158,17 @@ def _read(trace: Trace, tensor: int) -> _Readers:
             else:
                 found.ops.append(op)
     return found
+
+
+def _readers(trace: Trace) -> dict[int, list[Op]]:
+    """Return what reads each tensor, without that of which nothing comes: the last residual of a stack is unused."""
+    needed, kept = set(trace.outputs), set[int]()
+    for op in reversed(trace.ops):
+        if needed & set(op.outputs):
+            needed.update(op.inputs)
+            kept.add(op.index)
+    consumers = trace.consumers()
+    return {tensor: [op for op in some if op.index in kept] for tensor, some in consumers.items()}
 
 
 def _ends(trace: Trace, tensor: int) -> tuple[int, ...]:

@@ -40,6 +40,7 @@ from suites.meta.ports.repeated import REPEATED
 from suites.meta.ports.rotated import ROTATED
 from suites.meta.ports.several import SEVERAL
 from suites.meta.ports.singles import SINGLES
+from suites.meta.ports.skips import SKIPS
 from suites.meta.ports.sought import SOUGHT
 from suites.meta.ports.spread import SPREAD
 from suites.meta.ports.told import TOLD
@@ -54,7 +55,7 @@ CASES: tuple[Case, ...] = (
     *CORRECT, *CURED, *FAULTS, *SEVERAL, *FURTHER, *GAPS, *SOUGHT, *VISION, *EXAMINED, *PUBLISHED, *WRITTEN, *BEHIND,
     *BAD, *ZOO, *ACCEPTED, *NETWORKS, *TRAINED, *ADDENDS, *ALONG, *CROSSINGS, *DROPPED, *ELEMENTS, *FLATTENED,
     *FRAMES, *GALLERIES, *JOINED_HEADS, *KINSHIPS, *LOADED, *MIXING, *PIECES, *PLACES, *PLANTED, *PORTED, *REPEATED,
-    *ROTATED, *SINGLES, *SPREAD, *TOLD, *VOLUMES,
+    *ROTATED, *SINGLES, *SKIPS, *SPREAD, *TOLD, *VOLUMES,
 )  # fmt: skip
 
 __all__ = ["BAD", "CASES", "CORRECT", "FAULTS", "FOLDER", "Case", "Source"]
