@@ -10,6 +10,7 @@ from torch import Tensor
 
 from parity.adapters.torch_model_exact import Rewritten
 from parity.errors import UsageError
+from parity.model.constants import meant
 
 _TABLE = 2.0**-17  # how far float32 may be off that evaluates a rotation by an angle of some hundred
 _EXACT = {torch.float32: torch.float64, torch.complex64: torch.complex128}
@@ -94,4 +95,7 @@ def _move_loose_tensors(model: Any, device: Any, twin: bool) -> None:
         for name, value in list(vars(module).items()):
             if isinstance(value, Tensor) and not isinstance(value, torch.nn.Parameter):
                 exact = _EXACT.get(value.dtype, value.dtype) if twin else value.dtype
-                vars(module)[name] = value.to(device, exact)
+                single = twin and value.dtype == torch.float32 and value.numel() == 1 and not value.requires_grad
+                moved = value.to(device, exact)
+                # The root of 6 that was made in float32 is, in the twin, the root of 6.
+                vars(module)[name] = torch.full_like(moved, meant(value.item())) if single else moved
