@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from parity.judge.traps.scene import Scene
+from parity.judge.traps.scene import Scene, read_first
 from parity.model.trace import Op, Trace
 from parity.porting.verdict import layer_name
 
@@ -62,7 +62,7 @@ def _of_inputs(ops: tuple[Op, Op], scene: Scene, port: int) -> tuple[str, str] |
     if ops[0].kind != "dense":
         return None
     traces = scene.tensorflow_trace, scene.torch_trace
-    read = [trace.shapes.get(op.inputs[0], ())[-1:] for op, trace in zip(ops, traces, strict=True)]
+    read = [trace.shapes.get(read_first(op), ())[-1:] for op, trace in zip(ops, traces, strict=True)]
     if not all(read) or read[0] == read[1]:
         return None
     evidence = (
@@ -76,6 +76,6 @@ def _of_inputs(ops: tuple[Op, Op], scene: Scene, port: int) -> tuple[str, str] |
 
 def _flattened(op: Op, trace: Trace) -> str:
     """Return which picture was flattened right before a layer, in the order of the framework's own axes."""
-    maker = trace.producers().get(op.inputs[0])
-    shape = trace.shapes.get(maker.inputs[0], ()) if maker is not None and maker.kind == "flatten" else ()
+    maker = trace.producers().get(read_first(op))
+    shape = trace.shapes.get(read_first(maker), ()) if maker is not None and maker.kind == "flatten" else ()
     return f" (of {'x'.join(map(str, shape[1:]))})" if len(shape) == _IMAGE else ""
