@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from parity.judge.traps.parts import PARTING
 from parity.judge.traps.remedy import Remedy, called
 from parity.judge.traps.scene import Scene
 from parity.model.layout import Array
 from parity.model.trace import MOVES, Op
 
 TRAP = "attention-scale-or-heads"
-PARTS = ("split", "slice", "unpack")
 THREE = 3  # queries, keys and values
 Axes = tuple[int, int, int]  # of places, heads and size
 
@@ -57,9 +57,9 @@ def _whole(scene: Scene, tensor: int) -> tuple[int, Op] | None:
     divider, parted = None, False
     while tensor not in scene.fed:
         op = makers.get(tensor)
-        if op is None or not op.inputs or not (op.effect == MOVES or op.kind in PARTS):
+        if op is None or not op.inputs or not (op.effect == MOVES or op.kind in PARTING):
             return None
-        divider, parted, tensor = op, parted or op.kind in PARTS, op.inputs[0]
+        divider, parted, tensor = op, parted or op.kind in PARTING, op.inputs[0]
     return (tensor, divider) if divider is not None and parted else None
 
 

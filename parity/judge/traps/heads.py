@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from parity.judge.traps import fused_heads
+from parity.judge.traps.parts import PARTING
 from parity.judge.traps.remedy import Remedy, called, insert, together
 from parity.judge.traps.scene import PRODUCTS, Scene
 from parity.model.trace import MOVES, Op, Trace
@@ -16,7 +17,6 @@ from parity.model.trace import MOVES, Op, Trace
 TRAP = "attention-scale-or-heads"
 NUMBER = re.compile(r"_\d+$")  # of an operation among others of its kind
 AS_TORCH = (2, 1, 3)  # places, heads and size, as `scaled_dot_product_attention` reads them
-PARTS = ("split", "slice", "unpack")  # how one layer's result is parted
 SPLIT = 4  # axes of what has heads: batch, places, heads, size
 _SAYS = "with places and heads exchanged by a transposition"
 _TURNED = {"kind": "permute", "config": {"order": [0, 2, 1, 3]}}
@@ -136,7 +136,7 @@ def _divider(scene: Scene, tensor: int) -> Op | None:
     """Return the operation that divided numbers among heads, of which a tensor is made by moves alone."""
     makers = scene.torch_trace.producers()
     maker = makers.get(tensor)
-    while maker is not None and (maker.effect == MOVES or maker.kind in PARTS) and maker.inputs:
+    while maker is not None and (maker.effect == MOVES or maker.kind in PARTING) and maker.inputs:
         if maker.kind == "reshape":
             return maker
         maker = makers.get(maker.inputs[0])
