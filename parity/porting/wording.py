@@ -13,10 +13,10 @@ from parity.model.trace import Op, Trace
 from parity.pairing.families import family
 from parity.porting import sizes
 from parity.porting.indexing import as_python
+from parity.porting.sizes import SIDES
 from parity.porting.verdict import layer_name, names
 
 Sides = tuple[Op | None, Op | None]  # TensorFlow's, and torch's
-_SIDES = ("TensorFlow", "torch")
 _LONG = 8  # numbers of a list that are written out
 _TABLE_AXES = 2
 _ROWS = 3  # that a table may be shifted by
@@ -58,7 +58,7 @@ def before(ops: Sides, mains: Sides, traces: tuple[Trace, Trace], port: int = 1)
 
     `port` is the side whose code is mended: 1 for torch's, 0 for TensorFlow's.
     """
-    original, place = (_SIDES[1 - port], _name(mains[port]))
+    original, place = (SIDES[1 - port], _name(mains[port]))
     mine, theirs = ops[1 - port], ops[port]
     if mine is None and theirs is not None:
         left = f"leave out `{_name(theirs)}` ({theirs.made_by or theirs.kind}) before `{place}`"
@@ -68,12 +68,12 @@ def before(ops: Sides, mains: Sides, traces: tuple[Trace, Trace], port: int = 1)
     reader = names(*(_name(main) for main in mains if main is not None))
     said = [
         f"{side}'s `{_name(op)}` reads {_read(op, trace)}"
-        for side, op, trace in zip(_SIDES, ops, traces, strict=True)
+        for side, op, trace in zip(SIDES, ops, traces, strict=True)
         if op is not None and len(set(op.inputs)) > 1
     ]
     said = said or [
         f"{side}'s `{_name(op)}` is {op.made_by or op.kind}{_settings(op)}"
-        for side, op in zip(_SIDES, ops, strict=True)
+        for side, op in zip(SIDES, ops, strict=True)
         if op is not None
     ]
     return f"give {reader} the same input on both sides" + (f": {', '.join(said)}" if said else "")
@@ -106,9 +106,9 @@ def _outputs(scene: Scene, port: int) -> tuple[str, str] | None:
     sizes = [[tuple(sorted(shape)) for shape in some] for some in shapes]  # an image's channels may stand first
     if sizes[0] == sizes[1] or sorted(sizes[0]) != sorted(sizes[1]):
         return None
-    said = [f"{', '.join(map(str, some))} in {side}" for some, side in zip(shapes, _SIDES, strict=True)]
+    said = [f"{', '.join(map(str, some))} in {side}" for some, side in zip(shapes, SIDES, strict=True)]
     evidence = f"the outputs stand in another order: of a sample {'; '.join(said)}"
-    return evidence, f"return {_SIDES[port]}'s outputs in the order of {_SIDES[1 - port]}'s"
+    return evidence, f"return {SIDES[port]}'s outputs in the order of {SIDES[1 - port]}'s"
 
 
 def _mask(scene: Scene, port: int) -> tuple[str, str] | None:
@@ -154,13 +154,13 @@ def _tables(scene: Scene, port: int) -> tuple[str, str] | None:
     apart = abs(float(first[where] - second[where]))
     if apart <= _SINGLE:
         return None
-    numbers = [f"{table[where]:.4g} in {side}" for table, side in zip(held, _SIDES, strict=True) if table is not None]
+    numbers = [f"{table[where]:.4g} in {side}" for table, side in zip(held, SIDES, strict=True) if table is not None]
     evidence = f"their tables differ by up to {apart:.2g}, at {[int(at) for at in where]}: {', '.join(numbers)}"
     place = f"in the table of `{_name(ops[port])}`"
     for how, made, fix in _relations(first, second):
         if np.allclose(made, second, 0.0, _SINGLE):
-            return f"{evidence}; {_SIDES[port]}'s {how}", f"{fix} {place}"
-    return evidence, f"the numbers of {_SIDES[1 - port]}'s `{_name(ops[1 - port])}` {place}"
+            return f"{evidence}; {SIDES[port]}'s {how}", f"{fix} {place}"
+    return evidence, f"the numbers of {SIDES[1 - port]}'s `{_name(ops[1 - port])}` {place}"
 
 
 def _table(op: Op, weights: Mapping[str, Array]) -> Array | None:

@@ -47,8 +47,7 @@ def propose(scene: Scene, theirs: Op, axes: Sequence[Axes]) -> Iterator[Remedy]:
         says = "with queries, keys and values divided among heads as TensorFlow divides them"
         fix = f"reshape(n, places, {order} and its three parts, in place of `{divider.name}` and of what follows it"
         one = Remedy(TRAP, (), says, fix, 1.2, frozenset(f"feed:{tensor}" for tensor in feed), feed)
-        layer = scene.tensorflow.name.rpartition("/")[0] if scene.tensorflow is not None else ""
-        yield called(one, layer or None, divider.name)
+        yield called(one, scene.owner(), divider.name)
 
 
 def _whole(scene: Scene, tensor: int) -> tuple[int, Op] | None:

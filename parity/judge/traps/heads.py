@@ -53,7 +53,7 @@ def _viewed(scene: Scene, theirs: Op) -> Iterator[Remedy]:
             steps = [{"kind": "reshape", "config": {"shape": [n, places, heads, size]}}, _TURNED]
             fix = f"view(n, places, {heads}, {size}).transpose(1, 2) in place of `{NUMBER.sub('', divider.name)}`"
             one = insert(divider.outputs[0], TRAP, _SAYS, fix, "chain", {"steps": steps}, cost=1.1)
-            found.append(called(one, _layer(scene), divider.name))
+            found.append(called(one, scene.owner(), divider.name))
     if len(found) > 1:
         yield together(found, found[0])
     yield from found
@@ -65,17 +65,11 @@ def _joined(scene: Scene, theirs: Op) -> Iterator[Remedy]:
     if len(before) == SPLIT and after == (before[0], before[2], before[1] * before[3]):
         fix = f"x = x.transpose(1, 2) before `{theirs.name}`"
         one = insert(theirs.inputs[0], TRAP, _SAYS, fix, "chain", {"steps": [_TURNED]}, cost=1.1)
-        yield called(one, _layer(scene), theirs.name)
+        yield called(one, scene.owner(), theirs.name)
 
 
 def _ends(op: Op | None) -> tuple[int, int]:
     return (-1, -1) if op is None or not op.inputs else (op.inputs[0], op.outputs[0])
-
-
-def _layer(scene: Scene) -> str | None:
-    """Return the name of the layer that an operation of TensorFlow's belongs to; None without one."""
-    name = scene.tensorflow.name if scene.tensorflow is not None else ""
-    return name.rpartition("/")[0] or None
 
 
 def _before_ready_made(scene: Scene, theirs: Op) -> Iterator[Remedy]:
@@ -129,7 +123,7 @@ def _in_runs(scene: Scene, theirs: Op | None, tensor: int, at: Axes) -> Remedy:
     where = f"in place of `{NUMBER.sub('', divider.name)}` and of what moves its axes" if divider else where
     fix = f"view(n, places, {sizes[2]}, {sizes[3]}).transpose(1, 2), a run of numbers for each head, {where}"
     one = dataclasses.replace(divided, says="with a run of numbers for each head", fix=fix)
-    return called(one, _layer(scene), divider.name if divider else None)
+    return called(one, scene.owner(), divider.name if divider else None)
 
 
 def _divider(scene: Scene, tensor: int) -> Op | None:

@@ -87,6 +87,11 @@ class Scene:
         mine = self.tensorflow_trace.shapes.get(read_first(tensorflow), ())
         return axis_maps(mine, self.shapes.get(read_first(torch), ()))
 
+    def owner(self) -> str | None:
+        """Return the name of the layer that TensorFlow's main operation belongs to; None without one."""
+        name = self.tensorflow.name if self.tensorflow is not None else ""
+        return name.rpartition("/")[0] or None
+
     def partner(self, tensor: int) -> int | None:
         """Return the fed torch tensor that holds the numbers of a fed TensorFlow tensor."""
         given = self.fed_tensorflow.get(tensor)
