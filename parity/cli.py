@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from parity.errors import ParityError, UsageError
+from parity.errors import ParityError, UsageError, own_fault
 
 
 class _Parser(argparse.ArgumentParser):
@@ -39,17 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"parity {options.command}: interrupted before the end", file=sys.stderr)
         return UsageError.exit_status
     except Exception as error:  # status 1 would say that two models differ
-        if os.environ.get("PARITY_TRACEBACK"):
-            raise
-        print(f"parity {options.command}: {_own_fault(error)}", file=sys.stderr)
+        told = f"{own_fault(error)}; nothing was told (PARITY_TRACEBACK=1 shows where)"
+        print(f"parity {options.command}: {told}", file=sys.stderr)
         return UsageError.exit_status
-
-
-def _own_fault(error: Exception) -> str:
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-    said = " ".join(f"{type(error).__name__}: {error}".split())
-    return f"a fault of parity itself{place}: {said}; nothing was told (PARITY_TRACEBACK=1 shows where)"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -103,7 +93,7 @@ def _add_pair(command: argparse.ArgumentParser, weights: bool = True) -> None:
     add("--torch-layout", choices=("channels-first", "same"), default="channels-first",
         help="how torch wants an input of three axes (%(default)s)")  # fmt: skip
     add("--map", metavar="FILE", type=Path, help="pair layers by hand: `tensorflow = torch`, a line each, or JSON")
-    add("--batch", type=int, default=3, help="samples in the probe (%(default)s)")
+    add("--batch", type=int, help="samples in the probe (3, or 5 where an axis of a sequence has 3)")
     add("--seed", type=int, default=0, help="of the probe and of fresh weights (%(default)s)")
     add("--device", choices=("cpu", "gpu"), default="cpu", help="where float32 runs (%(default)s)")
     add("--threads", type=int, help="threads of each of the four workers (default: half the usable CPUs)")

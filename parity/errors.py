@@ -5,6 +5,10 @@ The message of each is one clear line: what is wrong, where, and what to do abou
 
 from __future__ import annotations
 
+import os
+import traceback
+from pathlib import Path
+
 
 class ParityError(Exception):
     """Base of all errors that a user can act upon."""
@@ -58,3 +62,16 @@ class WorkerCrash(ParityError):
 
 class WorkerTimeout(WorkerCrash):
     """A worker that did not answer in time and was killed."""
+
+
+def own_fault(error: Exception) -> str:
+    """Return what is said of an exception that nobody raised on purpose; with PARITY_TRACEBACK set it goes on its way.
+
+    Raises:
+        Exception: the one that was given, where the environment asks for its traceback.
+    """
+    if os.environ.get("PARITY_TRACEBACK"):
+        raise error
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return f"a fault of parity itself{place}: " + " ".join(f"{type(error).__name__}: {error}".split())

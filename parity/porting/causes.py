@@ -55,6 +55,15 @@ class Bank:
             return [self._unknown(step, scene, found)]
         return [self._claimed(step, scene, remedy, found) for remedy in found.causes]
 
+    def not_sought(self, step: Step, why: str) -> Source:
+        """Return the source that is left where the search for its cause came to grief."""
+        mains = step.cut.main_tensorflow, step.cut.main_torch
+        mine, theirs = (layer_name(main.name) if main else None for main in mains)
+        evidence = f"d64 {_d64(step):.2g}; the search for its cause ended in {why}"
+        fix = "report it to this project with both builders; until then compare the two layers' configurations"
+        told = self._message(step, mine, theirs, f"{UNKNOWN}: no remedy was tried to its end.", evidence, fix)
+        return Source(mine, theirs, UNKNOWN, evidence, fix, step.cut.kind, told, mends="")
+
     def of_several(self, step: Step) -> list[Source]:
         """Return the cause of several steps that were judged as one, if a single known one explains all of them.
 

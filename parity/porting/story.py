@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from parity.errors import ParityError, own_fault
 from parity.judge.verdict import NOT_COMPARED, PASSING, PRECISION, SEMANTIC, Finding
 from parity.model.trace import MOVES, REPLAY, Op, used_weights, weight_names, weights_that_matter
 from parity.pairing.copying import WeightPlan
@@ -76,7 +77,7 @@ class Story:
         row = _row(step, gradients)
         self.layers.append(row)
         if step.finding.verdict == SEMANTIC:
-            found = self._not_told_yet(step, self._of_whole(step) or self._explained(step))
+            found = self._not_told_yet(step, self._sought(step))
             self._found[step.cut.tensorflow] = found
             for mine, theirs, name in (settled for one in found for settled in one.settles):
                 seen = step.cut.tensorflow, step.cut.torch
@@ -91,6 +92,15 @@ class Story:
     def _training(self) -> tuple[training.Training, training.Training]:
         mine, theirs = (training.Training.of(self.prepared.models[side]) for side in (TENSORFLOW, TORCH))
         return mine, theirs
+
+    def _sought(self, step: Step) -> list[Source]:
+        """Return what explains a difference: that there is one stays known where the search for its cause fails."""
+        try:
+            return self._of_whole(step) or self._explained(step)
+        except ParityError:
+            raise
+        except Exception as error:
+            return [self.bank.not_sought(step, own_fault(error))]
 
     def _explained(self, step: Step) -> list[Source]:
         return folding.of_eps(self.prepared.models, step) or self.bank.sources(step)

@@ -26,6 +26,7 @@ from suites.meta.ports import BAD, CASES, CORRECT, FAULTS, FOLDER, Case, Source
 ROOT = Path(__file__).resolve().parents[2]
 STATUS = {"same": 0, "different": 1, "error": 2, "undecided": 2}
 WAIT_S = 900.0
+OWN_FAULT = "a fault of parity itself"
 BY_COMMAND = os.environ.get("PARITY_PORTS") == "command"
 
 # What the main job runs, too.
@@ -157,6 +158,8 @@ def complaints(case: Case, answer: Answer) -> list[str]:
     said = answer.stderr.partition("the end of its stderr:")[0]  # what a worker said before it died may follow
     if case.verdict == "error" and len(said.strip().splitlines()) != 1:
         found.append(f"not one line on stderr: {said[-600:]!r}")
+    if OWN_FAULT in answer.told:
+        found.append(answer.told[-600:])
     found += [f"{words!r} is not said in {answer.told[-600:]!r}" for words in case.says if words not in answer.told]
     for wanted in case.sources:
         if not any(_meets(wanted, source) for source in sources):
@@ -240,6 +243,11 @@ SEEN = {"tensorflow": "conv1", "torch": "f.0", "cause": "kernel-flip"}
         (FAULT, Answer(1, {"sources": [{**SEEN, "tensorflow": "dense", "torch": "g"}]}), "was not found"),
         (FAULT, Answer(1, {"sources": [SEEN, {**SEEN, "tensorflow": "dense", "torch": "g"}]}), "is no source of"),
         (Case("x", "a", "b"), Answer(0, {"sources": [SEEN]}), "is no source of"),
+        (
+            FAULT,
+            Answer(1, {"sources": [{**SEEN, "evidence": f"d64 1; it ended in {OWN_FAULT} at a.py:1: E: e"}]}),
+            "ended in",
+        ),
         (Case("x", "a", "b", says=("training",)), Answer(0, {"notes": ["in training mode"]}), ""),
         (Case("x", "a", "b", says=("training",)), Answer(0), "is not said"),
         (Case("x", "a", "b", verdict="error"), Answer(2, stderr="parity check: no\n"), ""),

@@ -156,7 +156,7 @@ def _over(scene: Scene, theirs: Op, remedy: Remedy) -> str:
     """Return the porter's line for a LayerNorm over other axes: torch's knows no axes but the last ones."""
     axes = remedy.edits[0]["config"].get("axes") if theirs.kind == "layer_norm" else None
     shape = scene.shapes.get(read_first(theirs), ())
-    if not axes or not shape:
+    if not axes or max(axes) >= len(shape):  # as where one side picks a token before its norm, and the other none
         return ""
     sizes = [shape[int(one)] for one in axes]
     norm = f"nn.LayerNorm({sizes[0] if len(sizes) == 1 else sizes}) in place of `{theirs.name}`"
