@@ -198,3 +198,8 @@ def _weights_towards(trace: Trace, ops: Sequence[Op]) -> set[str]:
             wanted.update(op.inputs)
             found.update(name for reference in op.weights.values() for name in weight_names(reference))
     return found
+
+
+def read_first(op: Op) -> int:
+    """Return the tensor that an operation reads first; -1, which is none, for one that reads constants alone."""
+    return op.inputs[0] if op.inputs else -1

@@ -66,8 +66,11 @@ def match_weighted(tensorflow: Trace, torch: Trace, by_hand: Mapping[str, str] |
     ordered = layers_last(tensorflow, torch)
     first, second = skeleton(ordered[0]), skeleton(ordered[1])
     roles = attending.roles(tensorflow), attending.roles(torch)
-    makes = attending.all_roles(tensorflow), attending.all_roles(torch)
-    together = stacked.groups(first, second, *makes), stacked.groups(second, first, *makes[::-1])
+    both = (
+        stacked.Side(first, attending.all_roles(tensorflow), tensorflow.shapes),
+        stacked.Side(second, attending.all_roles(torch), torch.shapes),
+    )
+    together = stacked.groups(*both), stacked.groups(*both[::-1])
     a, b = stacked.merged(first, together[0]), stacked.merged(second, together[1])
     whole = skeleton(ordered[0], light=True), skeleton(ordered[1], light=True)
     scores = evidence(a, b, whole)

@@ -6,10 +6,10 @@ import re
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import prod
+from math import isqrt, prod
 from typing import Any
 
-from parity.model.trace import Op
+from parity.model.trace import Op, read_first
 from parity.pairing.families import family, main_size
 from parity.pairing.references import Shape
 from parity.pairing.skeleton import Skeleton
@@ -18,6 +18,7 @@ _PARTS = (2, 3)  # filter and gate, key and value; query, key and value
 _SAID = (r"(^|[^a-z])q(uery)?([^a-z]|$)", r"(^|[^a-z])k(ey)?([^a-z]|$)", r"(^|[^a-z])v(alue)?([^a-z]|$)")
 _PRODUCTS = frozenset({"dense", "einsum", "matmul"})
 PICKING = frozenset({"slice", "split", "gather"})
+Size = tuple[int, int]  # how many features a linear layer reads, and how many units it has
 Roles = Mapping[int, frozenset[int]]  # by the indices of operations
 
 
@@ -52,46 +53,81 @@ class Group:
     nodes: tuple[int, ...]
     between: tuple[int, ...] = ()  # what cuts their input into parts, and what joins their results
     join: int | None = None
+    of_all: bool = True  # that read their tensor, not of some among more
 
 
-def groups(a: Skeleton, b: Skeleton, roles: Roles | None = None, other: Roles | None = None) -> list[Group]:
+@dataclass(frozen=True)
+class Side:
+    """One model's graph, the queries, keys or values that come of its operations, and its tensors' sizes."""
+
+    graph: Skeleton
+    roles: Roles
+    sizes: Mapping[int, Sequence[int]]
+
+
+def groups(a: Side, b: Side) -> list[Group]:
     """Return the nodes of `a` whose weights together are as large as those of one layer of `b`.
 
     Layers that read the same tensor, or convolutions of parts of one tensor against one convolution in groups.
-    `roles` says of which operations of `a` come queries, keys or values; `other` says it of those of `b`.
     """
-    convolutions = _convolution_groups(a, b)
+    convolutions = _convolution_groups(a.graph, b.graph)
     taken = {node for group in convolutions for node in group.nodes}
-    linear = _linear_groups(a, b, roles or {}, other or {})
-    return [*(group for group in linear if not taken & set(group.nodes)), *convolutions]
+    return [*(group for group in _linear_groups(a, b) if not taken & set(group.nodes)), *convolutions]
 
 
-def _linear_groups(a: Skeleton, b: Skeleton, roles: Roles, other: Roles) -> list[Group]:
+def _linear_groups(a: Side, b: Side) -> list[Group]:
     """Return groups of dense layers that read the same tensor.
 
     Only as many as `b` has more layers of that size. Of three layers those two go together whose results are, in `b`,
     parts of one.
     """
-    sizes = [_linear_sizes(graph) for graph in (a, b)]
+    sizes = _linear_sizes(a), _linear_sizes(b)
     wanted = Counter(sizes[1].values()) - Counter(sizes[0].values())
-    siblings: dict[tuple[tuple[tuple[int, int], ...], int], list[int]] = {}
+    siblings: dict[tuple[tuple[tuple[int, int], ...], Size], list[int]] = {}
     for node, size in sizes[0].items():
-        siblings.setdefault((a.before[node], size), []).append(node)
-    found: dict[int, list[Group]] = {}
-    alone = {index: next(iter(some)) for index, some in roles.items() if len(some) == 1}
-    for (_, size), nodes in siblings.items():
+        siblings.setdefault((a.graph.before[node], size), []).append(node)
+    found: dict[tuple[Size, int], list[Group]] = {}
+    alone = {index: next(iter(some)) for index, some in a.roles.items() if len(some) == 1}
+    for (_, (features, units)), nodes in siblings.items():
         for count in _PARTS:
-            whole, some = size * count, nodes
+            whole, some = (features, units * count), nodes
             if len(nodes) != count:
-                some = _of_roles(a, nodes, alone, _roles_of(b, sizes[1], whole, other))
+                some = _of_roles(a.graph, nodes, alone, _roles_of(b, sizes[1], whole))
             if len(some) == count and whole in wanted:
-                found.setdefault(whole, []).append(Group(_in_rows(a, some, alone)))
-    even = [group for size, some in found.items() if len(some) == wanted[size] for group in some]
-    return [*even, *_uneven_groups(a, sizes, {node for group in even for node in group.nodes}, alone)]
+                found.setdefault((whole, count), []).append(Group(_in_rows(a.graph, some, alone), of_all=some is nodes))
+    even = [
+        group
+        for (whole, count), some in found.items()
+        for group in _as_many(some, wanted[whole], _as_they_run(b.graph, sizes[1], whole, count))
+    ]
+    return [*even, *_uneven_groups(a.graph, sizes, {node for group in even for node in group.nodes}, alone)]
+
+
+def _as_many(found: list[Group], count: int, ways: Sequence[bool]) -> list[Group]:
+    """Return as many groups as the other side has layers for them: rather of all layers that read a tensor.
+
+    Of more that are alike, those in whose place the other side has one layer too: `ways` says of each, as they run.
+    """
+    if len(found) == count:
+        return found
+    whole = [group for group in found if group.of_all]
+    if len(whole) == count:
+        return whole
+    return [group for group, one in zip(whole, ways, strict=True) if one] if len(whole) == len(ways) else []
+
+
+def _as_they_run(graph: Skeleton, sizes: Mapping[int, Size], whole: Size, count: int) -> list[bool]:
+    """Return what runs: True for one layer of a size, False for as many that are of that size together."""
+    siblings: dict[tuple[tuple[int, int], ...], list[int]] = {}
+    for node, size in sizes.items():
+        if size == (whole[0], whole[1] // count):
+            siblings.setdefault(graph.before[node], []).append(node)
+    apart = [(nodes[0], False) for nodes in siblings.values() if len(nodes) == count]
+    return [one for _, one in sorted([*apart, *((node, True) for node, size in sizes.items() if size == whole)])]
 
 
 def _uneven_groups(
-    a: Skeleton, sizes: Sequence[Mapping[int, int]], taken: Container[int], alone: Mapping[int, int]
+    a: Skeleton, sizes: Sequence[Mapping[int, Size]], taken: Container[int], alone: Mapping[int, int]
 ) -> list[Group]:
     """Return groups of layers of several sizes that read one tensor: more queries than keys, boxes and classes.
 
@@ -102,18 +138,20 @@ def _uneven_groups(
     for node, size in sizes[0].items():
         if size in lacking and node not in taken:
             siblings.setdefault(a.before[node], []).append(node)
-    found: dict[int, list[Group]] = {}
+    found: dict[Size, list[Group]] = {}
     for nodes in siblings.values():
         own = [sizes[0][node] for node in nodes]
-        if len(nodes) in _PARTS and len(set(own)) > 1 and sum(own) in wanted:
-            found.setdefault(sum(own), []).append(Group(_in_rows(a, nodes, alone)))
+        together = own[0][0], sum(units for _, units in own)
+        alike = len({features for features, _ in own}) == 1
+        if len(nodes) in _PARTS and alike and len(set(own)) > 1 and together in wanted:
+            found.setdefault(together, []).append(Group(_in_rows(a, nodes, alone)))
     return [group for size, some in found.items() if len(some) == wanted[size] for group in some]
 
 
-def _roles_of(graph: Skeleton, sizes: Mapping[int, int], size: int, roles: Roles) -> frozenset[int]:
+def _roles_of(side: Side, sizes: Mapping[int, Size], size: Size) -> frozenset[int]:
     """Return what the layers of one size make for attentions, if that is the same."""
-    ops = [op for node, own in sizes.items() if own == size and (op := graph.ops[node]) is not None]
-    made = {roles[op.index] for op in ops if op.index in roles}
+    ops = [op for node, own in sizes.items() if own == size and (op := side.graph.ops[node]) is not None]
+    made = {side.roles[op.index] for op in ops if op.index in side.roles}
     return made.pop() if len(made) == 1 else frozenset()
 
 
@@ -241,13 +279,24 @@ def _contracted(graph: Skeleton, lead: Mapping[int, int]) -> list[tuple[tuple[in
     ]
 
 
-def _linear_sizes(graph: Skeleton) -> dict[int, int]:
-    """Return the number of elements of each linear layer's matrix."""
+def _linear_sizes(side: Side) -> dict[int, Size]:
+    """Return how many features each linear layer reads and how many units it has."""
     return {
-        node: main_size(graph.shapes[node])
-        for node, op in enumerate(graph.ops)
+        node: _features_and_units(op, main_size(side.graph.shapes[node]), side.sizes)
+        for node, op in enumerate(side.graph.ops)
         if op is not None and op.weights and family(op) == "linear" and (op.kind in _PRODUCTS or _of_one_pixel(op))
     }
+
+
+def _features_and_units(op: Op, elements: int, sizes: Mapping[int, Sequence[int]]) -> Size:
+    """Return both sides of a matrix, by how many numbers it reads and makes; one side where that tells nothing."""
+    read, made = (prod(sizes.get(tensor, (0,))) for tensor in (read_first(op), op.outputs[0]))
+    places = isqrt(read * made // elements) if elements else 0
+    features = read // places if places else 0
+    known = (
+        features and places * features == read and elements % features == 0 and elements // features * places == made
+    )
+    return (features, elements // features) if known else (1, elements)
 
 
 def _of_one_pixel(op: Op) -> bool:

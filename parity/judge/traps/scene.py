@@ -10,6 +10,7 @@ import numpy as np
 
 from parity.model.layout import Array
 from parity.model.trace import MOVES, Op, Trace, weight_names
+from parity.model.trace import read_first as read_first
 
 FORWARD, STATE, GRADIENT = "forward", "state", "gradient"
 SELECTS = frozenset({"gather", "slice", "flip", "reverse", "index", "getitem", "take"})
@@ -197,11 +198,6 @@ def same_numbers(first: Array, second: Array) -> bool:
     if first.size != second.size:
         return False
     return bool(np.array_equal(np.sort(first, axis=None), np.sort(second, axis=None)))
-
-
-def read_first(op: Op) -> int:
-    """Return the tensor that an operation reads first; -1, which is none, for one that reads constants alone."""
-    return op.inputs[0] if op.inputs else -1
 
 
 def same(first: object, second: object) -> bool:

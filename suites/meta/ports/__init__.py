@@ -31,6 +31,7 @@ from suites.meta.ports.kinships import KINSHIPS
 from suites.meta.ports.loaded import LOADED
 from suites.meta.ports.mixing import MIXING
 from suites.meta.ports.networks import NETWORKS
+from suites.meta.ports.partly import PARTLY
 from suites.meta.ports.pieces import PIECES
 from suites.meta.ports.places import PLACES
 from suites.meta.ports.planted import PLANTED
@@ -54,8 +55,8 @@ FOLDER = Path(__file__).resolve().parent
 CASES: tuple[Case, ...] = (
     *CORRECT, *CURED, *FAULTS, *SEVERAL, *FURTHER, *GAPS, *SOUGHT, *VISION, *EXAMINED, *PUBLISHED, *WRITTEN, *BEHIND,
     *BAD, *ZOO, *ACCEPTED, *NETWORKS, *TRAINED, *ADDENDS, *ALONG, *CROSSINGS, *DROPPED, *ELEMENTS, *FLATTENED,
-    *FRAMES, *GALLERIES, *JOINED_HEADS, *KINSHIPS, *LOADED, *MIXING, *PIECES, *PLACES, *PLANTED, *PORTED, *REPEATED,
-    *ROTATED, *SINGLES, *SKIPS, *SPREAD, *TOLD, *VOLUMES,
+    *FRAMES, *GALLERIES, *JOINED_HEADS, *KINSHIPS, *LOADED, *MIXING, *PARTLY, *PIECES, *PLACES, *PLANTED, *PORTED,
+    *REPEATED, *ROTATED, *SINGLES, *SKIPS, *SPREAD, *TOLD, *VOLUMES,
 )  # fmt: skip
 
 __all__ = ["BAD", "CASES", "CORRECT", "FAULTS", "FOLDER", "Case", "Source"]

@@ -1,0 +1,26 @@
+"""Attentions of which a model writes out some, and of which torch has the queries, keys and values of some as one."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from suites.meta.ports.case import paired
+
+_port = partial(paired, family="partly")
+_TWO = "7x8 3x8"
+
+PARTLY = (
+    _port("decoder", "decoder", _TWO),
+    _port("decoder_by_hand", "decoder", _TWO),
+    _port("decoder", "decoder_without_weights", _TWO),
+    _port("pooled", "pooled", "7x8"),
+    _port("two", "first_fused", "7x8"),
+    _port("two", "second_fused", "7x8"),
+    _port("two", "both_fused", "7x8"),
+    _port("grouped", "grouped_fused", "7x8"),
+    _port(
+        "decoder", "decoder_unscaled", _TWO, "attention-scale-or-heads", ("own*", "own*"),
+        says=("x / 2 in place of `own.mul`",),
+    ),
+    _port("two", "second_fused_eps", "7x8", "layernorm-eps", ("norm", "norm")),
+)  # fmt: skip

@@ -1,0 +1,58 @@
+"""Two attentions in one model: layers, and written out."""
+
+import keras
+from keras import layers, ops
+
+
+def _divided(x, heads):
+    places = x.shape[1]
+    return ops.transpose(ops.reshape(x, (-1, places, heads, 4)), (0, 2, 1, 3))
+
+
+def _written(queries, keys, name, heads=2, pairs=2):
+    q = _divided(layers.Dense(4 * heads, name=name + "_q")(queries), heads)
+    k = _divided(layers.Dense(4 * pairs, name=name + "_k")(keys), pairs)
+    v = _divided(layers.Dense(4 * pairs, name=name + "_v")(keys), pairs)
+    k, v = (ops.repeat(x, heads // pairs, axis=1) for x in (k, v))
+    weights = ops.softmax(ops.matmul(q, ops.transpose(k, (0, 1, 3, 2))) / 2.0)
+    joined = ops.reshape(ops.transpose(ops.matmul(weights, v), (0, 2, 1, 3)), (-1, queries.shape[1], 4 * heads))
+    return layers.Dense(8, name=name + "_o")(joined)
+
+
+def decoder():
+    memory, given = keras.Input((7, 8)), keras.Input((3, 8))
+    x = given + layers.MultiHeadAttention(2, 4, name="own")(given, given)
+    return keras.Model([memory, given], x + layers.MultiHeadAttention(2, 4, name="cross")(x, memory))
+
+
+def decoder_by_hand():
+    memory, given = keras.Input((7, 8)), keras.Input((3, 8))
+    x = given + _written(given, given, "own")
+    return keras.Model([memory, given], x + _written(x, memory, "cross"))
+
+
+class Probe(layers.Layer):
+    def build(self, shape):  # noqa: ARG002
+        self.probe = self.add_weight(shape=(1, 1, 8), name="probe", initializer="normal")
+
+    def call(self, x):
+        return ops.repeat(self.probe, ops.shape(x)[0], axis=0)
+
+
+def pooled():
+    image = keras.Input((7, 8))
+    x = image + layers.MultiHeadAttention(2, 4, name="own")(image, image)
+    return keras.Model(image, layers.MultiHeadAttention(2, 4, name="cross")(Probe()(x), x)[:, 0])
+
+
+def two():
+    tokens = keras.Input((7, 8))
+    x = tokens + _written(tokens, tokens, "one")
+    x = layers.LayerNormalization(epsilon=1e-5, name="norm")(x)
+    return keras.Model(tokens, x + _written(x, x, "other"))
+
+
+def grouped():
+    tokens = keras.Input((7, 8))
+    x = tokens + _written(tokens, tokens, "one", heads=2, pairs=1)
+    return keras.Model(tokens, layers.Dense(8, name="down")(ops.relu(layers.Dense(16, name="up")(x))))
