@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard
 
 from parity.judge.traps.scene import Scene, read_first
 from parity.model.trace import Op, Trace
+from parity.porting.indexing import as_python
 from parity.porting.verdict import layer_name
 
 SIDES = ("TensorFlow", "torch")
@@ -32,7 +33,8 @@ def told(scene: Scene, port: int) -> tuple[str, str] | None:
     ops = scene.tensorflow, scene.torch
     if ops[0] is None or ops[1] is None or ops[0].kind != ops[1].kind:
         return None
-    return _of_settings((ops[0], ops[1]), port) or _of_inputs((ops[0], ops[1]), scene, port)
+    both = ops[0], ops[1]
+    return _of_settings(both, port) or _of_inputs(both, scene, port) or _of_parts(both, scene, port)
 
 
 def _of_settings(ops: tuple[Op, Op], port: int) -> tuple[str, str] | None:
@@ -72,6 +74,34 @@ def _of_inputs(ops: tuple[Op, Op], scene: Scene, port: int) -> tuple[str, str] |
     word = "in_features" if port else "features"
     name = layer_name(ops[port].name)
     return evidence, f"{word}={read[1 - port][0]} in `{name}`, and before it the same sizes as in {SIDES[1 - port]}"
+
+
+def _of_parts(ops: tuple[Op, Op], scene: Scene, port: int) -> tuple[str, str] | None:
+    """One layer reads a part of what the other reads whole, as the first token of a sequence."""
+    traces = scene.tensorflow_trace, scene.torch_trace
+    shapes = [trace.shapes.get(read_first(op), ()) for op, trace in zip(ops, traces, strict=True)]
+    makers = [_taken_by(op, trace) for op, trace in zip(ops, traces, strict=True)]
+    parts = [f"x[{as_python(str(maker.config['text']))}]" if _is_part(maker) else "" for maker in makers]
+    if len(shapes[0]) == len(shapes[1]) or bool(parts[0]) == bool(parts[1]):
+        return None
+    one = 0 if parts[0] else 1
+    name, other = (layer_name(ops[side].name) for side in (one, 1 - one))
+    evidence = (
+        f"`{name}` reads {parts[one]} of what is before it in {SIDES[one]}, `{other}` all of it in {SIDES[1 - one]}"
+    )
+    if one == port:
+        return evidence, f"leave out {parts[one]} before `{name}`"
+    return evidence, f"{parts[one]} of what `{other}` reads"
+
+
+def _taken_by(op: Op, trace: Trace) -> Op | None:
+    """Return what makes the first input of an operation; an axis may be dropped in a step of its own."""
+    maker = trace.producers().get(read_first(op))
+    return trace.producers().get(read_first(maker)) if maker is not None and maker.kind == "reshape" else maker
+
+
+def _is_part(maker: Op | None) -> TypeGuard[Op]:
+    return maker is not None and maker.kind == "slice" and "=" not in as_python(str(maker.config.get("text", "=")))
 
 
 def _flattened(op: Op, trace: Trace) -> str:

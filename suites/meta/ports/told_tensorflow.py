@@ -65,3 +65,15 @@ def tokens():
         layers.GRU(10, name="over"),
         layers.Dense(3, name="head"),
     ])  # fmt: skip
+
+
+def every_token():
+    given = keras.Input((7, 12))
+    x = layers.Dense(12, name="first")(given)
+    return keras.Model(given, layers.LayerNormalization(epsilon=1e-5, name="norm")(x))
+
+
+def first_token():
+    given = keras.Input((7, 12))
+    x = layers.Dense(12, name="first")(given)
+    return keras.Model(given, layers.LayerNormalization(epsilon=1e-5, name="norm")(x[:, 0]))

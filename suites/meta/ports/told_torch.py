@@ -166,3 +166,27 @@ def wider_table():
 
 def wider_state():
     return Tokens(hidden=11)
+
+
+class OneToken(nn.Module):
+    def __init__(self, one_before=False, one_after=False):
+        super().__init__()
+        self.first, self.norm = nn.Linear(12, 12), nn.LayerNorm(12)
+        self.one_before, self.one_after = one_before, one_after
+
+    def forward(self, x):
+        x = self.first(x)
+        x = self.norm(x[:, 0] if self.one_before else x)
+        return x[:, 0] if self.one_after else x
+
+
+def every_token():
+    return OneToken()
+
+
+def first_token():
+    return OneToken(one_before=True)
+
+
+def every_token_but_one():
+    return OneToken(one_after=True)
