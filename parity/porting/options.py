@@ -24,7 +24,9 @@ CHANNELS_FIRST, SAME = "channels-first", "same"
 LAYOUTS = (CHANNELS_FIRST, SAME)
 IMAGE_AXES = 3  # an input of exactly so many axes is an image, and changes its order of axes on the way to torch
 SCALAR = "scalar"  # the shape of an input that holds one number for each sample
-BATCH = 3  # more than one, so that nothing is lost to broadcasting; odd, so that no axis has this length by chance
+# More than one, so that nothing is lost to broadcasting; the next ones where sequences have an axis of such a length,
+# as points (N, 3) have: which axis is the batch would be told by nothing.
+BATCHES = (3, 5, 4, 7)
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Settings(TypedDict, total=False):
     by_hand: Mapping[str, str]
     train: bool
     fresh: bool
-    batch: int
+    batch: int | None
     seed: int
     dump: str | Path | None
     repro: str | Path | None
@@ -80,7 +82,7 @@ class CheckOptions:
     by_hand: Mapping[str, str] = field(default_factory=dict)
     train: bool = False
     fresh: bool = True  # give constants of a fresh model trained-like values for the check
-    batch: int = BATCH
+    batch: int | None = None  # None: what tells the batch from the axes of the inputs
     seed: int = 0
     dump: Path | None = None
     repro: Path | None = None
@@ -101,7 +103,7 @@ class CheckOptions:
             raise UsageError("no input was named: give --input HxWxC (or --int-input SHAPE:LOW:HIGH) once per input")
         _one_of("--weights", self.weights, WEIGHTS)
         _one_of("--torch-layout", self.torch_layout, LAYOUTS)
-        if self.batch < 1:
+        if self.batch is not None and self.batch < 1:
             raise UsageError(f"--batch (={self.batch}) must be at least 1")
         if not 0 <= self.seed < 2**32:  # what NumPy takes
             raise UsageError(f"--seed (={self.seed}) must be a whole number from 0 to 2**32 - 1")
@@ -176,17 +178,24 @@ def arrays(options: CheckOptions) -> list[Array]:
         UsageError: batches of different length were given.
     """
     rng = np.random.default_rng(options.seed)
-    found = []
+    found, batch = [], options.batch or _batch(options.inputs)
     for given in options.inputs:
         if isinstance(given, np.ndarray):
             found.append(given.astype(np.float32) if np.issubdtype(given.dtype, np.floating) else given)
         elif given.low is not None and given.high is not None:
-            found.append(_whole(rng, given.low, given.high, (options.batch, *given.shape)))
+            found.append(_whole(rng, given.low, given.high, (batch, *given.shape)))
         else:
-            found.append(_probe(rng, (options.batch, *given.shape)))
+            found.append(_probe(rng, (batch, *given.shape)))
     if len({len(array) for array in found}) > 1:
         raise UsageError(f"the inputs have different batch sizes: {[len(array) for array in found]}")
     return found
+
+
+def _batch(inputs: Sequence[InputSpec | Array]) -> int:
+    """Return how many samples are drawn: a number that no axis of a sequence has."""
+    sequences = [given.shape for given in inputs if isinstance(given, InputSpec) and len(given.shape) < IMAGE_AXES]
+    lengths = {length for shape in sequences for length in shape}
+    return next((batch for batch in BATCHES if batch not in lengths), BATCHES[0])
 
 
 def to_torch(array: Array, options: CheckOptions) -> Array:

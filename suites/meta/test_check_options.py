@@ -56,6 +56,15 @@ def test_what_is_no_shape_is_refused_in_one_line(text: str) -> None:
     assert "--input" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("inputs", "batch"),
+    [(["7x8"], 3), (["9x9x3"], 3), (["3x8"], 5), (["50x3"], 5), (["3x8", "5x8"], 4), (["8", "3x5"], 4), (["3x5x7"], 3)],
+)
+def test_no_axis_of_a_sequence_is_as_long_as_the_batch(inputs: list[str], batch: int) -> None:
+    assert {len(array) for array in arrays(CheckOptions(inputs=as_inputs(inputs)))} == {batch}
+    assert {len(array) for array in arrays(CheckOptions(inputs=as_inputs(inputs), batch=3))} == {3}
+
+
 def test_whole_numbers_reach_both_ends_of_their_range() -> None:
     spec = parse_int_input("400:3:5")
     (found,) = arrays(CheckOptions(inputs=(spec,), batch=2))
