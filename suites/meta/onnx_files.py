@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import textwrap
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from parity.workers.client import Worker, WorkerOptions
 
@@ -24,3 +27,8 @@ def sources(folder: Path, tensorflow: str, torch: str) -> tuple[str, str]:
         for side, one in (("their_tf", tensorflow), ("their_pt", torch))
     )
     return first, second
+
+
+def rarely(*rows: tuple[Any, ...]) -> list[Any]:
+    """Return rows of a table that CI's run of suites/meta leaves out: files that other rows are much like."""
+    return [pytest.param(*row, marks=pytest.mark.whole_run) for row in rows]

@@ -49,6 +49,7 @@ def test_collecting_imports_no_framework(tmp_path: Path) -> None:
     assert "test_four_answers_agree" in done.stdout
 
 
+@pytest.mark.whole_run
 def test_the_main_job_holds_what_fills_a_section_and_leaves_out_the_other_tests_of_the_tool() -> None:
     whole = [sys.executable, "-m", "pytest", "suites/", "--collect-only", "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(whole, cwd=ROOT, capture_output=True, text=True, timeout=600)

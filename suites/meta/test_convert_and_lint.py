@@ -414,6 +414,7 @@ good, careless = Frozen, Model
 """
 
 
+@pytest.mark.whole_run
 def test_lint_sees_what_trains_on_one_side_alone_and_what_keras_constrains(tmp_path: Path) -> None:
     (tmp_path / "keras_model.py").write_text(FROZEN_KERAS)
     (tmp_path / "torch_model.py").write_text(FROZEN_TORCH)

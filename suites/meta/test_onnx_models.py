@@ -11,7 +11,7 @@ from parity.errors import UsageError
 from parity.port import check
 from parity.porting.options import CheckOptions, as_inputs
 from parity.porting.sides import Workers
-from suites.meta.onnx_files import sources, written
+from suites.meta.onnx_files import rarely, sources, written
 
 KERAS = """
 import keras
@@ -430,33 +430,35 @@ SAME = {"torch_layout": "same"}
     ("tensorflow", "torch", "shape", "words"),
     [
         ("tf_image.onnx", "image", "12x12x3", {}),
-        ("tf_tokens.onnx", "tokens", "6x8", {}),
-        ("image", "tf_image.onnx", "12x12x3", SAME),
         ("tokens", "tf_tokens.onnx", "6x8", {}),
-        ("pt_norms.onnx", "norms", "3x12x12", SAME),
-        ("pt_norms.onnx", "norms", "3x12x12", {**SAME, "weights": "torch-to-tf"}),
         ("pt_norms.onnx", "norms", "3x12x12", {**SAME, "weights": "as-is"}),
         ("pt_tokens.onnx", "pt_tokens.onnx", "6x8", {}),
-        ("tokens", "pt_tokens.onnx", "6x8", {}),
-        ("tf_fresh.onnx", "fresh", "9:0:19", {}),
-        ("fresh", "tf_fresh.onnx", "9:0:19", {}),
-        ("pt_twice.onnx", "twice", "7", {}),
-        ("fresh_norms", "tf_fresh_norms.onnx", "5x7", {}),
-        ("marked", "pt_marked.onnx", "5x8", {}),
         ("marked", "pt_marked_new.onnx", "5x8", {}),
-        ("tf_marked.onnx", "pt_marked.onnx", "5x8", {}),
         ("tf_marked.onnx", "marked", "5x8", {}),
-        ("tf_colours.onnx", "colours", "10x8x3", {}),
-        ("colours", "tf_colours.onnx", "10x8x3", SAME),
         ("tf_steps.onnx", "steps", "7x6", {}),
-        ("steps", "tf_steps.onnx", "7x6", {"weights": "as-is"}),
         ("tf_swished.onnx", "swished", "10x8x3", {}),
-        ("swished", "tf_swished.onnx", "10x8x3", SAME),
-        ("copies", "pt_copies.onnx", "8", {}),
-        ("shared", "pt_shared.onnx", "8", {}),
         ("pt_odd.onnx", "odd", "3x8x7", SAME),
-        ("pt_spread.onnx", "spread", "3x12x10", SAME),
         ("pt_grouped.onnx", "grouped", "4x7x6", {**SAME, "weights": "as-is"}),
+        *rarely(
+            ("tf_tokens.onnx", "tokens", "6x8", {}),
+            ("image", "tf_image.onnx", "12x12x3", SAME),
+            ("pt_norms.onnx", "norms", "3x12x12", SAME),
+            ("pt_norms.onnx", "norms", "3x12x12", {**SAME, "weights": "torch-to-tf"}),
+            ("tokens", "pt_tokens.onnx", "6x8", {}),
+            ("tf_fresh.onnx", "fresh", "9:0:19", {}),
+            ("fresh", "tf_fresh.onnx", "9:0:19", {}),
+            ("pt_twice.onnx", "twice", "7", {}),
+            ("fresh_norms", "tf_fresh_norms.onnx", "5x7", {}),
+            ("marked", "pt_marked.onnx", "5x8", {}),
+            ("tf_marked.onnx", "pt_marked.onnx", "5x8", {}),
+            ("tf_colours.onnx", "colours", "10x8x3", {}),
+            ("colours", "tf_colours.onnx", "10x8x3", SAME),
+            ("steps", "tf_steps.onnx", "7x6", {"weights": "as-is"}),
+            ("swished", "tf_swished.onnx", "10x8x3", SAME),
+            ("copies", "pt_copies.onnx", "8", {}),
+            ("shared", "pt_shared.onnx", "8", {}),
+            ("pt_spread.onnx", "spread", "3x12x10", SAME),
+        ),
     ],
 )
 def test_a_file_is_the_function_that_it_was_exported_from(
@@ -470,21 +472,23 @@ def test_a_file_is_the_function_that_it_was_exported_from(
     ("tensorflow", "torch", "shape", "words", "cause", "at"),
     [
         ("pt_norms.onnx", "norms_eps", "3x12x12", SAME, "batchnorm-eps", ("bn", "bn")),
-        ("pt_norms.onnx", "norms_act", "3x12x12", SAME, "activation-missing", None),
         ("tf_tokens.onnx", "tokens_eps", "6x8", {}, "layernorm-eps", ("ln_1", "ln")),
-        ("tf_tokens.onnx", "tokens_tanh", "6x8", {}, "gelu-approximation", None),
         ("pt_twice.onnx", "twice_eps", "7", {}, "layernorm-eps", ("n2", "n2")),
-        ("tf_fresh_norms.onnx", "fresh_norms_eps", "5x7", {}, "layernorm-eps", ("n2_1", "n2")),
-        ("marked_eps", "pt_marked.onnx", "5x8", {}, "layernorm-eps", ("ln", "ln")),
         ("marked_eps", "pt_marked_new.onnx", "5x8", {}, "layernorm-eps", ("ln", "ln")),
-        ("marked_gelu", "pt_marked.onnx", "5x8", {}, "gelu-approximation", None),
         ("pt_grouped.onnx", "grouped_turned", "4x7x6", {**SAME, "weights": "as-is"}, "unknown", None),
-        ("pt_spread.onnx", "spread_linear", "3x12x10", SAME, "unknown", None),
-        ("swished_red", "tf_swished.onnx", "10x8x3", SAME, "unknown", None),
-        ("tf_swished.onnx", "swished_sign", "10x8x3", {}, "weight-scale", None),
-        ("tf_swished.onnx", "swished_relu", "10x8x3", {}, "activation-missing", ("c1_1/swish", "relu")),
-        ("tf_steps.onnx", "steps_tanh", "7x6", {}, "activation-missing", ("plain_1", "plain")),
         ("tf_colours.onnx", "colours_eps", "10x8x3", {}, "layernorm-eps", ("ln_1", "ln")),
+        *rarely(
+            ("pt_norms.onnx", "norms_act", "3x12x12", SAME, "activation-missing", None),
+            ("tf_tokens.onnx", "tokens_tanh", "6x8", {}, "gelu-approximation", None),
+            ("tf_fresh_norms.onnx", "fresh_norms_eps", "5x7", {}, "layernorm-eps", ("n2_1", "n2")),
+            ("marked_eps", "pt_marked.onnx", "5x8", {}, "layernorm-eps", ("ln", "ln")),
+            ("marked_gelu", "pt_marked.onnx", "5x8", {}, "gelu-approximation", None),
+            ("pt_spread.onnx", "spread_linear", "3x12x10", SAME, "unknown", None),
+            ("swished_red", "tf_swished.onnx", "10x8x3", SAME, "unknown", None),
+            ("tf_swished.onnx", "swished_sign", "10x8x3", {}, "weight-scale", None),
+            ("tf_swished.onnx", "swished_relu", "10x8x3", {}, "activation-missing", ("c1_1/swish", "relu")),
+            ("tf_steps.onnx", "steps_tanh", "7x6", {}, "activation-missing", ("plain_1", "plain")),
+        ),
     ],
 )
 def test_a_fault_beside_a_file_is_found_where_it_is(
