@@ -467,7 +467,27 @@ def _without_partner(prepared: Prepared, settled: Container[str] = ()) -> tuple[
                 f"{label} {listed(quiet)} without a partner: scales of one and shifts of zero change nothing until they"
                 " train"
             )
-    return (found[0], found[1]), notes
+    both = _idle_on_both(prepared, *found)
+    if any(both):
+        notes.append(f"{listed(both[0])} of TensorFlow and {listed(both[1])} of torch: no output depends on either")
+    left = [[name for name in names if name not in idle] for names, idle in zip(found, both, strict=True)]
+    return (left[0], left[1]), notes
+
+
+def _idle_on_both(prepared: Prepared, tensorflow: Sequence[str], torch: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the weights without a partner on which no output depends, where either side has as many of their sizes.
+
+    Both originals keep a token for masked inputs, as a rule, of which an evaluation reads nothing.
+    """
+    idle = []
+    for side, names in ((TENSORFLOW, tensorflow), (TORCH, torch)):
+        used = weights_that_matter(prepared.models[side])
+        idle.append([name for name in names if name not in used])
+    sizes = [
+        sorted(prepared.weights[side][name].size for name in names)
+        for side, names in zip((TENSORFLOW, TORCH), idle, strict=True)
+    ]
+    return (idle[0], idle[1]) if sizes[0] == sizes[1] else ([], [])
 
 
 def _unmatched_line(models: Models, tensorflow: Sequence[str], torch: Sequence[str], settled: bool) -> str:
