@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from parity.adapters.tensorflow_model_bends import with_elus
 from parity.adapters.tensorflow_model_layers import as_written
 from parity.adapters.tensorflow_model_tensors import Derived, Step, WeightRead
 
@@ -18,8 +19,9 @@ _TAKES_BIAS = frozenset({"conv", "depthwise_conv", "conv_transpose", "dense"})
 def merged(
     steps: Sequence[Step], shapes: dict[int, tuple[int, ...]], dtypes: Mapping[int, str], outputs: Sequence[int]
 ) -> list[Step]:
-    """Return the steps with casts between floats inside their readers, and biases inside the products they follow."""
-    return _with_norms(_with_biases(_without_casts(steps, dtypes, outputs), shapes, outputs), shapes, outputs)
+    """Return the steps with casts inside their readers, biases inside what they follow, and norms and units as one."""
+    plain = with_elus(_without_casts(steps, dtypes, outputs), outputs)
+    return _with_norms(_with_biases(plain, shapes, outputs), shapes, outputs)
 
 
 def _without_casts(steps: Sequence[Step], dtypes: Mapping[int, str], outputs: Sequence[int]) -> list[Step]:
