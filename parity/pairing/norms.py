@@ -153,18 +153,30 @@ def _written(graph: _Graph) -> Iterator[_Written]:
         if op.index in taken or not _may_be_last(op, graph):
             continue
         one = _ending_with(op, graph)
-        if one is not None:
+        if one is not None and (not _adds_a_shift(op, graph) or _form(one, graph) is not None):
             taken.update(step.index for step in one.steps)
             yield one
 
 
 def _may_be_last(op: Op, graph: _Graph) -> bool:
     """Return whether an operation scales or shifts by a weight, or goes on with what was scaled or shifted by one."""
-    if graph.weight_of(op) is not None:
+    if graph.weight_of(op) is not None or _adds_a_shift(op, graph):
         return True
     before = {"add": "subtract", "divide": "multiply"}.get(op.kind)  # what was scaled may be divided last
     makers = [graph.makers.get(tensor) for tensor in op.inputs] if before else []
     return any(one is not None and one.kind == before and graph.weight_of(one) is not None for one in makers)
+
+
+def _adds_a_shift(op: Op, graph: _Graph) -> bool:
+    """Return whether an operation adds what a weight was added to: `x * inverse + (-mean * inverse + beta)`, perhaps.
+
+    A residual connection around a norm adds so, too: what it ends must be seen to be a norm.
+    """
+    if op.kind != "add" or op.weights or len(op.inputs) != 2:
+        return False
+    makers = [graph.makers.get(tensor) for tensor in op.inputs]
+    adding = [one for one in makers if one is not None and one.kind == "add" and graph.weight_of(one) is not None]
+    return len(adding) == 1 and any(one is not None and one.kind == "multiply" for one in makers)
 
 
 def _ending_with(last: Op, graph: _Graph) -> _Written | None:
@@ -372,7 +384,8 @@ _OF_ONE: Mapping[str, Mapping[str, str]] = {
     "rsqrt": {"variance + eps": "1 / deviation", "square + eps": "1 / root"},
     "reciprocal": {"deviation": "1 / deviation", "root": "1 / root"},
     "scale": {one: one for one in ("x", "centred", "1 / deviation", "1 / root", "normal")},
-    "shift": {"normal": "shifted"},
+    "shift": {"normal": "shifted", "-mean / deviation": "shift"},
+    "negative": {"mean": "-mean", "mean / deviation": "-mean / deviation"},
     "shift by": {"mean / deviation": "shift"},
 }
 _OF_TWO: Mapping[tuple[str, str, str], str] = {
@@ -390,6 +403,7 @@ _OF_TWO: Mapping[tuple[str, str, str], str] = {
             ("multiply", "x", "1 / root", "normal"),
             ("multiply", "x", "1 / deviation", "x / deviation"),
             ("multiply", "mean", "1 / deviation", "mean / deviation"),
+            ("multiply", "-mean", "1 / deviation", "-mean / deviation"),
             ("add", "x / deviation", "shift", "shifted"),
         )
         for pair in ((one, two), (two, one))
@@ -464,7 +478,9 @@ def _what(op: Op, graph: _Graph) -> str | None:
     if op.kind in _LENGTHS or (op.kind == "reduce" and config.get("function") == "norm"):
         return "length" if config.get("p", config.get("ord", 2)) in (2, "fro", None) else None
     if op.kind == "rescale":
-        return "eps" if config.get("scale") == 1.0 else None if config.get("offset") else "rescaled"
+        if config.get("offset"):
+            return "eps" if config.get("scale") == 1.0 else None
+        return "eps" if config.get("scale") == 1.0 else "negative" if config.get("scale") == -1.0 else "rescaled"
     if op.kind == "activation" and config.get("function") == "clamp":
         return "least" if config.get("min") is not None and config.get("max") is None else None
     if graph.weight_of(op) is not None:

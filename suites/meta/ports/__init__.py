@@ -26,6 +26,7 @@ from suites.meta.ports.frames import FRAMES
 from suites.meta.ports.further import FURTHER
 from suites.meta.ports.galleries import GALLERIES
 from suites.meta.ports.gaps import GAPS
+from suites.meta.ports.graphs import GRAPHS
 from suites.meta.ports.joined_heads import JOINED_HEADS
 from suites.meta.ports.kinships import KINSHIPS
 from suites.meta.ports.loaded import LOADED
@@ -55,8 +56,8 @@ FOLDER = Path(__file__).resolve().parent
 CASES: tuple[Case, ...] = (
     *CORRECT, *CURED, *FAULTS, *SEVERAL, *FURTHER, *GAPS, *SOUGHT, *VISION, *EXAMINED, *PUBLISHED, *WRITTEN, *BEHIND,
     *BAD, *ZOO, *ACCEPTED, *NETWORKS, *TRAINED, *ADDENDS, *ALONG, *CROSSINGS, *DROPPED, *ELEMENTS, *FLATTENED,
-    *FRAMES, *GALLERIES, *JOINED_HEADS, *KINSHIPS, *LOADED, *MIXING, *PARTLY, *PIECES, *PLACES, *PLANTED, *PORTED,
-    *REPEATED, *ROTATED, *SINGLES, *SKIPS, *SPREAD, *TOLD, *VOLUMES,
+    *FRAMES, *GALLERIES, *GRAPHS, *JOINED_HEADS, *KINSHIPS, *LOADED, *MIXING, *PARTLY, *PIECES, *PLACES, *PLANTED,
+    *PORTED, *REPEATED, *ROTATED, *SINGLES, *SKIPS, *SPREAD, *TOLD, *VOLUMES,
 )  # fmt: skip
 
 __all__ = ["BAD", "CASES", "CORRECT", "FAULTS", "FOLDER", "Case", "Source"]
