@@ -12,6 +12,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from parity.adapters.torch_kinds_norms import activate
 from parity.errors import UsageError
+from parity.model import constants
 
 Config = Mapping[str, Any]
 Weights = Mapping[str, Any]
@@ -28,9 +29,10 @@ def _dense(_: Config, weights: Weights, inputs: Inputs, __: bool) -> Tensor:
 
 def _embedding(config: Config, weights: Weights, inputs: Inputs, _: bool) -> Tensor:
     # The padding index changes the gradient alone: the row itself is read as it is.
-    index = config.get("padding_index")
-    ids = inputs[0] if inputs[0].dtype in (torch.int32, torch.int64) else inputs[0].long()
-    return F.embedding(ids, weights["weight"], padding_idx=None if index is None else int(index))
+    index, table = config.get("padding_index"), weights["weight"]
+    ids = inputs[0] if inputs else torch.from_numpy(constants.unpacked(config[constants.IDS])).to(table.device)
+    ids = ids if ids.dtype in (torch.int32, torch.int64) else ids.long()
+    return F.embedding(ids, table, padding_idx=None if index is None else int(index))
 
 
 def _direction(weights: Weights, backward: bool) -> dict[str, Tensor]:

@@ -156,7 +156,11 @@ def _embedding(seen: Seen) -> Described | None:
     tokens, units = seen.shape("weight")
     index = seen.given.get("padding_idx")
     index = None if index is None or int(index) < 0 else int(index)
-    return "embedding", {"tokens": tokens, "units": units, "padding_index": index, "mask_zero": False}
+    config: Config = {"tokens": tokens, "units": units, "padding_index": index, "mask_zero": False}
+    ids = seen.given.get("input")
+    if isinstance(ids, torch.Tensor) and ids.numel() <= constants.MOST:
+        config[constants.IDS] = constants.packed(ids.cpu())
+    return "embedding", config
 
 
 # Pools.

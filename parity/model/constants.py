@@ -14,6 +14,7 @@ import numpy as np
 MASK = "_mask"
 NUMBER = "_number"  # that something is compared with
 MASKED = "_masked"  # the number that a layer leaves out
+IDS = "_ids"  # that the code itself looks up, such as those of positions
 KEY_MASK = "_key_mask"  # of keys alone, where a layer takes it beside the other
 WRITTEN_DIGITS = 5  # of a number that people write by hand, such as 1.001e-5
 MOST = 2**20  # numbers of an array that is kept so

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from parity.judge.traps.remedy import Remedy, change, insert, skip
 from parity.judge.traps.scene import GRADIENT, Scene
+from parity.model import constants
 from parity.model.trace import Op
 
 IDS = ("embedding-offset", "embedding-padding-index")
@@ -15,7 +16,7 @@ def propose(scene: Scene) -> Iterator[Remedy]:
     """Yield the remedies of this family that fit a scene."""
     for mine, theirs in scene.pairs():
         if mine.kind == theirs.kind == "embedding":
-            yield from _offset(scene, theirs) if theirs.inputs else ()
+            yield from _offset(scene, theirs) if theirs.inputs else _constant(theirs)
             yield from _padding(scene, mine, theirs)
 
 
@@ -48,6 +49,25 @@ def _offset(scene: Scene, theirs: Op) -> Iterator[Remedy]:
             "rescale",
             {"scale": 1.0, "offset": float(by)},
             cost=3.0 + 0.1 * abs(by),
+        )
+
+
+def _constant(theirs: Op) -> Iterator[Remedy]:
+    """Ids that the code counts itself, as those of positions: `torch.arange(1, n + 1)`."""
+    if constants.IDS not in theirs.config:
+        return
+    ids = constants.unpacked(theirs.config[constants.IDS]).astype("int64")
+    for by in (-1, 1, -2, 2):
+        moved = ids + by
+        if moved.min() < 0 or moved.max() >= int(theirs.config["tokens"]):
+            continue
+        yield change(
+            theirs,
+            "embedding-offset",
+            f"with ids moved by {by:+d}",
+            f"count the ids of `{theirs.name}` from {moved.reshape(-1)[0]} instead of {ids.reshape(-1)[0]}",
+            {constants.IDS: constants.packed(moved)},
+            cost=1.5 + 0.1 * abs(by),
         )
 
 

@@ -15,6 +15,7 @@ from suites.meta.ports.bad import BAD
 from suites.meta.ports.behind import BEHIND
 from suites.meta.ports.case import Case, Source
 from suites.meta.ports.correct import CORRECT
+from suites.meta.ports.counted import COUNTED
 from suites.meta.ports.crossings import CROSSINGS
 from suites.meta.ports.cured import CURED
 from suites.meta.ports.dropped import DROPPED
@@ -55,9 +56,9 @@ from suites.meta.ports.zoo import ZOO
 FOLDER = Path(__file__).resolve().parent
 CASES: tuple[Case, ...] = (
     *CORRECT, *CURED, *FAULTS, *SEVERAL, *FURTHER, *GAPS, *SOUGHT, *VISION, *EXAMINED, *PUBLISHED, *WRITTEN, *BEHIND,
-    *BAD, *ZOO, *ACCEPTED, *NETWORKS, *TRAINED, *ADDENDS, *ALONG, *CROSSINGS, *DROPPED, *ELEMENTS, *FLATTENED,
-    *FRAMES, *GALLERIES, *GRAPHS, *JOINED_HEADS, *KINSHIPS, *LOADED, *MIXING, *PARTLY, *PIECES, *PLACES, *PLANTED,
-    *PORTED, *REPEATED, *ROTATED, *SINGLES, *SKIPS, *SPREAD, *TOLD, *VOLUMES,
+    *BAD, *ZOO, *ACCEPTED, *NETWORKS, *TRAINED, *ADDENDS, *ALONG, *COUNTED, *CROSSINGS, *DROPPED, *ELEMENTS,
+    *FLATTENED, *FRAMES, *GALLERIES, *GRAPHS, *JOINED_HEADS, *KINSHIPS, *LOADED, *MIXING, *PARTLY, *PIECES, *PLACES,
+    *PLANTED, *PORTED, *REPEATED, *ROTATED, *SINGLES, *SKIPS, *SPREAD, *TOLD, *VOLUMES,
 )  # fmt: skip
 
 __all__ = ["BAD", "CASES", "CORRECT", "FAULTS", "FOLDER", "Case", "Source"]

@@ -1,0 +1,30 @@
+"""Positions that the code counts, from nought or from elsewhere, and half precision in the middle of a model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from suites.meta.ports.case import Case, paired
+
+_port = partial(paired, family="counted")
+_ids = partial(_port, ids="9:2:19")
+_PLACE = ("places", "places")
+
+
+def _precision(tensorflow: str, torch: str, side: str) -> Case:
+    """Return a case where one side keeps numbers in half precision, and no layer is another function."""
+    case = _port(tensorflow, torch, "8")
+    return replace(case, verdict="different", says=(f"`two`: {side} computes in less precision than float32",))
+
+
+COUNTED = (
+    _ids("counted", "counted"),
+    _ids("counted", "counted_from_one", cause="embedding-offset", place=_PLACE),
+    _ids("counted_by_keras", "counted_from_one", cause="embedding-offset", place=_PLACE),
+    _ids("counted", "counted_from_two_in_a_buffer", cause="embedding-offset", place=_PLACE),
+    _precision("dense", "dense_in_half", "torch"),
+    _precision("dense", "dense_in_bfloat16", "torch"),
+    _precision("dense", "dense_of_half_tensors", "torch"),
+    _precision("dense_in_half", "dense", "tensorflow"),
+)
