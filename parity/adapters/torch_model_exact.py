@@ -22,7 +22,8 @@ DROPOUTS = frozenset(
     {"dropout", "dropout_", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "alpha_dropout_"}
     | {"feature_dropout", "feature_dropout_", "feature_alpha_dropout", "feature_alpha_dropout_", "native_dropout"}
 )
-_FLOAT32 = (torch.float32, "torch.FloatTensor", "torch.cuda.FloatTensor")
+_SINGLE = (torch.float32, torch.float16, torch.bfloat16)
+_FLOATS = frozenset(f"torch.{where}{kind}Tensor" for where in ("", "cuda.") for kind in ("Float", "Half", "BFloat16"))
 
 
 def plain_name(function: Callable[..., Any]) -> str:
@@ -77,7 +78,7 @@ def rewrite(
         return shaped, (args[0], tuple(other.shape)), {}
     if not twin:
         return function, args, own
-    if name == "float":
+    if name in ("float", "half", "bfloat16"):
         return torch.Tensor.double, args, own
     if name in ("_assert_tensor_metadata", "_assert_tensor_metadata.default"):
         return _nothing, (), {}
@@ -94,8 +95,9 @@ def rewrite(
     return function, args, own
 
 
-def _is_float32(value: Any) -> bool:
-    return value is torch.float32 or (isinstance(value, str) and value in _FLOAT32)
+def _is_float(value: Any) -> bool:
+    """Return whether this names a type of numbers that is float64 in the twin: half precision rounds, too."""
+    return value in _SINGLE if isinstance(value, torch.dtype) else isinstance(value, str) and value in _FLOATS
 
 
 def _plain(value: Any, exact: bool) -> Any:
@@ -113,7 +115,7 @@ def _plain(value: Any, exact: bool) -> Any:
 
 def _in_double(value: Any) -> Any:
     """Return an argument as the twin takes it."""
-    return torch.float64 if _is_float32(value) else written(value) if type(value) is float else value
+    return torch.float64 if _is_float(value) else written(value) if type(value) is float else value
 
 
 def _nothing() -> None:
