@@ -61,6 +61,9 @@ def before(ops: Sides, mains: Sides, traces: tuple[Trace, Trace], port: int = 1)
     original, place = (SIDES[1 - port], _name(mains[port]))
     mine, theirs = ops[1 - port], ops[port]
     if mine is None and theirs is not None:
+        if _reads_state(mains[port], theirs):
+            read = f"the output of `{_name(theirs)}`, the first of what it returns"
+            return f"give `{place}` {read}, as {original} does, and not the state of the cell, the second"
         left = f"leave out `{_name(theirs)}` ({theirs.made_by or theirs.kind}) before `{place}`"
         return f"{left}: {original} has nothing like it there"
     if mine is not None and theirs is None:
@@ -77,6 +80,12 @@ def before(ops: Sides, mains: Sides, traces: tuple[Trace, Trace], port: int = 1)
         if op is not None
     ]
     return f"give {reader} the same input on both sides" + (f": {', '.join(said)}" if said else "")
+
+
+def _reads_state(reader: Op | None, cell: Op) -> bool:
+    """Return whether an operation reads nothing of an LSTM's cell but the second of what that returns."""
+    both = cell.kind == "lstm" and bool(cell.config.get("cell")) and len(cell.outputs) == 2
+    return both and reader is not None and set(reader.inputs) & set(cell.outputs) == {cell.outputs[1]}
 
 
 def _lacking(op: Op, trace: Trace, side: str) -> str:

@@ -56,6 +56,11 @@ TOLD = (
         "masked_mean", "mean_of_all", "", ("over", "mean"),
         "leaves out the steps that a mask hides", "(x * mask).sum(1) / mask.sum(1) in place of `mean`", ids="7:0:8",
     ),
+    _port("stepped", "stepped", "7x4"),
+    _said(
+        "stepped", "stepped_by_the_state", "7x4", ("head", "cell"),
+        "give `head` the output of `cell`, the first of what it returns, as TensorFlow does, and not the state of the",
+    ),
     _port("pictures", "pictures", "20x28x3"),
     _said(
         "pictures", "more_filters", "20x28x3", ("first", "first"),

@@ -77,3 +77,9 @@ def first_token():
     given = keras.Input((7, 12))
     x = layers.Dense(12, name="first")(given)
     return keras.Model(given, layers.LayerNormalization(epsilon=1e-5, name="norm")(x[:, 0]))
+
+
+def stepped():
+    given = keras.Input((7, 4))
+    x = layers.RNN(layers.LSTMCell(5), name="steps")(given)
+    return keras.Model(given, layers.Dense(3, name="head")(x))

@@ -190,3 +190,23 @@ def first_token():
 
 def every_token_but_one():
     return OneToken(one_after=True)
+
+
+class Stepped(nn.Module):
+    def __init__(self, number=0):
+        super().__init__()
+        self.cell, self.head, self.number = nn.LSTMCell(4, 5), nn.Linear(5, 3), number
+
+    def forward(self, x):
+        states = tuple(x.new_zeros(len(x), 5) for _ in range(2))
+        for step in x.unbind(1):
+            states = self.cell(step, states)
+        return self.head(states[self.number])
+
+
+def stepped():
+    return Stepped()
+
+
+def stepped_by_the_state():
+    return Stepped(1)
