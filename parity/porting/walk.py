@@ -230,7 +230,7 @@ class Walk:
             own = {tensor: _stretched(value, _border(cut)) for tensor, value in own.items()}
         fed = {**own, **{tensor: value for tensor, value in (given or {}).items() if tensor in cut.feeds_tensorflow}}
         try:
-            fed_torch = self._fed_torch(cut, fed)
+            fed_torch = self._fed_torch(cut, fed, as_it_is=given is not None)
         except PairingError as error:
             return self._refused(cut, fed, {}, str(error), ahead)
         answers, notes = self._forced(cut, fed, fed_torch)
@@ -365,7 +365,12 @@ class Walk:
             if not self._users[tensor]:
                 self._values.pop(tensor, None)
 
-    def _fed_torch(self, cut: Cut, given: Mapping[int, Array]) -> dict[int, Array]:
+    def _fed_torch(self, cut: Cut, given: Mapping[int, Array], *, as_it_is: bool = False) -> dict[int, Array]:
+        """Return what torch is fed for what TensorFlow is.
+
+        With `as_it_is`, that is the tensor itself where what torch makes there has a shape of its own: a mean over
+        another axis is a fault, and what reads it may be the same function of it all the same.
+        """
         fed = {}
         for tensor in cut.feeds_torch:
             partner = self.partner.get(tensor)
@@ -373,6 +378,9 @@ class Walk:
                 raise PairingError(f"torch reads an input that TensorFlow's model does not have (tensor {tensor})")
             value = given[partner] if partner in given else self._value(partner)
             relation = self.orders.of(partner, tensor)
+            if relation is None and as_it_is:
+                fed[tensor] = _as_read(value, self.models[TORCH].dtypes.get(tensor, ""))
+                continue
             if relation is None:
                 shape = self.models[TORCH].shapes.get(tensor)
                 raise PairingError(

@@ -26,4 +26,8 @@ ADDENDS = (
     _port("towers_without_bias", "towers", _TOWERS, "bias-missing-or-doubled", ("mix", "one")),
     _port("towers_added", "towers_joined", _TOWERS),
     _port("either_way", "either_way", _TOWERS),
+    _port("duel", "duel", "7"),
+    _port("duel", "duel_over_the_batch", "7", "axis-mismatch", ("mean", "mean")),
+    _port("duel_of_advantage_first", "duel_over_the_batch", "7", "axis-mismatch", ("mean", "mean")),
+    _port("duel", "duel_without_bias", "7", "bias-missing-or-doubled", ("value", "value")),
 )

@@ -58,3 +58,23 @@ def either_way():
     y = layers.Add()([layers.Dense(7, name="one")(a), layers.Dense(7, use_bias=False, name="other")(b)])
     both = layers.Multiply()([layers.ReLU()(x), layers.Activation("tanh")(y)])
     return keras.Model(inputs, layers.Dense(2, name="head")(both))
+
+
+class Duel(keras.Model):
+    def __init__(self, joined):
+        super().__init__()
+        self.body, self.value = layers.Dense(12, activation="relu", name="body"), layers.Dense(1, name="value")
+        self.advantage, self.joined = layers.Dense(4, name="advantage"), joined
+
+    def call(self, x):
+        x = self.body(x)
+        value, advantage = self.value(x), self.advantage(x)
+        return self.joined(value, advantage, tf.reduce_mean(advantage, axis=1, keepdims=True))
+
+
+def duel():
+    return Duel(lambda value, advantage, mean: value + (advantage - mean))
+
+
+def duel_of_advantage_first():
+    return Duel(lambda value, advantage, mean: advantage - mean + value)

@@ -97,3 +97,27 @@ class EitherWay(nn.Module):
 
 def either_way():
     return EitherWay()
+
+
+class Duel(nn.Module):
+    def __init__(self, axis=1, bias=True):
+        super().__init__()
+        self.body, self.value, self.advantage = nn.Linear(7, 12), nn.Linear(12, 1, bias=bias), nn.Linear(12, 4)
+        self.axis = axis
+
+    def forward(self, x):
+        x = F.relu(self.body(x))
+        advantage = self.advantage(x)
+        return self.value(x) + advantage - advantage.mean(dim=self.axis, keepdim=True)
+
+
+def duel():
+    return Duel()
+
+
+def duel_over_the_batch():
+    return Duel(0)
+
+
+def duel_without_bias():
+    return Duel(bias=False)
