@@ -665,6 +665,9 @@ def test_lint_counts_a_border_only_where_there_is_one() -> None:
     plain, counted = {"pads": [[0, 0]]}, {"pads": [[0, 0]], "count_include_pad": True}
     assert linted("avg_pool", plain, counted) == {}
     assert "avgpool-count-pad" in linted("avg_pool", {"pads": [[1, 1]]}, {**counted, "pads": [[1, 1]]})
+    same = {"padding": "same", "pads": None}  # of a size that nobody knows yet
+    unpadded = {**counted, "padding": "valid", "pads": [[0, 0]]}
+    assert "avgpool-count-pad" not in linted("avg_pool", same, unpadded), "who pads nothing has nothing to count"
 
 
 def test_lint_knows_one_formula_by_both_names_and_one_number_in_both_precisions() -> None:

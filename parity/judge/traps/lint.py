@@ -230,9 +230,10 @@ def _facts(tensorflow: Op, torch: Op, differs: Callable[[str, str, str], None]) 
         shown = [f"{count} slope{'s' if count != 1 else ''}" for count in slopes]
         differs("prelu-sharing", " against ".join(shown), "negative numbers are scaled otherwise")
     configs = (tensorflow.config, torch.config)
-    if kind == "avg_pool" and any(config.get("pads") is None or _any(config["pads"]) for config in configs):
+    if kind == "avg_pool":
         counts = [bool(config.get("count_include_pad")) for config in configs]
-        if counts[0] != counts[1]:
+        pads = configs[counts.index(True)].get("pads") if any(counts) else []  # who pads nothing has nothing to count
+        if counts[0] != counts[1] and (pads is None or _any(pads)):
             differs("avgpool-count-pad", f"count_include_pad {counts[0]} against {counts[1]}",
                     "averages at the border are smaller")  # fmt: skip
     if kind == "resize" and all(one.get("method") == "bicubic" and not one.get("antialias") for one in configs):
