@@ -187,14 +187,17 @@ def _around(current: Sequence[int], edges: tuple[tuple[int, int], ...]) -> tuple
 def branch_order(graph: Skeleton) -> list[int]:
     """Return the nodes in an order in which they could run that depends on the graph only where it can.
 
-    Whole branches come one after another, the longest first, whatever order the framework ran them in.
+    Whole branches come one after another, the longest first, whatever order the framework ran them in; of equal ones
+    that are joined, the first that is joined comes first.
     """
     depth = depths(graph)
     done = [False] * graph.size
     order: list[int] = []
     ends = [node for node in range(graph.size) if not graph.after[node]]
+    key: Callable[[tuple[int, int]], tuple[int, str, int, int]] = lambda edge: (  # noqa: E731
+        depth[edge[0]], repr(graph.labels[edge[0]]), -edge[1], -edge[0]
+    )  # fmt: skip
     # A node stands on the stack twice: to open what feeds it, and to take its own place behind that.
-    key: Callable[[int], tuple[int, str, int]] = lambda node: (depth[node], repr(graph.labels[node]), -node)  # noqa: E731
     stack = [(node, False) for node in reversed(ends)]
     while stack:
         node, opened = stack.pop()
@@ -205,8 +208,8 @@ def branch_order(graph: Skeleton) -> list[int]:
             order.append(node)
             continue
         stack.append((node, True))
-        feeding = {source for source, _ in graph.before[node] if not done[source]}
-        stack.extend((source, False) for source in sorted(feeding, key=key))  # the deepest is opened first
+        feeding = sorted((edge for edge in graph.before[node] if not done[edge[0]]), key=key)
+        stack.extend((source, False) for source, _ in feeding)  # the deepest is opened first
     return order
 
 
