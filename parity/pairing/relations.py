@@ -261,6 +261,7 @@ def _orders(tf_shape: Shape, torch_shape: Shape) -> Iterator[Array]:
             if tuple(tf_shape[axis] for axis in axes) == torch_shape:
                 yield whole.transpose(axes).reshape(-1)
         return
+    yield from _heads(whole, tf_shape, torch_shape)
     if len(tf_shape) > len(torch_shape):  # what torch flattened had its channels first
         yield np.moveaxis(whole, -1, 0).reshape(-1)
     if len(torch_shape) > len(tf_shape) and len(torch_shape) > 1:  # what TensorFlow flattened had them last
@@ -270,6 +271,14 @@ def _orders(tf_shape: Shape, torch_shape: Shape) -> Iterator[Array]:
     yield numbers
     if len(tf_shape) > 1:
         yield np.moveaxis(whole, -1, 0).reshape(-1)
+
+
+def _heads(whole: Array, tf_shape: Shape, torch_shape: Shape) -> Iterator[Array]:
+    """Yield the order of heads, (heads, places, size) on one side and in a row for each place on the other."""
+    for shape, joined in ((torch_shape, tf_shape), (tf_shape, torch_shape)):
+        if len(shape) == 3 and (shape[1], shape[0] * shape[2]) == joined:
+            apart = shape if shape is tf_shape else (shape[1], shape[0], shape[2])
+            yield whole.reshape(apart).swapaxes(0, 1).reshape(-1)
 
 
 def _distance(expected: Array, got: Array) -> float:
