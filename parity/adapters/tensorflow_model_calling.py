@@ -113,7 +113,9 @@ def _positional(function: Any, given: list[Any]) -> list[Any]:
     if any(p.kind is inspect.Parameter.VAR_POSITIONAL for p in parameters):
         return given
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    places = [p for p in parameters if p.kind in kinds and p.name not in (*_MODES, "mask", "self")]
+    # A mask that may be left out is Keras's own; one that must be given is an input like any other.
+    own = [p.name for p in parameters if p.name in (*_MODES, "self") or (p.name == "mask" and p.default is not p.empty)]
+    places = [p for p in parameters if p.kind in kinds and p.name not in own]
     return given if len(places) >= len(given) else [given]
 
 

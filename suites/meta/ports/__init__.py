@@ -14,6 +14,7 @@ from suites.meta.ports.along import ALONG
 from suites.meta.ports.bad import BAD
 from suites.meta.ports.behind import BEHIND
 from suites.meta.ports.case import Case, Source
+from suites.meta.ports.complete import COMPLETE
 from suites.meta.ports.correct import CORRECT
 from suites.meta.ports.counted import COUNTED
 from suites.meta.ports.crossings import CROSSINGS
@@ -56,9 +57,15 @@ from suites.meta.ports.zoo import ZOO
 FOLDER = Path(__file__).resolve().parent
 CASES: tuple[Case, ...] = (
     *CORRECT, *CURED, *FAULTS, *SEVERAL, *FURTHER, *GAPS, *SOUGHT, *VISION, *EXAMINED, *PUBLISHED, *WRITTEN, *BEHIND,
+<<<<<<< HEAD
     *BAD, *ZOO, *ACCEPTED, *NETWORKS, *TRAINED, *ADDENDS, *ALONG, *COUNTED, *CROSSINGS, *DROPPED, *ELEMENTS,
     *FLATTENED, *FRAMES, *GALLERIES, *GRAPHS, *JOINED_HEADS, *KINSHIPS, *LOADED, *MIXING, *PARTLY, *PIECES, *PLACES,
     *PLANTED, *PORTED, *REPEATED, *ROTATED, *SINGLES, *SKIPS, *SPREAD, *TOLD, *VOLUMES,
+=======
+    *BAD, *ZOO, *ACCEPTED, *NETWORKS, *TRAINED, *ADDENDS, *ALONG, *COMPLETE, *CROSSINGS, *DROPPED, *ELEMENTS,
+    *FLATTENED, *FRAMES, *GALLERIES, *JOINED_HEADS, *KINSHIPS, *LOADED, *MIXING, *PIECES, *PLACES, *PLANTED,
+    *PORTED, *REPEATED, *ROTATED, *SINGLES, *SKIPS, *SPREAD, *TOLD, *VOLUMES,
+>>>>>>> 04f1f62 (A mask that a tf.Module must be given is an input like any other)
 )  # fmt: skip
 
 __all__ = ["BAD", "CASES", "CORRECT", "FAULTS", "FOLDER", "Case", "Source"]

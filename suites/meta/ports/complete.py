@@ -1,0 +1,15 @@
+"""Small networks as people publish them whole, where several things meet that each go well alone."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from suites.meta.ports.case import paired
+
+_port = partial(paired, family="complete")
+
+COMPLETE = (
+    _port("graph_attention", inputs="9x5 9x9"),
+    _port("heads_behind_samples", ids="7:0:10"),
+    _port("masked_by_hand", inputs="6x4", ids="6:0:1"),
+)
