@@ -540,11 +540,15 @@ def _clears(again: Finding, before: Finding) -> bool:
 
 
 def _as_read(value: Array, dtype: str) -> Array:
-    """Return values as torch reads them there: a mask may be numbers on one side and truth values on the other."""
-    truth = value.dtype == np.bool_
-    if dtype == "bool" and not truth and bool(np.isin(value, (0, 1)).all()):
+    """Return values as torch reads them there: masks and counts may be of one kind on one side and not on the other."""
+    kind = value.dtype.kind
+    if dtype == "bool" and kind != "b" and bool(np.isin(value, (0, 1)).all()):
         return value.astype(np.bool_)
-    return value.astype(np.float32) if truth and dtype.startswith("float") else value
+    if dtype.startswith("int") and kind == "f" and bool((np.isfinite(value) & (value == np.rint(value))).all()):
+        return value.astype(np.int64)
+    return (
+        value.astype(np.float32 if kind == "b" else np.float64) if kind in "bi" and dtype.startswith("float") else value
+    )
 
 
 def _beside(cut: Cut, value: Array) -> Array:
