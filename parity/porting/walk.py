@@ -13,7 +13,7 @@ import numpy as np
 from parity.errors import PairingError, ParityError
 from parity.judge.bound import UNIT_ROUNDOFF
 from parity.judge.compare import Quartet, doubles, judge
-from parity.judge.verdict import NOT_COMPARED, SEMANTIC, Finding
+from parity.judge.verdict import NOT_COMPARED, PASSING, PRECISION, SEMANTIC, Finding
 from parity.model import draws
 from parity.model.trace import COMPUTES, MOVES, Op
 from parity.pairing.folded import TERMS
@@ -275,6 +275,8 @@ class Walk:
             # What reads its table in double errs in float32 by as much as the two tables are apart.
             wider = low + finding.d64 * scale, np.maximum(high, slack * scale)
             finding, bound64 = self._judge(cut, values, wider, relation, notes)
+        if finding.verdict == PRECISION and self._tables(cut):
+            finding = self._made_in_single(cut, values, bounds, relation, notes) or finding
         return Step(
             cut, finding, self._d32(ahead, relation), fed, fed_torch, values[TWIN_TENSORFLOW], values[TWIN_TORCH],
             relation, bound64, tuple(notes), values, answers, slack, tables,
@@ -296,6 +298,24 @@ class Walk:
         self.orders.learn(cut.tensorflow, cut.torch, shown)
         notes.append("torch has the same numbers in another order, which no output shows")
         return again, bound, shown
+
+    def _made_in_single(
+        self, cut: Cut, values: Mapping[str, Array], bounds: tuple[Array, Array], relation: Relation | None,
+        notes: list[str],
+    ) -> Finding | None:  # fmt: skip
+        """Judge anew where both have a table that float32 itself made, of powers or sines: each step of it rounded.
+
+        The bound knows of one rounding of a constant. None where what is off is more than a table may be.
+        """
+        scale = float(np.abs(values[TWIN_TORCH]).max(initial=0.0))
+        off = max(
+            float(np.abs(doubles(values[side]) - doubles(values[twin])).max(initial=0.0))
+            for side, twin in ((TENSORFLOW, TWIN_TENSORFLOW), (TORCH, TWIN_TORCH))
+        )
+        said = [*notes, f"the table of constants is made in float32, up to {off / scale if scale else 0.0:.1g} off"]
+        wider = np.maximum(bounds[0], TABLE * scale), bounds[1]
+        again, _ = self._judge(cut, values, wider, relation, said)
+        return again if again.verdict in PASSING else None
 
     def _keeps_axes(self, cut: Cut) -> bool:
         """Return whether all that happens treats every number on its own, beside one tensor of the result's shape."""
