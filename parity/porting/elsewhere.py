@@ -77,7 +77,7 @@ def compare(
     return None
 
 
-def alike(models: Models, orders: Orders) -> bool:
+def alike(models: Models, orders: Orders, allowed: float = SAME) -> bool:
     """Return whether the twins' outputs, all of which are followed, are numbers and the same on `DRAWN` further inputs.
 
     Whole numbers, such as the place of the largest, may well be the same where what they are made of is not.
@@ -87,7 +87,12 @@ def alike(models: Models, orders: Orders) -> bool:
         if whole or orders.of(mine, theirs) is None:
             return False
     gaps = [_apart_there(models, orders, number, scale) for number, scale in enumerate(SCALES[:DRAWN])]
-    return all(gap is not None and gap <= SAME for gap in gaps)
+    return all(gap is not None and gap <= allowed for gap in gaps)
+
+
+def alike_but_for_tables(models: Models, orders: Orders) -> bool:
+    """Return whether the twins' outputs are the same on further inputs, but for what tables in float32 make of them."""
+    return models.tables_apart > 0.0 and alike(models, orders, max(SAME, models.slack(SINGLE)))
 
 
 def told_apart(models: Models, orders: Orders) -> bool:

@@ -18,7 +18,7 @@ from parity.model import draws
 from parity.model.trace import COMPUTES, MOVES, Op
 from parity.pairing.folded import TERMS
 from parity.pairing.relations import Relation, by_values, choose
-from parity.porting import elsewhere
+from parity.porting import elsewhere, unread
 from parity.porting.constants import TABLE, adds_a_layer, of_code
 from parity.porting.cuts import ARITHMETIC, CLOSE, PICKING, SINGLE_CLOSE, Cut, Step, segment
 from parity.porting.options import Array
@@ -138,6 +138,12 @@ class Walk:
     def _alike(self) -> bool:
         """Return whether the models' outputs are the same, of whatever their layers make."""
         return not self.models.options.train and elsewhere.alike(self.models, self.orders)
+
+    @cached_property
+    def _same(self) -> bool:
+        """Return whether the models' outputs are the same but for tables of constants that float32 rounded."""
+        train = self.models.options.train
+        return self._alike or (not train and elsewhere.alike_but_for_tables(self.models, self.orders))
 
     def _tells(self, cut: Cut, held: Waiting) -> bool:
         """Return whether what a cut reads of an earlier step makes a difference to it, in either framework."""
@@ -277,6 +283,8 @@ class Walk:
             finding, bound64 = self._judge(cut, values, wider, relation, notes)
         if finding.verdict == PRECISION and self._tables(cut):
             finding = self._made_in_single(cut, values, bounds, relation, notes) or finding
+        if finding.verdict == SEMANTIC and not given and relation is not None and bound64 is not None and self._same:
+            finding = self._where_read(cut, values, bounds, relation, bound64, notes) or finding
         return Step(
             cut, finding, self._d32(ahead, relation), fed, fed_torch, values[TWIN_TENSORFLOW], values[TWIN_TORCH],
             relation, bound64, tuple(notes), values, answers, slack, tables,
@@ -298,6 +306,17 @@ class Walk:
         self.orders.learn(cut.tensorflow, cut.torch, shown)
         notes.append("torch has the same numbers in another order, which no output shows")
         return again, bound, shown
+
+    def _where_read(
+        self, cut: Cut, values: Mapping[str, Array], bounds: tuple[Array, Array], relation: Relation, bound64: Array,
+        notes: list[str],
+    ) -> Finding | None:  # fmt: skip
+        """Judge anew without what no output reads, as where one side alone masks the queries of padding."""
+        found = unread.agreed(self.models, cut, values, relation, bound64, self.inputs)
+        if found is None:
+            return None
+        again, _ = self._judge(cut, found[0], bounds, relation, [*notes, found[1]])
+        return again if again.verdict in PASSING else None
 
     def _made_in_single(
         self, cut: Cut, values: Mapping[str, Array], bounds: tuple[Array, Array], relation: Relation | None,

@@ -12,4 +12,8 @@ COMPLETE = (
     _port("graph_attention", inputs="9x5 9x9"),
     _port("heads_behind_samples", ids="7:0:10"),
     _port("masked_by_hand", inputs="6x4", ids="6:0:1"),
+    _port("padded_queries", ids="9:0:19"),
+    _port("sparse_shares", inputs="6"),
+    _port("time_steps", ids="1:0:900"),
+    _port("time_steps", "time_steps_one_less", cause="input-scale", ids="1:0:900"),
 )

@@ -1,5 +1,7 @@
 """Small networks as people publish them whole, in TensorFlow and Keras."""
 
+import math
+
 import keras
 import tensorflow as tf
 from keras import layers
@@ -61,3 +63,59 @@ class MaskedByHand(tf.Module):
 
 def masked_by_hand():
     return MaskedByHand()
+
+
+class PaddedQueries(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.words = layers.Embedding(20, 8, mask_zero=True)
+        self.attention = layers.MultiHeadAttention(2, 4)
+        self.norm, self.head = layers.LayerNormalization(), layers.Dense(3)
+
+    def call(self, ids):
+        there = tf.not_equal(ids, 0)
+        x = self.words(ids)
+        # Keras masks the queries of padding, too, for the embedding says which these are.
+        x = self.norm(x + self.attention(x, x, attention_mask=there[:, tf.newaxis, :]))
+        return self.head(tf.reduce_max(tf.where(there[:, :, tf.newaxis], x, -1e9), axis=1))
+
+
+def padded_queries():
+    model = PaddedQueries()
+    model(tf.ones((1, 9), tf.int32))
+    return model
+
+
+def sparsemax(z):
+    falling = tf.sort(z, axis=-1, direction="DESCENDING")
+    sums = tf.cumsum(falling, -1)
+    held = tf.cast(1.0 + tf.cast(tf.range(1, z.shape[-1] + 1), z.dtype) * falling > sums, z.dtype)
+    count = tf.reduce_sum(held, -1, keepdims=True)
+    return tf.maximum(z - (tf.reduce_sum(falling * held, -1, keepdims=True) - 1.0) / count, 0.0)
+
+
+class SparseShares(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.scores, self.head = layers.Dense(6, use_bias=False), layers.Dense(2)
+
+    def call(self, x):
+        return self.head(sparsemax(self.scores(x)) * x)
+
+
+def sparse_shares():
+    model = SparseShares()
+    model(tf.zeros((1, 6)))
+    return model
+
+
+class TimeSteps(layers.Layer):
+    def call(self, steps):
+        rates = tf.exp(-math.log(10000) * tf.range(8, dtype=tf.float32) / 8)
+        turns = tf.cast(steps[:, 0], tf.float32)[:, None] * rates[None]
+        return tf.concat([tf.sin(turns), tf.cos(turns)], -1)
+
+
+def time_steps():
+    given = keras.Input((1,), dtype="int32")
+    return keras.Model(given, layers.Dense(5)(layers.Dense(6, activation="swish")(TimeSteps()(given))))

@@ -1,5 +1,7 @@
 """Small networks as people publish them whole, in PyTorch."""
 
+import math
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -64,3 +66,66 @@ class MaskedByHand(nn.Module):
 
 def masked_by_hand():
     return MaskedByHand()
+
+
+class PaddedQueries(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.words = nn.Embedding(20, 8, padding_idx=0)
+        self.q, self.k, self.v, self.o = (nn.Linear(8, 8) for _ in "qkvo")
+        self.norm, self.head = nn.LayerNorm(8, eps=1e-3), nn.Linear(8, 3)
+
+    def forward(self, ids):
+        there = ids != 0
+        x = self.words(ids)
+        q, k, v = (layer(x).view(len(x), -1, 2, 4).transpose(1, 2) for layer in (self.q, self.k, self.v))
+        scores = (q @ k.transpose(-2, -1) / 2.0).masked_fill(~there[:, None, None, :], -1e9)
+        y = (scores.softmax(-1) @ v).transpose(1, 2).reshape(x.shape)
+        x = self.norm(x + self.o(y))
+        return self.head(x.masked_fill(~there[:, :, None], -1e9).max(dim=1).values)
+
+
+def padded_queries():
+    return PaddedQueries()
+
+
+def sparsemax(z):
+    falling, _ = torch.sort(z, dim=-1, descending=True)
+    sums = falling.cumsum(-1)
+    held = 1 + torch.arange(1, z.size(-1) + 1, dtype=z.dtype) * falling > sums
+    count = held.sum(-1, keepdim=True)
+    return torch.clamp(z - (sums.gather(-1, count - 1) - 1) / count.to(z.dtype), min=0)
+
+
+class SparseShares(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scores, self.head = nn.Linear(6, 6, bias=False), nn.Linear(6, 2)
+
+    def forward(self, x):
+        return self.head(sparsemax(self.scores(x)) * x)
+
+
+def sparse_shares():
+    return SparseShares()
+
+
+class TimeSteps(nn.Module):
+    def __init__(self, less=0):
+        super().__init__()
+        self.less = less
+        self.layers = nn.Sequential(nn.Linear(16, 6), nn.SiLU(), nn.Linear(6, 5))
+
+    def forward(self, steps):
+        rates = torch.exp(-math.log(10000) * torch.arange(8, dtype=torch.float32) / (8 - self.less))
+        turns = steps[:, 0].float()[:, None] * rates[None]
+        made = torch.cat([turns.sin(), turns.cos()], -1)
+        return self.layers(made.to(self.layers[0].weight.dtype))
+
+
+def time_steps():
+    return TimeSteps()
+
+
+def time_steps_one_less():
+    return TimeSteps(1)
