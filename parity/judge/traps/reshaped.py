@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from itertools import permutations
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from parity.model.trace import MOVES, Op, Trace
 IDS = ()
 TRAP = "flatten-order"
 KINDS = frozenset({"reshape", "flatten"})
-SHORTEST = 3  # axes: the batch, the channels, and at least one more
+SHORTEST, LONGEST = 3, 5  # axes: the batch, the channels, and at least one more
 Shape = tuple[int, ...]
 
 
@@ -67,8 +68,9 @@ def _each(scene: Scene, mine: Sequence[Op], theirs: Sequence[Op]) -> Iterator[Re
             (scene.tensorflow_trace.shapes.get(one, ()), scene.torch_trace.shapes.get(other, ()))
             for one, other in ((ours.inputs[0], held.inputs[0]), (ours.outputs[0], held.outputs[0]))
         )
-        if _moved(*before) and after[0] == after[1]:
-            yield _channels_last(scene, ours, held, len(before[1]))
+        order = _order_of(*before)
+        if order is not None and after[0] == after[1]:
+            yield _as_read(scene, ours, held, order)
         elif _moved(*after) and before[0] == before[1]:
             yield _channels_first(scene, ours, held, after[0])
 
@@ -78,9 +80,24 @@ def _moved(mine: Shape, theirs: Shape) -> bool:
     return len(theirs) >= SHORTEST and mine == (theirs[0], *theirs[2:], theirs[1]) and mine != theirs
 
 
-def _channels_last(scene: Scene, mine: Op, theirs: Op, rank: int) -> Remedy:
-    order = (0, *range(2, rank), 1)
-    says = f"with the channels last before `{theirs.name}`"
+def _order_of(mine: Shape, theirs: Shape) -> Shape | None:
+    """Return the one order, channels last, in which torch's axes have the sizes of TensorFlow's; None if none is.
+
+    Height and width may change places, as where lines of text are read column by column.
+    """
+    rank = len(theirs)
+    if _moved(mine, theirs):
+        return (0, *range(2, rank), 1)
+    if not SHORTEST <= len(mine) == rank <= LONGEST or mine == theirs:
+        return None
+    orders = [order for order in permutations(range(1, rank)) if mine == (theirs[0], *(theirs[one] for one in order))]
+    return (0, *orders[0]) if len(orders) == 1 and orders[0][-1] == 1 else None
+
+
+def _as_read(scene: Scene, mine: Op, theirs: Op, order: Shape) -> Remedy:
+    """Return torch's reshape with the axes that it reads in TensorFlow's order, as code that forgot to permute them."""
+    last = order[1:] == (*range(2, len(order)), 1)
+    says = f"with {'the channels last' if last else f'its axes in the order {order}'} before `{theirs.name}`"
     fix = f"x = x.permute{numbers(order)} before `{theirs.name}`, as TensorFlow's `{mine.name}` reads them"
     one = insert(theirs.inputs[0], TRAP, says, fix, "permute", {"order": list(order)}, order=theirs.index)
     at = mine.outputs[0], theirs.outputs[0], "same"

@@ -14,6 +14,15 @@ COMPLETE = (
     _port("masked_by_hand", inputs="6x4", ids="6:0:1"),
     _port("padded_queries", ids="9:0:19"),
     _port("sparse_shares", inputs="6"),
+    _port("text_lines", inputs="8x20x3"),
+    _port(
+        "text_lines",
+        "text_lines_viewed",
+        "8x20x3",
+        "flatten-order",
+        ("steps", "view"),
+        says=("x = x.permute(0, 3, 2, 1) before `view`",),
+    ),
     _port("time_steps", ids="1:0:900"),
     _port("time_steps", "time_steps_one_less", cause="input-scale", ids="1:0:900"),
 )

@@ -119,3 +119,10 @@ class TimeSteps(layers.Layer):
 def time_steps():
     given = keras.Input((1,), dtype="int32")
     return keras.Model(given, layers.Dense(5)(layers.Dense(6, activation="swish")(TimeSteps()(given))))
+
+
+def text_lines():
+    given = keras.Input((8, 20, 3))
+    x = layers.MaxPooling2D((2, 2))(layers.Conv2D(6, 3, padding="same", activation="relu")(given))
+    x = layers.Reshape((10, 4 * 6), name="steps")(layers.Permute((2, 1, 3))(x))
+    return keras.Model(given, layers.Dense(5)(layers.LSTM(7)(layers.Dense(9, activation="relu", name="first")(x))))

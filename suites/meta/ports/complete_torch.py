@@ -129,3 +129,24 @@ def time_steps():
 
 def time_steps_one_less():
     return TimeSteps(1)
+
+
+class TextLines(nn.Module):
+    def __init__(self, viewed=False):
+        super().__init__()
+        self.viewed = viewed
+        self.features = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2))
+        self.first, self.steps, self.head = nn.Linear(24, 9), nn.LSTM(9, 7, batch_first=True), nn.Linear(7, 5)
+
+    def forward(self, x):
+        x = self.features(x)
+        x = x.view(len(x), 10, 24) if self.viewed else x.permute(0, 3, 2, 1).reshape(len(x), 10, 24)
+        return self.head(self.steps(self.first(x).relu())[0][:, -1])
+
+
+def text_lines():
+    return TextLines()
+
+
+def text_lines_viewed():
+    return TextLines(viewed=True)
