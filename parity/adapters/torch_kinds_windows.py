@@ -33,8 +33,19 @@ def padded(x: Tensor, pads: Sequence[Sequence[int]], mode: str = "zeros", value:
     """Return `x` with its last axes padded; a negative amount cuts off."""
     if not any(v for pair in pads for v in pair):
         return x
+    if mode == "symmetric":
+        return _mirrored(x, pads)
     kind = _MODES[mode]
     return F.pad(x, flat_pads(pads), value=value) if kind == "constant" else F.pad(x, flat_pads(pads), mode=kind)
+
+
+def _mirrored(x: Tensor, pads: Sequence[Sequence[int]]) -> Tensor:
+    """Return `x` with its last axes mirrored beyond their ends, the last number twice: no mode of torch's own."""
+    for axis, (low, high) in zip(range(-len(pads), 0), pads, strict=True):
+        size = x.shape[axis]
+        at = torch.arange(-low, size + high, device=x.device) % (2 * size)
+        x = x.index_select(x.dim() + axis, torch.where(at < size, at, 2 * size - 1 - at))
+    return x
 
 
 def _list(config: Config, key: str, rank: int, default: int = 1) -> list[int]:

@@ -170,6 +170,8 @@ def _mirrored(scene: Scene, theirs: Op) -> Iterator[Remedy]:
     fix = f'x = F.pad(x, {flat_pads(pads)}, mode="{modes[0]}") before `{theirs.name}`, and padding=0 there'
     if modes[0] in ("reflect", "replicate", "circular") and all(lo == hi for lo, hi in pads):
         fix = f'padding={numbers(lo for lo, _ in pads)}, padding_mode="{modes[0]}" in `{theirs.name}`'
+    if modes[0] == "symmetric":
+        fix = f"{_by_hand(pads)} before `{theirs.name}`, and padding=0 there"
     says = f"with {modes[0]} as padding of {flat_pads(pads)} instead of zeros"
     # Edits that still say what they change: a kernel may be flipped besides.
     yield Remedy("padding-mode", (*plain.edits, *padded.edits), says, fix, 0.9, plain.keys | padded.keys)
@@ -308,8 +310,22 @@ def _zero_pad(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
         host = _host(scene, theirs)
         if host is not None and modes[0] in _MODES_OF_LAYERS:
             line, name = f'padding_mode="{_MODES_OF_LAYERS[modes[0]]}" in `{host.name}`', host.name
+        if modes[0] == "symmetric":
+            line = f"{_by_hand(wanted)} in place of `{theirs.name}`"
         one = change(theirs, "padding-mode", f"with {modes[0]} padding", line, {"mode": modes[0]})
         yield one if host is None else called(one, mine.name, name)
+
+
+def _by_hand(pads: Sequence[Sequence[int]]) -> str:
+    """Return the lines that mirror each end with its last number, which no mode of torch's does."""
+    lines = []
+    for axis, (low, high) in enumerate(pads, start=2):
+        whole = ":, " * axis
+        parts = [f"x[{whole}:{low}].flip({axis})"] if low else []
+        parts += ["x", *([f"x[{whole}-{high}:].flip({axis})"] if high else [])]
+        if len(parts) > 1:
+            lines.append(f"x = torch.cat([{', '.join(parts)}], {axis})")
+    return "; ".join(lines)
 
 
 def _host(scene: Scene, pad: Op) -> Op | None:

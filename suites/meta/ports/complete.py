@@ -9,6 +9,12 @@ from suites.meta.ports.case import paired
 _port = partial(paired, family="complete")
 
 COMPLETE = (
+    *(
+        _port(
+            "borders", torch, "7x9x3", "padding-mode", says=("x = torch.cat([x[:, :, :1].flip(2), x, x[:, :, -2:].f",)
+        )
+        for torch in ("borders_reflected", "borders_of_zeros")
+    ),
     _port("graph_attention", inputs="9x5 9x9"),
     _port("heads_behind_samples", ids="7:0:10"),
     _port("masked_by_hand", inputs="6x4", ids="6:0:1"),

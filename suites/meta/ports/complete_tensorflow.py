@@ -126,3 +126,9 @@ def text_lines():
     x = layers.MaxPooling2D((2, 2))(layers.Conv2D(6, 3, padding="same", activation="relu")(given))
     x = layers.Reshape((10, 4 * 6), name="steps")(layers.Permute((2, 1, 3))(x))
     return keras.Model(given, layers.Dense(5)(layers.LSTM(7)(layers.Dense(9, activation="relu", name="first")(x))))
+
+
+def borders():
+    given = keras.Input((7, 9, 3))
+    x = layers.Lambda(lambda x: tf.pad(x, [[0, 0], [1, 2], [1, 1], [0, 0]], mode="SYMMETRIC"))(given)
+    return keras.Model(given, layers.Conv2D(4, 3)(x))

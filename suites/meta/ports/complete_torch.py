@@ -150,3 +150,11 @@ def text_lines():
 
 def text_lines_viewed():
     return TextLines(viewed=True)
+
+
+def borders_reflected():
+    return nn.Sequential(nn.ReflectionPad2d((1, 1, 1, 2)), nn.Conv2d(3, 4, 3))
+
+
+def borders_of_zeros():
+    return nn.Sequential(nn.ZeroPad2d((1, 1, 1, 2)), nn.Conv2d(3, 4, 3))
