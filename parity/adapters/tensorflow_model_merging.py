@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ def merged(
     steps: Sequence[Step], shapes: dict[int, tuple[int, ...]], dtypes: Mapping[int, str], outputs: Sequence[int]
 ) -> list[Step]:
     """Return the steps with casts inside their readers, biases inside what they follow, and norms and units as one."""
-    plain = with_elus(_without_casts(steps, dtypes, outputs), outputs)
+    plain = with_elus(_without_tensordots(_without_casts(steps, dtypes, outputs), shapes, outputs), outputs)
     return _with_norms(_with_biases(plain, shapes, outputs), shapes, outputs)
 
 
@@ -45,6 +46,40 @@ def _without_casts(steps: Sequence[Step], dtypes: Mapping[int, str], outputs: Se
 
 def _casting(run: Runner, casts: Sequence[Runner | None]) -> Runner:
     return lambda tensors: run([t if c is None else c([t])[0] for t, c in zip(tensors, casts, strict=True)])
+
+
+def _without_tensordots(
+    steps: Sequence[Step], shapes: dict[int, tuple[int, ...]], outputs: Sequence[int]
+) -> list[Step]:
+    """Return the steps with the products of `tf.tensordot` as one each: it lays all places in a row first, and back."""
+    readers = Counter(tensor for step in steps for tensor in step.inputs)
+    made = {tensor: index for index, step in enumerate(steps) for tensor in step.outputs}
+    found: list[Step | None] = list(steps)
+    for index, back in enumerate(steps):
+        product = _maker(back, found, made) if _lays_anew(back) else None
+        row = _maker(product, found, made) if product is not None and _wants_bias(product) else None
+        if product is None or row is None or not _lays_anew(row) or len(product.outputs) != 1:
+            continue
+        given, whole = shapes[row.inputs[0]], shapes[back.outputs[0]]
+        alone = readers[back.inputs[0]] == 1 and back.inputs[0] not in outputs
+        if not alone or given[:-1] != whole[:-1] or given[-1] != shapes[product.inputs[0]][-1]:
+            continue
+        product.run = _one_after_the_other(_one_after_the_other(row.run, product.run), back.run)
+        if readers[row.outputs[0]] == 1 and row.outputs[0] not in outputs:
+            found[made[row.outputs[0]]] = None
+        made[back.outputs[0]] = made[back.inputs[0]]
+        product.inputs, product.outputs, product.spelt = row.inputs, back.outputs, ""
+        found[index] = None
+    return [step for step in found if step is not None]
+
+
+def _lays_anew(step: Step) -> bool:
+    return step.raw and step.kind == "reshape" and len(step.inputs) == len(step.outputs) == 1
+
+
+def _maker(step: Step, found: Sequence[Step | None], made: Mapping[int, int]) -> Step | None:
+    """Return the step that makes the one tensor that another reads."""
+    return found[made[step.inputs[0]]] if len(step.inputs) == 1 and step.inputs[0] in made else None
 
 
 def _with_biases(steps: Sequence[Step], shapes: dict[int, tuple[int, ...]], outputs: Sequence[int]) -> list[Step]:

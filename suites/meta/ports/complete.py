@@ -20,6 +20,7 @@ COMPLETE = (
     _port("masked_by_hand", inputs="6x4", ids="6:0:1"),
     _port("padded_queries", ids="9:0:19"),
     _port("sparse_shares", inputs="6"),
+    _port("tensordots", "tensordots_exact", "7x6", "gelu-approximation", ("gelu", "3")),
     _port("text_lines", inputs="8x20x3"),
     _port(
         "text_lines",

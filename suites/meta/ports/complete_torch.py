@@ -158,3 +158,7 @@ def borders_reflected():
 
 def borders_of_zeros():
     return nn.Sequential(nn.ZeroPad2d((1, 1, 1, 2)), nn.Conv2d(3, 4, 3))
+
+
+def tensordots_exact():
+    return nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 6), nn.GELU(), nn.Linear(6, 5))
