@@ -199,3 +199,19 @@ def frozen():
     x = keras.Input((8, 6, 3))
     normed = layers.BatchNormalization(name="norm")(layers.Conv2D(4, 3, name="first")(x))
     return keras.Model(x, layers.Conv2D(2, 3, name="last")(layers.ReLU()(normed)))
+
+
+class Tokens(keras.layers.Layer):
+    """Keeps a token for what is masked in training, of which a prediction reads nothing."""
+
+    def build(self, input_shape):
+        self.mask_token = self.add_weight(shape=(1, 1, input_shape[-1]), name="mask_token")
+        self.class_token = self.add_weight(shape=(1, 1, input_shape[-1]), name="class_token")
+
+    def call(self, x):
+        return x + self.class_token
+
+
+def spare():
+    tokens = keras.Input((7, 8))
+    return keras.Model(tokens, keras.layers.Dense(3, name="head")(Tokens(name="tokens")(tokens)))

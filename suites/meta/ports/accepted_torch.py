@@ -472,3 +472,21 @@ def frozen_with_two_roots():
 
 def frozen_with_eps_outside():
     return Frozen(lambda variance, eps: torch.sqrt(variance) + eps)
+
+
+class Spare(nn.Module):
+    def __init__(self, mask=(1, 8)):
+        super().__init__()
+        self.mask_token, self.class_token = nn.Parameter(torch.randn(mask)), nn.Parameter(torch.randn(1, 1, 8))
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.head(x + self.class_token)
+
+
+def spare():
+    return Spare()
+
+
+def spare_of_another_size():
+    return Spare(mask=(1, 6))
