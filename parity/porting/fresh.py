@@ -19,6 +19,7 @@ SHIFTS = frozenset({"bias", "beta"})
 SCALES = frozenset({"gamma", "weight", "scale"})
 KERNELS = frozenset({"kernel", "weight"})
 TABLES = frozenset({"embeddings"})
+FEW = 4  # numbers of a weight, that may be those of another one by chance
 NORMS = frozenset({"batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm"})
 
 
@@ -35,6 +36,25 @@ def trained_like(weights: Mapping[str, Array], trace: Trace, seed: int, but: Con
         if name in but or not np.issubdtype(array.dtype, np.floating) or not array.size or not _constant(array):
             continue
         found[name] = _drawn(rng, roles.get(name, ""), array).astype(np.float32)
+    return found
+
+
+def set_apart(weights: Mapping[str, Array], trace: Trace, seed: int, but: Container[str] = ()) -> dict[str, Array]:
+    """Return replacements (same shapes) for the trainable weights that repeat another one's numbers, by name.
+
+    One initializer with a seed makes them, and copies of one layer have them: what is made of the one is then what is
+    made of the other, and no value tells keys from values. Those named in `but` are left as they are.
+    """
+    rng = np.random.default_rng(seed + 1)
+    seen, found = set[tuple[tuple[int, ...], bytes]](), dict[str, Array]()
+    for name, array in weights.items():
+        known = trace.weights.get(name)
+        if known is None or not known.trainable or not np.issubdtype(array.dtype, np.floating) or array.size < FEW:
+            continue
+        numbers = array.shape, array.tobytes()
+        if numbers in seen and name not in but:
+            found[name] = (array * rng.uniform(0.8, 1.2, array.shape)).astype(array.dtype)
+        seen.add(numbers)
     return found
 
 

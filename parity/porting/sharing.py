@@ -10,7 +10,7 @@ from parity.model.trace import weight_names
 from parity.pairing.copying import WeightPlan, settling
 from parity.porting import folding, waking
 from parity.porting.folding import Held
-from parity.porting.fresh import left_neutral, neutral_values, trained_like
+from parity.porting.fresh import left_neutral, neutral_values, set_apart, trained_like
 from parity.porting.options import AS_IS, TENSORFLOW_TO_TORCH, Array, is_onnx
 from parity.porting.sides import LABELS, TENSORFLOW, TORCH, Models, family
 from parity.porting.verdict import listed
@@ -80,6 +80,13 @@ def _carried(
                 f"{len(changed)} of {len(held[source])} weights were one number throughout, as in a fresh model, and"
                 " got trained-like values for the check"
             )
+        apart = set_apart(held[source], models[source], options.seed, {*lone, *_held_as_one(weight_plan, to_torch)})
+        held[source].update(apart)
+        if apart:
+            notes.append(
+                f"{listed(sorted(apart))}: the numbers of another weight, as one seed or a copy makes them, and got"
+                " others for the check"
+            )
     held[source].update(instead)
     if instead:
         notes.append(waking.note(sorted(instead)))
@@ -97,6 +104,15 @@ def _carried(
             for name in made
         ]
     return notes
+
+
+def _held_as_one(weight_plan: WeightPlan, to_torch: bool) -> set[str]:
+    """Return the weights of the side that is carried from of which the other holds several as one weight."""
+    ends = [(link.tensorflow, link.torch) if to_torch else (link.torch, link.tensorflow) for link in weight_plan.links]
+    sources: dict[str, set[str]] = {}
+    for source, target in ends:
+        sources.setdefault(target, set()).add(source)
+    return {source for some in sources.values() if len(some) > 1 for source in some}
 
 
 def _turned(

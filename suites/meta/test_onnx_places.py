@@ -68,7 +68,7 @@ def write():
         torch.onnx.export(make().eval(), (torch.zeros(2, 4, 6, 5),), f"FOLDER/{make.__name__}.onnx", **how)
     return chosen()
 """
-NAMES = ("chosen", "put", "plain")
+NAMES = (pytest.param("chosen", marks=pytest.mark.whole_run), "put", "plain")
 
 
 @pytest.fixture(scope="module")

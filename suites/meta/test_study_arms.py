@@ -269,7 +269,7 @@ def test_own_pixels_are_near_the_prepared_ones_and_not_antialiased_in_tensorflow
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-@pytest.mark.parametrize("arm", ["shared", "own"])
+@pytest.mark.parametrize("arm", [pytest.param("shared", marks=pytest.mark.whole_run), "own"])
 def test_the_same_seed_gives_the_same_weights_bit_for_bit(
     crew: Crew, second_crew: Crew, framework: str, arm: str
 ) -> None:

@@ -128,6 +128,7 @@ def test_both_frameworks_supply_what_was_prepared(task: Task, torch: Worker, ten
     assert children(torch) == []
 
 
+@pytest.mark.whole_run
 def test_colour_and_a_grey_file_repeated(films: Path, torch: Worker, tensorflow: Worker, tmp_path: Path) -> None:
     colour = supply.choose(prepare(films, 20, 24, 3, cache_dir=tmp_path), films, BATCH, 1, AMOUNT)
     for framework, worker in (("torch", torch), ("tensorflow", tensorflow)):

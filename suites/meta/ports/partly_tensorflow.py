@@ -9,10 +9,11 @@ def _divided(x, heads):
     return ops.transpose(ops.reshape(x, (-1, places, heads, 4)), (0, 2, 1, 3))
 
 
-def _written(queries, keys, name, heads=2, pairs=2):
-    q = _divided(layers.Dense(4 * heads, name=name + "_q")(queries), heads)
-    k = _divided(layers.Dense(4 * pairs, name=name + "_k")(keys), pairs)
-    v = _divided(layers.Dense(4 * pairs, name=name + "_v")(keys), pairs)
+def _written(queries, keys, name, heads=2, pairs=2, initializer="glorot_uniform"):
+    words = {"kernel_initializer": initializer}
+    q = _divided(layers.Dense(4 * heads, name=name + "_q", **words)(queries), heads)
+    k = _divided(layers.Dense(4 * pairs, name=name + "_k", **words)(keys), pairs)
+    v = _divided(layers.Dense(4 * pairs, name=name + "_v", **words)(keys), pairs)
     k, v = (ops.repeat(x, heads // pairs, axis=1) for x in (k, v))
     weights = ops.softmax(ops.matmul(q, ops.transpose(k, (0, 1, 3, 2))) / 2.0)
     joined = ops.reshape(ops.transpose(ops.matmul(weights, v), (0, 2, 1, 3)), (-1, queries.shape[1], 4 * heads))
@@ -56,3 +57,17 @@ def grouped():
     tokens = keras.Input((7, 8))
     x = tokens + _written(tokens, tokens, "one", heads=2, pairs=1)
     return keras.Model(tokens, layers.Dense(8, name="down")(ops.relu(layers.Dense(16, name="up")(x))))
+
+
+def seeded():
+    tokens, initializer = keras.Input((7, 8)), keras.initializers.GlorotUniform(seed=3)
+    return keras.Model(tokens, _written(tokens, tokens, "one", initializer=initializer))
+
+
+def cloned():
+    x = tokens = keras.Input((7, 8))
+    for n in range(2):
+        x = layers.LayerNormalization(epsilon=1e-5)(x + layers.MultiHeadAttention(2, 4, name=f"attention_{n}")(x, x))
+        y = layers.Dense(8, name=f"down_{n}")(layers.Dense(16, activation="relu", name=f"up_{n}")(x))
+        x = layers.LayerNormalization(epsilon=1e-5)(x + y)
+    return keras.Model(tokens, x)

@@ -113,3 +113,24 @@ class Grouped(nn.Module):
 
 def grouped_fused():
     return Grouped()
+
+
+def seeded():
+    return Written(True)
+
+
+class Cloned(nn.Module):
+    """Two layers of one, as `nn.TransformerEncoder` copies them."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2).layers
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+def cloned():
+    return Cloned()
