@@ -6,6 +6,8 @@ import base64
 import math
 import zlib
 from collections.abc import Iterator
+from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ NUMBER = "_number"  # that something is compared with
 MASKED = "_masked"  # the number that a layer leaves out
 IDS = "_ids"  # that the code itself looks up, such as those of positions
 KEY_MASK = "_key_mask"  # of keys alone, where a layer takes it beside the other
+COPIED_DIGITS = 7, 15  # of a root or fraction that people copy out: fewer are another number, more are all of it
 WRITTEN_DIGITS = 5  # of a number that people write by hand, such as 1.001e-5
 MOST = 2**20  # numbers of an array that is kept so
 WHOLE = 2**14  # the largest whole number that roots and fractions are looked for of
@@ -44,14 +47,30 @@ def unpacked(text: str) -> np.ndarray[Any, Any]:
 def written(number: float) -> float:
     """Return a number as it was written by hand, should somebody have copied it out of float32.
 
-    0.0010000000474974513 is what float32 makes of 0.001; 2^-23 is itself, and so is 1/255, which nobody wrote out.
+    0.0010000000474974513 is what float32 makes of 0.001; 2^-23 is itself. A root or fraction with its first digits is
+    meant in full.
     """
     if not abs(number) < float(np.finfo(np.float32).max):
         return number
     single = np.float32(number)
     text = np.format_float_scientific(single, trim="-") if number == float(single) else ""
     digits = sum(one.isdigit() for one in text.partition("e")[0])
-    return float(text) if 0 < digits <= WRITTEN_DIGITS else number
+    return float(text) if 0 < digits <= WRITTEN_DIGITS else _copied_out(float(number))
+
+
+@lru_cache(maxsize=4096)
+def _copied_out(number: float) -> float:
+    """Return the root or fraction of which a number in the code has the first digits: sqrt(2 / pi) for 0.79788456.
+
+    Only what float32 takes for the same number: code that has the one and code that has the other are one function.
+    """
+    sign, digits, exponent = Decimal(repr(number)).normalize().as_tuple()
+    if not COPIED_DIGITS[0] <= len(digits) <= COPIED_DIGITS[1] or not isinstance(exponent, int):
+        return number
+    last = Decimal(1).scaleb(exponent)
+    alike = (one for one in _of_formulas(abs(number)) if abs(Decimal(one) - abs(Decimal(repr(number)))) < last)
+    found = next((one for one in alike if np.float32(one) == np.float32(abs(number))), None)
+    return number if found is None else -found if sign else found
 
 
 def shortest(number: float) -> float:

@@ -21,3 +21,16 @@ def single():
 
 def array():
     return _scaled(lambda x: x * np.array([6**-0.5], "float32"))
+
+
+def bent():
+    given = keras.Input((7, 12))
+    x = ops.gelu(layers.Dense(6, name="first")(given), approximate=True)
+    return keras.Model(given, layers.Dense(3, name="head")(x))
+
+
+def bent_by_digits():
+    given = keras.Input((7, 12))
+    x = layers.Dense(6, name="first")(given)
+    x = 0.5 * x * (1.0 + ops.tanh(0.79788456 * (x + 0.044715 * x**3)))
+    return keras.Model(given, layers.Dense(3, name="head")(x))

@@ -39,3 +39,28 @@ def another_number():
 
 def another_single():
     return Scaled(np.float32(np.sqrt(7)))
+
+
+class Bent(nn.Module):
+    """The approximate GELU of language models, its constant copied out with so many digits."""
+
+    def __init__(self, root):
+        super().__init__()
+        self.first, self.head, self.root = nn.Linear(12, 6), nn.Linear(6, 3), root
+
+    def forward(self, x):
+        x = self.first(x)
+        x = x * 0.5 * (1.0 + torch.tanh(self.root * x * (1 + 0.044715 * x * x)))
+        return self.head(x)
+
+
+def bent_by_eight_digits():
+    return Bent(0.79788456)
+
+
+def bent_by_ten_digits():
+    return Bent(0.7978845608)
+
+
+def bent_by_four_digits():
+    return Bent(0.7978)
