@@ -10,6 +10,7 @@ from parity.porting.indexing import as_python
 from parity.porting.verdict import layer_name
 
 SIDES = ("TensorFlow", "torch")
+Size = int | tuple[int, ...] | None
 _IMAGE = 4  # axes of a tensor of pictures
 
 # What a size is called: in words, in Keras's code and in torch's. Of `units` it depends on the layer.
@@ -39,7 +40,7 @@ def told(scene: Scene, port: int) -> tuple[str, str] | None:
 
 def _of_settings(ops: tuple[Op, Op], port: int) -> tuple[str, str] | None:
     for key in (*_WORDS, "units"):
-        mine, theirs = (_size(op.config.get(key)) for op in ops)
+        mine, theirs = _of_one_rank(*(_size(op.config.get(key)) for op in ops))
         if mine is None or theirs is None or mine == theirs:
             continue
         words = _WORDS[key] if key in _WORDS else _UNITS.get(ops[0].kind, _CELLS)
@@ -52,7 +53,16 @@ def _of_settings(ops: tuple[Op, Op], port: int) -> tuple[str, str] | None:
     return None
 
 
-def _size(value: Any) -> int | tuple[int, ...] | None:
+def _of_one_rank(mine: Size, theirs: Size) -> tuple[Size, Size]:
+    """Return two sizes of kernels over as many axes: TensorFlow's code convolves sequences as pictures of one row."""
+    if not isinstance(mine, tuple) or not isinstance(theirs, tuple):
+        return mine, theirs
+    rank = min(len(mine), len(theirs))
+    both = [one[-rank:] if set(one[:-rank]) <= {1} else one for one in (mine, theirs)]
+    return both[0], both[1]
+
+
+def _size(value: Any) -> Size:
     """Return a size as code has it; None for what is not known."""
     if isinstance(value, list | tuple):
         return tuple(int(one) for one in value)

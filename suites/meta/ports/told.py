@@ -84,6 +84,11 @@ TOLD = (
     _said("every_token", "first_token", "7x12", ("norm", "norm"), "leave out x[:, 0] before `norm`"),
     _port("first_token", "first_token", "7x12"),
     _port("first_token", "every_token_but_one", "7x12"),
+    _port("waves", "waves", "20x2"),
+    _said(
+        "waves", "waves_of_seven", "20x2", ("*", "conv"),
+        "has a kernel of (5,) in TensorFlow, `conv` a kernel of (7,) in torch", "kernel_size=(5,) in `conv`",
+    ),
     _said("tokens", "more_rows", "", ("table", "table"), "num_embeddings=9 in `table`", ids="7:0:8"),
     _said("tokens", "wider_table", "", ("table", "table"), "embedding_dim=6 in `table`", ids="7:0:8"),
     _said("tokens", "wider_state", "", ("over", "over"), "hidden_size=10 in `over`", ids="7:0:8"),

@@ -1,6 +1,7 @@
 """Networks whose ports lack something that no setting brings back, in Keras."""
 
 import keras
+import tensorflow as tf
 from keras import layers
 from told_tables import in_turns
 
@@ -83,3 +84,19 @@ def stepped():
     given = keras.Input((7, 4))
     x = layers.RNN(layers.LSTMCell(5), name="steps")(given)
     return keras.Model(given, layers.Dense(3, name="head")(x))
+
+
+class Waves(tf.Module):
+    """Sequences that TensorFlow convolves as pictures of one row."""
+
+    def __init__(self):
+        super().__init__()
+        self.kernel = tf.Variable(tf.random.stateless_normal((5, 2, 4), (1, 2)), name="kernel")
+        self.bias = tf.Variable(tf.zeros(4), name="bias")
+
+    def __call__(self, x):
+        return tf.nn.conv1d(x, self.kernel, 1, "VALID") + self.bias
+
+
+def waves():
+    return Waves()

@@ -210,3 +210,20 @@ def stepped():
 
 def stepped_by_the_state():
     return Stepped(1)
+
+
+class Waves(nn.Module):
+    def __init__(self, kernel=5):
+        super().__init__()
+        self.conv = nn.Conv1d(2, 4, kernel)
+
+    def forward(self, x):
+        return self.conv(x.transpose(1, 2)).transpose(1, 2)
+
+
+def waves():
+    return Waves()
+
+
+def waves_of_seven():
+    return Waves(7)
