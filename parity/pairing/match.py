@@ -17,7 +17,7 @@ from parity.pairing import attending, biases, branches, byhand, directions, fing
 from parity.pairing.assign import assign
 from parity.pairing.calls import one_layer_each
 from parity.pairing.evidence import ALIKE_NAMES, NO_WAY, Scores, evidence, names_alike
-from parity.pairing.families import counts, family, is_light
+from parity.pairing.families import counts, family, is_light, main_size
 from parity.pairing.fingerprints import Prints
 from parity.pairing.held import as_code
 from parity.pairing.mixed import layers_last, mixed
@@ -29,6 +29,7 @@ BY_HAND, GRAPH, ORDER, NAME, VALUE, ONLY_ONE = "map", "graph", "order", "name", 
 
 _CERTAIN = 100.0  # more than all evidence together
 _EASILY_MOVED = 3.0  # an activation that a port has before a sum, not behind it, is no reason to part two sums
+_AS_OFTEN = 1.0  # more than the order of two layers that are alike
 # Of queries, keys and values, or of one of several branches: more than what tells apart layers that read one tensor.
 _ROLE = 3.0
 _SIZED = 9.0  # more than all likeness of what is around
@@ -79,6 +80,7 @@ def match_weighted(tensorflow: Trace, torch: Trace, by_hand: Mapping[str, str] |
         scores[i, j] += _SIZED if sized else _ROLE
     for i, j, same_way in directions.alike(a, b, (tensorflow, torch)):
         scores[i, j] += _ROLE if same_way else -_ROLE
+    _as_often(scores, (a, b), (tensorflow, torch))
     certain = _hold(scores, a, b, hand)
     chosen = {int(i): int(j) for i, j in zip(*assign(a, b, scores), strict=True)}
     chosen = _well_placed(a, b, one_layer_each(a, b, scores, chosen, certain), certain)
@@ -272,6 +274,23 @@ def _attend(scores: Scores, a: Skeleton, b: Skeleton, mine: Mapping[int, int], o
         for j, their_role in other.items():
             if i in here and j in there and a.ops[here[i]] is not None and b.ops[there[j]] is not None:
                 scores[here[i], there[j]] += _ROLE if role == their_role else -_ROLE
+
+
+def _as_often(scores: Scores, graphs: tuple[Skeleton, Skeleton], traces: tuple[Trace, Trace]) -> None:
+    """Let, in place, speak against a pair that one side applies at more places: a state's is not a whole sequence's."""
+    at = [
+        {
+            node: found
+            for node, op in enumerate(graph.ops)
+            if op is not None and op.weights and stacked.is_matrix(op)
+            if (found := stacked.applied(op, main_size(graph.shapes[node]), trace.shapes)) is not None
+        }
+        for graph, trace in zip(graphs, traces, strict=True)
+    ]
+    for i, mine in at[0].items():
+        for j, other in at[1].items():
+            if other[1] == mine[1] and other[0] != mine[0]:
+                scores[i, j] -= _AS_OFTEN
 
 
 def _leave_out(scores: Scores, a: Skeleton, b: Skeleton, some: Iterable[tuple[Sequence[int], Sequence[int]]]) -> None:

@@ -280,23 +280,31 @@ def _contracted(graph: Skeleton, lead: Mapping[int, int]) -> list[tuple[tuple[in
 
 
 def _linear_sizes(side: Side) -> dict[int, Size]:
-    """Return how many features each linear layer reads and how many units it has."""
-    return {
-        node: _features_and_units(op, main_size(side.graph.shapes[node]), side.sizes)
-        for node, op in enumerate(side.graph.ops)
-        if op is not None and op.weights and family(op) == "linear" and (op.kind in _PRODUCTS or _of_one_pixel(op))
-    }
+    """Return how many features each linear layer reads and how many units it has; in one where that is not known."""
+    found = {}
+    for node, op in enumerate(side.graph.ops):
+        if op is not None and op.weights and is_matrix(op):
+            elements = main_size(side.graph.shapes[node])
+            known = applied(op, elements, side.sizes)
+            found[node] = known[1] if known is not None else (1, elements)
+    return found
 
 
-def _features_and_units(op: Op, elements: int, sizes: Mapping[int, Sequence[int]]) -> Size:
-    """Return both sides of a matrix, by how many numbers it reads and makes; one side where that tells nothing."""
+def is_matrix(op: Op) -> bool:
+    """Return whether an operation multiplies the features of each place by one matrix."""
+    return family(op) == "linear" and (op.kind in _PRODUCTS or _of_one_pixel(op))
+
+
+def applied(op: Op, elements: int, sizes: Mapping[int, Sequence[int]]) -> tuple[int, Size] | None:
+    """Return at how many places a matrix of so many elements is applied, and its features and units.
+
+    By how many numbers it reads and makes; None where these are no whole multiples.
+    """
     read, made = (prod(sizes.get(tensor, (0,))) for tensor in (read_first(op), op.outputs[0]))
     places = isqrt(read * made // elements) if elements else 0
-    features = read // places if places else 0
-    known = (
-        features and places * features == read and elements % features == 0 and elements // features * places == made
-    )
-    return (features, elements // features) if known else (1, elements)
+    features, units = (read // places, made // places) if places else (0, 0)
+    whole = (places * features, places * units, features * units) == (read, made, elements)
+    return (places, (features, units)) if whole and places else None
 
 
 def _of_one_pixel(op: Op) -> bool:

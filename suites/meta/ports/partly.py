@@ -18,6 +18,8 @@ PARTLY = (
     _port("two", "second_fused", "7x8"),
     _port("two", "both_fused", "7x8"),
     _port("grouped", "grouped_fused", "7x8"),
+    _port("additive", "additive", "7x8"),
+    _port("additive", "additive_with_relu", "7x8", "activation-extra", ("*", "relu")),
     _port("seeded", "seeded", "7x8", says=("one_v/kernel`: the numbers of another weight",)),
     _port("cloned", "cloned", "7x8", options=("--weights", "torch-to-tf"), says=("`layers.1.linear1.weight`",)),
     _port(

@@ -71,3 +71,15 @@ def cloned():
         y = layers.Dense(8, name=f"down_{n}")(layers.Dense(16, activation="relu", name=f"up_{n}")(x))
         x = layers.LayerNormalization(epsilon=1e-5)(x + y)
     return keras.Model(tokens, x)
+
+
+def additive():
+    """Bahdanau's attention over what a GRU made, asked twice."""
+    given = keras.Input((7, 8))
+    made = layers.GRU(6, return_sequences=True, name="encoder")(given)
+    first, second, score = layers.Dense(6, name="W1"), layers.Dense(6, name="W2"), layers.Dense(1, name="V")
+    step, state = layers.Dense(6, activation="tanh", name="step"), made[:, -1]
+    for _ in range(2):
+        weights = ops.softmax(score(ops.tanh(first(state[:, None]) + second(made))), axis=1)
+        state = step(ops.concatenate([ops.sum(weights * made, axis=1), state], axis=-1))
+    return keras.Model(given, layers.Dense(3, name="head")(state))

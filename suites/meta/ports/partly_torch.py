@@ -134,3 +134,28 @@ class Cloned(nn.Module):
 
 def cloned():
     return Cloned()
+
+
+class Additive(nn.Module):
+    def __init__(self, bend=None):
+        super().__init__()
+        self.W1, self.W2, self.V = nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 1)
+        self.encoder, self.step, self.head = nn.GRU(8, 6, batch_first=True), nn.Linear(12, 6), nn.Linear(6, 3)
+        self.bend = bend
+
+    def forward(self, x):
+        made, state = self.encoder(x)
+        state = state[-1]
+        for _ in range(2):
+            scores = self.V(torch.tanh(self.W1(made) + self.W2(state).unsqueeze(1)))
+            context = (scores.softmax(dim=1) * made).sum(dim=1)
+            state = torch.tanh(self.step(torch.cat([context, state], dim=-1)))
+        return self.head(state if self.bend is None else self.bend(state))
+
+
+def additive():
+    return Additive()
+
+
+def additive_with_relu():
+    return Additive(F.relu)
