@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from parity.judge.traps.remedy import Remedy, change, insert, skip
 from parity.judge.traps.scene import GRADIENT, Scene
 from parity.model import constants
+from parity.model.layout import Array
 from parity.model.trace import Op
 
 IDS = ("embedding-offset", "embedding-padding-index")
@@ -65,10 +66,17 @@ def _constant(theirs: Op) -> Iterator[Remedy]:
             theirs,
             "embedding-offset",
             f"with ids moved by {by:+d}",
-            f"count the ids of `{theirs.name}` from {moved.reshape(-1)[0]} instead of {ids.reshape(-1)[0]}",
+            _counted(theirs.name, ids, moved),
             {constants.IDS: constants.packed(moved)},
             cost=1.5 + 0.1 * abs(by),
         )
+
+
+def _counted(name: str, ids: Array, moved: Array) -> str:
+    first, wanted = ids.reshape(-1)[0], moved.reshape(-1)[0]
+    if (ids == first).all():
+        return f"look up row {wanted} of `{name}` instead of row {first}"
+    return f"count the ids of `{name}` from {wanted} instead of {first}"
 
 
 def _padding(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
