@@ -52,7 +52,7 @@ def _sizes(apart: Trace, layers: Sequence[int], trace: Trace, whole: Op) -> list
 
 def _units_of_roles(models: Models, side: str, trace: Trace, whole: Op) -> dict[int, Array]:
     """Return which units of a layer become queries, keys and values."""
-    makers, start = trace.producers(), whole.outputs[0]
+    makers, start = trace.producers(), _made_by(trace, whole)
     found: dict[int, Array] = {}
     for core in attending.cores(trace):
         for tensor, role in core:
@@ -62,6 +62,13 @@ def _units_of_roles(models: Models, side: str, trace: Trace, whole: Op) -> dict[
                 if numbers is not None:
                     found[role] = numbers
     return found
+
+
+def _made_by(trace: Trace, whole: Op) -> int:
+    """Return what a layer makes, with its bias, should that be added in a step of its own."""
+    readers = trace.consumers().get(whole.outputs[0], [])
+    adds = len(readers) == 1 and readers[0].kind == "add" and bool(readers[0].weights) and len(readers[0].inputs) == 1
+    return readers[0].outputs[0] if adds else whole.outputs[0]
 
 
 def _last_moved(tensor: int, start: int, makers: dict[int, Op]) -> int | None:
@@ -125,7 +132,7 @@ class _Readers:
 
 def _parts(models: Models, side: str, trace: Trace, whole: Op, count: int) -> list[tuple[Array, _Readers]] | None:
     """Return the units of each of `count` parts that a layer's result is taken apart into, and who reads them."""
-    start = whole.outputs[0]
+    start = _made_by(trace, whole)
     readers, open_, found = _readers(trace), [start], dict[tuple[int, ...], tuple[Array, _Readers]]()
     for tensor in open_:
         reading = readers.get(tensor, [])

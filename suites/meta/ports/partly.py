@@ -21,6 +21,8 @@ PARTLY = (
     _port("additive", "additive", "7x8"),
     _port("additive", "additive_with_relu", "7x8", "activation-extra", ("*", "relu")),
     _port("seeded", "seeded", "7x8", says=("one_v/kernel`: the numbers of another weight",)),
+    _port("seeded", "by_heads", "7x8"),
+    _port("seeded", "by_heads_with_biases_apart", "7x8"),
     _port("cloned", "cloned", "7x8", options=("--weights", "torch-to-tf"), says=("`layers.1.linear1.weight`",)),
     _port(
         "decoder", "decoder_unscaled", _TWO, "attention-scale-or-heads", ("own*", "own*"),

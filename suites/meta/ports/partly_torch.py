@@ -159,3 +159,32 @@ def additive():
 
 def additive_with_relu():
     return Additive(F.relu)
+
+
+class BiasApart(nn.Linear):
+    """A product and a sum, as Falcon has them."""
+
+    def forward(self, x):
+        return x @ self.weight.T + self.bias
+
+
+class ByHeads(nn.Module):
+    """One projection whose units are those of the first head's query, key and value, then those of the second's."""
+
+    def __init__(self, kind=nn.Linear):
+        super().__init__()
+        self.qkv, self.out_proj = kind(8, 24), kind(8, 8)
+
+    def forward(self, x):
+        heads = self.qkv(x).view(x.shape[0], x.shape[1], 2, 3, 4)
+        q, k, v = (heads[..., part, :].transpose(1, 2) for part in range(3))
+        weights = torch.softmax(q @ k.transpose(-2, -1) * 0.5, dim=-1)
+        return self.out_proj((weights @ v).transpose(1, 2).reshape(x.shape))
+
+
+def by_heads():
+    return ByHeads()
+
+
+def by_heads_with_biases_apart():
+    return ByHeads(BiasApart)
