@@ -372,7 +372,7 @@ def _recurrences_gone_wrong() -> Iterator[Case]:
     )
     place = ("batch_normalization*", "norm")
     yield port("columns", "columns_other_eps", image, cause="batchnorm-eps", place=place)
-    yield port("columns", "columns_cut_anyhow", image, cause="unknown", place=("reshape", "transpose"))
+    yield port("columns", "columns_cut_anyhow", image, cause="flatten-order", place=("reshape*", "reshape*"))
     yield port("lengths", "lengths_padding_read", "9x4", "1:3:9", cause="unknown", place=("gru*", "second"))
     place = ("sharpened/lrn", "1")
     yield port("sharpened", "sharpened_narrower", "9x8x3", cause="unknown", place=place)
