@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, TypeGuard
 
-from parity.judge.traps.scene import Scene, read_first
-from parity.model.trace import Op, Trace
+from parity.judge.traps.scene import Scene
+from parity.model.trace import Op, Trace, read_first
 from parity.porting.indexing import as_python
 from parity.porting.verdict import layer_name
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 from parity.judge.traps.keras_words import named
 from parity.judge.traps.remedy import Remedy, called, replace
-from parity.judge.traps.scene import Scene, read_first
-from parity.model.trace import Op
+from parity.judge.traps.scene import Scene
+from parity.model.trace import Op, read_first
 
 IDS = ()
 ALONG = "along"

@@ -10,9 +10,9 @@ import numpy as np
 
 from parity.judge.traps import heads, masks
 from parity.judge.traps.remedy import Remedy, called, change, insert, number, together
-from parity.judge.traps.scene import PRODUCTS, Scene, exact_numbers, leading_to, read_first, same
+from parity.judge.traps.scene import PRODUCTS, Scene, exact_numbers, leading_to, same
 from parity.model.layout import Array
-from parity.model.trace import MOVES, Op
+from parity.model.trace import MOVES, Op, read_first
 
 IDS = ("attention-mask-polarity", "attention-scale-or-heads")
 KINDS = ("attention", "sdpa")

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from parity.judge.traps.remedy import Remedy, called, change, insert, numbers, replace, skip
-from parity.judge.traps.scene import Scene, read_first, same
+from parity.judge.traps.scene import Scene, same
 from parity.model.layout import Array
-from parity.model.trace import Op
+from parity.model.trace import Op, read_first
 
 IDS = (
     "same-padding-stride", "padding-mode", "stride-placement", "dilation-or-groups", "conv-transpose-crop",

@@ -12,9 +12,9 @@ import numpy as np
 from parity.judge.traps.activation import place
 from parity.judge.traps.lengths import is_length
 from parity.judge.traps.remedy import Remedy, called, insert, number, replace, skip, together
-from parity.judge.traps.scene import PRODUCTS, SELECTS, Scene, exact_numbers, leading_to, read_first, same
+from parity.judge.traps.scene import PRODUCTS, SELECTS, Scene, exact_numbers, leading_to, same
 from parity.model.draws import NOTE
-from parity.model.trace import MOVES, Op, Trace
+from parity.model.trace import MOVES, Op, Trace, read_first
 
 IDS = ("input-scale", "channel-order", "residual-scale", "dropout-active")
 REORDERS = SELECTS | {"roll"}  # what may give the numbers of an axis another order

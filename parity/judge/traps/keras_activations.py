@@ -22,8 +22,8 @@ from parity.judge.traps.keras_words import (
     of_layers,
     written,
 )
-from parity.judge.traps.scene import Scene, read_first
-from parity.model.trace import MOVES, Op
+from parity.judge.traps.scene import Scene
+from parity.model.trace import MOVES, Op, read_first
 
 STEPS = ("rescale", "multiply", "divide", "add", "subtract", "power", "minimum", "maximum")
 TAKING = ("Activation",)  # layers that are told their function

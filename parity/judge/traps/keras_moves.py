@@ -21,8 +21,8 @@ from parity.judge.traps.keras_words import (
 )
 from parity.judge.traps.kinds import matching_order
 from parity.judge.traps.remedy import Edit, Remedy, numbers
-from parity.judge.traps.scene import SELECTS, Scene, read_first
-from parity.model.trace import Op
+from parity.judge.traps.scene import SELECTS, Scene
+from parity.model.trace import Op, read_first
 
 SUMS = frozenset({"add", "subtract"})
 NEARLY = 1e-6

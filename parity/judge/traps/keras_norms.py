@@ -15,8 +15,8 @@ from parity.judge.traps.keras_words import (
     named,
     of_layers,
 )
-from parity.judge.traps.scene import Scene, read_first, same
-from parity.model.trace import SPREAD, Op
+from parity.judge.traps.scene import Scene, same
+from parity.model.trace import SPREAD, Op, read_first
 
 NORMS = ("batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm")
 AFFINE = {"bias": ("center", ("beta",)), "weight": ("scale", ("gamma", "scale"))}

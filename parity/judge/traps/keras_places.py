@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from parity.judge.traps.keras_words import is_layer, named, of_layers
-from parity.judge.traps.scene import Scene, read_first
-from parity.model.trace import Op
+from parity.judge.traps.scene import Scene
+from parity.model.trace import Op, read_first
 
 
 def partner(scene: Scene, theirs: Op) -> Op | None:

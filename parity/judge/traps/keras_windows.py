@@ -8,8 +8,8 @@ from typing import Any
 
 from parity.judge.traps.geometry import Pads, around, padding_before, pads_of, per_axis
 from parity.judge.traps.keras_words import arguments, exact, is_layer, layer_class, named, of_layers
-from parity.judge.traps.scene import Scene, read_first, same
-from parity.model.trace import Op
+from parity.judge.traps.scene import Scene, same
+from parity.model.trace import Op, read_first
 
 CONVOLUTIONS = ("conv", "depthwise_conv")
 POOLS = ("max_pool", "avg_pool")

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from parity.judge.traps.remedy import numbers
-from parity.judge.traps.scene import Scene, read_first, same
-from parity.model.trace import Op
+from parity.judge.traps.scene import Scene, same
+from parity.model.trace import Op, read_first
 
 FUSED = ":"  # between a layer and the activation that it applies itself: `dense:relu`
 NAMED = frozenset({

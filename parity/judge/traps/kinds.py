@@ -12,9 +12,9 @@ from parity.judge.traps.activation import FUNCTIONS, place, translated
 from parity.judge.traps.geometry import AXIS_KINDS, POOLED, padding_layers
 from parity.judge.traps.inputs import SCALES
 from parity.judge.traps.remedy import UNKNOWN, Remedy, called, change, insert, number, numbers, replace
-from parity.judge.traps.scene import SELECTS, Scene, read_first, same
+from parity.judge.traps.scene import SELECTS, Scene, same
 from parity.model.layout import Array
-from parity.model.trace import MOVES, OVER, Op
+from parity.model.trace import MOVES, OVER, Op, read_first
 
 IDS = ("output-permutation",)
 NEARLY = 1e-6  # of the largest number: constants of the two models may have been rounded to float32

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parity.judge.traps.remedy import Remedy, insert, replace
-from parity.judge.traps.scene import Scene, read_first
+from parity.judge.traps.scene import Scene
 from parity.model.layout import Array
-from parity.model.trace import MOVES, Op, Trace
+from parity.model.trace import MOVES, Op, Trace, read_first
 
 TRAP = "attention-mask-polarity"
 LAYING = ("op:masked_fill", "where", "op:where", "add", "subtract")

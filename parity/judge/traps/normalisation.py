@@ -10,9 +10,9 @@ import numpy as np
 
 from parity.judge.traps.geometry import axis
 from parity.judge.traps.remedy import UNKNOWN, Remedy, change, number, numbers, replace
-from parity.judge.traps.scene import STATE, Scene, read_first, same
+from parity.judge.traps.scene import STATE, Scene, same
 from parity.model.layout import Array
-from parity.model.trace import SPREAD, Op
+from parity.model.trace import SPREAD, Op, read_first
 
 IDS = (
     "batchnorm-eps", "layernorm-eps", "batchnorm-mode", "batchnorm-frozen", "batchnorm-momentum",

@@ -9,9 +9,9 @@ from itertools import permutations
 import numpy as np
 
 from parity.judge.traps.remedy import Remedy
-from parity.judge.traps.scene import Scene, axis_maps, read_first, same_numbers
+from parity.judge.traps.scene import Scene, axis_maps, same_numbers
 from parity.model.layout import Array
-from parity.model.trace import Op, Trace
+from parity.model.trace import Op, Trace, read_first
 
 IDS = ()
 PARTING = frozenset({"split", "slice", "unpack"})  # what makes parts of one result

@@ -9,8 +9,7 @@ from itertools import zip_longest
 import numpy as np
 
 from parity.model.layout import Array
-from parity.model.trace import MOVES, Op, Trace, weight_names
-from parity.model.trace import read_first as read_first
+from parity.model.trace import MOVES, Op, Trace, read_first, weight_names
 
 FORWARD, STATE, GRADIENT = "forward", "state", "gradient"
 SELECTS = frozenset({"gather", "slice", "flip", "reverse", "index", "getitem", "take"})

@@ -10,8 +10,8 @@ import numpy as np
 
 from parity.judge.traps.activation import place
 from parity.judge.traps.remedy import Remedy, called, insert, replace, skip, together
-from parity.judge.traps.scene import SELECTS, Scene, read_first
-from parity.model.trace import MOVES, Op, Trace
+from parity.judge.traps.scene import SELECTS, Scene
+from parity.model.trace import MOVES, Op, Trace, read_first
 
 IDS = ()
 CHANNELS = "channel-order"

@@ -9,8 +9,8 @@ from parity.judge.traps import keras_places
 from parity.judge.traps.activation import place
 from parity.judge.traps.keras_words import named
 from parity.judge.traps.remedy import Remedy, called, change, insert, numbers, skip
-from parity.judge.traps.scene import Scene, read_first
-from parity.model.trace import Op
+from parity.judge.traps.scene import Scene
+from parity.model.trace import Op, read_first
 
 IDS = ()
 TURNED = "axis-mismatch"
