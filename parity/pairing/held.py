@@ -12,6 +12,8 @@ from math import prod
 
 from parity.model.trace import Op, Trace, used_weights, weight_names
 
+PRODUCTS = frozenset({"matmul", "einsum", "dense", "conv"})
+
 
 def constants(trace: Trace) -> set[str]:
     """Return the weights that nobody trains and that are but operands: means to subtract, a mask, positions.
@@ -27,6 +29,25 @@ def operands(trace: Trace) -> set[str]:
     for op, role, name in used_weights(trace.ops):
         roles.setdefault(name, set()).add(role.partition("_")[0] if op.kind != "op:weight" else "other")
     return {name for name, found in roles.items() if found == {"other"}}
+
+
+def products(trace: Trace, other: Trace, names: Container[str]) -> set[str]:
+    """Return which of these weights are the matrices of products that the other side's code has with constants.
+
+    Only where it has as many of them, of results as large.
+    """
+    by_weight = [op for op in trace.ops if op.kind in PRODUCTS and len(op.weights) == len(op.inputs) == 1]
+    held = {op.index: weight_names(next(iter(op.weights.values()))) for op in by_weight}
+    mine = [op for op in by_weight if all(name in names for name in held[op.index])]
+    in_code = [op for op in other.ops if op.kind in PRODUCTS and len(op.inputs) == 1 and not op.weights]
+    if Counter(_made(trace, op) for op in mine) != Counter(_made(other, op) for op in in_code):
+        return set()
+    return {name for op in mine for name in held[op.index]}
+
+
+def _made(trace: Trace, op: Op) -> int:
+    """Return how many numbers an operation makes."""
+    return prod(trace.shapes[op.outputs[0]])
 
 
 def as_code(tensorflow: Trace, torch: Trace) -> tuple[Trace, Trace]:

@@ -18,7 +18,7 @@ from parity.pairing import complexes, families
 from parity.pairing.addends import linear_as_one
 from parity.pairing.copying import WeightPlan
 from parity.pairing.folded import Fold, folded
-from parity.pairing.held import operands
+from parity.pairing.held import operands, products
 from parity.pairing.match import Matching
 from parity.pairing.norms import norms_as_one
 from parity.pairing.spreads import spreads_as_one
@@ -315,7 +315,9 @@ class Models:
         for side, names in ((TENSORFLOW, plan.unmatched_tensorflow), (TORCH, plan.unmatched_torch)):
             trace = self.traces[side]
             of_file = is_onnx(self.builders[side]) and not self.options.train
-            found = self.constants[side] = frozenset(operands(trace).intersection(names) if of_file else ())
+            other = self.traces[TORCH if side == TENSORFLOW else TENSORFLOW]
+            numbers = operands(trace).intersection(names) | products(trace, other, frozenset(names))
+            found = self.constants[side] = frozenset(numbers if of_file else ())
             changed = {name: replace(trace.weights[name], trainable=False) for name in found}
             self.traces[side] = replace(trace, weights={**trace.weights, **changed})
             if found:

@@ -17,6 +17,7 @@ from parity.judge.verdict import NOT_COMPARED, PASSING, PRECISION, SEMANTIC, Fin
 from parity.model import draws
 from parity.model.trace import COMPUTES, MOVES, Op
 from parity.pairing.folded import TERMS
+from parity.pairing.held import PRODUCTS
 from parity.pairing.relations import Relation, by_values, choose
 from parity.porting import elsewhere, unread
 from parity.porting.constants import TABLE, adds_a_layer, of_code
@@ -37,7 +38,6 @@ BENDS = frozenset(
     | {"sigmoid", "hard_sigmoid", "hard_silu", "hard_tanh", "tanh", "log_sigmoid", "threshold", "linear", "clamp"}
 )
 SUMS = frozenset({"sum", "mean"})
-PRODUCTS = frozenset({"matmul", "einsum", "dense", "conv"})
 WINDOWED = frozenset({"op:stft", "op:istft"})  # transforms that multiply by a table of constants, their window
 TRANSFORMS = WINDOWED | {"op:RFFT", "op:IRFFT", "op:FFT", "op:IFFT"}  # linear, with no numbers of their own
 AXES_STAY = ARITHMETIC | {"activation", "maximum", "minimum", "where", "op:where", "op:masked_fill", "op:SelectV2"}

@@ -18,6 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers as L
+from keras import ops
 
 def filled(model):
     rng = np.random.default_rng(0)
@@ -92,6 +93,17 @@ def colours():
     x = L.PReLU(shared_axes=[1, 2], name="a2")(L.Conv2D(4, 1, name="c2")(x))
     return filled(keras.Model(i, x, name="m"))
 
+def banks(seed=0):
+    # A spectrum through a bank of filters: a matrix of constants, which a file keeps as it does weights.
+    keras.utils.set_random_seed(3)
+    i = keras.Input((8, 9))
+    bank = np.random.default_rng(seed).random((9, 5), np.float32)
+    x = L.Conv1D(6, 3, activation="relu", name="conv")(ops.log(ops.square(ops.matmul(i, bank)) + 1e-6))
+    return filled(keras.Model(i, L.Dense(2, name="head")(L.GlobalMaxPooling1D(name="most")(x)), name="m"))
+
+def banks_other():
+    return banks(seed=1)
+
 def steps():
     # tf2onnx writes both as loops over time.
     keras.utils.set_random_seed(3)
@@ -129,7 +141,7 @@ def write():
 
     for make, shape in (
         (image, (12, 12, 3)), (tokens, (6, 8)), (fresh, (9,)), (fresh_norms, (5, 7)), (marked, (5, 8)),
-        (colours, (10, 8, 3)), (steps, (7, 6)), (swished, (10, 8, 3)),
+        (colours, (10, 8, 3)), (steps, (7, 6)), (swished, (10, 8, 3)), (banks, (8, 9)),
     ):
         model = make()
         call = tf.function(
@@ -144,6 +156,8 @@ def write():
 
 TORCH = """
 import copy
+
+import numpy as np
 
 import torch
 from torch import nn
@@ -342,6 +356,19 @@ def swished_sign():
 def swished_relu():
     return Swished(F.relu)
 
+class Banks(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("bank", torch.from_numpy(np.random.default_rng(0).random((9, 5), np.float32)))
+        self.conv, self.head = nn.Conv1d(5, 6, 3), nn.Linear(6, 2)
+
+    def forward(self, x):
+        x = torch.log(torch.square(x @ self.bank) + 1e-6).transpose(1, 2)
+        return self.head(torch.relu(self.conv(x)).amax(-1))
+
+def banks():
+    return Banks().eval()
+
 def steps():
     return filled(Steps())
 
@@ -394,6 +421,7 @@ def write():
     torch.onnx.export(marked(), (torch.zeros(2, 5, 8),), "FOLDER/pt_marked.onnx", **how)
     torch.onnx.export(grouped(), (torch.zeros(2, 4, 7, 6),), "FOLDER/pt_grouped.onnx", **how)
     torch.onnx.export(spread(), (torch.zeros(2, 3, 12, 10),), "FOLDER/pt_spread.onnx", **how)
+    torch.onnx.export(banks(), (torch.zeros(2, 8, 9),), "FOLDER/pt_banks.onnx", **how)
     for make, size in ((marked, (3, 5, 8)), (copies, (3, 8)), (shared, (3, 8)), (odd, (3, 3, 8, 7))):
         name = "pt_marked_new" if make is marked else f"pt_{make.__name__}"
         torch.onnx.export(make(), (torch.zeros(size),), f"FOLDER/{name}.onnx", verbose=False)
@@ -438,9 +466,11 @@ SAME = {"torch_layout": "same"}
         ("tf_steps.onnx", "steps", "7x6", {}),
         ("tf_swished.onnx", "swished", "10x8x3", {}),
         ("pt_odd.onnx", "odd", "3x8x7", SAME),
+        ("banks", "pt_banks.onnx", "8x9", {}),
         ("pt_grouped.onnx", "grouped", "4x7x6", {**SAME, "weights": "as-is"}),
         *rarely(
             ("tf_tokens.onnx", "tokens", "6x8", {}),
+            ("tf_banks.onnx", "banks", "8x9", {}),
             ("image", "tf_image.onnx", "12x12x3", SAME),
             ("pt_norms.onnx", "norms", "3x12x12", SAME),
             ("pt_norms.onnx", "norms", "3x12x12", {**SAME, "weights": "torch-to-tf"}),
@@ -477,6 +507,7 @@ def test_a_file_is_the_function_that_it_was_exported_from(
         ("marked_eps", "pt_marked_new.onnx", "5x8", {}, "layernorm-eps", ("ln", "ln")),
         ("pt_grouped.onnx", "grouped_turned", "4x7x6", {**SAME, "weights": "as-is"}, "unknown", None),
         ("tf_colours.onnx", "colours_eps", "10x8x3", {}, "layernorm-eps", ("ln_1", "ln")),
+        ("banks_other", "pt_banks.onnx", "8x9", {}, "unknown", None),
         *rarely(
             ("pt_norms.onnx", "norms_act", "3x12x12", SAME, "activation-missing", None),
             ("tf_tokens.onnx", "tokens_tanh", "6x8", {}, "gelu-approximation", None),
