@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from parity.errors import PairingError
+from parity.model import constants as constant_numbers
 from parity.model.layout import Array
 from parity.model.trace import OPERATORS, ROW, Op, Trace, weight_names
 from parity.pairing import biases, crossed, cubes, free, placed, references
@@ -156,6 +157,16 @@ def plan(
     return maker.finish()
 
 
+def _first_counted(op: Op) -> int:
+    """Return the first of the ids that torch's code counts itself, one by one; 0 for any other ids."""
+    ids = constant_numbers.unpacked(op.config[constant_numbers.IDS]).reshape(-1) if _counts(op) else np.zeros(1, int)
+    return int(ids[0]) if (ids == ids[0] + np.arange(ids.size)).all() else 0
+
+
+def _counts(op: Op) -> bool:
+    return not op.inputs and constant_numbers.IDS in op.config
+
+
 class _Planner:
     """Collects links pair by pair, and accounts for every weight."""
 
@@ -171,6 +182,7 @@ class _Planner:
         self.twice: list[str] = []
         self.misfits: tuple[set[str], set[str]] = (set(), set())
         self.notes: list[str] = []
+        self.unread: dict[str, range] = {}  # rows of torch's tables in front of those that its code counts
 
     def add_sum(self, one: Shared) -> None:
         """Link the biases of layers whose results are summed, which the two sides add in other places, as one."""
@@ -203,10 +215,27 @@ class _Planner:
         made = not mine.inputs and not other.inputs and "+" not in "".join(refs)
         return (wholes[0], wholes[1]) if made and shapes[0] is not None and shapes[0] == shapes[1] else refs
 
+    def _without_unread(self, mine: Op, other: Op, refs: tuple[str, str]) -> tuple[str, str]:
+        """Return torch's table of positions without the rows in front that its code never counts from.
+
+        BART, OPT and RoBERTa keep two such rows, for the padding that their tokens have; ports leave them out.
+        """
+        first = _first_counted(other) if mine.kind == other.kind == "embedding" and not mine.inputs else 0
+        sizes = [references.shape_of(one, known) for one, known in zip(refs, self.shapes, strict=True)]
+        if not first or sizes[0] is None or sizes[1] != (sizes[0][0] + first, *sizes[0][1:]):
+            return refs
+        self.notes.append(
+            f"`{refs[1]}` has {sizes[1][0]} rows, of which torch reads none before row {first}: the {sizes[0][0]}"
+            f" behind those are `{refs[0]}`"
+        )
+        self.unread[refs[1]] = range(first)
+        return refs[0], references.places(refs[1], np.arange(first, sizes[1][0]), False)
+
     def _link(self, pair: OpPair, mine: Op, other: Op, rows: Rows | None) -> None:
         mine, other = (_trained_first(op, trace) for op, trace in zip((mine, other), self.traces, strict=True))
         for role, torch_role, link in role_pairs(mine, other):
             refs = self._unsliced(mine, other, (mine.weights[role], other.weights[torch_role]))
+            refs = self._without_unread(mine, other, refs)
             shapes = references.shape_of(refs[0], self.shapes[0]), references.shape_of(refs[1], self.shapes[1])
             if shapes[0] is None or shapes[1] is None:
                 self.notes.append(f"`{refs[0]}` and `{refs[1]}`: a weight that the model does not list")
@@ -430,6 +459,8 @@ class _Planner:
         """Return the weights that links move whole; one of which only some rows move has no partner."""
         rows: dict[str, dict[tuple[int, ...], set[int]]] = {}  # by name, and by the columns that are meant of them
         sizes: dict[str, tuple[int, int]] = {}
+        for name, unread in self.unread.items() if side else ():
+            rows[name] = {(): set(unread)}
         for link in self.links:
             for part in references.parts(link.torch if side else link.tensorflow):
                 name, some = references.rows_of_part(part)

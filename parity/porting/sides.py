@@ -159,6 +159,8 @@ class Models:
         self._expand: dict[str, list[str]] = {}
         self._draws_alike = False
         self._parts: dict[str, Mapping[int, tuple[Op, ...]]] = {}
+        self._twice: dict[str, dict[int, int]] = {}  # how often a run's tensor will be asked for again, by side
+        self._held: dict[str, dict[int, Array]] = {}
         self.folds: dict[str, tuple[Fold, ...]] = {}
         self.constants: dict[str, frozenset[str]] = {}  # of an ONNX file, in which they look like weights
         self.other_eps: dict[tuple[str, str], tuple[float, float]] = {}  # by side and weight: its eps, the file's
@@ -455,12 +457,21 @@ class Models:
 
     def begin(self, side: str, inputs: Sequence[Array], wanted: Sequence[int]) -> None:
         """Start a propagated run of one side; each wanted tensor may be asked for once, by `advance`."""
-        own = sorted({self.tensor(side, tensor) for tensor in wanted})
-        self.workers.call(side, "begin_run", inputs=list(inputs), wanted=own)
+        own = [self.tensor(side, tensor) for tensor in dict.fromkeys(wanted)]
+        self._twice[side], self._held[side] = {tensor: own.count(tensor) - 1 for tensor in own}, {}
+        self.workers.call(side, "begin_run", inputs=list(inputs), wanted=sorted(set(own)))
 
     def advance(self, side: str, tensor: int) -> Array:
-        """Return one tensor of the propagated run."""
-        return np.asarray(self.workers.call(side, "advance", tensor=self.tensor(side, tensor)))
+        """Return one tensor of the propagated run.
+
+        Two of the trace may be one tensor of a twin, which casts nothing to half its width: that is kept meanwhile.
+        """
+        own, held = self.tensor(side, tensor), self._held[side]
+        value = held.pop(own) if own in held else np.asarray(self.workers.call(side, "advance", tensor=own))
+        if self._twice[side].get(own, 0) > 0:
+            self._twice[side][own] -= 1
+            held[own] = value
+        return value
 
     def prints(self, side: str, inputs: Sequence[Array]) -> dict[int, list[float]]:
         """Return the figures of every tensor of one side's run, under the ids of the float32 trace."""

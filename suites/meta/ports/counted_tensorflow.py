@@ -41,3 +41,12 @@ def dense():
 
 def dense_in_half():
     return Dense("float16")
+
+
+class ToHalf(Dense):
+    def call(self, x):
+        return ops.cast(super().call(x), "float16")
+
+
+def dense_to_half():
+    return ToHalf()

@@ -5,9 +5,9 @@ from torch import nn
 
 
 class Tokens(nn.Module):
-    def __init__(self, first=0, buffer=False):
+    def __init__(self, first=0, buffer=False, rows=14):
         super().__init__()
-        self.tokens, self.places = nn.Embedding(20, 8), nn.Embedding(14, 8)
+        self.tokens, self.places = nn.Embedding(20, 8), nn.Embedding(rows, 8)
         self.norm, self.head, self.first, self.kept = nn.LayerNorm(8), nn.Linear(8, 3), first, buffer
         self.register_buffer("all_places", torch.arange(14).expand((1, -1)), persistent=False)
 
@@ -27,6 +27,18 @@ def counted_from_one():
 
 def counted_from_two_in_a_buffer():
     return Tokens(2, buffer=True)
+
+
+def counted_behind_two_rows():
+    return Tokens(2, rows=16)
+
+
+def counted_behind_two_rows_from_one():
+    return Tokens(1, rows=16)
+
+
+def counted_with_two_rows_more():
+    return Tokens(0, rows=16)
 
 
 class Dense(nn.Module):
@@ -52,3 +64,12 @@ def dense_in_bfloat16():
 
 def dense_of_half_tensors():
     return Dense(lambda x: x.type(torch.float16).type_as(x))
+
+
+class ToHalf(Dense):
+    def forward(self, x):
+        return super().forward(x).half()
+
+
+def dense_to_half():
+    return ToHalf()
