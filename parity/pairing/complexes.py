@@ -11,17 +11,19 @@ from parity.pairing.families import WITHIN
 def within(tensorflow: Trace, torch: Trace) -> tuple[Trace, Trace]:
     """Return both traces, with what makes complex numbers marked where the other side has none.
 
-    Nothing there can be compared with them; what is made real of them again can.
+    Nothing there can be compared with them; what is made real of them again can. A view of both parts as an axis is
+    what the other side stacks.
     """
     own = [{tensor for tensor, dtype in trace.dtypes.items() if "complex" in dtype} for trace in (tensorflow, torch)]
-    if bool(own[0]) == bool(own[1]):
-        return tensorflow, torch
-    return _marked(tensorflow, own[0]), _marked(torch, own[1])
+    alone = bool(own[0]) != bool(own[1])
+    return _seen(tensorflow, own[0], alone), _seen(torch, own[1], alone)
 
 
-def _marked(trace: Trace, complex_: set[int]) -> Trace:
-    def inner(op: Op) -> bool:
-        return bool(op.outputs) and complex_.issuperset(op.outputs)
+def _seen(trace: Trace, complex_: set[int], alone: bool) -> Trace:
+    def seen(op: Op) -> Op:
+        if alone and op.outputs and complex_.issuperset(op.outputs):
+            return replace(op, config={**op.config, WITHIN: True})
+        apart = op.kind == "identity" and bool(op.inputs) and complex_.issuperset(op.inputs)
+        return replace(op, kind="stack", config={"axis": len(trace.shapes[op.outputs[0]]) - 1}) if apart else op
 
-    ops = (replace(op, config={**op.config, WITHIN: True}) if inner(op) else op for op in trace.ops)
-    return replace(trace, ops=tuple(ops)) if complex_ else trace
+    return replace(trace, ops=tuple(map(seen, trace.ops))) if complex_ else trace

@@ -261,6 +261,11 @@ def _orders(tf_shape: Shape, torch_shape: Shape) -> Iterator[Array]:
             if tuple(tf_shape[axis] for axis in axes) == torch_shape:
                 yield whole.transpose(axes).reshape(-1)
         return
+    short, long = sorted((tf_shape, torch_shape), key=len)
+    if len(short) > 1 and long[: len(short) - 1] == short[:-1]:  # one side has the last axis apart, as for pairs of it
+        yield numbers
+    if len(short) == 3 and long[:2] == short[1::-1]:  # so of heads that come first on one side
+        yield whole.swapaxes(0, 1).reshape(-1)
     yield from _heads(whole, tf_shape, torch_shape)
     if len(tf_shape) > len(torch_shape):  # what torch flattened had its channels first
         yield np.moveaxis(whole, -1, 0).reshape(-1)

@@ -231,8 +231,9 @@ class Models:
             self._trace(inputs)
             self.notes.append("both models draw random numbers as they run: both got the same for the check")
         self._order_by_name()
-        both = complexes.within(self[TENSORFLOW], self[TORCH])
-        self.traces |= dict(zip((TENSORFLOW, TORCH), both, strict=True))
+        for sides in ((TENSORFLOW, TORCH), TWINS):
+            both = complexes.within(*(self.traces[side] for side in sides))
+            self.traces |= dict(zip(sides, both, strict=True))
         for name in (TENSORFLOW, TORCH):
             self._same_path(name)
             self.notes += [note for note in self[name].notes if note not in self.notes]

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from parity.errors import ParityError, own_fault
+from parity.judge.traps.remedy import Settled
 from parity.judge.verdict import NOT_COMPARED, PASSING, PRECISION, SEMANTIC, Finding
 from parity.model.trace import MOVES, REPLAY, Op, used_weights, weight_names, weights_that_matter
 from parity.pairing.copying import WeightPlan
@@ -79,14 +80,23 @@ class Story:
         if step.finding.verdict == SEMANTIC:
             found = self._not_told_yet(step, self._sought(step))
             self._found[step.cut.tensorflow] = found
-            for mine, theirs, name in (settled for one in found for settled in one.settles):
-                seen = step.cut.tensorflow, step.cut.torch
-                self.prepared.orders.settle(mine, theirs, Relation(name), seen)  # what follows is fed as if mended
+            for settled in (settled for one in found for settled in one.settles):
+                self._settle(settled, (step.cut.tensorflow, step.cut.torch))
             found = [*found, *training.of_statistics(step, gradients, prepared.plan, prepared.weights)]
         else:
             found = training.sources(step, gradients, prepared.plan, prepared.weights, self.bank.of_gradients)
         self.sources = at_every_call(self.sources, in_keras.mended(found, prepared.models))
         return row
+
+    def _settle(self, settled: Settled, seen: tuple[int, int]) -> None:
+        """Keep how two tensors are ordered without a fault: what follows is fed as if it were mended."""
+        mine, theirs, order = settled
+        models = self.prepared.models
+        if isinstance(order, str):
+            relation = Relation(order)
+        else:
+            relation = Relation.explicit(order, models[TENSORFLOW].shapes[mine][1:], models[TORCH].shapes[theirs][1:])
+        self.prepared.orders.settle(mine, theirs, relation, seen)
 
     @cached_property
     def _training(self) -> tuple[training.Training, training.Training]:

@@ -40,6 +40,7 @@ BENDS = frozenset(
 SUMS = frozenset({"sum", "mean"})
 WINDOWED = frozenset({"op:stft", "op:istft"})  # transforms that multiply by a table of constants, their window
 TRANSFORMS = WINDOWED | {"op:RFFT", "op:IRFFT", "op:FFT", "op:IFFT"}  # linear, with no numbers of their own
+PARTS = frozenset({"op:view_as_complex", "op:complex", "op:Complex", "op:real", "op:Real", "op:imag", "op:Imag"})
 AXES_STAY = ARITHMETIC | {"activation", "maximum", "minimum", "where", "op:where", "op:masked_fill", "op:SelectV2"}
 DRAWS = 4  # of perturbed inputs, where no rule bounds an operation
 SAFETY = 16.0
@@ -364,7 +365,7 @@ class Walk:
             read = [op for op in ops if (not op.inputs and op.weights) or op.kind in WINDOWED]  # a table by itself
             arithmetic = [op for op in ops if op.kind in ARITHMETIC or (in_code and op.kind in PRODUCTS)]
             others = [op for op in ops if op not in (*arithmetic, *read) and op.effect == COMPUTES]
-            linear = PICKING | TRANSFORMS
+            linear = PICKING | TRANSFORMS | PARTS
             if any(op.kind not in linear and op.config.get("function") not in SUMS for op in others):
                 return False
             if any(not set(op.weights.values()) <= fixed for op in ops):

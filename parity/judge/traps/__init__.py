@@ -26,6 +26,7 @@ from parity.judge.traps import pooling as pooling
 from parity.judge.traps import recurrence as recurrence
 from parity.judge.traps import reshaped as reshaped
 from parity.judge.traps import resize as resize
+from parity.judge.traps import rotary as rotary
 from parity.judge.traps import shuffled as shuffled
 from parity.judge.traps import turned as turned
 from parity.judge.traps import weights as weights
@@ -34,7 +35,7 @@ from parity.judge.traps.scene import Scene
 
 FAMILIES = (
     geometry, pooling, resize, normalisation, lengths, activation, recurrence, attention, embedding, shuffled, reshaped,
-    turned, along, inputs, merging, parts, biases, weights, joined, made, kinds,
+    turned, rotary, along, inputs, merging, parts, biases, weights, joined, made, kinds,
 )  # fmt: skip
 
 TRAPS: Mapping[str, Callable[[Scene], Iterator[Remedy]]] = {

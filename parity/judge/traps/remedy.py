@@ -13,7 +13,8 @@ from parity.model.layout import Array
 from parity.model.trace import Op
 
 Edit = Mapping[str, Any]
-Settled = tuple[int, int, str]  # both frameworks' tensors, and the name of their relation once a fault is mended
+# Both frameworks' tensors, and once a fault is mended, the name of their relation or the order of a sample's elements.
+Settled = tuple[int, int, str | Array]
 UNKNOWN = "unknown"
 
 

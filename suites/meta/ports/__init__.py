@@ -41,6 +41,7 @@ from suites.meta.ports.planted import PLANTED
 from suites.meta.ports.ported import PORTED
 from suites.meta.ports.published import PUBLISHED
 from suites.meta.ports.repeated import REPEATED
+from suites.meta.ports.rotary import ROTARY
 from suites.meta.ports.rotated import ROTATED
 from suites.meta.ports.several import SEVERAL
 from suites.meta.ports.singles import SINGLES
@@ -59,7 +60,7 @@ CASES: tuple[Case, ...] = (
     *CORRECT, *CURED, *FAULTS, *SEVERAL, *FURTHER, *GAPS, *SOUGHT, *VISION, *EXAMINED, *PUBLISHED, *WRITTEN, *BEHIND,
     *BAD, *ZOO, *ACCEPTED, *NETWORKS, *TRAINED, *ADDENDS, *ALONG, *COMPLETE, *COUNTED, *CROSSINGS, *DROPPED,
     *ELEMENTS, *FLATTENED, *FRAMES, *GALLERIES, *GRAPHS, *JOINED_HEADS, *KINSHIPS, *LOADED, *MIXING, *PARTLY, *PIECES,
-    *PLACES, *PLANTED, *PORTED, *REPEATED, *ROTATED, *SINGLES, *SKIPS, *SPREAD, *TOLD, *VOLUMES,
+    *PLACES, *PLANTED, *PORTED, *REPEATED, *ROTARY, *ROTATED, *SINGLES, *SKIPS, *SPREAD, *TOLD, *VOLUMES,
 )  # fmt: skip
 
 __all__ = ["BAD", "CASES", "CORRECT", "FAULTS", "FOLDER", "Case", "Source"]
