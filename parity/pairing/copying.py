@@ -158,13 +158,12 @@ def plan(
 
 
 def _first_counted(op: Op) -> int:
-    """Return the first of the ids that torch's code counts itself, one by one; 0 for any other ids."""
-    ids = constant_numbers.unpacked(op.config[constant_numbers.IDS]).reshape(-1) if _counts(op) else np.zeros(1, int)
-    return int(ids[0]) if (ids == ids[0] + np.arange(ids.size)).all() else 0
-
-
-def _counts(op: Op) -> bool:
-    return not op.inputs and constant_numbers.IDS in op.config
+    """Return the first of the ids that torch's code counts itself, one by one for each sample; 0 for any other ids."""
+    if op.inputs or constant_numbers.IDS not in op.config:
+        return 0
+    ids = constant_numbers.unpacked(op.config[constant_numbers.IDS])
+    counted = ids.ndim > 0 and ids.size > 0 and (ids == ids.flat[0] + np.arange(ids.shape[-1])).all()
+    return int(ids.flat[0]) if counted else 0
 
 
 class _Planner:
@@ -224,12 +223,7 @@ class _Planner:
         sizes = [references.shape_of(one, known) for one, known in zip(refs, self.shapes, strict=True)]
         if not first or sizes[0] is None or sizes[1] != (sizes[0][0] + first, *sizes[0][1:]):
             return refs
-        self.notes.append(
-            f"`{refs[1]}` has {sizes[1][0]} rows, of which torch reads none before row {first}: the {sizes[0][0]}"
-            f" behind those are `{refs[0]}`"
-        )
-        self.unread[refs[1]] = range(first)
-        return refs[0], references.places(refs[1], np.arange(first, sizes[1][0]), False)
+        return refs[0], self._rows_read(refs[1], first)
 
     def _link(self, pair: OpPair, mine: Op, other: Op, rows: Rows | None) -> None:
         mine, other = (_trained_first(op, trace) for op, trace in zip((mine, other), self.traces, strict=True))
@@ -320,6 +314,7 @@ class _Planner:
         left = [
             free.free(self.ops[side].values(), self.shapes[side], known[side], self._constants[side]) for side in (0, 1)
         ]
+        self._behind_unread(*left)
         places: free.Places | None = None
         for shape, mine in left[0].items():
             # An image's weights, channels first, or a table whose rows are the other's columns, such as a codebook.
@@ -343,13 +338,36 @@ class _Planner:
             for one, theirs in found:
                 self._link_free(one, theirs, moved, alone=len(mine) == 1)
 
+    def _behind_unread(self, mine: Mapping[Shape, list[Free]], theirs: dict[Shape, list[Free]]) -> None:
+        """Take torch's tables of positions without the rows in front of those that its code counts, where that fits."""
+        for shape, found in list(theirs.items()):
+            first = {_first_counted(one.op) if one.op.kind == "embedding" else 0 for one in found}
+            behind = (shape[0] - max(first), *shape[1:]) if shape else shape
+            if len(first) > 1 or behind == shape or shape in mine or len(mine.get(behind, ())) != len(found):
+                continue
+            del theirs[shape]
+            theirs[behind] = [
+                Free(replace(one.op, weights={one.role: rows}), one.role, rows)
+                for one, rows in ((one, self._rows_read(one.reference, max(first))) for one in found)
+            ]
+
+    def _rows_read(self, table: str, first: int) -> str:
+        """Return the rows of a table of torch's from the first one that is read; those before it are accounted for."""
+        count = self.shapes[1][table][0]
+        self.unread[table] = range(first)
+        self.notes.append(f"`{table}` has {count} rows, of which torch reads none before row {first}")
+        return references.places(table, np.arange(first, count))
+
     def _convolution(self, reference: str) -> Op | None:
         """Return the convolution that has one of TensorFlow's weights as its kernel, whatever else reads it."""
         convolutions = (op for op in self.ops[0].values() if op.kind == "conv")
         return next((op for op in convolutions if op.weights.get("kernel") == reference), None)
 
     def _link_free(self, mine: Free, other: Free, moved: bool, alone: bool) -> None:
-        shapes = self.shapes[0][mine.reference], self.shapes[1][other.reference]
+        theirs = references.shape_of(other.reference, self.shapes[1])
+        if theirs is None:
+            return
+        shapes = self.shapes[0][mine.reference], theirs
         layer = free.is_layer(mine) or free.is_layer(other)
         turned = moved and (alone or not layer) and len(shapes[0]) == len(shapes[1]) == 2
         kernel = self._convolution(mine.reference) if other.in_passing and len(shapes[0]) > IMAGE else None

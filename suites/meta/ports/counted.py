@@ -26,6 +26,7 @@ COUNTED = (
     _ids("counted", "counted_from_two_in_a_buffer", cause="embedding-offset", place=_PLACE),
     # Tables with rows in front that no position reads, as published models keep for the padding of their tokens.
     _ids("counted", "counted_behind_two_rows", says=_BEHIND),
+    _ids("counted_as_rows_of_weights", says=_BEHIND),
     _ids("counted", "counted_behind_two_rows", options=("--weights", "torch-to-tf"), says=_BEHIND),
     _ids("counted", "counted_behind_two_rows_from_one", cause="unknown", place=_PLACE),
     _ids("counted", "counted_with_two_rows_more", cause="unknown", place=_PLACE),

@@ -24,6 +24,22 @@ def counted_by_keras():
     return Tokens(ops.arange)
 
 
+class Places(layers.Layer):
+    def build(self, shape):
+        self.table = self.add_weight(shape=(14, shape[-1]), name="table")
+
+    def call(self, x):
+        return x + self.table[: x.shape[1]]
+
+
+def counted_as_rows_of_weights():
+    # Two of them, of one shape: which is which is told by where they are read.
+    ids = keras.Input((9,), dtype="int32")
+    x = Places(name="places")(layers.Embedding(20, 8, name="tokens")(ids))
+    x = layers.Dense(8, activation="tanh", name="between")(layers.LayerNormalization(epsilon=1e-5, name="norm")(x))
+    return keras.Model(ids, layers.Dense(3, name="head")(Places(name="again")(x)))
+
+
 class Dense(keras.Model):
     def __init__(self, kept=None):
         super().__init__()
