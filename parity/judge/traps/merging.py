@@ -10,17 +10,20 @@ import numpy as np
 
 from parity.judge.traps.remedy import Remedy, called, change, replace
 from parity.judge.traps.scene import Scene
+from parity.model.layout import Array
 from parity.model.trace import Op, Trace
 
 IDS = ("operand-order",)
 ORDERED = ("concat", "stack", "subtract", "divide", "matmul")
 QUOTIENTS = ("subtract", "divide")
+NEAR = 1e-6  # of one: what a gate and its complement add up to in float32
 FEW = 4  # inputs of which every order is tried
 SUMS = ("add", "subtract", "average", "multiply", "maximum", "minimum")
 
 
 def propose(scene: Scene) -> Iterator[Remedy]:
     """Yield the remedies of this family that fit a scene."""
+    yield from _complements(scene)
     for mine, theirs in scene.pairs():
         if mine.kind == theirs.kind and mine.kind in ORDERED:
             yield from _order(scene, mine, theirs)
@@ -40,6 +43,32 @@ def propose(scene: Scene) -> Iterator[Remedy]:
                 f"no alpha in `{theirs.name}`",
                 {"alpha": 1.0},
             )
+
+
+def _complements(scene: Scene) -> Iterator[Remedy]:
+    """Yield a gate for its complement, 1 - gate, and the other way round: which of two things it lets through."""
+    products = [op for op in scene.torch_ops if op.kind == "multiply" and len(op.inputs) > 1]
+    makers = scene.torch_trace.producers()
+    for tensor, value in scene.fed.items() if products else ():
+        meant = next((one for one in _fed_so(scene, value.shape) if np.allclose(one, 1 - value, 0, NEAR)), None)
+        if meant is None or np.allclose(meant, value, 0, NEAR):
+            continue
+        maker, product = makers.get(tensor), products[-1].name
+        name = maker.name if maker is not None else "x"
+        if maker is not None and maker.kind == "rescale":
+            says, fix = f"without 1 - x in `{name}`", f"what `{name}` reads in place of `{name}` in `{product}`"
+        else:
+            says, fix = f"with 1 - `{name}`", f"1 - `{name}` in place of `{name}` in `{product}`"
+        feed = {tensor: meant.astype(value.dtype)}
+        yield Remedy("operand-order", (), says, fix, 1.2, frozenset({f"feed:{tensor}"}), feed)
+
+
+def _fed_so(scene: Scene, shape: tuple[int, ...]) -> Iterator[Array]:
+    """Yield what TensorFlow was fed of a shape, as it is and with the channels first."""
+    for value in scene.fed_tensorflow.values():
+        for one in (value, np.moveaxis(value, -1, 1) if value.ndim > 2 else value):
+            if one.shape == shape:
+                yield one
 
 
 def _order(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:

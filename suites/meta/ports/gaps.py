@@ -135,6 +135,8 @@ def _calls() -> Iterator[Case]:
         yield _port(name, "repeated", "6")
         yield _port(name, "tiled", "6", "output-permutation", ("*", "repeat"))
     yield _port("highway", "highway", "6")
+    yield _port("highway", "highway_turned", "6", "operand-order")
+    yield _port("highway", "highway_lerped", "6", "residual-scale", ("subtract*", "sigmoid*"))
     yield _port("crossed", "crossed", "7x9x3")
     yield _port("involved", "involved", "6x6x3")
     yield _port("fused", "fused", "6")

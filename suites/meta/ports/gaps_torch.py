@@ -606,6 +606,31 @@ def highway():
     return Highway()
 
 
+class TurnedHighway(Highway):
+    """Lets through what the gate should keep back."""
+
+    def forward(self, x):
+        for plain, transform in zip(self.plain, self.transform, strict=True):
+            gate = torch.sigmoid(transform(x))
+            x = gate * x + (1 - gate) * F.relu(plain(x))
+        return x
+
+
+def highway_turned():
+    return TurnedHighway()
+
+
+class LerpedHighway(Highway):
+    def forward(self, x):
+        for plain, transform in zip(self.plain, self.transform, strict=True):
+            x = torch.lerp(F.relu(plain(x)), x, torch.sigmoid(transform(x)))
+        return x
+
+
+def highway_lerped():
+    return LerpedHighway()
+
+
 class Crossed(nn.Module):
     """Gates rows and columns, of which it computes the columns first."""
 
