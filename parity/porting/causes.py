@@ -316,6 +316,7 @@ class Bank:
         before = self._before(step)
         if before is not None:
             return self._between(step, before, found)
+        elsewhere = self._elsewhere(step)
         tried = ", ".join(found.ruled_out) if found.ruled_out else "no known trap fits these two"
         evidence = (
             f"d64 {found.before:.2g}; ruled out: {tried}" if found.ruled_out else f"d64 {found.before:.2g}; {tried}"
@@ -326,7 +327,7 @@ class Bank:
         fix = f"compare the two layers' configurations: {settings}"
         if not settings:  # outputs that no operation of its own makes, as where one model rounds them at last
             fix = f"compare what the two models do to `{mine or theirs}` before they return it"
-        seen = wording.told(scene, self._port)
+        seen = elsewhere or wording.told(scene, self._port)
         if seen is not None:
             without = f"; ruled out: {tried}" if found.ruled_out else ""
             evidence, fix = f"d64 {found.before:.2g}: {seen[0]}{without}", seen[1]
@@ -342,31 +343,35 @@ class Bank:
         Of several inputs it is one that differs; those of a sum or a product may stand in another order.
         """
         mine, theirs = step.cut.main_tensorflow, step.cut.main_torch
-        if mine is None or theirs is None or len(mine.inputs) != len(theirs.inputs):
+        if mine is None or theirs is None:
             return None
+        both = _read_alike(mine, theirs)
         crossed = mine.kind in UNORDERED and theirs.kind in UNORDERED
-        for place, first in enumerate(mine.inputs):
-            for other, second in enumerate(theirs.inputs):
+        for place, (first, _) in enumerate(both):
+            for other, (_, second) in enumerate(both):
                 if place == other or crossed:
                     before = self._before_inputs(step, [(first, second)])
                     if before is not None:
                         return before
-        both = list(zip(mine.inputs, theirs.inputs, strict=True))
         return self._before_inputs(step, both) if len(set(both)) > 1 else None
 
     def _before_inputs(self, step: Step, pairs: Sequence[tuple[int, int]]) -> tuple[Op | None, Op | None] | None:
         """Return what stands before the first of some inputs, if torch's operation agrees when it is fed them all."""
-        cut, fed = step.cut, dict(step.fed_torch)
         standing = [
-            (_standing_before(cut.segment_tensorflow, mine), _standing_before(cut.segment_torch, theirs))
+            (_standing_before(step.cut.segment_tensorflow, mine), _standing_before(step.cut.segment_torch, theirs))
             for mine, theirs in pairs
         ]
         before = next((one for one in standing if any(one)), None)
+        return before if before is not None and self._agrees_on(step, pairs) else None
+
+    def _agrees_on(self, step: Step, pairs: Sequence[tuple[int, int]]) -> bool:
+        """Return whether torch's operation makes what TensorFlow's does when it is fed what that one reads."""
+        cut, fed = step.cut, dict(step.fed_torch)
         try:
-            for mine, theirs in pairs if before is not None else ():
+            for mine, theirs in pairs:
                 relation = self._of_input(step, mine, theirs)
                 if relation is None:
-                    return None
+                    return False
                 value = step.fed.get(mine)
                 if value is None:
                     value = np.asarray(self.models.segment(TWIN_TENSORFLOW, step.fed, mine)["value"])
@@ -375,9 +380,19 @@ class Bank:
         except ParityError as error:
             if is_fatal(error):
                 raise
-            return None
+            return False
         gap = _gap(got, _in_torch_order(step))
-        return before if gap is not None and gap <= (SINGLE_NEAR if step.single else CLOSE) else None
+        return gap is not None and gap <= (SINGLE_NEAR if step.single else CLOSE)
+
+    def _elsewhere(self, step: Step) -> tuple[str, str] | None:
+        """Return what is said of two layers that are the same, with nothing before them, and read other tensors."""
+        mine, theirs = step.cut.main_tensorflow, step.cut.main_torch
+        pairs = list(dict.fromkeys(_read_alike(mine, theirs))) if mine is not None and theirs is not None else []
+        if mine is None or theirs is None or not pairs or not self._agrees_on(step, pairs):
+            return None
+        partners = {pair.tensorflow: pair.torch for pair in self.matching.pairs}
+        traces = self.models[TENSORFLOW], self.models[TORCH]
+        return wording.elsewhere((mine, theirs), pairs, traces, partners, self._port)
 
     def _of_input(self, step: Step, mine: int, theirs: int) -> Relation | None:
         shapes = self.models[TENSORFLOW].shapes.get(mine, ()), self.models[TORCH].shapes.get(theirs, ())
@@ -410,6 +425,15 @@ class Bank:
         if step.finding.elements and step.finding.d64 is not None:
             lines.append("  " + step.finding.message().replace("\n", "\n  "))
         return "\n".join(lines)
+
+
+def _read_alike(mine: Op, theirs: Op) -> list[tuple[int, int]]:
+    """Return what two operations read, input by input; Keras's attention has values that are the keys, too, once."""
+    read = [op.inputs for op in (mine, theirs)]
+    if mine.kind == theirs.kind == "attention" and all(read) and not mine.config.get("has_mask"):
+        count = max(map(len, read))
+        read = [(*some, *some[-1:] * (count - len(some))) for some in read]
+    return list(zip(*read, strict=True)) if len(read[0]) == len(read[1]) else []
 
 
 def _of_other_steps(edits: Sequence[Mapping[str, Any]], segment: Sequence[Op]) -> list[dict[str, Any]]:

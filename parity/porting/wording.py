@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -80,6 +80,38 @@ def before(ops: Sides, mains: Sides, traces: tuple[Trace, Trace], port: int = 1)
         if op is not None
     ]
     return f"give {reader} the same input on both sides" + (f": {', '.join(said)}" if said else "")
+
+
+def elsewhere(
+    ops: tuple[Op, Op],
+    pairs: Sequence[tuple[int, int]],
+    traces: tuple[Trace, Trace],
+    partners: Mapping[int, int],
+    port: int = 1,
+) -> tuple[str, str] | None:
+    """Return what is seen of two layers that are the same and read other tensors, and the line that mends the port.
+
+    `pairs` are the tensors that they read, `partners` has torch's operation for that of TensorFlow's by their numbers.
+    """
+    known = partners if port else {theirs: mine for mine, theirs in partners.items()}
+    there = {op.index: op for op in traces[port].ops}
+    lines = list[tuple[str, str, str]]()
+    for pair in pairs:
+        makers = [trace.producers().get(tensor) for trace, tensor in zip(traces, pair, strict=True)]
+        original, own = makers[1 - port], makers[port]
+        partner = there.get(known.get(original.index, -1)) if original is not None else None
+        if original is own is None or (partner is not None and partner is own):
+            continue
+        wanted = f"what {SIDES[1 - port]}'s `{_name(original)}` makes" if original is not None else "the input"
+        line = f"`{_name(partner)}`, the partner of {SIDES[1 - port]}'s `{_name(original)}`" if partner else wanted
+        read = [f"`{_name(one)}`" if one is not None else "the input" for one in makers]
+        lines.append((read[0], read[1], f"{line}, in place of {read[port]}"))
+    if not lines:
+        return None
+    first, second = (" and ".join(dict.fromkeys(line[side] for line in lines)) for side in (0, 1))
+    reader = names(_name(ops[0]), _name(ops[1]))
+    evidence = f"{reader} is the same, but reads {first} in TensorFlow and {second} in torch"
+    return evidence, f"let `{_name(ops[port])}` read {', and '.join(line[2] for line in lines)}"
 
 
 def _reads_state(reader: Op | None, cell: Op) -> bool:

@@ -23,6 +23,7 @@ from suites.meta.ports.dropped import DROPPED
 from suites.meta.ports.elements import ELEMENTS
 from suites.meta.ports.examined import EXAMINED
 from suites.meta.ports.faults import FAULTS
+from suites.meta.ports.fed import FED
 from suites.meta.ports.flattened import FLATTENED
 from suites.meta.ports.frames import FRAMES
 from suites.meta.ports.further import FURTHER
@@ -59,8 +60,8 @@ FOLDER = Path(__file__).resolve().parent
 CASES: tuple[Case, ...] = (
     *CORRECT, *CURED, *FAULTS, *SEVERAL, *FURTHER, *GAPS, *SOUGHT, *VISION, *EXAMINED, *PUBLISHED, *WRITTEN, *BEHIND,
     *BAD, *ZOO, *ACCEPTED, *NETWORKS, *TRAINED, *ADDENDS, *ALONG, *COMPLETE, *COUNTED, *CROSSINGS, *DROPPED,
-    *ELEMENTS, *FLATTENED, *FRAMES, *GALLERIES, *GRAPHS, *JOINED_HEADS, *KINSHIPS, *LOADED, *MIXING, *PARTLY, *PIECES,
-    *PLACES, *PLANTED, *PORTED, *REPEATED, *ROTARY, *ROTATED, *SINGLES, *SKIPS, *SPREAD, *TOLD, *VOLUMES,
+    *ELEMENTS, *FED, *FLATTENED, *FRAMES, *GALLERIES, *GRAPHS, *JOINED_HEADS, *KINSHIPS, *LOADED, *MIXING, *PARTLY,
+    *PIECES, *PLACES, *PLANTED, *PORTED, *REPEATED, *ROTARY, *ROTATED, *SINGLES, *SKIPS, *SPREAD, *TOLD, *VOLUMES,
 )  # fmt: skip
 
 __all__ = ["BAD", "CASES", "CORRECT", "FAULTS", "FOLDER", "Case", "Source"]

@@ -1,0 +1,28 @@
+"""Layers that are the same in the port and read something else there: what each side's reads is said."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from suites.meta.ports.case import paired
+
+_port = partial(paired, family="fed")
+_wrong = partial(_port, cause="unknown")
+
+FED = (
+    _port("mean_and_spread", "mean_and_spread", "9"),
+    _wrong(
+        "mean_and_spread", "mean_and_spread_swapped", "9", place=("decoded", "decoded"),
+        says=("let `decoded` read `mean`, the partner of TensorFlow's `mean`, in place of `spread`",),
+    ),
+    _port("crossed", "crossed", "9"),
+    _wrong(
+        "crossed", "crossed_with_the_last", "9", place=("multiply_1", "mul_1"),
+        says=("reads the input in TensorFlow and `add` in torch", "let `mul_1` read the input, in place of `add`"),
+    ),
+    _port("latents", "latents", "5x12 9x12"),
+    _wrong(
+        "latents", "latents_of_what_is_not_normed", "5x12 9x12", place=("normed", "attention"),
+        says=("normalise the input, as TensorFlow's `normed` (keras.layers.LayerNormalization) does",),
+    ),
+)  # fmt: skip
