@@ -87,7 +87,12 @@ def _of_inputs(ops: tuple[Op, Op], scene: Scene, port: int) -> tuple[str, str] |
 
 
 def _of_parts(ops: tuple[Op, Op], scene: Scene, port: int) -> tuple[str, str] | None:
-    """One layer reads a part of what the other reads whole, as the first token of a sequence."""
+    """One layer reads a part of what the other reads whole, as the first token of a sequence.
+
+    A cell in a loop reads a step at a time, and that is no fault of it.
+    """
+    if any(op.config.get("cell") for op in ops):
+        return None
     traces = scene.tensorflow_trace, scene.torch_trace
     shapes = [trace.shapes.get(read_first(op), ()) for op, trace in zip(ops, traces, strict=True)]
     makers = [_taken_by(op, trace) for op, trace in zip(ops, traces, strict=True)]

@@ -11,7 +11,7 @@ from parity.judge.traps.scene import Scene
 from parity.model.layout import Array
 from parity.model.trace import Op, Trace
 from parity.pairing.families import family
-from parity.porting import sizes
+from parity.porting import looped, sizes
 from parity.porting.indexing import as_python
 from parity.porting.sizes import SIDES
 from parity.porting.verdict import layer_name, names
@@ -135,7 +135,8 @@ def _name(op: Op | None) -> str:
 
 def told(scene: Scene, port: int = 1) -> tuple[str, str] | None:
     """Return what is seen to differ, and the line that mends the port, where no remedy helps but the sides say it."""
-    return _outputs(scene, port) or _mask(scene, port) or _tables(scene, port) or sizes.told(scene, port)
+    seen = _outputs(scene, port) or _mask(scene, port) or _tables(scene, port)
+    return seen or looped.told(scene, port) or sizes.told(scene, port)
 
 
 def _outputs(scene: Scene, port: int) -> tuple[str, str] | None:

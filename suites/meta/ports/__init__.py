@@ -33,6 +33,7 @@ from suites.meta.ports.graphs import GRAPHS
 from suites.meta.ports.joined_heads import JOINED_HEADS
 from suites.meta.ports.kinships import KINSHIPS
 from suites.meta.ports.loaded import LOADED
+from suites.meta.ports.looped import LOOPED
 from suites.meta.ports.mixing import MIXING
 from suites.meta.ports.networks import NETWORKS
 from suites.meta.ports.partly import PARTLY
@@ -60,8 +61,9 @@ FOLDER = Path(__file__).resolve().parent
 CASES: tuple[Case, ...] = (
     *CORRECT, *CURED, *FAULTS, *SEVERAL, *FURTHER, *GAPS, *SOUGHT, *VISION, *EXAMINED, *PUBLISHED, *WRITTEN, *BEHIND,
     *BAD, *ZOO, *ACCEPTED, *NETWORKS, *TRAINED, *ADDENDS, *ALONG, *COMPLETE, *COUNTED, *CROSSINGS, *DROPPED,
-    *ELEMENTS, *FED, *FLATTENED, *FRAMES, *GALLERIES, *GRAPHS, *JOINED_HEADS, *KINSHIPS, *LOADED, *MIXING, *PARTLY,
-    *PIECES, *PLACES, *PLANTED, *PORTED, *REPEATED, *ROTARY, *ROTATED, *SINGLES, *SKIPS, *SPREAD, *TOLD, *VOLUMES,
+    *ELEMENTS, *FED, *FLATTENED, *FRAMES, *GALLERIES, *GRAPHS, *JOINED_HEADS, *KINSHIPS, *LOADED, *LOOPED, *MIXING,
+    *PARTLY, *PIECES, *PLACES, *PLANTED, *PORTED, *REPEATED, *ROTARY, *ROTATED, *SINGLES, *SKIPS, *SPREAD, *TOLD,
+    *VOLUMES,
 )  # fmt: skip
 
 __all__ = ["BAD", "CASES", "CORRECT", "FAULTS", "FOLDER", "Case", "Source"]
