@@ -1,4 +1,4 @@
-"""A recurrent layer against a cell in a loop that has fewer whole steps, as where nobody reads the last one's output."""
+"""A recurrent layer against a cell in a loop of fewer whole steps, as where nobody reads the last output."""
 
 from __future__ import annotations
 
