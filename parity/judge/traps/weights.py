@@ -89,13 +89,27 @@ def _as_it_is(scene: Scene, weights: Mapping[str, Array], cost: float) -> Remedy
     op = scene.torch
     assert op is not None
     said = ", ".join(_named(role) for role in weights)
-    return change(
-        op,
-        UNKNOWN,
-        f"with TensorFlow's {said}",
-        f"load TensorFlow's weights into {said} of `{op.name}`",
-        weights=weights,
-        cost=cost,
+    fix = _of_its_own(scene, op, weights) or f"load TensorFlow's weights into {said} of `{op.name}`"
+    return change(op, UNKNOWN, f"with TensorFlow's {said}", fix, weights=weights, cost=cost)
+
+
+def _of_its_own(scene: Scene, op: Op, weights: Mapping[str, Array]) -> str:
+    """Return the line for weights that torch uses in several places where TensorFlow has several: none can hold both.
+
+    Where nothing was copied, they may be equal after all, and were not loaded.
+    """
+    mine = scene.tensorflow
+    if mine is None or scene.weights_mode == "as-is":
+        return ""
+    uses = [
+        sum(dict(one.weights) == dict(main.weights) for one in trace.ops)
+        for main, trace in ((mine, scene.tensorflow_trace), (op, scene.torch_trace))
+    ]
+    if uses[1] <= uses[0]:
+        return ""
+    shared = ", ".join(f"`{op.weights[role]}`" for role in weights if role in op.weights)
+    return (
+        f"weights of its own, as TensorFlow's `{mine.name}` has, in place of {shared}, which torch uses {uses[1]} times"
     )
 
 

@@ -7,6 +7,7 @@ from functools import partial
 from suites.meta.ports.case import paired
 
 _port = partial(paired, family="fed")
+_TEXTS = "6:0:19 9:0:19"
 _wrong = partial(_port, cause="unknown")
 
 FED = (
@@ -24,5 +25,10 @@ FED = (
     _wrong(
         "latents", "latents_of_what_is_not_normed", "5x12 9x12", place=("normed", "attention"),
         says=("normalise the input, as TensorFlow's `normed` (keras.layers.LayerNormalization) does",),
+    ),
+    _port("two_texts", "two_texts", ids=_TEXTS),
+    _wrong(
+        "two_texts", "two_texts_of_one_table", ids=_TEXTS, place=("*", "title"),
+        says=("weights of its own, as TensorFlow's", "in place of `title.weight`, which torch uses 2 times"),
     ),
 )  # fmt: skip

@@ -34,3 +34,12 @@ def latents() -> keras.Model:
     normed = layers.LayerNormalization(epsilon=1e-5, name="normed")(context)
     attended = layers.MultiHeadAttention(2, 6, name="attention")(queries, normed)
     return keras.Model([queries, context], layers.Dense(4, name="head")(queries + attended))
+
+
+def two_texts() -> keras.Model:
+    title, body = keras.Input((6,), dtype="int32"), keras.Input((9,), dtype="int32")
+    both = [
+        layers.GlobalMaxPooling1D(name=f"most_{name}")(layers.Embedding(20, 5, name=name)(ids))
+        for name, ids in (("title", title), ("body", body))
+    ]
+    return keras.Model([title, body], layers.Dense(3, name="head")(layers.Concatenate()(both)))

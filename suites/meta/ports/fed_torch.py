@@ -65,3 +65,30 @@ def latents() -> nn.Module:
 
 def latents_of_what_is_not_normed() -> nn.Module:
     return Latents(normed=False)
+
+
+class TwoTexts(nn.Module):
+    def __init__(self, shared: bool = False, mean: bool = False) -> None:
+        super().__init__()
+        self.title, self.body, self.head = nn.Embedding(20, 5), nn.Embedding(20, 5), nn.Linear(10, 3)
+        self.shared, self.pool = shared, nn.functional.avg_pool1d if mean else nn.functional.max_pool1d
+
+    def most(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.transpose(1, 2)
+        return self.pool(x, x.size(2)).squeeze(2)
+
+    def forward(self, title: torch.Tensor, body: torch.Tensor) -> torch.Tensor:
+        words = self.title(title), (self.title if self.shared else self.body)(body)
+        return self.head(torch.cat([self.most(one) for one in words], 1))
+
+
+def two_texts() -> nn.Module:
+    return TwoTexts()
+
+
+def two_texts_of_one_table() -> nn.Module:
+    return TwoTexts(shared=True)
+
+
+def two_texts_on_average() -> nn.Module:
+    return TwoTexts(mean=True)
