@@ -42,6 +42,7 @@ SIGNS: Mapping[str, str] = {
     "add": "x + y", "subtract": "x - y", "multiply": "x * y", "divide": "x / y", "maximum": "torch.maximum(x, y)",
     "minimum": "torch.minimum(x, y)",
 }  # fmt: skip
+WINDOWS: Mapping[str, str] = {"global_avg_pool": "avg_pool", "global_max_pool": "max_pool"}  # of one whole window
 REDUCES: Mapping[str, str] = {"mean": "mean", "sum": "sum", "max": "amax", "min": "amin", "prod": "prod"}
 OWN = {"reduce": ("function",), "cropping": ("crops",), "power": ("exponent",)}
 
@@ -89,6 +90,11 @@ def _other_kind(scene: Scene, mine: Op, theirs: Op) -> Iterator[Remedy]:
         said = f"with {POOLED[mine.kind]} instead of {theirs.config.get('function')}"
         fix = f"{_told(scene, dataclasses.replace(mine, kind='reduce'), theirs, config)} in place of `{theirs.name}`"
         yield change(theirs, UNKNOWN, said, fix, config, cost=4.9)
+    window = WINDOWS.get(mine.kind)
+    if window and theirs.kind in WINDOWS.values() and theirs.kind != window:  # whatever drops the axes stands behind
+        sizes = numbers(theirs.config.get("pool") or [])
+        fix = f"F.{window}{theirs.config.get('rank', 2)}d(x, {sizes}) in place of `{theirs.name}`"
+        yield replace(theirs, UNKNOWN, f"with {window} instead of {theirs.kind}", fix, window, theirs.config, cost=4.9)
     kept = {"keepdims": theirs.config["keepdims"]} if {*mine.config} & {*theirs.config} & {"keepdims"} else {}
     for config in ({**one, **kept} for one in in_torch(scene, mine, theirs)):
         yield _exchanged(scene, mine, theirs, config)

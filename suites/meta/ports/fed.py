@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
-from suites.meta.ports.case import paired
+from suites.meta.ports.case import Source, paired
 
 _port = partial(paired, family="fed")
 _TEXTS = "6:0:19 9:0:19"
@@ -30,5 +31,11 @@ FED = (
     _wrong(
         "two_texts", "two_texts_of_one_table", ids=_TEXTS, place=("*", "title"),
         says=("weights of its own, as TensorFlow's", "in place of `title.weight`, which torch uses 2 times"),
+    ),
+    replace(
+        _port("two_texts", "two_texts_on_average", ids=_TEXTS), verdict="different",
+        sources=(Source(("most_title",), ("avg_pool1d",), ("unknown",)),
+                 Source(("most_body",), ("avg_pool1d_1",), ("unknown",))),
+        says=("F.max_pool1d(x, (6,)) in place of `avg_pool1d`", "F.max_pool1d(x, (9,)) in place of `avg_pool1d_1`"),
     ),
 )  # fmt: skip
