@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from itertools import islice, product
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice, pairwise, product
 from typing import Any
 
 import numpy as np
@@ -298,8 +298,26 @@ def _alone(scene: Scene) -> Iterator[Remedy]:
     parts = [*skipped, *reversed(first.values())]
     if len(parts) > 1:
         whole = together(parts)
-        one = Remedy(parts[-1].trap, whole.edits, whole.says, whole.fix, 1.5, whole.keys)
+        says, fix = _in_place(scene, skipped, parts[len(skipped) :]) or (whole.says, whole.fix)
+        one = Remedy(parts[-1].trap, whole.edits, says, fix, 1.5, whole.keys)
         yield called(one, (parts[-1].named or (None, None))[0], (parts[0].named or (None, None))[1])
+
+
+def _in_place(scene: Scene, skipped: Sequence[Remedy], inserted: Sequence[Remedy]) -> tuple[str, str] | None:
+    """Return how all of TensorFlow's numbers are told in place of torch's, where those follow one another."""
+    ops = {op.index: op for op in scene.torch_ops}
+    gone = [ops[edit["op"]] for remedy in skipped for edit in remedy.edits if edit.get("op") in ops]
+    added = [edit for remedy in inserted for edit in remedy.edits]
+    if not gone or not added or any(two.inputs[:1] != one.outputs[:1] for one, two in pairwise(gone)):
+        return None
+    if not {edit.get("insert") for edit in added} <= {*gone[0].inputs[:1], *(op.outputs[0] for op in gone)}:
+        return None
+    text = ", then ".join(written(edit["config"]) for edit in added)
+    held = ", then ".join(said for op in gone if (said := told(op)) != "x") or "numbers"
+    return (
+        f"with {text} in place of torch's {held}",
+        f"{text} in place of {' and '.join(f'`{op.name}`' for op in gone)}",
+    )
 
 
 def _sum_there(scene: Scene, op: Op) -> str | None:

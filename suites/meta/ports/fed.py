@@ -1,4 +1,4 @@
-"""Layers that are the same in the port and read something else there: what each side's reads is said."""
+"""Ordinary networks that are wrong in one place: what each side reads there, holds or scales by is said."""
 
 from __future__ import annotations
 
@@ -37,5 +37,10 @@ FED = (
         sources=(Source(("most_title",), ("avg_pool1d",), ("unknown",)),
                  Source(("most_body",), ("avg_pool1d_1",), ("unknown",))),
         says=("F.max_pool1d(x, (6,)) in place of `avg_pool1d`", "F.max_pool1d(x, (9,)) in place of `avg_pool1d_1`"),
+    ),
+    _port("stars", "stars", "9"),
+    _port(
+        "stars", "stars_of_another_scale", "9", "residual-scale", ("*", "mul"),
+        says=("x * 4.5, then x + 0.5 in place of `mul` and `add`",),
     ),
 )  # fmt: skip

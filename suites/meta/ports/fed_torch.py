@@ -92,3 +92,20 @@ def two_texts_of_one_table() -> nn.Module:
 
 def two_texts_on_average() -> nn.Module:
     return TwoTexts(mean=True)
+
+
+class Stars(nn.Module):
+    def __init__(self, low: float = 0.5, high: float = 5.0) -> None:
+        super().__init__()
+        self.liked, self.low, self.high = nn.Linear(9, 1), low, high
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.liked(x).sigmoid() * (self.high - self.low) + self.low
+
+
+def stars() -> nn.Module:
+    return Stars()
+
+
+def stars_of_another_scale() -> nn.Module:
+    return Stars(0.0, 5.5)
