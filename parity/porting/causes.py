@@ -357,6 +357,7 @@ class Bank:
 
     def _before_inputs(self, step: Step, pairs: Sequence[tuple[int, int]]) -> tuple[Op | None, Op | None] | None:
         """Return what stands before the first of some inputs, if torch's operation agrees when it is fed them all."""
+        pairs = [self._fitting(step, mine, theirs) for mine, theirs in pairs]
         standing = [
             (_standing_before(step.cut.segment_tensorflow, mine), _standing_before(step.cut.segment_torch, theirs))
             for mine, theirs in pairs
@@ -393,6 +394,12 @@ class Bank:
         partners = {pair.tensorflow: pair.torch for pair in self.matching.pairs}
         traces = self.models[TENSORFLOW], self.models[TORCH]
         return wording.elsewhere((mine, theirs), pairs, traces, partners, self._port)
+
+    def _fitting(self, step: Step, mine: int, theirs: int) -> tuple[int, int]:
+        """Return two tensors that are read; if their shapes do not fit, what a padding of one side made its own of."""
+        inner = _unpadded(step.cut.segment_tensorflow, mine), _unpadded(step.cut.segment_torch, theirs)
+        tried = ((mine, theirs), (mine, inner[1]), (inner[0], theirs), inner)
+        return next((pair for pair in tried if self._of_input(step, *pair) is not None), (mine, theirs))
 
     def _of_input(self, step: Step, mine: int, theirs: int) -> Relation | None:
         shapes = self.models[TENSORFLOW].shapes.get(mine, ()), self.models[TORCH].shapes.get(theirs, ())
@@ -462,6 +469,12 @@ def _standing_before(segment: Sequence[Op], tensor: int) -> Op | None:
             wanted.update(op.inputs)
             found.append(op)
     return next((op for op in found if op.effect != MOVES), found[0] if found else None)
+
+
+def _unpadded(segment: Sequence[Op], tensor: int) -> int:
+    """Return what a padding of a segment reads to make a tensor, or that tensor where none does."""
+    pads = (op for op in segment if op.kind == "zero_pad" and tensor in op.outputs)
+    return next((op.inputs[0] for op in pads if op.inputs), tensor)
 
 
 def _names(step: Step, scene: Scene) -> tuple[str, str]:

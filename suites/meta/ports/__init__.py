@@ -25,6 +25,7 @@ from suites.meta.ports.examined import EXAMINED
 from suites.meta.ports.faults import FAULTS
 from suites.meta.ports.fed import FED
 from suites.meta.ports.flattened import FLATTENED
+from suites.meta.ports.forgotten import FORGOTTEN
 from suites.meta.ports.frames import FRAMES
 from suites.meta.ports.further import FURTHER
 from suites.meta.ports.galleries import GALLERIES
@@ -61,9 +62,9 @@ FOLDER = Path(__file__).resolve().parent
 CASES: tuple[Case, ...] = (
     *CORRECT, *CURED, *FAULTS, *SEVERAL, *FURTHER, *GAPS, *SOUGHT, *VISION, *EXAMINED, *PUBLISHED, *WRITTEN, *BEHIND,
     *BAD, *ZOO, *ACCEPTED, *NETWORKS, *TRAINED, *ADDENDS, *ALONG, *COMPLETE, *COUNTED, *CROSSINGS, *DROPPED,
-    *ELEMENTS, *FED, *FLATTENED, *FRAMES, *GALLERIES, *GRAPHS, *JOINED_HEADS, *KINSHIPS, *LOADED, *LOOPED, *MIXING,
-    *PARTLY, *PIECES, *PLACES, *PLANTED, *PORTED, *REPEATED, *ROTARY, *ROTATED, *SINGLES, *SKIPS, *SPREAD, *TOLD,
-    *VOLUMES,
+    *ELEMENTS, *FED, *FLATTENED, *FORGOTTEN, *FRAMES, *GALLERIES, *GRAPHS, *JOINED_HEADS, *KINSHIPS, *LOADED, *LOOPED,
+    *MIXING, *PARTLY, *PIECES, *PLACES, *PLANTED, *PORTED, *REPEATED, *ROTARY, *ROTATED, *SINGLES, *SKIPS, *SPREAD,
+    *TOLD, *VOLUMES,
 )  # fmt: skip
 
 __all__ = ["BAD", "CASES", "CORRECT", "FAULTS", "FOLDER", "Case", "Source"]
