@@ -22,7 +22,7 @@ from parity.porting.options import TENSORFLOW_TO_TORCH, Array, Settings, arrays,
 from parity.porting.orders import Orders
 from parity.porting.repro import Repro
 from parity.porting.sharing import share_weights
-from parity.porting.sides import LABELS, TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH, TWINS, Models, Workers
+from parity.porting.sides import LABELS, SIDES, TENSORFLOW, TORCH, TWIN_TENSORFLOW, TWIN_TORCH, TWINS, Models, Workers
 from parity.porting.story import Prepared, Progress, Story, verdict_of
 from parity.porting.verdict import Verdict
 from parity.porting.walk import Walk
@@ -52,7 +52,14 @@ def check(
     own = workers or Workers(settings)
     tell = progress or (lambda *_: None)
     try:
-        prepared = prepare(Models(own, builders, settings), tell)
+        models = Models(own, builders, settings)
+        try:
+            prepared = prepare(models, tell)
+        except ParityError as error:
+            found = _as_far_as_they_came(models, error, tell)
+            if found is None:
+                raise
+            return found
         return compare(prepared, tell)
     finally:
         if workers is None:
@@ -99,15 +106,41 @@ def prepare(models: Models, tell: Progress) -> Prepared:
     Raises
         ParityError: what `check` says.
     """
-    options = models.options
     tell("stage", "building both models")
     models.load()
-    fed = {TENSORFLOW: arrays(options)}
-    fed[TORCH] = [to_torch(x, options) for x in fed[TENSORFLOW]]
+    fed = _fed(models)
     tell("stage", "running both once")
     models.trace(fed)
     _same_counts(models)
     _seen_alike(models)
+    return _paired(models, fed, tell)
+
+
+def _fed(models: Models) -> dict[str, list[Array]]:
+    given = arrays(models.options)
+    return {TENSORFLOW: given, TORCH: [to_torch(x, models.options) for x in given]}
+
+
+def _as_far_as_they_came(models: Models, error: ParityError, tell: Progress) -> Verdict | None:
+    """Return what can be told of models of which one raised on its way, or that return other outputs; None if nothing.
+
+    Whatever else goes wrong then, the error is what its user should read.
+    """
+    if models.options.train or not isinstance(error, (UsageError, PairingError)) or set(models.about) != set(SIDES):
+        return None
+    models.cut_short = str(error)
+    try:
+        fed = _fed(models)
+        models.trace(fed)
+        verdict = compare(_paired(models, fed, tell), tell)
+    except Exception:
+        return None
+    return verdict if verdict.layers else None
+
+
+def _paired(models: Models, fed: Mapping[str, list[Array]], tell: Progress) -> Prepared:
+    """Pair what was seen of both models, and copy weights."""
+    options = models.options
     tell("stage", "pairing layers and weights")
     weighted = match_weighted(models[TENSORFLOW], models[TORCH], options.by_hand)
     if models.see_folded(weighted):
@@ -174,6 +207,8 @@ def compare(prepared: Prepared, tell: Progress) -> Verdict:
         if models.options.train:
             tell("stage", "one step of the whole")
             story.end_step(training.whole_step(models, prepared.inputs, prepared.plan, prepared.orders))
+        if models.cut_short:
+            raise UsageError(models.cut_short)
         story.ends = outputs.compare(models, prepared.inputs, prepared.orders)
         story.notes += tuple(outputs.axes(models))
         story.sources += () if story.uncarried else story.ends.sources

@@ -102,7 +102,7 @@ class TensorflowModelFiles:
     def _user_code(self, training: bool | None = None) -> AbstractContextManager[None]:
         raise NotImplementedError
 
-    def _answer(self, given: Sequence[Any], training: bool) -> list[Array]:
+    def _answer(self, given: Sequence[Any], training: bool, partly: bool = False) -> list[Array]:
         raise NotImplementedError
 
     def get_model_weights(self, names: Sequence[str] | None = None) -> dict[str, Array]:

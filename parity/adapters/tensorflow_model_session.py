@@ -127,21 +127,26 @@ class TensorflowModelSession:
                 stack.callback(setattr, self._hooks, "no_dropout", False)
             yield
 
-    def _answer(self, given: Sequence[Any], training: bool) -> list[Array]:
-        """Return the model's own outputs, watched by nobody; its statistics stay."""
-        with restored(self._model_variables()):
-            self._hooks.draws = 0
-            answer = call_model(self._user, given, training)
+    def _answer(self, given: Sequence[Any], training: bool, partly: bool = False) -> list[Array]:
+        """Return the model's own outputs, watched by nobody; its statistics stay. With `partly`, none if it raises."""
+        try:
+            with restored(self._model_variables()):
+                self._hooks.draws = 0
+                answer = call_model(self._user, given, training)
+        except UsageError:
+            if not partly:
+                raise
+            answer = ()
         self._user_names.refresh()
         return [np.asarray(t.numpy()) for _, t in named_outputs(answer) if hasattr(t, "numpy")]
 
-    def _ready_to_run(self, given: Sequence[Any], training: bool) -> list[str] | None:
+    def _ready_to_run(self, given: Sequence[Any], training: bool, partly: bool = False) -> list[str] | None:
         """Let the first call build what it builds, and bring that to float64 in the twin."""
         if self._user_called:
             return None
         try:
             with self._user_code(training, results=False):
-                self._answer(given, training)
+                self._answer(given, training, partly)
         except UsageError:
             if self.settings.role != "twin":
                 raise

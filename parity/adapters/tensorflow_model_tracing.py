@@ -115,6 +115,11 @@ class Recorder:
         """Return a tensor's number; None for one that the run did not make."""
         return self._ids.get(tensor._id) if is_tensor(tensor) else None
 
+    def unread(self) -> list[int]:
+        """Return what nothing reads yet, of a model that raised on its way."""
+        read = {tensor for step in self.steps for tensor in step.inputs}
+        return [tensor for step in self.steps for tensor in step.outputs if tensor not in read]
+
     def add_constant(self, tensor: Any) -> int:
         """Record an output that depends on no input."""
         source = self._made_of_weights.get(tensor._id, tensor)

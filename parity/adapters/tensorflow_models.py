@@ -93,11 +93,13 @@ class TensorflowModels(TensorflowModelSession):
         }
 
     def trace_model(
-        self, inputs: Sequence[Array], training: bool = False, expand: Sequence[str] = (), draws_alike: bool = False
-    ) -> dict[str, Any]:
+        self, inputs: Sequence[Array], training: bool = False, expand: Sequence[str] = (), draws_alike: bool = False,
+        partly: bool = False,
+    ) -> dict[str, Any]:  # fmt: skip
         """Run the model once as a user would, and return what was seen: `Trace.to_dict()` data.
 
-        With `draws_alike` random numbers are those of `parity.model.draws`, from now on.
+        With `draws_alike` random numbers are those of `parity.model.draws`, from now on. With `partly` a model that
+        raises on its way is followed as far as it came.
 
         Raises
             UsageError: the model does not take these inputs.
@@ -106,21 +108,20 @@ class TensorflowModels(TensorflowModelSession):
         given = input_tensors(self.tf, model, inputs, self.settings.dtype)
         self._hooks.draws_alike = draws_alike
         self._user_training = training
-        settled = self._ready_to_run(given, training)
+        settled = self._ready_to_run(given, training, partly)
         with self._user_code(training):
-            own = self._answer(given, training)
+            own = self._answer(given, training, partly)
             names = self._names()
             still = dropout_off(names, training)
             recorder = Recorder(self.tf, names, training, expand)
             numbers = [recorder.adopt(tensor) for tensor in given]
             with restored(self._model_variables()) as changed, self._hooks.recording(recorder):
                 self._hooks.draws = 0
-                answer = call_model(model, given, training)
-            found = [(name, tensor) for name, tensor in named_outputs(answer) if hasattr(tensor, "shape")]
+                found = self._returned(model, given, training, partly)
             texts = [name for name, tensor in found if tensor.dtype in (self.tf.string, np.object_)]
             if texts:
                 raise UsageError(f"the tensorflow model returns text (`{texts[0]}`): let it return numbers alone")
-            outputs = [self._output(recorder, tensor) for _, tensor in found]
+            outputs = [self._output(recorder, tensor) for _, tensor in found] or recorder.unread()
         names.refresh()
         notes = [*(settled or []), *self._doubling.notes]
         self._user_steps = merged(recorder.steps, recorder.shapes, recorder.dtypes, outputs)
@@ -134,7 +135,8 @@ class TensorflowModels(TensorflowModelSession):
         if changed and not training:
             listed = ", ".join(f"`{names.of(variable)}`" for variable in changed[:3])
             notes.append(f"the TensorFlow model changes {listed} when it runs in inference")
-        return self._trace([name for name, _ in found], notes).to_dict()
+        returned = [name for name, _ in found] or [f"output_{number}" for number in range(len(outputs))]
+        return {**self._trace(returned, notes).to_dict(), "cut_short": not found and bool(outputs)}
 
     def normalised_weights(self) -> list[str]:
         """Return the weights that training divides by their largest singular value: those hold no others for long."""
@@ -277,6 +279,16 @@ class TensorflowModels(TensorflowModelSession):
         }
 
     # What the methods above are made of
+
+    def _returned(self, model: Any, given: Sequence[Any], training: bool, partly: bool) -> list[tuple[str, Any]]:
+        """Return a model's outputs with their names; with `partly`, none if it raises on its way."""
+        try:
+            answer = call_model(model, given, training)
+        except UsageError:
+            if not partly:
+                raise
+            return []
+        return [(name, tensor) for name, tensor in named_outputs(answer) if hasattr(tensor, "shape")]
 
     def _output(self, recorder: Recorder, tensor: Any) -> int:
         if not hasattr(tensor, "_id"):

@@ -237,8 +237,13 @@ class Session:
 
     # Recording.
 
-    def record(self, inputs: Sequence[Tensor], training: bool, expand: Sequence[str]) -> Recording:
-        """Run the model once with every call recorded, describe the calls, and check that they are the model."""
+    def record(
+        self, inputs: Sequence[Tensor], training: bool, expand: Sequence[str], partly: bool = False
+    ) -> Recording:
+        """Run the model once with every call recorded, describe the calls, and check that they are the model.
+
+        With `partly` a model that raises on its way is recorded as far as it came.
+        """
         self.prepare(training)
         self._check_inputs(inputs)
         inputs = [x.clone() for x in inputs]  # the model may write into its input
@@ -246,7 +251,7 @@ class Session:
             with torch.no_grad():
                 self.forward([x.clone() for x in inputs])  # gives them their shapes
         with self.unchanged() as changed:
-            recording = self._recorded([x.clone() for x in inputs], frozenset(expand))
+            recording = self._recorded([x.clone() for x in inputs], frozenset(expand), partly)
         _, words = self._arranged(inputs)
         if len(words) > 1:
             recording.notes.append(f"the torch model is given its last inputs as `{'`, `'.join(words)}`, in this order")
@@ -264,22 +269,25 @@ class Session:
         prune(recording)
         entitle(recording)
         self.recording = recording
-        self._verify(inputs)
+        if not recording.cut_short:
+            self._verify(inputs)
         return recording
 
-    def _recorded(self, inputs: list[Tensor], expand: frozenset[str]) -> Recording:
+    def _recorded(self, inputs: list[Tensor], expand: frozenset[str], partly: bool) -> Recording:
         torch.manual_seed(0)
         DRAWS.begin()
         DRAWS.seen = False
         before = torch.get_rng_state()
-        found = self.watched(inputs, expand)
+        found = self.watched(inputs, expand, partly)
         if not self.model.training and not torch.equal(before, torch.get_rng_state()):
             found.notes.append(f"{draws.NOTE} the torch model runs in evaluation mode")
         elif DRAWS.seen:
             found.notes.append(f"{draws.NOTE} the torch model runs")
         return found
 
-    def watched(self, inputs: Sequence[Tensor], expand: frozenset[str] = frozenset()) -> Recording:
+    def watched(
+        self, inputs: Sequence[Tensor], expand: frozenset[str] = frozenset(), partly: bool = False
+    ) -> Recording:
         """Run the model with every call recorded, as the calls are: not yet described, none left out."""
         recorder = Recorder(self.everything(), self.twin, expand, self.model.training)
         ids = tuple(recorder.identify(x) for x in inputs)
@@ -290,7 +298,9 @@ class Session:
                     result = self._called(inputs)
                 recorder.finish(result)
         except BaseException as error:  # a model may call sys.exit() as well as a builder
-            raise self.refused(error, inputs) from error
+            if not partly or not recorder.found.calls:
+                raise self.refused(error, inputs) from error
+            recorder.cut_short()
         return recorder.found
 
     def _verify(self, inputs: list[Tensor]) -> None:
@@ -479,6 +489,7 @@ def trace_data(session: Session) -> Mapping[str, Any]:
             for name, tensor in weights.items()
         },
         "notes": list(recording.notes),
+        "cut_short": recording.cut_short,
     }
 
 

@@ -60,6 +60,7 @@ class Recording:
     rates: Mapping[int, float] = field(default_factory=dict)
     training: bool = False
     faithful: bool = True  # whether running the calls again gives what the model gives
+    cut_short: bool = False  # whether the model raised on its way
     changed: frozenset[str] = frozenset()  # the weights and buffers that one run of the model changes
 
 
@@ -157,6 +158,14 @@ class Recorder(TorchFunctionMode):
                 self._constant_output(tensor)
             ids.append(tensor._parity_id)
         self.found.outputs, self.found.output_names = tuple(ids), tuple(name for name, _ in named)
+
+    def cut_short(self) -> None:
+        """Take what nothing reads yet as the outputs of a model that raised on its way."""
+        read = {tensor for call in self.found.calls for tensor in call.inputs}
+        made = dict.fromkeys(tensor for call in self.found.calls for tensor in call.outputs)
+        self.found.outputs = tuple(tensor for tensor in made if tensor not in read)
+        self.found.output_names = tuple(f"output_{number}" for number in range(len(self.found.outputs)))
+        self.found.cut_short = True
 
     def _constant_output(self, tensor: Tensor) -> None:
         taken = self._taken(tensor)

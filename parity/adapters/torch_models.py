@@ -55,9 +55,13 @@ class TorchModels:
         }  # fmt: skip
 
     def trace_model(
-        self, inputs: Sequence[Array], training: bool = False, expand: Sequence[str] = (), draws_alike: bool = False
-    ) -> Mapping[str, Any]:
-        """Run the model once and return `Trace.to_dict()` data of what it did; see `parity.model.draws`."""
+        self, inputs: Sequence[Array], training: bool = False, expand: Sequence[str] = (), draws_alike: bool = False,
+        partly: bool = False,
+    ) -> Mapping[str, Any]:  # fmt: skip
+        """Run the model once and return `Trace.to_dict()` data of what it did; see `parity.model.draws`.
+
+        With `partly` a model that raises on its way is followed as far as it came.
+        """
         from parity.adapters.torch_model_draws import DRAWS
         from parity.adapters.torch_model_session import trace_data
 
@@ -65,7 +69,7 @@ class TorchModels:
         session, self._stream = self._loaded(), None
         if LENGTHS in expand:
             session.split_lengths()
-        session.record(session.inputs(inputs), training, expand)
+        session.record(session.inputs(inputs), training, expand, partly)
         return trace_data(session)
 
     def get_model_weights(self, names: Sequence[str] | None = None) -> dict[str, Array]:

@@ -84,6 +84,7 @@ class Trace:
     dtypes: Mapping[int, str]
     weights: Mapping[str, Weight]
     notes: tuple[str, ...] = ()
+    cut_short: bool = False  # whether the model raised on its way
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> Trace:
@@ -102,6 +103,7 @@ class Trace:
                 for name, given in data["weights"].items()
             },
             notes=tuple(data.get("notes", ())),
+            cut_short=bool(data.get("cut_short", False)),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -131,6 +133,7 @@ class Trace:
                 for name, weight in self.weights.items()
             },
             "notes": list(self.notes),
+            "cut_short": self.cut_short,
         }
 
     def producers(self) -> dict[int, Op]:

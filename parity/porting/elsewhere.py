@@ -82,6 +82,8 @@ def alike(models: Models, orders: Orders, allowed: float = SAME) -> bool:
 
     Whole numbers, such as the place of the largest, may well be the same where what they are made of is not.
     """
+    if models.cut_short:
+        return False
     for mine, theirs in zip(models[TENSORFLOW].outputs, models[TORCH].outputs, strict=True):
         whole = not models[TENSORFLOW].dtypes.get(mine, "").startswith("float")
         if whole or orders.of(mine, theirs) is None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import ast
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from difflib import SequenceMatcher
 from itertools import combinations, pairwise
 from typing import Any
 
 from parity.errors import UsageError
 from parity.judge.traps.lint import FAMILIES, Difference, comparable, compare, compare_optimizers, with_padding
 from parity.model.trace import AFTER, Op, Trace, weight_names
-from parity.pairing.match import Matching, match_all, match_weighted
+from parity.pairing.match import ORDER, Matching, OpPair, match_all, match_weighted
 from parity.porting.causes import UNKNOWN
 from parity.porting.freezing import FROZEN_NORM
 from parity.porting.options import IMAGE_AXES, CheckOptions, is_onnx
@@ -22,6 +23,11 @@ BATCH = 2
 OF_TRAINING = frozenset({"batchnorm-momentum", "batchnorm-running-variance", "init-distribution"})  # of no file
 BIAS = "bias-missing-or-doubled"
 FOLDED = "batch normalisations without a partner stand behind {count} layers: exporters fold them into these"
+# Of what stands in both lists, one layer for one module; activations may be arguments or functions.
+WEIGHTED = frozenset(
+    {"conv", "conv_transpose", "depthwise_conv", "separable_conv", "dense", "embedding", "batch_norm", "layer_norm"}
+    | {"group_norm", "rms_norm", "lstm", "gru", "rnn", "attention"}
+)
 ANY_SIZE = 64  # stands for a size that a model leaves open
 
 
@@ -214,7 +220,40 @@ def _best(tensorflow: Trace, candidates: Sequence[Trace], by_hand: Mapping[str, 
     for torch in candidates:
         weighted = match_weighted(tensorflow, torch, by_hand)
         found.append((torch, match_all(tensorflow, torch, weighted, None, None, by_hand)))
-    return max(found, key=lambda one: len(one[1].pairs))
+    best = max(found, key=lambda one: len(one[1].pairs))
+    if best[1].pairs or tensorflow.weights:
+        return best
+    return candidates[-1], _as_defined(tensorflow, candidates[-1])
+
+
+def _as_defined(tensorflow: Trace, torch: Trace) -> Matching:
+    """Return the layers of a Keras model that was never called paired by kind and units in the order of definition.
+
+    Such a model has no weights yet, whose sizes would tell. Of a run of several that are alike, not all may be found.
+    """
+    sides = [[op for op in trace.ops if _looks(op)[0] in WEIGHTED] for trace in (tensorflow, torch)]
+    mine, theirs = ([_looks(op) for op in ops] for ops in sides)
+    blocks = SequenceMatcher(a=mine, b=theirs, autojunk=False).get_matching_blocks()
+    pairs = tuple(
+        OpPair(sides[0][block.a + k].index, sides[1][block.b + k].index, ORDER)
+        for block in blocks
+        for k in range(block.size)
+    )
+    alone = [
+        tuple(op.index for op in trace.ops if op.index not in {pair[side] for pair in map(_indices, pairs)})
+        for side, trace in enumerate((tensorflow, torch))
+    ]
+    note = "TensorFlow's model was never called: its layers are paired by kind and size in the order of definition"
+    return Matching(pairs, alone[0], alone[1], (), (note,) if pairs else ())
+
+
+def _indices(pair: OpPair) -> tuple[int, int]:
+    return pair.tensorflow, pair.torch
+
+
+def _looks(op: Op) -> tuple[str, Any]:
+    """Return the kind of a layer and how many features it makes, where its configuration says so."""
+    return op.kind, next((op.config[key] for key in ("filters", "units") if key in op.config), None)
 
 
 def _fed(declared: Mapping[str, Any], channels_first: bool) -> dict[str, Any]:

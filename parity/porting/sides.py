@@ -159,6 +159,7 @@ class Models:
         self._expand: dict[str, list[str]] = {}
         self._draws_alike = False
         self._parts: dict[str, Mapping[int, tuple[Op, ...]]] = {}
+        self.cut_short = ""  # why the models are compared as far as they came, and not their outputs
         self._twice: dict[str, dict[int, int]] = {}  # how often a run's tensor will be asked for again, by side
         self._held: dict[str, dict[int, Array]] = {}
         self.folds: dict[str, tuple[Fold, ...]] = {}
@@ -355,10 +356,15 @@ class Models:
 
     def _trace(self, inputs: Mapping[str, Sequence[Array]]) -> None:
         self.traces = self.workers.each(lambda side: self._seen(side, inputs))
+        if self.cut_short:
+            counts = {len(self.traces[side].outputs) for side in SIDES}
+            if len(counts) == 1 and not any(one.cut_short for one in self.traces.values()):
+                raise UsageError(self.cut_short)
+            self.traces = {side: replace(one, outputs=(), output_names=()) for side, one in self.traces.items()}
 
     def _seen(self, side: str, inputs: Mapping[str, Sequence[Array]]) -> Trace:
         words = {"training": self.options.train, "expand": self._expand.get(family(side), [])}
-        words |= {"draws_alike": self._draws_alike}
+        words |= {"draws_alike": self._draws_alike} | ({"partly": True} if self.cut_short else {})
         given = list(inputs[family(side)])
         try:
             return Trace.from_dict(self.workers.call(side, "trace_model", inputs=given, **words))

@@ -413,7 +413,7 @@ def _decided(story: Story, unmatched: tuple[list[str], list[str]], odd: Sequence
         settled = not why and decide(layers, extra) in PASSING
         extra.append(NOT_COMPARED)
         why = why or _unmatched_line(models, *unmatched, settled)
-    verdict = NOT_COMPARED if story.ends.unsteady else decide(layers, extra)
+    verdict = NOT_COMPARED if story.ends.unsteady or models.cut_short else decide(layers, extra)
     unlike = _unlike_its_record(story) if verdict == SEMANTIC else ""
     if unlike:
         verdict, why = NOT_COMPARED, unlike

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file
 
+from parity.porting.lint import lint
+from parity.porting.options import CheckOptions, InputSpec
 from suites.meta.test_plugin import KERAS, TORCH
 
 PAIR = ("keras_model.py:build", "torch_model.py:good")
@@ -51,6 +53,44 @@ def test_lint_names_traps_and_their_effect(folder: Path) -> None:
     assert ("init-distribution", "conv") in traps
     assert all(difference["effect"] for difference in found["differences"])
     assert "eps 0.001 against 1e-05" in done.stdout
+
+
+UNBUILT = """
+import keras
+class Model(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.conv = keras.layers.Conv2D(8, 3, strides=2, padding="same", name="conv")
+        self.bn, self.dense = keras.layers.BatchNormalization(name="bn"), keras.layers.Dense(3, name="dense")
+    def call(self, x):
+        return self.dense(keras.ops.mean(keras.ops.relu(self.bn(self.conv(x))), (1, 2)))
+def build():
+    return Model()
+"""
+DEFINED = """
+from torch import nn
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8, momentum=0.01)
+        self.more, self.head = nn.Linear(8, 5), nn.Linear(8, 3)
+    def forward(self, x):
+        return self.head(self.norm(self.stem(x)).relu().mean((2, 3)))
+def build():
+    return Model()
+"""
+
+
+def test_lint_pairs_what_was_never_called_by_kind_and_size(tmp_path: Path) -> None:
+    (tmp_path / "unbuilt.py").write_text(UNBUILT)
+    (tmp_path / "defined.py").write_text(DEFINED)
+    options = CheckOptions(inputs=(InputSpec((1,)),))
+    found = lint(f"{tmp_path / 'unbuilt.py'}:build", f"{tmp_path / 'defined.py'}:build", options)
+    told = {(one.trap, one.tensorflow, one.torch) for one in found.differences}
+    assert {("same-padding-stride", "conv", "stem"), ("batchnorm-eps", "bn", "norm")} <= told
+    assert "batchnorm-momentum" not in {trap for trap, _, _ in told}
+    assert (found.pairs, found.unpaired_tensorflow, found.unpaired_torch) == (3, (), ("more",))
+    assert any("never called" in note for note in found.notes)
 
 
 DRAWN = """

@@ -239,3 +239,26 @@ def leaving():
 def of_keras_2():
     """Return what `tf.keras` understood when it was Keras 2."""
     return tf.keras.Sequential([tf.keras.layers.Dense(3, weights=None, input_shape=(8,))])
+
+
+def strided():
+    image = keras.Input((20, 18, 1))
+    x = keras.layers.Conv2D(6, 3, padding="same", activation="relu", name="first")(image)
+    x = keras.layers.Conv2D(8, 3, strides=2, padding="same", activation="relu", name="second")(x)
+    x = keras.layers.Flatten(name="flat")(x)
+    return keras.Model(image, keras.layers.Dense(3, name="head")(x))
+
+
+class StopsMidway(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = keras.layers.Dense(6, name="first"), keras.layers.Dense(3, name="second")
+        self.head = keras.layers.Dense(2, name="head")
+
+    def call(self, x):
+        x = self.second(keras.ops.gelu(self.first(x)))
+        return self.head(keras.ops.matmul(x, keras.ops.ones((7, 7))))
+
+
+def stops_midway():
+    return StopsMidway()

@@ -327,3 +327,32 @@ class Idle(nn.Module):
 
 def idle():
     return Idle()
+
+
+class Strided(nn.Module):
+    """Pads its second convolution otherwise than the model it ports, and cannot run its head for that."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(1, 6, 3, padding=1), nn.Conv2d(6, 8, 3, stride=2)
+        self.head = nn.Linear(10 * 9 * 8, 3)
+
+    def forward(self, x):
+        return self.head(self.second(self.first(x).relu()).relu().flatten(1))
+
+
+def strided():
+    return Strided()
+
+
+class Through(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.head = nn.Linear(8, 6), nn.Linear(6, 3), nn.Linear(3, 2)
+
+    def forward(self, x):
+        return self.head(self.second(nn.functional.gelu(self.first(x))))
+
+
+def through():
+    return Through()
