@@ -347,6 +347,8 @@ def read_weights(model: Any, path: str, keras: Any, tf: Any) -> dict[str, Any] |
         from safetensors.numpy import load_file
 
         return dict(load_file(path))
+    if path.endswith(".keras") and not zipfile.is_zipfile(path):
+        raise UsageError(f"{path} cannot be read: it is no zip archive, as .keras files are")
     try:
         with to_stderr():
             if path.endswith(".keras"):

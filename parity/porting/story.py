@@ -189,7 +189,8 @@ class Story:
         for name, side, some in zip(found, (TENSORFLOW, TORCH), self._strangers, strict=True):
             names.append(name or next((op.name for op in models[side].ops if op.index in some), ""))
         whose = f"between `{names[0]}` and `{names[1]}`" if all(names) else f"of `{names[0] or names[1]}`"
-        note = f"no weights could be carried {whose}: pair their layers with --map"
+        advice = "the map may pair the wrong layers" if models.options.by_hand else "pair their layers with --map"
+        note = f"no weights could be carried {whose}: {advice}"
         return self._set_adrift(step, note)
 
     @cached_property

@@ -354,6 +354,15 @@ def test_a_pair_that_differs_is_not_converted(folder: Path) -> None:
     assert not (folder / "port.pth").exists()
 
 
+@pytest.mark.whole_run
+def test_a_file_that_is_no_archive_is_said_to_be_none(folder: Path) -> None:
+    (folder / "broken.keras").write_bytes(b"no archive")
+    done = _parity(folder, "convert", *PAIR, *INPUT, "--from", "broken.keras", "--to", "moved.pth")
+    assert done.returncode == 2
+    assert "broken.keras cannot be read: it is no zip archive" in done.stderr
+    assert not (folder / "moved.pth").exists()
+
+
 def test_a_missing_file_is_one_line(folder: Path) -> None:
     done = _parity(folder, "convert", *PAIR, *INPUT, "--from", "none.keras", "--to", "port.pth")
     assert done.returncode == 2
