@@ -16,7 +16,7 @@ from parity.porting import baked, divided, dropping, exchanging, outputs, reshap
 from parity.porting.causes import Bank
 from parity.porting.convert import Conversion, directions, write
 from parity.porting.convert import settings as convert_settings
-from parity.porting.cuts import cuts
+from parity.porting.cuts import Cut, cuts
 from parity.porting.dump import Dump
 from parity.porting.options import TENSORFLOW_TO_TORCH, Array, Settings, arrays, settings_of, to_torch
 from parity.porting.orders import Orders
@@ -207,19 +207,26 @@ def compare(prepared: Prepared, tell: Progress) -> Verdict:
         if models.options.train:
             tell("stage", "one step of the whole")
             story.end_step(training.whole_step(models, prepared.inputs, prepared.plan, prepared.orders))
-        if models.cut_short:
-            raise UsageError(models.cut_short)
-        story.ends = outputs.compare(models, prepared.inputs, prepared.orders)
-        story.notes += tuple(outputs.axes(models))
-        story.sources += () if story.uncarried else story.ends.sources
-        if not story.sources and not story.uncarried and not models.options.train:
-            story.look_further(found, tell)
         dump.close()
+        if models.cut_short:
+            story.broken = models.cut_short
+        else:
+            _whole(story, found, tell)
     except ParityError as error:  # what was compared until then is still worth telling
         story.broken = str(error)
     called = batches.notes(models[TENSORFLOW], models[TORCH], matching.pairs)
     story.notes += (*repro.notes, *called, *dropping.notes(models))
     return verdict_of(story)
+
+
+def _whole(story: Story, found: Sequence[Cut], tell: Progress) -> None:
+    """Compare what both models return, and look further out where nothing was found."""
+    prepared, models = story.prepared, story.prepared.models
+    story.ends = outputs.compare(models, prepared.inputs, prepared.orders)
+    story.notes += tuple(outputs.axes(models))
+    story.sources += () if story.uncarried else story.ends.sources
+    if not story.sources and not story.uncarried and not models.options.train:
+        story.look_further(found, tell)
 
 
 def _same_counts(models: Models) -> None:
